@@ -1,0 +1,21 @@
+"""Everything a run can be told, as one validated tree. Knows no torch: reading a recipe is instant."""
+
+from detnas.config.detector import DetectorSettings, FPNSettings, RetinaNetSettings
+from detnas.config.loading import load_recipe, recipe_names
+from detnas.config.recipe import DataSettings, Pretraining, Recipe, SearchSettings, ShapesSettings, SpaceSettings
+from detnas.config.training import TrainingSettings
+
+__all__ = [
+    "DataSettings",
+    "DetectorSettings",
+    "FPNSettings",
+    "Pretraining",
+    "Recipe",
+    "RetinaNetSettings",
+    "SearchSettings",
+    "ShapesSettings",
+    "SpaceSettings",
+    "TrainingSettings",
+    "load_recipe",
+    "recipe_names",
+]

@@ -1,0 +1,117 @@
+"""Reading recipes: by name or file, with changes from the command line, and errors that say what to write."""
+
+import difflib
+import importlib.resources
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from detnas.config.recipe import Recipe
+from detnas.errors import UserError
+
+RECIPES = importlib.resources.files("detnas") / "recipes"
+
+STORED_KEYS = ("versions", "data_directory", "data_fingerprint")
+"""What a run directory's recipe.yaml holds beside the recipe."""
+
+
+def recipe_names() -> list[str]:
+    """The names of the recipes that detnas ships."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in RECIPES.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """A recipe by name or file, with `changes` such as `search.population=20` made to it.
+
+    Raises `UserError` for an unknown name, a file that is not a recipe, and any key or value that does not fit.
+    """
+    text, where = _read(str(recipe))
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{where}: not a recipe; it must hold keys such as name, space, detector")
+    for key in STORED_KEYS:
+        tree.pop(key, None)
+    for change in changes:
+        _apply(tree, change)
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_explain(error.errors()[0])}") from None
+
+
+def _read(recipe: str) -> tuple[str, str]:
+    if recipe in recipe_names():
+        return (RECIPES / f"{recipe}.yaml").read_text(), f"recipe {recipe}"
+    path = Path(recipe)
+    if path.is_file():
+        try:
+            return path.read_text(), str(path)
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: not a recipe (it is not text)") from None
+    close = difflib.get_close_matches(recipe, recipe_names(), n=1)
+    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(recipe_names())}, or name a file"
+    raise UserError(f"recipe {recipe!r}: no such recipe or file; {hint}")
+
+
+def _apply(tree: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {change}: write key=value, for example search.population=20")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {change}: the value is not YAML; quote it") from None
+    *parents, last = key.split(".")
+    node: Any = tree
+    for parent in parents:
+        if node.get(parent) is None:
+            node[parent] = {}
+        node = node[parent]
+        if not isinstance(node, dict):
+            raise UserError(f"--set {change}: {parent} holds a value, not a section")
+    node[last] = value
+
+
+def _explain(error: ErrorDetails) -> str:
+    """One line for one pydantic error: field, value, and what to write instead."""
+    # Where a value may be of several types, pydantic adds the type's name to the path; users know no types.
+    path = [str(part) for part in error["loc"] if str(part) not in ("fpn", "retinanet")]
+    field = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        known = _keys_beside(error["loc"])
+        close = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {'.'.join([*path[:-1], close[0]])}?" if close else f"known keys: {', '.join(known)}"
+        return f"unknown key {field}; {hint}"
+    if error["type"] == "missing":
+        return f"{field} is missing; write it"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if error["type"] == "value_error" and isinstance(error["input"], dict):
+        return f"{field}: {message}" if field else message
+    return f"{field} = {error['input']!r}: {message}"
+
+
+def _keys_beside(location: Sequence[int | str]) -> list[str]:
+    """The keys that the section at `location`'s parent knows."""
+    section: type[BaseModel] = Recipe
+    for part in location[:-1]:
+        if part in section.model_fields:
+            options = _sections(section.model_fields[str(part)].annotation)
+            section = options[0]
+        else:
+            section = next(option for option in options if option.model_fields["type"].default == part)
+    return list(section.model_fields)
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """The section types that a field's annotation names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for argument in get_args(annotation) for section in _sections(argument)]

@@ -1,0 +1,176 @@
+"""The recipe: a complete experiment."""
+
+from math import inf
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from detnas.config.detector import DetectorSettings
+from detnas.config.section import Section
+from detnas.config.training import TrainingSettings
+from detnas.spaces import Budget, SearchSpace, search_space
+
+UNITS = {"k": 1e3, "M": 1e6, "G": 1e9}
+
+
+def _number(value: Any) -> Any:
+    """Accept 300M, 1.3G and 500k for numbers."""
+    if isinstance(value, str) and value and value[-1] in UNITS:
+        try:
+            return float(value[:-1]) * UNITS[value[-1]]
+        except ValueError:
+            raise ValueError(f"{value!r} is not a number; write for example 300M") from None
+    return value
+
+
+Bound = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_number)]
+
+
+class SpaceSettings(Section):
+    """Which search space."""
+
+    name: str = "small"
+    """`small` and `large` are the paper's; `tiny` is for trials on a CPU."""
+    width: PositiveFloat = 1.0
+    """All channels times this."""
+
+
+class BudgetSettings(Section):
+    """Bounds on the cost of the backbone (stem and blocks); numbers such as 300M and 1.3G are understood."""
+
+    flops_min: Bound = None
+    """Multiply-adds, at `size` x `size` pixels."""
+    flops_max: Bound = None
+    params_min: Bound = None
+    params_max: Bound = None
+    size: PositiveInt = 224
+
+
+class ShapesSettings(Section):
+    """The embedded data set, drawn when the recipe names it and no data folder is given."""
+
+    train: PositiveInt = 1200
+    """Pictures to train on (the search split is cut from them)."""
+    val: PositiveInt = 300
+    size: Annotated[int, Field(ge=32)] = 128
+    """Side of the pictures in pixels."""
+    crops: PositiveInt = 4000
+    """Pictures of single objects, for pre-training."""
+    crop_size: Annotated[int, Field(ge=16)] = 64
+    min_object: PositiveInt = 8
+    """Size in pixels of the smallest objects."""
+    max_objects: PositiveInt = 6
+    """Most objects a picture."""
+    clutter: Annotated[float, Field(ge=0)] = 1.0
+    """How much clutter lies on the ground."""
+    seed: NonNegativeInt = 0
+
+
+class DataSettings(Section):
+    """The detection data set: `--data DIR` or `shapes`."""
+
+    shapes: ShapesSettings | None = None
+    """Draw the embedded data set when no `--data` is given."""
+    train: str | None = None
+    """COCO JSON of the training set, relative to the folder; found by itself where the layout is a usual one."""
+    train_images: str | None = None
+    val: str | None = None
+    val_images: str | None = None
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Where the folder holds no validation set, this share of the training pictures becomes one."""
+    search_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the training pictures that becomes the search split."""
+    bad_boxes: Literal["refuse", "drop"] = "refuse"
+    """What to do with boxes outside their picture or without area."""
+    cache_mb: NonNegativeInt = 2000
+    """Decoded pictures are kept in memory when all of them take at most this many megabytes."""
+
+
+class Pretraining(Section):
+    """What the backbones learn before detection."""
+
+    source: Literal["folder", "crops", "none"] = "crops"
+    """`folder`: an image folder with one sub-folder a class; `crops`: the boxes of the detection training set and
+    background; `none`: nothing (the paper's DetNAS-scratch)."""
+    folder: str | None = None
+    """Of `folder`: where; relative to the data folder."""
+    image_size: Annotated[int, Field(ge=32)] = 224
+    """Side in pixels of the pictures that the classifier sees."""
+    min_scale: Annotated[float, Field(gt=0, le=1)] = 0.08
+    """Random crops cover at least this share of a picture's area."""
+    head_channels: PositiveInt = 1024
+    """Of the classifier's 1x1 convolution."""
+    background: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Of `crops`: share of background crops."""
+
+
+class SearchSettings(Section):
+    """The evolutionary search on the trained supernet."""
+
+    evaluations: PositiveInt = 1000
+    """Architectures evaluated in all."""
+    population: PositiveInt = 50
+    """Architectures a generation; the first generation is random."""
+    parents: PositiveInt = 10
+    """The best of all history that children descend from."""
+    mutants: NonNegativeInt = 20
+    """Children a generation by mutation."""
+    mutation_probability: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """With which each op of a mutant is drawn anew."""
+    crossovers: NonNegativeInt = 20
+    """Children a generation that take each op from one of two parents; the rest of a generation is random."""
+    recalibration_batches: PositiveInt = 20
+    """Training batches over which a candidate's BN statistics are averaged."""
+    recalibration_batch: PositiveInt = 8
+    """Pictures in each."""
+    pictures: PositiveInt | None = None
+    """Evaluate on this many pictures of the search split; all of them if not given."""
+    batch: PositiveInt = 8
+    """Pictures evaluated at a time."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.mutants + self.crossovers > self.population:
+            raise ValueError(
+                f"mutants {self.mutants} + crossovers {self.crossovers} exceed the population {self.population}"
+            )
+        return self
+
+
+class Recipe(Section):
+    """A complete experiment. The four trainings carry the names of their stages."""
+
+    name: str
+    seed: NonNegativeInt = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes the GPU when there is one."""
+    data: DataSettings = DataSettings()
+    space: SpaceSettings = SpaceSettings()
+    budget: BudgetSettings = BudgetSettings()
+    detector: DetectorSettings
+    pretraining: Pretraining = Pretraining()
+    supernet_pretrain: TrainingSettings
+    supernet_finetune: TrainingSettings
+    search: SearchSettings = SearchSettings()
+    pretrain: TrainingSettings
+    """Of the winner and of each baseline, from scratch."""
+    finetune: TrainingSettings
+    baselines: tuple[Literal["shuffle3", "random"], ...] = ("shuffle3", "random")
+    """`shuffle3`: every block that op, which is ShuffleNetV2 in this space; `random`: one drawn within the budget."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.pretraining.source == "folder" and self.pretraining.folder is None:
+            raise ValueError("pretraining.folder must name an image folder when pretraining.source is 'folder'")
+        return self
+
+    def search_space(self) -> SearchSpace:
+        return search_space(self.space.name, self.space.width)
+
+    def cost_budget(self) -> Budget:
+        budget = self.budget
+        return Budget(
+            flops=(budget.flops_min or 0, inf if budget.flops_max is None else budget.flops_max),
+            params=(budget.params_min or 0, inf if budget.params_max is None else budget.params_max),
+            size=budget.size,
+        )

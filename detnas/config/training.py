@@ -1,0 +1,57 @@
+"""How one of the four trainings runs."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from detnas.config.section import Section
+
+
+class TrainingSettings(Section):
+    """Steps, batch, optimiser and schedule of one training."""
+
+    steps: PositiveInt
+    batch: PositiveInt
+    """Pictures a step."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: PositiveFloat
+    """The highest learning rate."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of SGD."""
+    weight_decay: NonNegativeFloat = 1e-4
+    decay_norms: bool = True
+    """Whether BN scales decay too (the paper's detectors: yes; its classifiers: no). Biases never do."""
+    bias_lr_factor: PositiveFloat = 1.0
+    """Learning rate of biases over that of weights (the paper's detectors: 2)."""
+    schedule: Literal["linear", "step", "cosine"] = "linear"
+    """`linear` falls to zero, `step` drops to a tenth at each milestone, `cosine` falls to zero."""
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (2 / 3, 8 / 9)
+    """Of `step`: where the rate drops, as fractions of the steps."""
+    warmup: NonNegativeInt = 0
+    """Steps over which the rate rises linearly from a third."""
+    clip_norm: PositiveFloat | None = None
+    """Gradients are scaled down to this norm."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """`bf16`: autocast in forward and loss."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Of classification."""
+    color_jitter: NonNegativeFloat = 0.0
+    """Strength of the changes of brightness, contrast and saturation; 0 for none."""
+    flip: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Probability of a horizontal flip."""
+    vertical_flip: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability of a vertical flip (for pictures without an upright, such as aerial ones)."""
+    scale_jitter: tuple[PositiveFloat, PositiveFloat] | None = None
+    """Of detection: pictures are resized by a factor drawn from this range, then cropped or padded to their size."""
+    workers: NonNegativeInt = 0
+    """Processes that prepare pictures; 0 prepares them in the training process."""
+    checkpoint_every: Annotated[int, Field(gt=0, multiple_of=10)] = 500
+    """Steps between checkpoints."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.scale_jitter is not None and self.scale_jitter[0] > self.scale_jitter[1]:
+            raise ValueError(f"scale_jitter {list(self.scale_jitter)} must run from the smaller to the larger factor")
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup {self.warmup} must be less than steps {self.steps}")
+        return self

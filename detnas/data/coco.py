@@ -1,0 +1,183 @@
+"""COCO detection files: what is wrong with one, and reading one."""
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detnas.data.detection import Category, DetectionSet
+from detnas.errors import UserError
+
+OVERHANG = 1.0
+"""Boxes may reach this many pixels beyond their picture: tools round. They are cut at the border for training."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something found in a data set: how often, the first example, and whether training could go wrong."""
+
+    what: str
+    count: int
+    example: str
+    remedy: str = ""
+    fatal: bool = True
+    about_boxes: bool = False
+    """Whether `data.bad_boxes=drop` deals with it."""
+
+    def __str__(self) -> str:
+        text = f"{self.count:,} {self.what}" + (f" (first: {self.example})" if self.example else "")
+        return f"{text}; {self.remedy}" if self.remedy else text
+
+
+def read_coco(annotations: Path, images: Path, *, drop_bad_boxes: bool = False) -> DetectionSet:
+    """Read a COCO detection file whose pictures lie under `images`.
+
+    Boxes outside their picture or without area are refused, or left out if `drop_bad_boxes`.
+    Raises `UserError`, naming and counting the first kind of thing that is wrong.
+    """
+    tree = load_tree(annotations)
+    for finding in find_problems(tree, images):
+        if finding.fatal and not (finding.about_boxes and drop_bad_boxes):
+            raise UserError(f"{annotations}: {finding}")
+    return _pack(tree, images)
+
+
+def load_tree(path: Path) -> dict[str, Any]:
+    """The JSON of a COCO file. Raises `UserError` unless it has the form of one."""
+    try:
+        tree = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; name the annotations by data.train or data.val") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not JSON ({error}); a COCO detection file is expected") from None
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(tree, dict) or not isinstance(tree.get(key), list):
+            raise UserError(f"{path}: not COCO, it has no list {key!r}; a COCO detection file is expected")
+        for place, entry in enumerate(tree[key]):
+            missing = _missing(key, entry)
+            if missing:
+                raise UserError(f"{path}: {key}[{place}] has no valid {missing!r}; write it as COCO has it")
+    return tree
+
+
+def _missing(key: str, entry: Any) -> str | None:
+    """The first field that an entry of list `key` lacks or that has the wrong type."""
+    required: dict[str, dict[str, type | tuple[type, ...]]] = {
+        "images": {"id": int, "file_name": str, "width": int, "height": int},
+        "annotations": {"image_id": int, "category_id": int, "bbox": list},
+        "categories": {"id": int, "name": str},
+    }
+    for field, kind in required[key].items():
+        if not isinstance(entry, dict) or not isinstance(entry.get(field), kind):
+            return field
+    if key == "annotations" and not (len(entry["bbox"]) == 4 and all(_finite(value) for value in entry["bbox"])):
+        return "bbox"
+    return None
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def find_problems(tree: dict[str, Any], images: Path) -> list[Finding]:
+    """All that is wrong or remarkable, the gravest first."""
+    sizes = {image["id"]: (image["width"], image["height"]) for image in tree["images"]}
+    categories = {category["id"] for category in tree["categories"]}
+    findings = []
+
+    def report(what: str, examples: list[str], remedy: str = "", **flags: bool) -> None:
+        if examples:
+            findings.append(Finding(what, len(examples), examples[0], remedy, **flags))
+
+    if not tree["images"] or not tree["categories"]:
+        key = "categories" if tree["images"] else "images"
+        findings.append(Finding(key, 0, "", f"the list {key!r} is empty; there is nothing to train on"))
+    elif not tree["annotations"]:
+        findings.append(Finding("annotations", 0, "", "without a single box there is nothing to train on"))
+    for key in ("images", "categories"):
+        twice = [f"id {id}" for id, times in Counter(entry["id"] for entry in tree[key]).items() if times > 1]
+        report(f"ids that several {key} share", twice, "give each its own")
+    present = _files_under(images)
+    report(
+        f"pictures that are not under {images}",
+        [image["file_name"] for image in tree["images"] if image["file_name"] not in present],
+        "add them, or name their folder by data.train_images or data.val_images",
+    )
+    report(
+        "annotations of images that are not listed",
+        [f"image_id {a['image_id']}" for a in tree["annotations"] if a["image_id"] not in sizes],
+        "list the image, or remove them",
+    )
+    report(
+        "annotations whose category_id no category defines",
+        [f"category_id {a['category_id']}" for a in tree["annotations"] if a["category_id"] not in categories],
+        f"define it in categories (defined: {_shortened(sorted(categories))})",
+    )
+    remedy = "mend them, or set data.bad_boxes=drop to leave them out"
+    flat = [a for a in tree["annotations"] if not _has_area(a["bbox"])]
+    report("boxes without area", [_name(a) for a in flat], remedy, about_boxes=True)
+    outside = [
+        a for a in tree["annotations"] if _has_area(a["bbox"]) and a["image_id"] in sizes and not _inside(a, sizes)
+    ]
+    report("boxes outside their picture", [_name(a, sizes) for a in outside], remedy, about_boxes=True)
+    bare = sizes.keys() - {a["image_id"] for a in tree["annotations"]}
+    report("pictures without boxes", [f"image id {id}" for id in sorted(bare)], fatal=False)
+    crowds = [_name(a) for a in tree["annotations"] if a.get("iscrowd")]
+    report("crowd boxes, left out of training and ignored in evaluation", crowds, fatal=False)
+    return findings
+
+
+def _files_under(images: Path) -> set[str]:
+    return {str(path.relative_to(images)) for path in images.rglob("*") if path.is_file()} if images.is_dir() else set()
+
+
+def _shortened(ids: list[int]) -> str:
+    return ", ".join(map(str, ids[:10])) + (", …" if len(ids) > 10 else "")
+
+
+def _name(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]] | None = None) -> str:
+    image = annotation["image_id"]
+    text = f"annotation {annotation.get('id', '?')} of image {image}, bbox {annotation['bbox']}"
+    return f"{text} in {sizes[image][0]}x{sizes[image][1]} pixels" if sizes else text
+
+
+def _has_area(box: list[float]) -> bool:
+    return box[2] > 0 and box[3] > 0
+
+
+def _inside(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]]) -> bool:
+    x, y, width, height = annotation["bbox"]
+    picture_width, picture_height = sizes[annotation["image_id"]]
+    return bool(
+        x >= -OVERHANG
+        and y >= -OVERHANG
+        and x + width <= picture_width + OVERHANG
+        and y + height <= picture_height + OVERHANG
+    )
+
+
+def _pack(tree: dict[str, Any], images: Path) -> DetectionSet:
+    sizes = {image["id"]: (image["width"], image["height"]) for image in tree["images"]}
+    categories = tuple(Category(c["id"], c["name"]) for c in sorted(tree["categories"], key=lambda c: int(c["id"])))
+    label_of = {category.id: label for label, category in enumerate(categories)}
+    of_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in tree["images"]}
+    for annotation in tree["annotations"]:
+        if _has_area(annotation["bbox"]) and _inside(annotation, sizes):
+            of_image[annotation["image_id"]].append(annotation)
+    rows = [annotation for annotations in of_image.values() for annotation in annotations]
+    boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
+    return DetectionSet(
+        files=tuple(images / image["file_name"] for image in tree["images"]),
+        image_ids=tuple(of_image),
+        sizes=np.array([sizes[id] for id in of_image], np.int64).reshape(-1, 2),
+        boxes=boxes,
+        labels=np.array([label_of[row["category_id"]] for row in rows], np.int64),
+        areas=np.array([row.get("area", row["bbox"][2] * row["bbox"][3]) for row in rows], np.float64),
+        crowd=np.array([bool(row.get("iscrowd")) for row in rows], np.bool_),
+        starts=np.cumsum([0, *map(len, of_image.values())]),
+        categories=categories,
+    )

@@ -1,0 +1,107 @@
+"""A detection data set in memory: packed arrays, whatever format it was read from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Category:
+    """A category as the data set knows it; its label is its place in `DetectionSet.categories`, from 0."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class DetectionSet:
+    """Pictures with boxes.
+
+    `boxes` is (B, 4) float64, x, y, width, height in pixels, all pictures' boxes in a row; those of picture i are
+    `starts[i]:starts[i + 1]`. `labels` (B,) int64 from 0, `areas` (B,) float64 pixels, `crowd` (B,) bool.
+    """
+
+    files: tuple[Path, ...]
+    image_ids: tuple[int, ...]
+    sizes: NDArray[np.int64]
+    """(N, 2): width and height in pixels."""
+    boxes: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    areas: NDArray[np.float64]
+    crowd: NDArray[np.bool_]
+    starts: NDArray[np.int64]
+    categories: tuple[Category, ...]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def of(self, index: int) -> slice:
+        """Where the boxes of picture `index` stand."""
+        return slice(int(self.starts[index]), int(self.starts[index + 1]))
+
+    def training_boxes(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Boxes (n, 4) as x1, y1, x2, y2 within the picture, and labels (n,), without crowds."""
+        keep = ~self.crowd[self.of(index)]
+        boxes = self.boxes[self.of(index)][keep].copy()
+        boxes[:, 2:] += boxes[:, :2]
+        width, height = self.sizes[index]
+        return np.clip(boxes, 0, [width, height, width, height]), self.labels[self.of(index)][keep]
+
+    def subset(self, indices: Sequence[int]) -> "DetectionSet":
+        """The pictures with these indices, in this order."""
+        slices = [np.arange(self.of(index).start, self.of(index).stop) for index in indices]
+        rows = np.concatenate([*slices, np.empty(0, np.int64)]).astype(np.int64)
+        return DetectionSet(
+            files=tuple(self.files[index] for index in indices),
+            image_ids=tuple(self.image_ids[index] for index in indices),
+            sizes=self.sizes[list(indices)],
+            boxes=self.boxes[rows],
+            labels=self.labels[rows],
+            areas=self.areas[rows],
+            crowd=self.crowd[rows],
+            starts=np.cumsum([0, *(len(rows_of_one) for rows_of_one in slices)]),
+            categories=self.categories,
+        )
+
+    def ground_truth(self) -> dict[str, Any]:
+        """The data set as a COCO dictionary, with its own image and category ids."""
+        annotations = []
+        for index, image_id in enumerate(self.image_ids):
+            for row in range(self.of(index).start, self.of(index).stop):
+                annotations.append(
+                    {
+                        "id": row + 1,
+                        "image_id": image_id,
+                        "category_id": self.categories[self.labels[row]].id,
+                        "bbox": self.boxes[row].tolist(),
+                        "area": float(self.areas[row]),
+                        "iscrowd": int(self.crowd[row]),
+                    }
+                )
+        images = [
+            {"id": image_id, "file_name": file.name, "width": int(width), "height": int(height)}
+            for image_id, file, (width, height) in zip(self.image_ids, self.files, self.sizes, strict=True)
+        ]
+        return {
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": category.id, "name": category.name} for category in self.categories],
+        }
+
+    def results(
+        self, index: int, boxes: NDArray[Any], scores: NDArray[Any], labels: NDArray[Any]
+    ) -> list[dict[str, Any]]:
+        """Detections on picture `index` (boxes (n, 4) as x1, y1, x2, y2; labels from 0) as COCO results."""
+        return [
+            {
+                "image_id": self.image_ids[index],
+                "category_id": self.categories[label].id,
+                "bbox": [float(x1), float(y1), float(x2 - x1), float(y2 - y1)],
+                "score": float(score),
+            }
+            for (x1, y1, x2, y2), score, label in zip(boxes, scores, labels, strict=True)
+        ]

@@ -1,0 +1,22 @@
+"""Image folders: one sub-folder a class."""
+
+from pathlib import Path
+
+from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
+
+from detnas.errors import UserError
+
+
+def read_folder(directory: Path) -> tuple[list[Path], list[int], list[str]]:
+    """The pictures below `directory`, the class index of each, and the names of the classes (the sub-folders).
+
+    Raises `UserError` if there is no such folder, or a class without pictures.
+    """
+    if not directory.is_dir():
+        raise UserError(f"pretraining.folder {directory}: no such folder; name one with a sub-folder for each class")
+    try:
+        classes, index_of = find_classes(directory)
+        found = make_dataset(str(directory), index_of, IMG_EXTENSIONS)
+    except FileNotFoundError as error:
+        raise UserError(f"pretraining.folder {directory}: {str(error).splitlines()[0]}") from None
+    return [Path(file) for file, _ in found], [label for _, label in found], classes

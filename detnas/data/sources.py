@@ -1,0 +1,136 @@
+"""From a data folder to the sets of a run: training, search split, validation."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from detnas.config import DataSettings
+from detnas.data.coco import load_tree, read_coco
+from detnas.data.detection import DetectionSet
+from detnas.errors import UserError
+from detnas.seeds import seed_of
+
+SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One annotation file and the folder of its pictures."""
+
+    annotations: Path
+    images: Path
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The sets of a run.
+
+    `train` is all there is to train on: the final networks learn from it. The supernet learns from `fit`, and
+    candidates are judged on `search`; together these two are `train`. `val` reports results and steers nothing.
+    """
+
+    directory: Path
+    train: DetectionSet
+    fit: DetectionSet
+    search: DetectionSet
+    val: DetectionSet
+    description: str
+    """Which files were found, for people to read."""
+
+    def fingerprint(self) -> str:
+        """Changes with the pictures' names, boxes and splits."""
+        digest = hashlib.sha256()
+        for part in (self.fit, self.search, self.val):
+            digest.update(repr((part.image_ids, part.categories, [file.name for file in part.files])).encode())
+            for array in (part.boxes, part.labels, part.sizes):
+                digest.update(array.tobytes())
+        return digest.hexdigest()[:16]
+
+
+def open_data(directory: Path, settings: DataSettings, seed: int) -> RunData:
+    """Read the data set in `directory` and cut the search split from its training pictures by `seed`.
+
+    Raises `UserError` on anything that training would stumble over.
+    """
+    sources = find_sources(directory, settings)
+    drop = settings.bad_boxes == "drop"
+    train = read_coco(sources["train"].annotations, sources["train"].images, drop_bad_boxes=drop)
+    description = f"COCO: {sources['train'].annotations}"
+    if "val" in sources:
+        val = read_coco(sources["val"].annotations, sources["val"].images, drop_bad_boxes=drop)
+        description += f" and {sources['val'].annotations}"
+        if val.categories != train.categories:
+            raise UserError(
+                f"{sources['val'].annotations}: its categories differ from those of {sources['train'].annotations}; "
+                "both must list the same ids and names"
+            )
+    else:
+        train, val = _cut(train, settings.val_fraction, seed, "val")
+        description += f" ({len(val)} pictures of it set aside for validation)"
+    fit, search = _cut(train, settings.search_fraction, seed, "search")
+    for part, role in ((fit, "training"), (search, "search split"), (val, "validation")):
+        if len(part.boxes) == 0:
+            raise UserError(f"{directory}: the {role} ({len(part)} pictures) holds no box; more pictures are needed")
+    return RunData(directory, train, fit, search, val, description)
+
+
+def _cut(data: DetectionSet, fraction: float, seed: int, what: str) -> tuple[DetectionSet, DetectionSet]:
+    """The data without a random share of its pictures, and that share."""
+    order = np.random.default_rng(seed_of(seed, "split", what)).permutation(len(data))
+    aside = min(max(1, round(len(data) * fraction)), len(data) - 1)
+    return data.subset(sorted(order[aside:].tolist())), data.subset(sorted(order[:aside].tolist()))
+
+
+def find_sources(directory: Path, settings: DataSettings) -> dict[str, Source]:
+    """The annotation files of `train` and, if there is one, `val`, in the usual layouts or as the recipe names them.
+
+    Raises `UserError` if there is none for `train`, or if a folder has pictures but no boxes.
+    """
+    if not directory.is_dir():
+        raise UserError(f"--data {directory}: no such folder; name the folder that holds your COCO files")
+    sources = {}
+    for split, named, images in (
+        ("train", settings.train, settings.train_images),
+        ("val", settings.val, settings.val_images),
+    ):
+        found = directory / named if named else next(_candidates(directory, split), None)
+        if found is not None:
+            folder = directory / images if images else _image_folder(directory, found, split)
+            sources[split] = Source(found, folder)
+    if "train" not in sources:
+        state = "is empty" if not any(directory.iterdir()) else "holds no COCO file that is found by itself"
+        raise UserError(
+            f"--data {directory}: the folder {state}; put train.json (COCO) and the pictures in train/ there, "
+            "or name the file by data.train"
+        )
+    return sources
+
+
+def _candidates(directory: Path, split: str) -> Iterator[Path]:
+    """Annotation files of a split in the layouts that people use."""
+    for name in SPLIT_NAMES[split]:
+        for pattern in (
+            f"{name}.json",
+            f"annotations/{name}.json",
+            f"{name}/_annotations.coco.json",
+            f"annotations/instances_{name}*.json",
+            f"instances_{name}*.json",
+        ):
+            yield from sorted(directory.glob(pattern))
+    if split == "train":
+        for name in ("annotations.json", "instances.json", "_annotations.coco.json"):
+            yield from directory.glob(name)
+
+
+def _image_folder(directory: Path, annotations: Path, split: str) -> Path:
+    """The folder in which the first picture of the file lies; the likeliest one if it lies nowhere."""
+    stem = annotations.stem.removeprefix("instances_")
+    folders = [directory / "images" / stem, directory / stem, directory / "images", annotations.parent, directory]
+    images = load_tree(annotations)["images"]
+    likeliest = next((folder for folder in folders if folder.is_dir()), directory)
+    if not images:
+        return likeliest
+    return next((folder for folder in folders if (folder / images[0]["file_name"]).is_file()), likeliest)

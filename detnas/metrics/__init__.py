@@ -1,0 +1,1 @@
+"""How it is judged. Knows no model."""

@@ -1,0 +1,44 @@
+"""COCO average precision, by hotcoco."""
+
+import math
+from typing import Any
+
+from hotcoco import COCO, COCOeval
+
+SCORES = ("mAP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+"""The twelve COCO numbers for boxes, in COCO's order."""
+
+
+def coco_scores(
+    ground_truth: dict[str, Any], detections: list[dict[str, Any]]
+) -> tuple[dict[str, float | None], dict[str, float | None]]:
+    """The twelve COCO numbers, and the AP (IoU 0.50 to 0.95) of each category by name; None where there is no box.
+
+    `ground_truth` is a COCO dictionary, `detections` a list of COCO results on its images.
+    Raises `ValueError` on a detection of an unknown image or category, or with a number that is not finite:
+    evaluators let these pass in silence.
+    """
+    images = {image["id"] for image in ground_truth["images"]}
+    names = {category["id"]: category["name"] for category in ground_truth["categories"]}
+    for detection in detections:
+        if detection["image_id"] not in images or detection["category_id"] not in names:
+            raise ValueError(f"detection of an unknown image or category: {detection}")
+        if not all(math.isfinite(number) for number in (*detection["bbox"], detection["score"])):
+            raise ValueError(f"detection with a number that is not finite: {detection}")
+    truth = COCO(ground_truth)
+    evaluation = COCOeval(truth, truth.load_res(detections), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summary_lines()  # fills stats; summarize() would print
+    # (IoU thresholds, recalls, categories by id, areas, detection limits): all areas, the largest limit.
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    per_class = {}
+    for place, (_, name) in enumerate(sorted(names.items())):
+        values = precision[:, :, place]
+        per_class[name] = _known(float(values[values > -1].mean()) if (values > -1).any() else -1.0)
+    return dict(zip(SCORES, map(_known, evaluation.stats), strict=True)), per_class
+
+
+def _known(value: float) -> float | None:
+    """COCO writes -1 where there is no box to find."""
+    return None if value < 0 else float(value)

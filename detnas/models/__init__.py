@@ -1,0 +1,1 @@
+"""What computes: choice blocks, backbones, the supernet, the classifier, the detectors."""

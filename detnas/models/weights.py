@@ -1,0 +1,77 @@
+"""The weights file of a detector: its tensors, and all that is needed to use them, in one safetensors file."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torchvision
+from pydantic import TypeAdapter
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from detnas.config import DetectorSettings, FPNSettings, RetinaNetSettings
+from detnas.errors import UserError
+from detnas.files import write_file
+from detnas.models.backbone import Subnet
+from detnas.models.detectors import Detector, build_detector
+from detnas.spaces import Architecture, SearchSpace
+from detnas.version import __version__
+
+
+@dataclass(frozen=True)
+class DetectorInfo:
+    """What a weights file says about its detector. `categories`: (id, name) by label, from 0."""
+
+    space: SearchSpace
+    architecture: Architecture
+    settings: FPNSettings | RetinaNetSettings
+    categories: tuple[tuple[int, str], ...]
+
+    def build(self) -> Detector:
+        """The detector, with fresh weights."""
+        return build_detector(Subnet(self.space, self.architecture), len(self.categories), self.settings)
+
+
+def save_detector(path: Path, detector: Detector, info: DetectorInfo) -> None:
+    """Write the weights file. `info.settings` holds the pre-processing too (size, mean and standard deviation)."""
+    space = info.space
+    metadata = {
+        "format": "detnas-detector-1",
+        "space": json.dumps([space.name, space.stem, space.channels, space.repeats]),
+        "architecture": str(info.architecture),
+        "detector": info.settings.model_dump_json(),
+        "categories": json.dumps(info.categories),
+        "versions": json.dumps(
+            {"detnas": __version__, "torch": torch.__version__, "torchvision": torchvision.__version__}
+        ),
+    }
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in detector.state_dict().items()}
+    write_file(path, lambda file: file.write(save(tensors, metadata)) and None)
+
+
+def load_detector(path: Path) -> tuple[Detector, DetectorInfo]:
+    """Read a weights file: the detector in evaluation mode on the CPU, and what the file says about it.
+
+    Raises `UserError` if the file is missing or not a weights file of detnas.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; name a detector.safetensors that `detnas run` wrote") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a weights file ({error}); name a detector.safetensors") from None
+    if metadata.get("format") != "detnas-detector-1":
+        raise UserError(f"{path}: its metadata is not that of a detnas detector; name a detector.safetensors")
+    name, stem, channels, repeats = json.loads(metadata["space"])
+    info = DetectorInfo(
+        space=SearchSpace(name, stem, tuple(channels), tuple(repeats)),
+        architecture=Architecture.parse(metadata["architecture"]),
+        settings=TypeAdapter(DetectorSettings).validate_json(metadata["detector"]),
+        categories=tuple((id, name) for id, name in json.loads(metadata["categories"])),
+    )
+    detector = info.build()
+    detector.load_state_dict(tensors)
+    return detector.eval(), info

@@ -1,0 +1,313 @@
+"""The stages of DetNAS in order, over a run directory. Read this first.
+
+supernet-pretrain   every candidate backbone learns classification, one random path a step
+supernet-finetune   the same inside the detector, on detection
+search              evolution; a candidate's fitness is its mAP on the search split, BN statistics recalibrated
+pretrain, finetune  the winner and the baselines, each alone from scratch, by one and the same schedule
+report              the page
+
+A stage whose `done.json` stands is not run again, and a training continues from its checkpoint: the same command
+finishes a run that was cut.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from detnas.config import Recipe, TrainingSettings, load_recipe
+from detnas.data.crops import CropSamples
+from detnas.data.detection import DetectionSet
+from detnas.data.folder import read_folder
+from detnas.data.images import Images
+from detnas.data.samples import ClassSamples, DetectionSamples
+from detnas.data.shapes import write_shapes
+from detnas.data.sources import RunData, open_data
+from detnas.device import choose_device
+from detnas.errors import UserError
+from detnas.files import read_json, write_json
+from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone
+from detnas.models.classifier import Classifier
+from detnas.models.detectors import Detector, build_detector
+from detnas.models.weights import DetectorInfo, save_detector
+from detnas.progress import Progress
+from detnas.report import validation_examples, write_report
+from detnas.run_directory import SHAPES, claim, store_recipe
+from detnas.searching.evaluation import evaluate
+from detnas.searching.fitness import Fitness
+from detnas.searching.study import search
+from detnas.seeds import seed_of
+from detnas.spaces import OPS, Architecture, BudgetSampler, SearchSpace
+from detnas.training.loop import DONE, load_weights, train
+from detnas.training.tasks import ClassificationTask, DetectionTask, Task
+
+WINNER = "winner"
+WEIGHTS = "detector.safetensors"
+EVALUATION = "evaluation.json"
+
+
+def run(
+    recipe: str | Path | Recipe,
+    out: str | Path | None = None,
+    data: str | Path | None = None,
+    changes: Sequence[str] = (),
+    progress: Progress | None = None,
+    stages: Sequence[str] | None = None,
+) -> Path:
+    """Run a recipe (a name, a file or a `Recipe`) in the directory `out`, or continue the run that stands there.
+
+    `data` is the folder of the detection data set; recipes with a `data.shapes` section draw their own if it is not
+    given. `changes` are as on the command line (`search.population=20`). `stages` limits the run to some stages.
+    Returns the run directory (`runs/NAME` unless given), which holds detector.safetensors and report.html.
+
+    Raises `UserError`, before any training, for whatever cannot work.
+    """
+    progress = progress or Progress(quiet=True)
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe, changes)
+    directory = Path(out) if out is not None else Path("runs") / recipe.name
+    sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
+    device = choose_device(recipe.device)
+    with claim(directory, recipe):
+        run_data = _open_data(recipe, directory, Path(data) if data is not None else None, progress)
+        current = Run(recipe, directory, run_data, sampler, device, progress)
+        current.check()
+        store_recipe(directory, recipe, run_data.directory, run_data.fingerprint())
+        for place, (name, stage) in enumerate(STAGES.items(), start=1):
+            if stages is None or name in stages:
+                progress.say(f"[{place}/{len(STAGES)}] {name}")
+                stage(current)
+    return directory
+
+@dataclass(frozen=True)
+class Run:
+    """A run under way: what its stages share."""
+
+    recipe: Recipe
+    directory: Path
+    data: RunData
+    sampler: BudgetSampler
+    device: torch.device
+    progress: Progress
+
+    @property
+    def pretrains(self) -> bool:
+        return self.recipe.pretraining.source != "none"
+
+    @property
+    def space(self) -> SearchSpace:
+        return self.sampler.space
+
+    def seed(self, *what: str) -> int:
+        return seed_of(self.recipe.seed, *what)
+
+    def check(self) -> None:
+        """Raise `UserError` for what would otherwise fail only once training has begun."""
+        if self.recipe.pretraining.source == "folder":
+            read_folder(self.classification_folder())
+
+    def networks(self) -> dict[str, Architecture]:
+        """The architectures that are trained alone, by name: the winner and the recipe's baselines."""
+        networks = {WINNER: Architecture.parse(read_json(self.directory / "search" / "best.json")["architecture"])}
+        for name in self.recipe.baselines:
+            if name == "random":
+                drawn = self.sampler.sample(np.random.default_rng(self.seed("random baseline")))
+                assert drawn is not None  # the sampler refuses a budget that holds nothing
+                networks[name] = drawn
+            else:
+                networks[name] = self.space.uniform(name)
+        return networks
+
+    def classifier(self, make_backbone: Callable[[], Backbone], num_classes: int) -> Classifier:
+        torch.manual_seed(self.seed("classifier"))
+        return Classifier(make_backbone(), num_classes, self.recipe.pretraining.head_channels)
+
+    def detector(self, make_backbone: Callable[[], Backbone], pretrained: Path | None) -> Detector:
+        """A new detector, its backbone taken from the classifier trained in `pretrained` if that is given."""
+        torch.manual_seed(self.seed("detector"))
+        detector = build_detector(make_backbone(), len(self.data.train.categories), self.recipe.detector)
+        if pretrained is not None:
+            load_weights(find_backbone(detector), pretrained, part="backbone")
+        return detector
+
+    def classification(self, settings: TrainingSettings, boxes: DetectionSet) -> tuple[ClassificationTask, int]:
+        """What pre-training learns, and how many classes that has; crops are cut from the pictures of `boxes`."""
+        recipe = self.recipe
+        size = recipe.pretraining.image_size
+        samples: ClassSamples | CropSamples
+        if recipe.pretraining.source == "crops":
+            samples = CropSamples(boxes, size, recipe.pretraining.background, settings, recipe.data.cache_mb)
+            num_classes = samples.num_classes
+        else:
+            files, labels, classes = read_folder(self.classification_folder())
+            images = Images(files, recipe.data.cache_mb)
+            samples = ClassSamples(images, labels, size, recipe.pretraining.min_scale, settings)
+            num_classes = len(classes)
+        detector = recipe.detector
+        task = ClassificationTask(samples, settings.label_smoothing, detector.image_mean, detector.image_std)
+        return task, num_classes
+
+    def classification_folder(self) -> Path:
+        assert self.recipe.pretraining.folder is not None  # the recipe refuses source=folder without one
+        return self.data.directory / self.recipe.pretraining.folder
+
+    def detection(self, settings: TrainingSettings, data: DetectionSet) -> DetectionTask:
+        return DetectionTask(DetectionSamples(data, settings, self.recipe.data.cache_mb))
+
+    def train(self, model: nn.Module, task: Task, settings: TrainingSettings, stage: str) -> None:
+        """Train `model` in the stage's directory; a supernet on one uniformly drawn path a step."""
+
+        def uniform_path(step: int) -> Architecture:
+            rng = np.random.default_rng(self.seed(stage, "path", str(step)))
+            return self.space.architecture(rng.integers(len(OPS), size=sum(self.space.repeats)).tolist())
+
+        train(
+            model,
+            task,
+            settings,
+            self.directory / stage,
+            # The winner and its baselines see the same pictures in the same order.
+            seed=self.seed(stage.split("/")[0]),
+            device=self.device,
+            progress=self.progress,
+            choose_path=uniform_path if isinstance(find_backbone(model), Supernet) else None,
+        )
+
+
+def supernet_pretrain(run: Run) -> None:
+    """The supernet learns classification; from crops, without those of the search split."""
+    stage = "supernet-pretrain"
+    if run.pretrains and not _is_done(run, stage):
+        settings = run.recipe.supernet_pretrain
+        task, num_classes = run.classification(settings, run.data.fit)
+        run.train(run.classifier(lambda: Supernet(run.space), num_classes), task, settings, stage)
+
+
+def supernet_finetune(run: Run) -> None:
+    """The supernet learns detection, without the search split."""
+    stage = "supernet-finetune"
+    if not _is_done(run, stage):
+        settings = run.recipe.supernet_finetune
+        pretrained = run.directory / "supernet-pretrain" if run.pretrains else None
+        detector = run.detector(lambda: Supernet(run.space), pretrained)
+        run.train(detector, run.detection(settings, run.data.fit), settings, stage)
+
+
+def search_stage(run: Run) -> None:
+    """Evolution on the trained supernet."""
+    stage = "search"
+    if not _is_done(run, stage):
+        detector = run.detector(lambda: Supernet(run.space), None)
+        load_weights(detector, run.directory / "supernet-finetune")
+        settings = run.recipe.search
+        fitness = Fitness(
+            detector.to(run.device),
+            run.data.fit,
+            run.data.search,
+            settings,
+            seed=run.seed(stage),
+            device=run.device,
+            cache_mb=run.recipe.data.cache_mb,
+        )
+        search(
+            fitness, run.sampler, settings, run.directory / stage, seed=run.seed(stage), progress=run.progress
+        )
+    best = read_json(run.directory / stage / "best.json")
+    run.progress.say(f"  winner: {best['architecture']}, mAP {best['fitness']:.3f} on the search split")
+
+
+def pretrain(run: Run) -> None:
+    """The winner and the baselines learn classification, each from scratch."""
+    for name, architecture in run.networks().items():
+        stage = f"pretrain/{name}"
+        if run.pretrains and not _is_done(run, stage):
+            settings = run.recipe.pretrain
+            task, num_classes = run.classification(settings, run.data.train)
+            run.train(run.classifier(partial(Subnet, run.space, architecture), num_classes), task, settings, stage)
+
+
+def finetune(run: Run) -> None:
+    """The winner and the baselines learn detection from all training pictures, and are judged on the validation set."""
+    for name, architecture in run.networks().items():
+        stage = f"finetune/{name}"
+        directory = run.directory / stage
+        if not (directory / EVALUATION).exists():
+            settings = run.recipe.finetune
+            pretrained = run.directory / "pretrain" / name if run.pretrains else None
+            detector = run.detector(partial(Subnet, run.space, architecture), pretrained)
+            run.train(detector, run.detection(settings, run.data.train), settings, stage)
+            if name == WINNER:
+                categories = tuple((category.id, category.name) for category in run.data.train.categories)
+                info = DetectorInfo(run.space, architecture, run.recipe.detector, categories)
+                save_detector(run.directory / WEIGHTS, detector, info)
+            _judge(run, name, architecture, detector)
+        scores = read_json(directory / EVALUATION)["scores"]
+        run.progress.say(f"  {name}: mAP {scores['mAP']:.3f}, AP50 {scores['AP50']:.3f} on the validation set")
+
+
+def _judge(run: Run, name: str, architecture: Architecture, detector: Detector) -> None:
+    """Evaluate a finished network on the validation set, and keep what it scored and detected."""
+    val = run.data.val
+    images = Images(val.files, run.recipe.data.cache_mb)
+    with run.progress.task(f"evaluate {name}", total=len(val)) as bar:
+        evaluation = evaluate(
+            detector, val, images, batch=run.recipe.search.batch, device=run.device, after_batch=lambda pictures: bar.advance(by=pictures)
+        )
+    cost = run.sampler.table.cost(architecture.ops)
+    directory = run.directory / "finetune" / name
+    write_json(directory / "detections.json", evaluation.results)
+    write_json(
+        directory / EVALUATION,
+        {
+            "network": name,
+            "architecture": str(architecture),
+            "flops": cost.flops,
+            "params": cost.params,
+            "images": len(val),
+            "scores": evaluation.scores,
+            "per_class": evaluation.per_class,
+        },
+    )
+
+
+def report(run: Run) -> None:
+    """The page, with some of the validation pictures."""
+    results = read_json(run.directory / "finetune" / WINNER / "detections.json")
+    page = write_report(run.directory, validation_examples(run.data.val, results))
+    run.progress.say(f"Report: {page}")
+
+
+STAGES: dict[str, Callable[[Run], None]] = {
+    "supernet-pretrain": supernet_pretrain,
+    "supernet-finetune": supernet_finetune,
+    "search": search_stage,
+    "pretrain": pretrain,
+    "finetune": finetune,
+    "report": report,
+}
+
+
+def _is_done(run: Run, stage: str) -> bool:
+    return (run.directory / stage / DONE).exists()
+
+
+def _open_data(recipe: Recipe, directory: Path, data: Path | None, progress: Progress) -> RunData:
+    """The data of `--data`, or the embedded set, drawn into the run directory if it is not there yet."""
+    if data is None:
+        if recipe.data.shapes is None:
+            raise UserError(f"recipe {recipe.name} needs a data set; name its folder by --data DIR")
+        data = directory / SHAPES
+        if not data.exists():
+            progress.say(f"Drawing the data set: {data}")
+            write_shapes(data, **recipe.data.shapes.model_dump())
+    run_data = open_data(data, recipe.data, recipe.seed)
+    parts = ", ".join(
+        f"{len(part):,} {role}"
+        for part, role in ((run_data.fit, "to train on"), (run_data.search, "search split"), (run_data.val, "validation"))
+    )
+    progress.say(f"{run_data.description}\nPictures: {parts}; {len(run_data.train.categories)} categories")
+    return run_data

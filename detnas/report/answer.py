@@ -1,0 +1,133 @@
+"""The page's first sentences: what was found, how good it is and at what cost, in plain words."""
+
+from detnas.report.collect import Network, Run
+
+FEW_IMAGES = 1000
+UNKNOWN = "-"
+
+DESCRIPTIONS = {
+    "winner": "found by the search",
+    "shuffle3": "every block shuffle3",
+    "random": "drawn at random from the space",
+}
+
+
+def close(images: int | None) -> float:
+    """Points of mAP below which one run calls no winner.
+
+    A rule of thumb, since one run cannot measure its own spread: trainings that differ in nothing but the seed soon lie
+    a point apart, and the choice of few images adds to that as the inverse square root of their number.
+    """
+    return max(1.0, 40 / images**0.5) if images else 1.0
+
+
+def points(score: float | None) -> str:
+    """A score between 0 and 1 as it is printed in papers: times 100, one decimal."""
+    return UNKNOWN if score is None else f"{100 * score:.1f}"
+
+
+def count(number: float | None) -> str:
+    """A count of operations or parameters: 302 M, 5.31 M, 84.0 k."""
+    if number is None:
+        return UNKNOWN
+    rounded = float(f"{number:.3g}")
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if rounded >= size:
+            return f"{rounded / size:.4g} {unit}"
+    return f"{rounded:g}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time to read: 2 d 3 h, 2 h 14 min, 3 min 5 s, 12 s."""
+    if seconds is None:
+        return UNKNOWN
+    left = round(seconds)
+    if left < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{left} s"
+    parts = [(left // 86400, "d"), (left // 3600 % 24, "h"), (left // 60 % 60, "min"), (left % 60, "s")]
+    first = next(index for index, (number, _) in enumerate(parts) if number)
+    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number)
+
+
+def answer(run: Run) -> str:
+    """One or two sentences: which backbone, how good against the baselines, at what cost."""
+    winner = run.winner
+    if winner.map is None:
+        return _answer_without_score(run)
+    images = f"the {winner.images:,} validation images" if winner.images else "the validation images"
+    rivals = [(network.map, network) for network in run.baselines if network.map is not None]
+    if not rivals:
+        return (
+            f"The detector with the searched backbone scores {points(winner.map)} mAP on {images}, "
+            f"at {count(winner.flops)} multiply-adds. No baseline has been evaluated, so this run cannot say "
+            "whether the search was worth it."
+        )
+    best_map, rival = max(rivals, key=lambda pair: pair[0])
+    lead = round(100 * (winner.map - best_map), 1)
+    rival_is = f"the best baseline ({describe(rival)}, {points(best_map)})"
+    if lead == 0:
+        standing = f"the same as {rival_is}"
+    else:
+        standing = f"{abs(lead):.1f} points {'above' if lead > 0 else 'below'} {rival_is}"
+    if abs(lead) < close(winner.images):
+        verdict = "That is too close to call from one run."
+    elif lead > 0:
+        verdict = "In this run the search found the better backbone"
+        verdict += ", which is also the dearer one." if _extra_cost(winner, rival) > 0 else "."
+    else:
+        verdict = "In this run the search did not pay: the baseline is better."
+    return (
+        f"On {images} the detector with the searched backbone scores {points(winner.map)} mAP, {standing}, "
+        f"at {_cost(winner, rival)}. {verdict}"
+    )
+
+
+def caveat(run: Run) -> str:
+    """What one run cannot say."""
+    seed = run.recipe.get("seed")
+    text = f"This is one run with one seed{'' if seed is None else f' ({seed})'}. "
+    text += (
+        "The same network trained again with another seed scores differently, and a difference smaller than that "
+        "seed-to-seed spread means nothing; one run cannot measure the spread. "
+        "Repeat with a few seeds before you rely on it."
+    )
+    images = run.winner.images
+    if images and images < FEW_IMAGES:
+        text += f" And {images:,} validation images are few: the choice of images alone moves these scores."
+    return text
+
+
+def describe(network: Network) -> str:
+    """A network's name with what it is, where that is known."""
+    description = DESCRIPTIONS.get(network.name)
+    return f"{network.name}, {description}" if description else network.name
+
+
+def _answer_without_score(run: Run) -> str:
+    if run.best is None:
+        if not run.candidates:
+            return "No answer yet: the search has not begun."
+        leader = max(run.candidates, key=lambda candidate: candidate.fitness)
+        return (
+            f"No answer yet: the search is under way. The best of {len(run.candidates):,} candidates so far is "
+            f"{leader.architecture}, {points(leader.fitness)} mAP on the search split "
+            f"at {count(leader.flops)} multiply-adds."
+        )
+    if run.winner.evaluated:
+        return "The winner has been evaluated, but it has no mAP: the validation set holds no objects to find."
+    return (
+        f"The search chose {run.best.architecture}: {points(run.best.fitness)} mAP on the search split with weights "
+        f"of the supernet, at {count(run.best.flops)} multiply-adds. How good it is on the validation set is not known "
+        "before it is trained and evaluated."
+    )
+
+
+def _extra_cost(winner: Network, rival: Network) -> int:
+    """By how many percent the winner's multiply-adds exceed the rival's."""
+    return round(100 * (winner.flops / rival.flops - 1)) if winner.flops and rival.flops else 0
+
+
+def _cost(winner: Network, rival: Network) -> str:
+    percent = _extra_cost(winner, rival)
+    comparison = f"{abs(percent)}% {'more' if percent > 0 else 'fewer'} than" if percent else "as many as"
+    return f"{count(winner.flops)} multiply-adds, {comparison} the baseline"

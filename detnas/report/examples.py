@@ -1,0 +1,29 @@
+"""Validation pictures for the page, from the data set and the winner's detections."""
+
+from typing import Any
+
+import numpy as np
+
+from detnas.data.detection import DetectionSet
+from detnas.report.pictures import Box, Example
+
+PICTURES = 9
+SHOWN_SCORE = 0.3
+"""Predictions that score less are not drawn."""
+
+
+def validation_examples(val: DetectionSet, results: list[dict[str, Any]]) -> list[Example]:
+    """Some pictures, spread evenly over the validation set, with their boxes and the COCO results on them."""
+    names = {category.id: category.name for category in val.categories}
+    examples = []
+    for index in np.unique(np.linspace(0, len(val) - 1, PICTURES).astype(int)).tolist():
+        width, height = val.sizes[index].tolist()
+        boxes, labels = val.training_boxes(index)
+        predicted = []
+        for result in results:
+            if result["image_id"] == val.image_ids[index] and result["score"] >= SHOWN_SCORE:
+                x, y, w, h = result["bbox"]
+                predicted.append(Box(x, y, x + w, y + h, names[result["category_id"]], result["score"]))
+        truth = [Box(*box, val.categories[label].name) for box, label in zip(boxes.tolist(), labels, strict=True)]
+        examples.append(Example(val.files[index], width, height, truth, predicted))
+    return examples

@@ -1,0 +1,167 @@
+"""Puts the page together: the run's values, the plots and the pictures into the template."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from detnas.files import write_text
+from detnas.report import plots
+from detnas.report.answer import DESCRIPTIONS, answer, caveat, count, duration, points
+from detnas.report.collect import PRETRAINING_STAGES, Run, Training, collect
+from detnas.report.drawing import draw
+from detnas.report.pictures import MOST_PREDICTIONS, Example, label, pictures
+
+STAGES = {
+    "supernet-pretrain": "Supernet, pre-training",
+    "supernet-finetune": "Supernet, fine-tuning on detection",
+    "search": "Search",
+    "pretrain": "Pre-training of the networks",
+    "finetune": "Training of the detectors",
+}
+TOP = 10
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure of the page; `key` is its id there, `summary` says in words what it shows."""
+
+    key: str
+    title: str
+    summary: str
+    figure: Any
+
+
+@dataclass(frozen=True)
+class Spell:
+    """A line of the table of times."""
+
+    name: str
+    state: str
+    seconds: float | None
+    images_per_second: float | None
+
+
+def write_report(run: Path, examples: Sequence[Example] = ()) -> Path:
+    """Write `run`/report.html, as far as the run has come, and return its path."""
+    found = collect(run)
+    path = run / "report.html"
+    write_text(path, render(found, examples))
+    return path
+
+
+def render(run: Run, examples: Sequence[Example] = ()) -> str:
+    """The page as text."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(points=points, count=count, duration=duration, box_label=label)
+    shown = pictures(examples)
+    spells = _spells(run)
+    search = _search_plots(run)
+    curves = _loss_plots(run)
+    return environment.from_string(files("detnas.report").joinpath("template.html").read_text(encoding="utf-8")).render(
+        run=run,
+        answer=answer(run),
+        caveat=caveat(run),
+        descriptions=DESCRIPTIONS,
+        best_scores={key: _highest(run, key) for key in ("mAP", "AP50")},
+        score_names=list(dict.fromkeys(name for network in run.networks for name in network.scores)),
+        class_names=list(dict.fromkeys(name for network in run.networks for name in network.per_class)),
+        drawing=draw(run.winner.architecture, run.recipe.get("space") or {}) if run.winner.architecture else None,
+        pictures=shown,
+        pictures_left_out=len(examples) - len(shown),
+        most_predictions=MOST_PREDICTIONS,
+        search_plots=search,
+        top=sorted(run.candidates, key=lambda candidate: candidate.fitness, reverse=True)[:TOP],
+        generations=len({candidate.generation for candidate in run.candidates}),
+        loss_plots=curves,
+        spells=spells,
+        total_seconds=sum(spell.seconds or 0.0 for spell in spells),
+        longest=max((spell.seconds or 0.0 for spell in spells), default=0.0),
+        versions=run.recipe.get("versions") or {},
+        fingerprint=run.recipe.get("data_fingerprint"),
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        # The library is ours to trust, unlike everything else on the page, and is not to be escaped.
+        plotly=Markup(get_plotlyjs()) if search or curves else None,
+    )
+
+
+def _search_plots(run: Run) -> list[Plot]:
+    if not run.candidates:
+        return []
+    leader = max(run.candidates, key=lambda candidate: candidate.fitness)
+    cheapest, dearest = (extreme(candidate.flops for candidate in run.candidates) for extreme in (min, max))
+    # A bound far from every candidate would press them all into a corner of the plot.
+    bounds = [bound for bound in _bounds(run.recipe) if 0.8 * cheapest <= bound <= 1.25 * dearest]
+    summary = (
+        f"{len(run.candidates)} candidates, fitness from {points(min(c.fitness for c in run.candidates))} "
+        f"to {points(leader.fitness)} mAP"
+    )
+    return [
+        Plot(
+            "plot-fitness",
+            "Fitness by evaluation",
+            f"{summary}; the best is evaluation {leader.number} in generation {leader.generation}.",
+            _data(plots.fitness_by_evaluation(run.candidates, run.best)),
+        ),
+        Plot(
+            "plot-flops",
+            "Fitness against cost",
+            f"{summary}, between {count(cheapest)} and {count(dearest)} multiply-adds; the best costs "
+            f"{count(leader.flops)}.{' Vertical lines: the budget.' if bounds else ''}",
+            _data(plots.fitness_against_flops(run.candidates, run.best, bounds)),
+        ),
+    ]
+
+
+def _loss_plots(run: Run) -> list[Plot]:
+    found = []
+    for stage, name in STAGES.items():
+        trainings = [training for training in run.trainings if training.stage == stage and "loss" in training.curves]
+        if trainings:
+            summary = f"Loss: {'; '.join(_fall(training) for training in trainings)}."
+            found.append(Plot(f"plot-{stage}", name, summary, _data(plots.losses(trainings))))
+    return found
+
+
+def _fall(training: Training) -> str:
+    loss = training.curves["loss"]
+    name = training.network or "supernet"
+    return f"{name} from {loss.values[0]:.3g} to {loss.values[-1]:.3g} in {loss.steps[-1]:,} steps"
+
+
+def _data(figure: go.Figure) -> Any:
+    # Through plotly's own encoder: it turns arrays and NaN into what a browser's JSON reader accepts.
+    return json.loads(figure.to_json())
+
+
+def _bounds(recipe: Mapping[str, Any]) -> list[float]:
+    """The finite bounds on multiply-adds that the recipe's budget names, above nothing."""
+    budget = recipe.get("budget") or {}
+    return [float(bound) for key in ("flops_min", "flops_max") if (bound := budget.get(key))]
+
+
+def _highest(run: Run, score: str) -> float | None:
+    return max((value for network in run.networks if (value := network.scores.get(score)) is not None), default=None)
+
+
+def _spells(run: Run) -> list[Spell]:
+    spells = []
+    for stage, name in STAGES.items():
+        if stage == "search":
+            state = "done" if run.search_done else "under way" if run.candidates else "not run yet"
+            spells.append(Spell(name, state, run.search_seconds, None))
+        for training in (training for training in run.trainings if training.stage == stage):
+            state = "done" if training.done else "under way" if training.curves else "not run yet"
+            if state == "not run yet" and stage in PRETRAINING_STAGES and not run.pretrains:
+                state = "not part of this run"
+            title = f"{name}: {training.network}" if training.network else name
+            spells.append(Spell(title, state, training.seconds, training.images_per_second))
+    return spells

@@ -1,0 +1,201 @@
+"""The plots, as plotly figures; colours of text and grid are set in the page, after the reader's light or dark mode."""
+
+from collections.abc import Sequence
+from html import escape
+from itertools import accumulate
+from statistics import fmean, median
+from typing import Any
+
+import plotly.graph_objects as go
+
+from detnas.report.collect import Best, Candidate, Curve, Training
+
+HIGHLIGHT = "#d9622b"
+NETWORK_COLOURS = (HIGHLIGHT, "#4a7fb5", "#5f9150", "#8f6bb8", "#b08a2e", "#3f9a9a")
+ORIGINS = {
+    "random": ("drawn at random", "#8d8d8d", "circle-open"),
+    "mutation": ("mutation", "#4a7fb5", "circle"),
+    "crossover": ("crossover", "#3c9a78", "diamond"),
+}
+MOST_POINTS = 800  # of a curve: more cannot be told apart, and a long training writes tens of thousands
+
+
+def fitness_by_evaluation(candidates: Sequence[Candidate], best: Best | None) -> go.Figure:
+    """Every candidate in the order of evaluation, each generation's median and the best so far."""
+    figure = _figure("evaluation", "fitness (mAP x 100)")
+    _add_candidates(figure, candidates, [candidate.number for candidate in candidates])
+    medians = _generation_medians(candidates)
+    figure.add_scatter(
+        x=[x for first, last, _ in medians for x in (first - 0.5, last + 0.5, None)],
+        y=[y for _, _, middle in medians for y in (middle, middle, None)],
+        mode="lines", name="median of a generation", hoverinfo="skip", line={"width": 2, "color": "#8d8d8d"},
+    )  # fmt: skip
+    figure.add_scatter(
+        x=[candidate.number for candidate in candidates],
+        y=list(accumulate((_percent(candidate.fitness) for candidate in candidates), max)),
+        mode="lines", name="best so far", hoverinfo="skip", line={"width": 2, "color": HIGHLIGHT, "shape": "hv"},
+    )  # fmt: skip
+    chosen = _chosen(candidates, best)
+    _add_chosen(figure, chosen, [candidate.number for candidate in chosen])
+    return figure
+
+
+def fitness_against_flops(
+    candidates: Sequence[Candidate], best: Best | None, bounds: Sequence[float] = ()
+) -> go.Figure:
+    """What a multiply-add buys: every candidate, the front of those that no cheaper one beats, the budget's bounds."""
+    figure = _figure("million multiply-adds", "fitness (mAP x 100)")
+    _add_candidates(figure, candidates, [candidate.flops / 1e6 for candidate in candidates])
+    front: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda candidate: (candidate.flops, -_percent(candidate.fitness))):
+        if not front or _percent(candidate.fitness) > _percent(front[-1].fitness):
+            front.append(candidate)
+    figure.add_scatter(
+        x=[candidate.flops / 1e6 for candidate in front],
+        y=[_percent(candidate.fitness) for candidate in front],
+        mode="lines", name="no cheaper one is better", hoverinfo="skip",
+        line={"width": 1.5, "dash": "dot", "color": HIGHLIGHT, "shape": "hv"},
+    )  # fmt: skip
+    for bound in bounds:
+        figure.add_vline(x=bound / 1e6, line={"width": 1, "dash": "dash", "color": "#8d8d8d"})
+    chosen = _chosen(candidates, best)
+    _add_chosen(figure, chosen, [candidate.flops / 1e6 for candidate in chosen])
+    return figure
+
+
+def losses(trainings: Sequence[Training]) -> go.Figure:
+    """The loss of each training, its running mean bold; accuracy, where it was measured, on the right."""
+    figure = _figure("step", "loss")
+    for index, training in enumerate(trainings):
+        colour = NETWORK_COLOURS[index % len(NETWORK_COLOURS)]
+        name = escape(training.network) or "supernet"
+        if loss := training.curves.get("loss"):
+            _add_curve(figure, loss, name, colour)
+        if not training.network:
+            parts = [key for key in training.curves if key not in ("loss", "accuracy")]
+            for key, part_colour in zip(parts, NETWORK_COLOURS[1:] * len(parts), strict=False):
+                part = _mean(_thinned(training.curves[key]))
+                label = escape(key.removeprefix("loss_").replace("_", " "))
+                line = {"width": 1, "color": part_colour}
+                figure.add_scatter(x=part.steps, y=_rounded(part.values), mode="lines", name=label, line=line)
+        if accuracy := training.curves.get("accuracy"):
+            curve = _mean(_thinned(accuracy))
+            figure.add_scatter(
+                x=curve.steps, y=_rounded([100 * value for value in curve.values]), yaxis="y2", mode="lines",
+                name=f"{name}, accuracy", line={"width": 1.5, "dash": "dot", "color": colour},
+            )  # fmt: skip
+            own_ticks = {
+                "overlaying": "y",
+                "side": "right",
+                "showgrid": False,
+                "tickmode": "auto",
+                "rangemode": "tozero",
+            }
+            figure.update_layout(yaxis2=_axis("accuracy (%)") | own_ticks)
+    return figure
+
+
+def _figure(x: str, y: str) -> go.Figure:
+    transparent = "rgba(0,0,0,0)"
+    return go.Figure(
+        layout={
+            "template": "none",
+            "paper_bgcolor": transparent,
+            "plot_bgcolor": transparent,
+            "margin": {"l": 8, "r": 8, "t": 8, "b": 16},
+            "hovermode": "closest",
+            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+            "xaxis": _axis(x),
+            "yaxis": _axis(y),
+        }
+    )
+
+
+def _axis(title: str) -> dict[str, Any]:
+    return {"title": {"text": title, "font": {"size": 13}}, "automargin": True, "zeroline": False}
+
+
+def _add_candidates(figure: go.Figure, candidates: Sequence[Candidate], x: Sequence[float]) -> None:
+    for origin in dict.fromkeys([*ORIGINS, *(candidate.origin for candidate in candidates)]):
+        label, colour, symbol = ORIGINS.get(origin, (escape(origin), "#8f6bb8", "square"))
+        mine = [(at, candidate) for at, candidate in zip(x, candidates, strict=True) if candidate.origin == origin]
+        if mine:
+            figure.add_scatter(
+                x=[round(at, 3) for at, _ in mine],
+                y=[_percent(candidate.fitness) for _, candidate in mine],
+                customdata=[_hover(candidate) for _, candidate in mine],
+                hovertemplate="%{customdata}<extra></extra>",
+                mode="markers", name=label, marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.8},
+            )  # fmt: skip
+
+
+def _add_chosen(figure: go.Figure, chosen: Sequence[Candidate], x: Sequence[float]) -> None:
+    figure.add_scatter(
+        x=x,
+        y=[_percent(candidate.fitness) for candidate in chosen],
+        customdata=[_hover(candidate) for candidate in chosen],
+        hovertemplate="<b>the winner</b><br>%{customdata}<extra></extra>",
+        mode="markers", name="the winner", marker={"color": HIGHLIGHT, "symbol": "star", "size": 15},
+    )  # fmt: skip
+
+
+def _hover(candidate: Candidate) -> str:
+    # plotly reads hover texts as a little HTML, hence the escaping here, besides the page's own.
+    return (
+        f"<b>{escape(candidate.architecture)}</b><br>fitness {_percent(candidate.fitness):.2f}"
+        f"<br>{candidate.flops / 1e6:,.1f} M multiply-adds, {candidate.params / 1e6:,.2f} M parameters"
+        f"<br>evaluation {candidate.number}, generation {candidate.generation}, {escape(candidate.origin)}"
+    )
+
+
+def _chosen(candidates: Sequence[Candidate], best: Best | None) -> list[Candidate]:
+    return [candidate for candidate in candidates if best is not None and candidate.number == best.number]
+
+
+def _generation_medians(candidates: Sequence[Candidate]) -> list[tuple[int, int, float]]:
+    """First number, last number and median fitness of each generation."""
+    medians = []
+    for generation in sorted({candidate.generation for candidate in candidates}):
+        mine = [candidate for candidate in candidates if candidate.generation == generation]
+        numbers = [candidate.number for candidate in mine]
+        middle = median(_percent(candidate.fitness) for candidate in mine)
+        medians.append((min(numbers), max(numbers), round(middle, 3)))
+    return medians
+
+
+def _add_curve(figure: go.Figure, curve: Curve, name: str, colour: str) -> None:
+    thin = _thinned(curve)
+    mean = _mean(thin)
+    figure.add_scatter(
+        x=thin.steps, y=_rounded(thin.values), mode="lines", showlegend=False, legendgroup=name, hoverinfo="skip",
+        opacity=0.3, line={"width": 1, "color": colour},
+    )  # fmt: skip
+    figure.add_scatter(
+        x=mean.steps, y=_rounded(mean.values), mode="lines", name=name, legendgroup=name,
+        line={"width": 2, "color": colour},
+    )  # fmt: skip
+
+
+def _thinned(curve: Curve) -> Curve:
+    """At most MOST_POINTS points, each the mean of its neighbours, so that no line of the log goes unheard."""
+    size = -(-len(curve.steps) // MOST_POINTS)
+    starts = range(0, len(curve.steps), max(size, 1))
+    return Curve(
+        [curve.steps[min(start + size, len(curve.steps)) - 1] for start in starts],
+        [fmean(curve.values[start : start + size]) for start in starts],
+    )
+
+
+def _mean(curve: Curve) -> Curve:
+    """The running mean over a twentieth of the curve, centred."""
+    half = len(curve.values) // 40
+    values = curve.values
+    return Curve(curve.steps, [fmean(values[max(0, at - half) : at + half + 1]) for at in range(len(values))])
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [float(f"{value:.5g}") for value in values]
+
+
+def _percent(fitness: float) -> float:
+    return round(100 * fitness, 3)

@@ -1,0 +1,105 @@
+"""A run's directory: whose run it holds, and that one process works in it at a time."""
+
+import fcntl
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+import yaml
+
+from detnas.config import Recipe
+from detnas.errors import UserError
+from detnas.files import write_text
+from detnas.version import __version__
+
+RECIPE = "recipe.yaml"
+LOCK = ".lock"
+SHAPES = "data"
+"""Where the embedded data set is drawn."""
+BEFORE_START = {LOCK, SHAPES}
+"""What a run that was cut before recipe.yaml was written may have left."""
+
+
+@contextmanager
+def claim(directory: Path, recipe: Recipe) -> Iterator[None]:
+    """Hold `directory` for a run of `recipe` until the block ends.
+
+    Raises `UserError` if it holds another recipe's run, or anything else, or if another process works in it.
+    """
+    stored = read_stored(directory)
+    if stored is not None:
+        difference = _difference(stored, recipe.model_dump(mode="json"))
+        if difference:
+            raise UserError(
+                f"--out {directory}: holds the run of another recipe ({difference}); choose another folder, or give "
+                "the recipe that it was begun with"
+            )
+    elif directory.exists() and (not directory.is_dir() or {entry.name for entry in directory.iterdir()} - BEFORE_START):
+        raise UserError(f"--out {directory}: exists and holds no run; choose a new or an empty folder")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = open(directory / LOCK, "w")  # noqa: SIM115 (held open: the lock lives as long as the file)
+    except OSError as error:
+        raise UserError(f"--out {directory}: cannot be written ({error.strerror}); choose another folder") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"--out {directory}: another process is working in it; wait for it, or stop it") from None
+        try:
+            yield
+        finally:
+            if {entry.name for entry in directory.iterdir()} == {LOCK}:
+                # The run was refused: leave nothing behind.
+                (directory / LOCK).unlink()
+                directory.rmdir()
+
+
+def store_recipe(directory: Path, recipe: Recipe, data: Path, fingerprint: str) -> None:
+    """Write recipe.yaml when the run begins; on later calls check that the data are the same.
+
+    Raises `UserError` if the data set has changed since the run was begun.
+    """
+    stored = read_stored(directory)
+    if stored is None:
+        tree = {
+            **recipe.model_dump(mode="json"),
+            "versions": versions(),
+            "data_directory": str(data.resolve()),
+            "data_fingerprint": fingerprint,
+        }
+        write_text(directory / RECIPE, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+    elif stored["data_fingerprint"] != fingerprint:
+        raise UserError(f"{directory}: the data set has changed since this run was begun; choose another --out")
+
+
+def read_stored(directory: Path) -> dict[str, Any] | None:
+    """The recipe.yaml of a run directory as a tree, or None if there is none."""
+    path = directory / RECIPE
+    return yaml.safe_load(path.read_text()) if path.is_file() else None
+
+
+def versions() -> dict[str, str]:
+    return {
+        "detnas": __version__,
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
+        "python": platform.python_version(),
+    }
+
+
+def _difference(stored: dict[str, Any], wanted: dict[str, Any], path: str = "") -> str | None:
+    """The first field in which a stored recipe differs from the wanted one."""
+    for key, value in wanted.items():
+        other = stored.get(key)
+        if isinstance(value, dict) and isinstance(other, dict):
+            difference = _difference(other, value, f"{path}{key}.")
+            if difference:
+                return difference
+        elif other != value:
+            return f"{path}{key}: {other!r} there, {value!r} here"
+    return None

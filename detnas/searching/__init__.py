@@ -1,0 +1,1 @@
+"""How it chooses: recalibration, fitness, evolution, the study."""

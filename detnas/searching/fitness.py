@@ -1,0 +1,67 @@
+"""The fitness of a candidate: its mAP on the search split, with BN statistics of its own."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from detnas.config import SearchSettings
+from detnas.data.detection import DetectionSet
+from detnas.data.images import Images
+from detnas.models.backbone import extract_subnet
+from detnas.models.detectors import Detector
+from detnas.searching.evaluation import Evaluation, evaluate
+from detnas.searching.recalibration import recalibrate
+from detnas.seeds import seed_of
+from detnas.spaces import Architecture
+
+
+class Fitness:
+    """Judges candidates of a trained supernet detector, each on a copy: no call changes the next one's answer.
+
+    Pictures for recalibration are drawn from `fit` by `seed` once, so that all candidates see the same.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        fit: DetectionSet,
+        search: DetectionSet,
+        settings: SearchSettings,
+        *,
+        seed: int,
+        device: torch.device,
+        cache_mb: int,
+    ) -> None:
+        self.detector = detector
+        self.settings = settings
+        self.device = device
+        rng = np.random.default_rng(seed_of(seed, "recalibration"))
+        drawn = _draw(len(fit), settings.recalibration_batches * settings.recalibration_batch, rng)
+        calibration = fit.subset(drawn)
+        self.calibration = Images(calibration.files, cache_mb)
+        if settings.pictures is not None and settings.pictures < len(search):
+            chosen = np.random.default_rng(seed_of(seed, "search pictures")).permutation(len(search))
+            search = search.subset(sorted(chosen[: settings.pictures].tolist()))
+        self.search = search
+        self.images = Images(search.files, cache_mb)
+
+    def __call__(self, architecture: Architecture) -> Evaluation:
+        """The candidate's evaluation on the search split; its fitness is `scores["mAP"]`."""
+        candidate = extract_subnet(self.detector, architecture)
+        recalibrate(candidate, self._calibration_batches())
+        return evaluate(candidate, self.search, self.images, batch=self.settings.batch, device=self.device)
+
+    def _calibration_batches(self) -> Any:
+        size = self.settings.recalibration_batch
+        for start in range(0, len(self.calibration), size):
+            yield [
+                self.calibration[index].to(self.device).float() / 255
+                for index in range(start, min(start + size, len(self.calibration)))
+            ]
+
+
+def _draw(size: int, count: int, rng: np.random.Generator) -> list[int]:
+    """`count` indices below `size`: whole permutations one after another, so that none repeats before it must."""
+    rounds = [rng.permutation(size) for _ in range(-(-count // size))]
+    return [int(index) for index in np.concatenate(rounds)[:count]]

@@ -1,0 +1,103 @@
+"""The search: an Optuna study in the run directory, filled candidate by candidate."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from detnas.config import SearchSettings
+from detnas.files import write_json, write_json_lines
+from detnas.progress import Progress
+from detnas.searching.evaluation import Evaluation
+from detnas.searching.evolution import ORIGIN, EvolutionSampler, SpaceExhausted, architecture_of, slot_of
+from detnas.spaces import Architecture, BudgetSampler
+
+
+def search(
+    judge: Callable[[Architecture], Evaluation],
+    sampler: BudgetSampler,
+    settings: SearchSettings,
+    directory: Path,
+    *,
+    seed: int,
+    progress: Progress,
+) -> Architecture:
+    """Evaluate `settings.evaluations` candidates, or all there are, and return the best.
+
+    Leaves `study.db`, `candidates.jsonl`, `best.json` and `done.json` in `directory`; continues a study that it
+    finds there.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    directory.mkdir(parents=True, exist_ok=True)
+    evolution = EvolutionSampler(sampler, settings, seed)
+    study = optuna.create_study(
+        study_name="search",
+        storage=f"sqlite:///{directory / 'study.db'}",
+        sampler=evolution,
+        direction="maximize",
+        load_if_exists=True,
+    )
+    _free_slots(study)
+    done = len(_finished(study))
+    with progress.task("search", total=settings.evaluations, start=done) as bar:
+        while done < settings.evaluations:
+            try:
+                trial = study.ask(evolution.infer_relative_search_space(study, None))
+            except SpaceExhausted:
+                _free_slots(study)
+                progress.say(f"  search: all {done} architectures within the budget have been evaluated")
+                break
+            began = time.perf_counter()
+            architecture = architecture_of(trial, sampler.space)
+            scores = judge(architecture).scores
+            cost = sampler.table.cost(architecture.ops)
+            for name, value in {
+                "architecture": str(architecture),
+                "flops": cost.flops,
+                "params": cost.params,
+                "AP50": scores["AP50"],
+                "seconds": round(time.perf_counter() - began, 3),
+            }.items():
+                trial.set_user_attr(name, value)
+            study.tell(trial, scores["mAP"])
+            done += 1
+            bar.advance(f"best {study.best_value:.3f}")
+            if done % settings.population == 0:
+                write_json_lines(directory / "candidates.jsonl", candidates(study))
+    rows = candidates(study)
+    best = max(rows, key=lambda row: (row["fitness"], -row["flops"], -row["number"]))
+    write_json_lines(directory / "candidates.jsonl", rows)
+    write_json(directory / "best.json", best)
+    write_json(directory / "done.json", {"seconds": sum(row["seconds"] for row in rows), "evaluations": len(rows)})
+    return Architecture.parse(best["architecture"])
+
+
+def candidates(study: optuna.Study) -> list[dict[str, Any]]:
+    """The finished candidates in the order of their slots."""
+    rows = []
+    for trial in sorted(_finished(study), key=slot_of):
+        facts = trial.user_attrs
+        rows.append(
+            {
+                "number": slot_of(trial),
+                "generation": slot_of(trial) // study.sampler.population_size,
+                "origin": facts[ORIGIN],
+                **{name: facts[name] for name in ("architecture", "flops", "params")},
+                "fitness": trial.value,
+                **{name: facts[name] for name in ("AP50", "seconds")},
+            }
+        )
+    return rows
+
+
+def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+
+
+def _free_slots(study: optuna.Study) -> None:
+    """Give up the trials that a process which is gone left running."""
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+        study.tell(trial.number, state=TrialState.FAIL)

@@ -1,0 +1,189 @@
+"""Budgets, and drawing architectures uniformly from those within one.
+
+A draw never loops in hope: blocks with equal costs are interchangeable, so a space has few distinct totals for
+each half of its blocks, and sorting one half makes counting and drawing within a bound exact (meet in the middle).
+"""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import combinations_with_replacement
+from math import factorial, inf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detnas.errors import UserError
+from detnas.spaces.architecture import OPS, Architecture
+from detnas.spaces.cost import Cost
+from detnas.spaces.space import SearchSpace
+
+DRAWS = 20_000
+"""Draws tried before an architecture that meets a second bound, or has not been seen, is taken not to exist."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bounds (both ends included) on a backbone's cost: multiply-adds and parameters of stem and blocks.
+
+    `size` is the side in pixels of the square input at which multiply-adds are counted.
+    """
+
+    flops: tuple[float, float] = (0, inf)
+    params: tuple[float, float] = (0, inf)
+    size: int = 224
+
+    def allows(self, cost: Cost) -> bool:
+        return self.flops[0] <= cost.flops <= self.flops[1] and self.params[0] <= cost.params <= self.params[1]
+
+
+class BudgetSampler:
+    """Draws architectures of `space` within `budget`, uniformly.
+
+    Raises `UserError` at once when no architecture is within the budget, naming the feasible range.
+    """
+
+    def __init__(self, space: SearchSpace, budget: Budget) -> None:
+        self.space = space
+        self.budget = budget
+        self.table = space.cost_table(budget.size)
+        # The exact count runs over one cost; the other bound, when there is one, is met by rejection.
+        self._by_params = budget.flops == (0, inf) and budget.params != (0, inf)
+        self._check_feasible()
+
+    def allows(self, architecture: Architecture) -> bool:
+        return self.budget.allows(self.table.cost(architecture.ops))
+
+    def share(self) -> float:
+        """The fraction of the space within the budget; estimated from draws where both costs are bounded."""
+        exact = self._halves.count / self.space.size
+        if self._by_params or self.budget.params == (0, inf):
+            return float(exact)
+        rng = np.random.default_rng(0)
+        return float(exact * np.mean([self.allows(self._draw(rng)) for _ in range(2000)]))
+
+    def sample(self, rng: np.random.Generator, seen: AbstractSet[Architecture] = frozenset()) -> Architecture | None:
+        """One architecture within the budget that is not in `seen`; None when none was found in `DRAWS` draws.
+
+        Up to a few thousand architectures within the budget, None means that all of them have been seen.
+        """
+        for _ in range(DRAWS):
+            architecture = self._draw(rng)
+            if architecture not in seen and self.allows(architecture):
+                return architecture
+        return None
+
+    def _draw(self, rng: np.random.Generator) -> Architecture:
+        """Uniform among the architectures that meet the bound on the counted cost."""
+        return self.space.architecture(self._halves.draw(rng))
+
+    @cached_property
+    def _halves(self) -> "_Halves":
+        rows = self.table.params if self._by_params else self.table.flops
+        stem = self.table.stem.params if self._by_params else self.table.stem.flops
+        lower, upper = self.budget.params if self._by_params else self.budget.flops
+        return _Halves(rows, lower - stem, upper - stem)
+
+    def _check_feasible(self) -> None:
+        for name, bounds, rows, stem in (
+            ("flops", self.budget.flops, self.table.flops, self.table.stem.flops),
+            ("params", self.budget.params, self.table.params, self.table.stem.params),
+        ):
+            least = stem + sum(min(row) for row in rows)
+            most = stem + sum(max(row) for row in rows)
+            if bounds[1] < least or bounds[0] > most or bounds[0] > bounds[1]:
+                raise UserError(
+                    f"budget.{name}: no backbone of space {self.space.name} costs between {bounds[0]:,.0f} and "
+                    f"{bounds[1]:,.0f}; choose bounds within {least:,} to {most:,}"
+                    + (f" (at {self.budget.size}x{self.budget.size} pixels)" if name == "flops" else "")
+                )
+        if self._halves.count == 0 or self.sample(np.random.default_rng(0)) is None:
+            raise UserError(
+                f"budget: no backbone of space {self.space.name} meets the bounds flops {self.budget.flops} and "
+                f"params {self.budget.params} together; widen one of them"
+            )
+
+
+class _Halves:
+    """All totals of two halves of the blocks, ready to count and draw pairs whose sum is within the bounds.
+
+    `rows[b][o]` is the cost of op o at block b.
+    """
+
+    def __init__(self, rows: Sequence[Sequence[int]], lower: float, upper: float) -> None:
+        self.rows = rows
+        groups = _interchangeable(rows)
+        self.first, self.second = _split(groups)
+        totals, weights = _totals(self.first, rows)
+        other_totals, other_weights = _totals(self.second, rows)
+        self.order = np.argsort(other_totals, kind="stable")
+        sorted_totals = other_totals[self.order]
+        self.cumulative = np.concatenate([[0.0], np.cumsum(other_weights[self.order])])
+        self.start = np.searchsorted(sorted_totals, lower - totals, side="left")
+        self.stop = np.searchsorted(sorted_totals, upper - totals, side="right")
+        partners = self.cumulative[self.stop] - self.cumulative[self.start]
+        self.first_cumulative = np.cumsum(weights * np.maximum(partners, 0.0))
+        self.count = float(self.first_cumulative[-1])
+        """How many architectures are within the bounds (a float: large spaces exceed 64 bits)."""
+
+    def draw(self, rng: np.random.Generator) -> list[int]:
+        """The ops of one architecture, uniform among those within the bounds."""
+        first = int(np.searchsorted(self.first_cumulative, rng.random() * self.count, side="right"))
+        low, high = self.cumulative[self.start[first]], self.cumulative[self.stop[first]]
+        place = int(np.searchsorted(self.cumulative, low + rng.random() * (high - low), side="right")) - 1
+        second = int(self.order[min(place, self.stop[first] - 1)])
+        ops = [0] * len(self.rows)
+        for groups, index in ((self.first, first), (self.second, second)):
+            for group in reversed(groups):
+                index, choice = divmod(index, len(_choices(len(group))))
+                for block, op in zip(group, rng.permutation(_choices(len(group))[choice]), strict=True):
+                    ops[block] = int(op)
+        return ops
+
+
+def _interchangeable(rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Blocks grouped by equal cost rows."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for block, row in enumerate(rows):
+        groups.setdefault(tuple(row), []).append(block)
+    return list(groups.values())
+
+
+def _split(groups: list[list[int]]) -> tuple[list[list[int]], list[list[int]]]:
+    """Two halves with about equally many combinations of choices."""
+    halves: tuple[list[list[int]], list[list[int]]] = ([], [])
+    sizes = [1, 1]
+    for group in sorted(groups, key=len, reverse=True):
+        half = int(sizes[1] < sizes[0])
+        halves[half].append(group)
+        sizes[half] *= len(_choices(len(group)))
+    return halves
+
+
+@cache
+def _choices(blocks: int) -> list[tuple[int, ...]]:
+    """The ways to give `blocks` interchangeable blocks their ops, but for order."""
+    return list(combinations_with_replacement(range(len(OPS)), blocks))
+
+
+def _totals(
+    groups: list[list[int]], rows: Sequence[Sequence[int]]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The total cost of every combination of choices of the groups, and how many architectures each stands for."""
+    totals, weights = np.zeros(1, np.int64), np.ones(1)
+    for group in groups:
+        choices = _choices(len(group))
+        costs = np.array([sum(rows[group[0]][op] for op in choice) for choice in choices], np.int64)
+        counts = np.array([_orders(choice) for choice in choices])
+        totals = (totals[:, None] + costs[None]).reshape(-1)
+        weights = (weights[:, None] * counts[None]).reshape(-1)
+    return totals, weights
+
+
+def _orders(choice: tuple[int, ...]) -> float:
+    """How many orders a multiset of ops has."""
+    orders = factorial(len(choice))
+    for op in set(choice):
+        orders //= factorial(choice.count(op))
+    return float(orders)

@@ -1,0 +1,101 @@
+"""What an architecture costs: an additive table over (block, op), without building a network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from detnas.spaces.architecture import KERNELS, OPS
+
+if TYPE_CHECKING:
+    from detnas.spaces.space import Block
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`flops`: multiply-adds of the convolutions, one counted as one. `params`: weights, BN scales and shifts."""
+
+    flops: int
+    params: int
+
+
+class CostTable:
+    """Costs of the stem and of every (block, op), for square inputs of `size` pixels.
+
+    `flops[b][o]` and `params[b][o]` belong to block b (from input to output) and op o; `stem` to the stem.
+    A network's cost is the stem's plus one entry a block. BN and activations cost no FLOPs .
+    """
+
+    def __init__(self, stem_channels: int, blocks: Sequence["Block"], size: int) -> None:
+        self.size = size
+        resolution = _halved(size)
+        self.stem = Cost(
+            flops=3 * stem_channels * 9 * resolution**2,
+            # The stem's convolution has a bias, redundant before BN, as the published networks have it.
+            params=3 * stem_channels * 9 + stem_channels + 2 * stem_channels,
+        )
+        costs = []
+        for block in blocks:
+            costs.append([_block_cost(block, op, resolution) for op in OPS])
+            if block.stride == 2:
+                resolution = _halved(resolution)
+        self.flops = [[cost.flops for cost in row] for row in costs]
+        self.params = [[cost.params for cost in row] for row in costs]
+
+    def cost(self, ops: Sequence[int]) -> Cost:
+        """The cost of the architecture with these op indices, one a block."""
+        flops, params = self.stem.flops, self.stem.params
+        for op, block_flops, block_params in zip(ops, self.flops, self.params, strict=True):
+            flops += block_flops[op]
+            params += block_params[op]
+        return Cost(flops, params)
+
+
+def _halved(size: int) -> int:
+    """The output size of a stride-2 convolution with padding kernel // 2."""
+    return (size + 1) // 2
+
+
+class _Counter:
+    """Adds up the convolutions of one block at their resolutions."""
+
+    def __init__(self, resolution: int) -> None:
+        self.resolution = resolution
+        self.flops = 0
+        self.params = 0
+
+    def depthwise(self, channels: int, kernel: int, stride: int = 1) -> None:
+        if stride == 2:
+            self.resolution = _halved(self.resolution)
+        self._add(channels * kernel**2, channels)
+
+    def pointwise(self, in_channels: int, out_channels: int) -> None:
+        self._add(in_channels * out_channels, out_channels)
+
+    def _add(self, weights: int, out_channels: int) -> None:
+        self.flops += weights * self.resolution**2
+        self.params += weights + 2 * out_channels
+
+
+def _block_cost(block: "Block", op: str, resolution: int) -> Cost:
+    """Mirrors `detnas.models.blocks`; a test holds the two against each other."""
+    middle = block.out_channels // 2
+    main_in = block.in_channels if block.stride == 2 else block.in_channels // 2
+    main_out = block.out_channels - main_in
+    main = _Counter(resolution)
+    kernel = KERNELS[op]
+    if op == "xception":
+        main.depthwise(main_in, 3, block.stride)
+        main.pointwise(main_in, middle)
+        main.depthwise(middle, 3)
+        main.pointwise(middle, middle)
+        main.depthwise(middle, 3)
+        main.pointwise(middle, main_out)
+    else:
+        main.pointwise(main_in, middle)
+        main.depthwise(middle, kernel, block.stride)
+        main.pointwise(middle, main_out)
+    projection = _Counter(resolution)
+    if block.stride == 2:
+        projection.depthwise(block.in_channels, kernel, stride=2)
+        projection.pointwise(block.in_channels, block.in_channels)
+    return Cost(main.flops + projection.flops, main.params + projection.params)

@@ -1,0 +1,118 @@
+"""Search spaces: which blocks there are, and which op each can be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from detnas.errors import UserError
+from detnas.spaces.architecture import OPS, Architecture
+from detnas.spaces.cost import Cost, CostTable
+
+
+@dataclass(frozen=True)
+class Block:
+    """One place of the network where an op is chosen: channels in and out, and the stride (1 or 2)."""
+
+    stage: int
+    in_channels: int
+    out_channels: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A stem (3x3 convolution of stride 2) and stages of choice blocks; the first block of a stage has stride 2.
+
+    `channels` and `repeats` have one entry a stage. Stage i gives a map of stride `4 * 2**i`.
+    """
+
+    name: str
+    stem: int
+    channels: tuple[int, ...]
+    repeats: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if any(width % 4 for width in (self.stem, *self.channels)):
+            raise UserError(f"space {self.name}: widths {(self.stem, *self.channels)} must be multiples of 4")
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All choice blocks from input to output."""
+        blocks = []
+        in_channels = self.stem
+        for stage, (channels, repeats) in enumerate(zip(self.channels, self.repeats, strict=True)):
+            for repeat in range(repeats):
+                blocks.append(Block(stage, in_channels, channels, stride=2 if repeat == 0 else 1))
+                in_channels = channels
+        return tuple(blocks)
+
+    @property
+    def size(self) -> int:
+        """How many architectures the space holds."""
+        return int(len(OPS) ** sum(self.repeats))
+
+    def architecture(self, ops: Sequence[int]) -> Architecture:
+        """The architecture with these op indices, given from input to output."""
+        if len(ops) != sum(self.repeats):
+            raise UserError(f"space {self.name} has {sum(self.repeats)} blocks, but {len(ops)} ops were given")
+        stages = []
+        start = 0
+        for repeats in self.repeats:
+            stages.append(tuple(int(op) for op in ops[start : start + repeats]))
+            start += repeats
+        return Architecture(tuple(stages))
+
+    def uniform(self, op: str) -> Architecture:
+        """The architecture whose every block is `op` (a name from `OPS`)."""
+        return self.architecture([OPS.index(op)] * sum(self.repeats))
+
+    def check(self, architecture: Architecture) -> None:
+        """Raise `UserError` unless the architecture fits this space."""
+        shape = tuple(len(stage) for stage in architecture.stages)
+        if shape != self.repeats:
+            raise UserError(
+                f"architecture {architecture} has {shape} blocks a stage, but space {self.name} has {self.repeats}"
+            )
+
+    def cost_table(self, size: int = 224) -> CostTable:
+        """Costs of every (block, op) for an input of `size` x `size` pixels."""
+        return _cost_table(self, size)
+
+    def cost(self, architecture: Architecture, size: int = 224) -> Cost:
+        """Multiply-adds and parameters of stem and blocks for an input of `size` x `size` pixels, batch 1."""
+        self.check(architecture)
+        return self.cost_table(size).cost(architecture.ops)
+
+
+@lru_cache(maxsize=64)
+def _cost_table(space: SearchSpace, size: int) -> CostTable:
+    return CostTable(space.stem, space.blocks, size)
+
+
+SPACES = {
+    "small": SearchSpace("small", stem=16, channels=(64, 160, 320, 640), repeats=(4, 4, 8, 4)),
+    "large": SearchSpace("large", stem=48, channels=(96, 240, 480, 960), repeats=(8, 8, 16, 8)),
+    # Ours, not the paper's: ten blocks for pictures of about 100-128 pixels on a CPU.
+    "tiny": SearchSpace("tiny", stem=16, channels=(32, 64, 128, 256), repeats=(2, 2, 4, 2)),
+}
+
+
+def search_space(name: str, width: float = 1.0) -> SearchSpace:
+    """A space by name ("small", "large", "tiny"), its channels times `width`, rounded to multiples of 4."""
+    if name not in SPACES:
+        raise UserError(f"space {name!r} is unknown; choose one of {', '.join(SPACES)}")
+    if width <= 0:
+        raise UserError(f"width {width} of space {name!r}: must be above 0")
+    space = SPACES[name]
+    if width == 1.0:
+        return space
+
+    def scaled(channels: int) -> int:
+        return max(4, round(channels * width / 4) * 4)
+
+    return replace(
+        space,
+        name=f"{name}-x{width:g}",
+        stem=scaled(space.stem),
+        channels=tuple(scaled(channels) for channels in space.channels),
+    )

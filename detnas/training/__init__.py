@@ -1,0 +1,1 @@
+"""How it learns: one loop for all four trainings, their tasks, schedules and checkpoints."""

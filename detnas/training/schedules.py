@@ -1,0 +1,53 @@
+"""Optimisers and learning rates."""
+
+from math import cos, pi
+
+import torch
+from torch import nn
+
+from detnas.config import TrainingSettings
+
+NORMS = (nn.BatchNorm2d, nn.GroupNorm)
+
+
+def learning_rate(settings: TrainingSettings, step: int) -> float:
+    """The learning rate of `step` (from 0), before any factor of a parameter group."""
+    progress = step / settings.steps
+    if settings.schedule == "linear":
+        factor = 1 - progress
+    elif settings.schedule == "cosine":
+        factor = (1 + cos(pi * progress)) / 2
+    else:
+        factor = 0.1 ** sum(progress >= milestone for milestone in settings.milestones)
+    if step < settings.warmup:
+        factor *= (1 + 2 * step / settings.warmup) / 3
+    return settings.lr * factor
+
+
+def build_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """SGD or AdamW over weights, norm scales and biases; each group has its `lr_factor`.
+
+    Both skip parameters without a gradient, so that an op that did not run gets neither momentum nor decay.
+    """
+    groups: dict[str, list[nn.Parameter]] = {"weights": [], "norms": [], "biases": []}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            kind = "biases" if name == "bias" else "norms" if isinstance(module, NORMS) else "weights"
+            groups[kind].append(parameter)
+    decay = {"weights": True, "norms": settings.decay_norms, "biases": False}
+    parameters = [
+        {
+            "params": groups[kind],
+            "weight_decay": settings.weight_decay if decay[kind] else 0.0,
+            "lr_factor": settings.bias_lr_factor if kind == "biases" else 1.0,
+        }
+        for kind in groups
+    ]
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=settings.lr)
+    return torch.optim.SGD(parameters, lr=settings.lr, momentum=settings.momentum)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_factor"]

@@ -1,0 +1,76 @@
+"""The sentences and numbers of the page."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from detnas.report.answer import answer, caveat, count, duration, points
+from detnas.report.collect import Network, Run
+from detnas.report.drawing import COLUMNS, draw
+
+
+def run_with(images: int = 5000, flops: int = 300_000_000, **scores: float | None) -> Run:
+    networks = [
+        Network(name, "0 0 0 0", flops if name == "winner" else 300_000_000, 1_000_000, images, {"mAP": score})
+        for name, score in scores.items()
+    ]
+    recipe: Mapping[str, object] = {"seed": 3}
+    return Run("test", recipe, "", [], [], None, True, None, networks)
+
+
+def test_a_better_winner() -> None:
+    text = answer(run_with(winner=0.35, random=0.31, shuffle3=0.33))
+    assert "35.0 mAP, 2.0 points above the best baseline (shuffle3, every block shuffle3, 33.0)" in text
+    assert "as many as the baseline" in text and text.endswith("found the better backbone.")
+
+
+def test_a_better_but_dearer_winner() -> None:
+    text = answer(run_with(flops=330_000_000, winner=0.35, random=0.31))
+    assert "10% more than the baseline" in text and text.endswith("which is also the dearer one.")
+
+
+def test_a_better_baseline_is_said() -> None:
+    text = answer(run_with(flops=270_000_000, winner=0.30, random=0.34))
+    assert "4.0 points below the best baseline" in text and "did not pay" in text and "10% fewer" in text
+
+
+@pytest.mark.parametrize("baseline", [0.345, 0.35, 0.355])
+def test_a_small_difference_is_no_result(baseline: float) -> None:
+    assert "too close to call" in answer(run_with(winner=0.35, random=baseline))
+
+
+def test_few_images_make_a_larger_difference_no_result() -> None:
+    assert "too close to call" in answer(run_with(images=100, winner=0.35, random=0.32))
+    assert "found the better" in answer(run_with(images=100, winner=0.35, random=0.30))
+
+
+def test_no_baseline_no_claim() -> None:
+    assert "cannot say whether the search was worth it" in answer(run_with(winner=0.35, random=None))
+
+
+def test_the_caveat_names_seed_and_few_images() -> None:
+    assert "one seed (3)" in caveat(run_with(winner=0.3)) and "few:" not in caveat(run_with(winner=0.3))
+    assert "48 validation images are few" in caveat(run_with(images=48, winner=0.3))
+
+
+def test_numbers_to_read() -> None:
+    assert [count(number) for number in (302_123_000, 1_500, 12, 2.5e9, None)] == ["302 M", "1.5 k", "12", "2.5 G", "-"]
+    assert count(999_900_000) == "1 G"
+    times = [duration(seconds) for seconds in (0.5, 12.2, 185, 8040, 183_600, None)]
+    assert times == ["0.5 s", "12 s", "3 min 5 s", "2 h 14 min", "2 d 3 h", "-"]
+    assert [points(score) for score in (0.3646, None, 0.0)] == ["36.5", "-", "0.0"]
+
+
+def test_a_long_stage_is_drawn_in_several_rows() -> None:
+    drawing = draw("00000000 11111111 2222222222222222 33333333", {"name": "large", "width": 1.0})
+    assert drawing is not None
+    rows = [len({block.y for block in stage.blocks}) for stage in drawing.stages]
+    assert rows == [1, 1, 1, 16 // COLUMNS, 1]
+    assert "480 channels" in drawing.stages[3].note
+    assert drawing.height >= max(block.y for block in drawing.stages[-1].blocks) + drawing.block_height
+
+
+def test_an_unfamiliar_space_is_drawn_without_channels() -> None:
+    drawing = draw("21 203 1310 12", {"name": "mine"})
+    assert drawing is not None and drawing.stages[1].note == "1/4"
+    assert draw("<b>", {}) is None

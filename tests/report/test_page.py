@@ -1,0 +1,248 @@
+"""The report page: what it says, that it harms nobody, and that a browser draws it."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import run_directory as made
+
+from detnas.report import Box, Example, write_report
+from detnas.report.pictures import MOST_PREDICTIONS
+
+HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)>"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
+class Elements(HTMLParser):
+    """The tags of a page, and the texts of its scripts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append((dict(attrs), ""))
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem == "script":
+            attrs, text = self.scripts[-1]
+            self.scripts[-1] = (attrs, text + data)
+
+    def plots(self) -> dict[str, Any]:
+        return {attrs["data-plot"] or "": json.loads(text) for attrs, text in self.scripts if "data-plot" in attrs}
+
+
+def page_of(run: Path, examples: list[Example] | None = None) -> str:
+    return write_report(run, examples or ()).read_text(encoding="utf-8")
+
+
+def text_of(page: str) -> str:
+    """What a reader reads: the page without scripts, styles and tags."""
+    bare = re.sub(r"<(script|style)\b.*?</\1>", "", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", bare))
+
+
+def section(page: str, heading: str) -> str:
+    return text_of(re.split(rf'aria-labelledby="h-{heading}">', page)[1].split("</section>")[0])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    made.write_run(folder / "whole")
+    write_report(folder / "whole", made.write_examples(folder / "pictures"))
+    return folder / "whole"
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> str:
+    return (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_writes_one_file_and_returns_its_path(tmp_path: Path) -> None:
+    made.write_recipe(tmp_path)
+    assert write_report(tmp_path) == tmp_path / "report.html"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.yaml", "report.html"]
+
+
+def test_torch_is_not_needed() -> None:
+    code = "import detnas.report, sys; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_answer_stands_first(page: str) -> None:
+    text = text_of(page)
+    assert text.index("scores 36.4 mAP, 1.9 points above the best baseline") < text.index("Multiply-adds")
+    assert "one run with one seed (7)" in text
+
+
+def test_the_table_has_every_networks_numbers(run: Path, page: str) -> None:
+    result = section(page, "result")
+    for network, score, ap50 in (("winner", "36.4", "56.4"), ("shuffle3", "33.7", "52.2"), ("random", "34.5", "53.5")):
+        evaluation = json.loads((run / "finetune" / network / "evaluation.json").read_text())
+        cost = rf"{evaluation['flops'] / 1e6:.3g} M {evaluation['params'] / 1e6:.3g} M {evaluation['architecture']}"
+        assert re.search(rf"{network} [a-z0-9 ]+ {score} {ap50} {re.escape(cost)}", result)
+    assert "circle" in result and "APs" in result
+
+
+def test_the_winner_is_drawn_block_by_block(run: Path, page: str) -> None:
+    drawing = page.split('<figure class="winner">')[1].split("</svg>")[0]
+    digits = json.loads((run / "search" / "best.json").read_text())["architecture"].replace(" ", "")
+    names = ["shuffle3", "shuffle5", "shuffle7", "xception"]
+    assert re.findall(r'<g class="(\w+)"', drawing) == ["stem", *(names[int(digit)] for digit in digits)]
+    assert drawing.count('class="halves"') == 5
+    assert "320 channels, 1/16" in drawing
+
+
+def test_hovering_tells_every_candidates_architecture(run: Path, page: str) -> None:
+    lines = (run / "search" / "candidates.jsonl").read_text().splitlines()
+    wanted = {json.loads(line)["architecture"] for line in lines}
+    plots = Elements(page).plots()
+    for key in ("plot-fitness", "plot-flops"):
+        hovers = [text for trace in plots[key]["data"] for text in trace.get("customdata", ())]
+        assert {match[1] for text in hovers if (match := re.match(r"<b>([\d ]+)</b>", text))} == wanted
+
+
+def test_there_is_a_loss_plot_for_every_training_stage(page: str) -> None:
+    plots = Elements(page).plots()
+    stages = {"plot-supernet-pretrain", "plot-supernet-finetune", "plot-pretrain", "plot-finetune"}
+    assert set(plots) == {"plot-fitness", "plot-flops"} | stages
+    assert {trace.get("name") for trace in plots["plot-finetune"]["data"]} >= {"winner", "shuffle3", "random"}
+
+
+def test_pictures_carry_boxes_and_words(page: str) -> None:
+    tags = Elements(page).tags
+    images = [attrs for tag, attrs in tags if tag == "img"]
+    assert len(images) == 6
+    assert all((image["src"] or "").startswith("data:image/jpeg;base64,") for image in images)
+    assert "In it: circle, square." in (images[0]["alt"] or "") and "circle 0.94" in (images[0]["alt"] or "")
+    boxes = [attrs["class"] for tag, attrs in tags if tag == "rect"]
+    assert (boxes.count("truth"), boxes.count("found")) == (6 * 2 + 1, 6 * 3 + 1)  # one of each is in the legend
+
+
+def test_a_browser_has_nothing_to_fetch(page: str) -> None:
+    for tag, attrs in Elements(page).tags:
+        for name in ("src", "href", "srcset", "data", "poster", "action", "xlink:href"):
+            assert (attrs.get(name) or "#").startswith(("data:", "#")), (tag, name)
+    styles = "".join(re.findall(r"<style>.*?</style>", page, flags=re.DOTALL))
+    assert "url(" not in styles and "@import" not in styles
+    assert "default-src 'none'" in page
+
+
+def test_plotly_is_there_once_and_the_file_is_small(run: Path, page: str) -> None:
+    assert [len(text) > 1_000_000 for _, text in Elements(page).scripts].count(True) == 1
+    assert len(re.findall(r"plotly\.js v\d", page)) == 1
+    assert (run / "report.html").stat().st_size < 8_000_000
+
+
+def test_many_large_pictures_and_long_logs_stay_below_the_limit(tmp_path: Path) -> None:
+    made.write_recipe(tmp_path)
+    made.add_training(tmp_path, "supernet-finetune", steps=300_000)
+    made.add_search(tmp_path, candidates=1000)
+    noise = made.write_noise(tmp_path / "noise.png", 1600)
+    page = page_of(tmp_path, [Example(noise, 1600, 1600, [], [])] * 30)
+    assert 5_500_000 < len(page.encode()) < 8_000_000
+    assert re.search(r"\d+ more did not fit", text_of(page))
+
+
+def test_hostile_texts_are_escaped(tmp_path: Path) -> None:
+    made.write_run(tmp_path, name=HOSTILE, versions={HOSTILE: HOSTILE}, data_fingerprint=HOSTILE, seed=HOSTILE)
+    made.add_evaluation(tmp_path, "winner", "0000 0000 00000000 0000", 0.3)
+    evaluation_file = tmp_path / "finetune" / "winner" / "evaluation.json"
+    evaluation = json.loads(evaluation_file.read_text())
+    made.write_json(evaluation_file, evaluation | {"architecture": HOSTILE, "per_class": {HOSTILE: 0.5}})
+    with (tmp_path / "search" / "candidates.jsonl").open("a") as file:
+        line = {"number": 999, "generation": 9, "origin": HOSTILE, "architecture": HOSTILE, "flops": 3e8, "params": 1e6}
+        file.write(json.dumps(line | {"fitness": 0.9, "AP50": 0.9}) + "\n")
+    clean = made.write_examples(tmp_path, 1)[0]
+    box = Box(1, 1, 9, 9, HOSTILE, 0.5)
+    page = page_of(tmp_path, [Example(clean.image, clean.width, clean.height, [box], [box])])
+    elements = Elements(page)
+    assert "alert(" in text_of(page)
+    assert not [attrs for _, attrs in elements.tags if "onerror" in attrs]
+    assert not [text for _, text in elements.scripts if text.startswith("alert")]
+    hovers = [hover for trace in elements.plots()["plot-flops"]["data"] for hover in trace.get("customdata", ())]
+    assert hovers and not [hover for hover in hovers if "<script" in hover or "<img" in hover]
+
+
+def test_passwords_of_a_storage_stay_out(tmp_path: Path) -> None:
+    made.write_recipe(tmp_path, search={"storage": "postgresql://ada:s3cret@db.lab/study"})
+    page = page_of(tmp_path)
+    assert "s3cret" not in page and "postgresql://ada:***@db.lab/study" in page
+
+
+def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
+    made.write_recipe(tmp_path)
+    page = page_of(tmp_path)
+    assert "No answer yet" in text_of(page)
+    for heading in ("result", "winner", "pictures", "search", "losses", "time"):
+        assert "not run yet" in section(page, heading)
+    assert "detnas run recipe.yaml" in section(page, "repeat")
+    assert "Plotly" not in page
+
+
+def test_a_run_without_pretraining_says_so(tmp_path: Path) -> None:
+    made.write_recipe(tmp_path, pretraining={"source": "none"})
+    assert section(page_of(tmp_path), "time").count("not part of this run") == 4
+
+
+def test_a_search_under_way_and_torn_logs(tmp_path: Path) -> None:
+    made.write_recipe(tmp_path)
+    made.add_training(tmp_path, "supernet-finetune", done=False)
+    made.add_search(tmp_path, candidates=33, done=False)
+    for path in (tmp_path / "supernet-finetune" / "metrics.jsonl", tmp_path / "search" / "candidates.jsonl"):
+        with path.open("a") as file:
+            file.write(
+                '{"step": 30, "loss": NaN}\n{"number": 7, "gen' if "metrics" in path.name else '{"number": 33, "ge'
+            )
+    page = page_of(tmp_path)
+    assert "33 architectures evaluated in 2 generations so far" in section(page, "search")
+    assert "under way" in section(page, "time")
+    assert "not run yet" in section(page, "winner")
+    assert "plot-supernet-finetune" in Elements(page).plots()
+
+
+def test_a_chosen_winner_before_its_training(tmp_path: Path) -> None:
+    made.write_recipe(tmp_path)
+    made.add_search(tmp_path)
+    made.add_networks(tmp_path, shuffle3=0.4)
+    page = page_of(tmp_path)
+    best = json.loads((tmp_path / "search" / "best.json").read_text())["architecture"]
+    assert f"The search chose {best}" in text_of(page)
+    assert f"winner found by the search not run yet {best}" in re.sub(r"[\d.]+ M ", "", section(page, "result"))
+    assert '<figure class="winner">' in page
+
+
+def test_a_missing_picture_and_too_many_predictions(tmp_path: Path) -> None:
+    made.write_recipe(tmp_path)
+    boxes = [Box(0, 0, 10, 10, f"thing{number}", number / 100) for number in range(MOST_PREDICTIONS + 5)]
+    pictures = section(page_of(tmp_path, [Example(tmp_path / "gone.jpg", 100, 80, [], boxes)]), "pictures")
+    assert "this picture could not be read" in pictures
+    assert "5 weaker predictions left out" in pictures
+    assert "thing24 0.24" not in pictures
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+def test_a_browser_draws_every_plot(run: Path, page: str, tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    options = [
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+        "--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path}",
+        "--virtual-time-budget=5000", "--window-size=400,900", "--dump-dom",
+    ]  # fmt: skip
+    drawn = subprocess.run(
+        [CHROMIUM, *options, (run / "report.html").as_uri()], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    for key in Elements(page).plots():
+        assert 'class="main-svg"' in drawn.split(f'id="{key}"')[1].split("<figcaption")[0], key
