@@ -1,0 +1,49 @@
+"""Neural architecture search for object detectors.
+
+    import detnas
+    run = detnas.run("shapes-quick", out="runs/x")     # the whole pipeline
+    space = detnas.search_space("small")
+    arch = detnas.Architecture.parse("2120 2112 33130031 3132")
+    net = detnas.create_backbone(arch, space)          # list of 4 maps, strides 4, 8, 16, 32
+    det = detnas.create_detector("fpn", net, num_classes=80)
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from detnas.version import __version__
+
+if TYPE_CHECKING:
+    from detnas.errors import UserError
+    from detnas.models.create import create_backbone, create_detector
+    from detnas.pipeline import run
+    from detnas.spaces import Architecture, SearchSpace, search_space
+
+__all__ = [
+    "Architecture",
+    "SearchSpace",
+    "UserError",
+    "__version__",
+    "create_backbone",
+    "create_detector",
+    "run",
+    "search_space",
+]
+
+_HOMES = {
+    "Architecture": "detnas.spaces",
+    "SearchSpace": "detnas.spaces",
+    "UserError": "detnas.errors",
+    "create_backbone": "detnas.models.create",
+    "create_detector": "detnas.models.create",
+    "run": "detnas.pipeline",
+    "search_space": "detnas.spaces",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `detnas --help` need not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'detnas' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

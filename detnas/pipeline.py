@@ -34,9 +34,10 @@ from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone
 from detnas.models.classifier import Classifier
 from detnas.models.detectors import Detector, build_detector
 from detnas.models.weights import DetectorInfo, save_detector
+from detnas.models.warm_start import spread
 from detnas.progress import Progress
 from detnas.report import validation_examples, write_report
-from detnas.run_directory import SHAPES, claim, store_recipe
+from detnas.run_directory import RECIPE, SHAPES, claim, store_recipe, stored_run
 from detnas.searching.evaluation import evaluate
 from detnas.searching.fitness import Fitness
 from detnas.searching.study import search
@@ -48,6 +49,7 @@ from detnas.training.tasks import ClassificationTask, DetectionTask, Task
 WINNER = "winner"
 WEIGHTS = "detector.safetensors"
 EVALUATION = "evaluation.json"
+DETECTIONS = "detections.json"
 
 
 def run(
@@ -82,6 +84,26 @@ def run(
                 progress.say(f"[{place}/{len(STAGES)}] {name}")
                 stage(current)
     return directory
+
+def continue_run(directory: Path, progress: Progress, stages: Sequence[str]) -> None:
+    """Run some stages of the run that stands in `directory`.
+
+    Raises `UserError` if it holds no run, or a stage lacks what an earlier one leaves.
+    """
+    stored = stored_run(directory)
+    run(directory / RECIPE, directory, stored["data_directory"], progress=progress, stages=stages)
+
+
+def write_page(directory: Path) -> Path:
+    """Write the page of a run, as far as the run has come. Raises `UserError` if `directory` holds no run."""
+    stored = stored_run(directory)
+    detections = directory / "finetune" / WINNER / DETECTIONS
+    if not detections.exists():
+        return write_report(directory)
+    recipe = load_recipe(directory / RECIPE)
+    val = open_data(Path(stored["data_directory"]), recipe.data, recipe.seed).val
+    return write_report(directory, validation_examples(val, read_json(detections)))
+
 
 @dataclass(frozen=True)
 class Run:
@@ -159,12 +181,8 @@ class Run:
         return DetectionTask(DetectionSamples(data, settings, self.recipe.data.cache_mb))
 
     def train(self, model: nn.Module, task: Task, settings: TrainingSettings, stage: str) -> None:
-        """Train `model` in the stage's directory; a supernet on one uniformly drawn path a step."""
-
-        def uniform_path(step: int) -> Architecture:
-            rng = np.random.default_rng(self.seed(stage, "path", str(step)))
-            return self.space.architecture(rng.integers(len(OPS), size=sum(self.space.repeats)).tolist())
-
+        """Train `model` in the stage's directory."""
+        backbone = find_backbone(model)
         train(
             model,
             task,
@@ -174,8 +192,24 @@ class Run:
             seed=self.seed(stage.split("/")[0]),
             device=self.device,
             progress=self.progress,
-            choose_path=uniform_path if isinstance(find_backbone(model), Supernet) else None,
+            before_step=self._path_chooser(backbone, stage) if isinstance(backbone, Supernet) else lambda step: None,
         )
+
+    def _path_chooser(self, supernet: Supernet, stage: str) -> Callable[[int], None]:
+        """Activates a path drawn uniformly from the whole space before each step, after the warm start if any."""
+        first_training = "supernet-pretrain" if self.pretrains else "supernet-finetune"
+        warm_start = self.recipe.warm_start if stage == first_training else 0
+
+        def choose_path(step: int) -> None:
+            if step < warm_start:
+                supernet.activate(self.space.uniform("shuffle3"))
+                return
+            if step == warm_start > 0:
+                spread(supernet)
+            rng = np.random.default_rng(self.seed(stage, "path", str(step)))
+            supernet.activate(self.space.architecture(rng.integers(len(OPS), size=sum(self.space.repeats)).tolist()))
+
+        return choose_path
 
 
 def supernet_pretrain(run: Run) -> None:
@@ -201,6 +235,8 @@ def search_stage(run: Run) -> None:
     """Evolution on the trained supernet."""
     stage = "search"
     if not _is_done(run, stage):
+        if not _is_done(run, "supernet-finetune"):
+            raise UserError(f"{run.directory}: the supernet is not trained yet; continue it by `detnas run`")
         detector = run.detector(lambda: Supernet(run.space), None)
         load_weights(detector, run.directory / "supernet-finetune")
         settings = run.recipe.search
@@ -259,7 +295,7 @@ def _judge(run: Run, name: str, architecture: Architecture, detector: Detector) 
         )
     cost = run.sampler.table.cost(architecture.ops)
     directory = run.directory / "finetune" / name
-    write_json(directory / "detections.json", evaluation.results)
+    write_json(directory / DETECTIONS, evaluation.results)
     write_json(
         directory / EVALUATION,
         {
@@ -275,10 +311,8 @@ def _judge(run: Run, name: str, architecture: Architecture, detector: Detector) 
 
 
 def report(run: Run) -> None:
-    """The page, with some of the validation pictures."""
-    results = read_json(run.directory / "finetune" / WINNER / "detections.json")
-    page = write_report(run.directory, validation_examples(run.data.val, results))
-    run.progress.say(f"Report: {page}")
+    """The page."""
+    run.progress.say(f"Report: {write_page(run.directory)}")
 
 
 STAGES: dict[str, Callable[[Run], None]] = {

@@ -30,7 +30,7 @@ def claim(directory: Path, recipe: Recipe) -> Iterator[None]:
 
     Raises `UserError` if it holds another recipe's run, or anything else, or if another process works in it.
     """
-    stored = read_stored(directory)
+    stored = _read_stored(directory)
     if stored is not None:
         difference = _difference(stored, recipe.model_dump(mode="json"))
         if difference:
@@ -64,7 +64,7 @@ def store_recipe(directory: Path, recipe: Recipe, data: Path, fingerprint: str) 
 
     Raises `UserError` if the data set has changed since the run was begun.
     """
-    stored = read_stored(directory)
+    stored = _read_stored(directory)
     if stored is None:
         tree = {
             **recipe.model_dump(mode="json"),
@@ -77,8 +77,15 @@ def store_recipe(directory: Path, recipe: Recipe, data: Path, fingerprint: str) 
         raise UserError(f"{directory}: the data set has changed since this run was begun; choose another --out")
 
 
-def read_stored(directory: Path) -> dict[str, Any] | None:
-    """The recipe.yaml of a run directory as a tree, or None if there is none."""
+def stored_run(directory: Path) -> dict[str, Any]:
+    """The recipe.yaml of a run directory as a tree. Raises `UserError` if there is none."""
+    stored = _read_stored(directory)
+    if stored is None:
+        raise UserError(f"{directory}: holds no run (there is no {RECIPE}); name the --out of a `detnas run`")
+    return stored
+
+
+def _read_stored(directory: Path) -> dict[str, Any] | None:
     path = directory / RECIPE
     return yaml.safe_load(path.read_text()) if path.is_file() else None
 

@@ -2,12 +2,14 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from detnas.config.section import Section
 
 Norm = Literal["none", "batch", "group"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Factors = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+Strides = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
 class _Detector(Section):
@@ -17,14 +19,14 @@ class _Detector(Section):
     """…unless the longer side would exceed this many."""
     image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Subtracted from RGB values in 0-1."""
-    image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
     """RGB values are divided by this, after the mean is subtracted."""
-    strides: tuple[PositiveInt, ...]
+    strides: Strides
     """The backbone maps (by stride) that feed the feature pyramid."""
     fpn_channels: Annotated[int, Field(gt=0, multiple_of=8)] = 256
     anchor_sizes: tuple[PositiveInt, ...] = (32, 64, 128, 256, 512)
     """Side in pixels of the anchors, one a pyramid level."""
-    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_ratios: Factors = (0.5, 1.0, 2.0)
     """Height over width of the anchors."""
     score_threshold: Fraction = 0.05
     """Detections that score less are dropped."""
@@ -54,7 +56,7 @@ class FPNSettings(_Detector):
     """Faster R-CNN with a feature pyramid and the 4conv1fc box head."""
 
     type: Literal["fpn"] = "fpn"
-    strides: tuple[PositiveInt, ...] = (4, 8, 16, 32)
+    strides: Strides = (4, 8, 16, 32)
     nms_threshold: Fraction = 0.5
     norm: Norm = "batch"
     """Normalisation in the pyramid and in the box head; none in the RPN."""
@@ -84,7 +86,7 @@ class RetinaNetSettings(_Detector):
     """RetinaNet: one stage, focal loss."""
 
     type: Literal["retinanet"] = "retinanet"
-    strides: tuple[PositiveInt, ...] = (8, 16, 32)
+    strides: Strides = (8, 16, 32)
     extra_levels: Literal[0, 2] = 2
     """2: P6 and P7 by stride-2 convolutions from P5. 0: none (for small pictures, where they have no extent)."""
     nms_threshold: Fraction = 0.4
@@ -92,7 +94,7 @@ class RetinaNetSettings(_Detector):
     """Normalisation in the pyramid and the towers."""
     head_convs: Annotated[int, Field(ge=1, le=4)] = 4
     """Convolutions in each of the two towers."""
-    anchor_scales: tuple[float, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+    anchor_scales: Factors = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
     """Anchors of each size at these scales."""
     candidates: PositiveInt = 1000
     """Best-scoring boxes a level before non-maximum suppression."""

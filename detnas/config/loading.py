@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.resources
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -31,7 +32,7 @@ def load_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """
     text, where = _read(str(recipe))
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{where}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(tree, dict):
@@ -43,7 +44,21 @@ def load_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{where}: {_explain(error.errors()[0])}") from None
+        # A misspelt key comes first: that the right one is missing follows from it.
+        first = min(error.errors(), key=lambda one: one["type"] not in ("extra_forbidden", "invalid_key"))
+        raise UserError(f"{where}: {_explain(first)}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one section, of which PyYAML would take the last."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, times in keys.items():
+            if times > 1:
+                raise yaml.MarkedYAMLError(problem=f"{key!r} stands {times} times", problem_mark=node.start_mark)
+        return node
 
 
 def _read(recipe: str) -> tuple[str, str]:
@@ -71,19 +86,25 @@ def _apply(tree: dict[str, Any], change: str) -> None:
     *parents, last = key.split(".")
     node: Any = tree
     for parent in parents:
-        if node.get(parent) is None:
-            node[parent] = {}
-        node = node[parent]
-        if not isinstance(node, dict):
+        section = {} if node.get(parent) is None else node[parent]
+        if not isinstance(section, dict):
             raise UserError(f"--set {change}: {parent} holds a value, not a section")
+        # A copy: YAML's aliases make one object of several sections.
+        node[parent] = dict(section)
+        node = node[parent]
     node[last] = value
 
 
 def _explain(error: ErrorDetails) -> str:
     """One line for one pydantic error: field, value, and what to write instead."""
-    # Where a value may be of several types, pydantic adds the type's name to the path; users know no types.
-    path = [str(part) for part in error["loc"] if str(part) not in ("fpn", "retinanet")]
+    path = [str(part) for part in error["loc"]]
+    types = [option.model_fields["type"].default for option in _sections(Recipe.model_fields["detector"].annotation)]
+    if len(path) > 1 and path[0] == "detector" and path[1] in types:
+        del path[1]  # the type that pydantic chose, which is no key of the recipe
     field = ".".join(path)
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        found = f" = {error['input']['type']!r}: " if "type" in error["input"] else " is missing; "
+        return f"{field}.type{found}choose one of {', '.join(types)}"
     if error["type"] == "extra_forbidden":
         known = _keys_beside(error["loc"])
         close = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)

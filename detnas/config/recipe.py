@@ -10,14 +10,14 @@ from detnas.config.section import Section
 from detnas.config.training import TrainingSettings
 from detnas.spaces import Budget, SearchSpace, search_space
 
-UNITS = {"k": 1e3, "M": 1e6, "G": 1e9}
+UNITS = {"k": "e3", "M": "e6", "G": "e9"}
 
 
 def _number(value: Any) -> Any:
     """Accept 300M, 1.3G and 500k for numbers."""
     if isinstance(value, str) and value and value[-1] in UNITS:
         try:
-            return float(value[:-1]) * UNITS[value[-1]]
+            return float(value[:-1] + UNITS[value[-1]])  # exact, where a product would round
         except ValueError:
             raise ValueError(f"{value!r} is not a number; write for example 300M") from None
     return value
@@ -149,6 +149,9 @@ class Recipe(Section):
     budget: BudgetSettings = BudgetSettings()
     detector: DetectorSettings
     pretraining: Pretraining = Pretraining()
+    warm_start: NonNegativeInt = 0
+    """Steps of the supernet's first training on the all-`shuffle3` path alone, whose weights then become the start of
+    every op; 0 is the paper's way. Worth most where the supernet can be trained for minutes only."""
     supernet_pretrain: TrainingSettings
     supernet_finetune: TrainingSettings
     search: SearchSettings = SearchSettings()

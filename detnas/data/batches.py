@@ -47,5 +47,6 @@ def batches(
             collate_fn=collate,
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # or it would draw its workers' seeds from the global one
         )
     )

@@ -1,8 +1,9 @@
 """COCO detection files: what is wrong with one, and reading one."""
 
 import json
-import math
+import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from detnas.errors import UserError
 
 OVERHANG = 1.0
 """Boxes may reach this many pixels beyond their picture: tools round. They are cut at the border for training."""
+
+LEAST = 0.01
+"""Boxes must be this many pixels wide and high within their picture: thinner ones vanish in 32-bit floats."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,12 @@ def read_coco(annotations: Path, images: Path, *, drop_bad_boxes: bool = False) 
 def load_tree(path: Path) -> dict[str, Any]:
     """The JSON of a COCO file. Raises `UserError` unless it has the form of one."""
     try:
-        tree = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; name the annotations by data.train or data.val") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        tree: dict[str, Any] = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); name the annotations by data.train or data.val"
+        ) from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error}); a COCO detection file is expected") from None
     for key in ("images", "annotations", "categories"):
         if not isinstance(tree, dict) or not isinstance(tree.get(key), list):
@@ -65,22 +71,46 @@ def load_tree(path: Path) -> dict[str, Any]:
 
 
 def _missing(key: str, entry: Any) -> str | None:
-    """The first field that an entry of list `key` lacks or that has the wrong type."""
-    required: dict[str, dict[str, type | tuple[type, ...]]] = {
-        "images": {"id": int, "file_name": str, "width": int, "height": int},
-        "annotations": {"image_id": int, "category_id": int, "bbox": list},
-        "categories": {"id": int, "name": str},
-    }
-    for field, kind in required[key].items():
-        if not isinstance(entry, dict) or not isinstance(entry.get(field), kind):
+    """The first field that an entry of list `key` lacks or that holds what it must not."""
+    for field, is_valid in FIELDS[key].items():
+        if not isinstance(entry, dict) or not is_valid(entry.get(field)):
             return field
-    if key == "annotations" and not (len(entry["bbox"]) == 4 and all(_finite(value) for value in entry["bbox"])):
-        return "bbox"
     return None
 
 
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_side(value: Any) -> bool:
+    return _is_integer(value) and 0 < value < 1e9
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number, and neither NaN nor beyond all pictures."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e12 < value < 1e12
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+
+
+FIELDS: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "images": {"id": _is_integer, "file_name": _is_text, "width": _is_side, "height": _is_side},
+    "annotations": {
+        "image_id": _is_integer,
+        "category_id": _is_integer,
+        "bbox": _is_box,
+        "area": lambda value: value is None or (_is_number(value) and value >= 0),
+        "iscrowd": lambda value: value in (None, 0, 1),
+    },
+    "categories": {"id": _is_integer, "name": _is_text},
+}
+"""What the entries of a COCO file's lists hold, and what is valid there."""
 
 
 def find_problems(tree: dict[str, Any], images: Path) -> list[Finding]:
@@ -101,10 +131,9 @@ def find_problems(tree: dict[str, Any], images: Path) -> list[Finding]:
     for key in ("images", "categories"):
         twice = [f"id {id}" for id, times in Counter(entry["id"] for entry in tree[key]).items() if times > 1]
         report(f"ids that several {key} share", twice, "give each its own")
-    present = _files_under(images)
     report(
         f"pictures that are not under {images}",
-        [image["file_name"] for image in tree["images"] if image["file_name"] not in present],
+        [image["file_name"] for image in tree["images"] if not _is_file(images / image["file_name"])],
         "add them, or name their folder by data.train_images or data.val_images",
     )
     report(
@@ -131,8 +160,8 @@ def find_problems(tree: dict[str, Any], images: Path) -> list[Finding]:
     return findings
 
 
-def _files_under(images: Path) -> set[str]:
-    return {str(path.relative_to(images)) for path in images.rglob("*") if path.is_file()} if images.is_dir() else set()
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises on names that cannot be)
 
 
 def _shortened(ids: list[int]) -> str:
@@ -146,17 +175,17 @@ def _name(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]] | None =
 
 
 def _has_area(box: list[float]) -> bool:
-    return box[2] > 0 and box[3] > 0
+    return box[2] >= LEAST and box[3] >= LEAST
 
 
 def _inside(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]]) -> bool:
     x, y, width, height = annotation["bbox"]
     picture_width, picture_height = sizes[annotation["image_id"]]
     return bool(
-        x >= -OVERHANG
-        and y >= -OVERHANG
-        and x + width <= picture_width + OVERHANG
-        and y + height <= picture_height + OVERHANG
+        -OVERHANG <= x <= picture_width - LEAST
+        and -OVERHANG <= y <= picture_height - LEAST
+        and LEAST <= x + width <= picture_width + OVERHANG
+        and LEAST <= y + height <= picture_height + OVERHANG
     )
 
 
@@ -176,8 +205,15 @@ def _pack(tree: dict[str, Any], images: Path) -> DetectionSet:
         sizes=np.array([sizes[id] for id in of_image], np.int64).reshape(-1, 2),
         boxes=boxes,
         labels=np.array([label_of[row["category_id"]] for row in rows], np.int64),
-        areas=np.array([row.get("area", row["bbox"][2] * row["bbox"][3]) for row in rows], np.float64),
+        areas=np.array([_area(row) for row in rows], np.float64),
         crowd=np.array([bool(row.get("iscrowd")) for row in rows], np.bool_),
         starts=np.cumsum([0, *map(len, of_image.values())]),
         categories=categories,
     )
+
+
+def _area(annotation: dict[str, Any]) -> float:
+    """The area that the file states (of a mask, where it has one), or the box's."""
+    _, _, width, height = annotation["bbox"]
+    area = annotation.get("area")
+    return float(width * height if area is None else area)

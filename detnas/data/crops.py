@@ -4,15 +4,16 @@ from math import log
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.ops import box_iou
 from torchvision.transforms import v2
 
 from detnas.config import TrainingSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.images import Images
 from detnas.data.samples import GREY, Key, colour_and_flips
+from detnas.errors import UserError
 
 SMALLEST = 4
 """Boxes with a side of fewer pixels show too little to learn from."""
@@ -35,6 +36,11 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
         picture_of = np.repeat(np.arange(len(data)), np.diff(data.starts))
         whole = np.flatnonzero((data.boxes[:, 2:].min(axis=1) >= SMALLEST) & ~data.crowd)
         self.objects = [(int(picture_of[row]), int(row)) for row in whole]
+        if not self.objects:
+            raise UserError(
+                f"pretraining.source: no box of the {len(data)} training pictures is {SMALLEST} pixels wide and high, "
+                "so that there is nothing to cut crops from; choose source folder or none"
+            )
         self.num_background = round(len(self.objects) * background / (1 - background))
         self.num_classes = len(data.categories) + (self.num_background > 0)
 
@@ -56,16 +62,18 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
             return self.changes(self._crop(self.images[picture], x, y, side)), label
 
     def _background(self, picture: int) -> tuple[float, float, float]:
-        """A random square; the last try stands even if it overlaps a box, in pictures that are full of them."""
+        """A random square: of 20 tries the one that overlaps boxes least, or the first that hardly does."""
         width, height = self.data.sizes[picture]
-        boxes = torch.from_numpy(self.data.training_boxes(picture)[0])
+        boxes = self.data.boxes[self.data.of(picture)]  # crowds too: they are no background
+        tries = []
         for _ in range(20):
             _, row = self.objects[int(torch.randint(len(self.objects), ()))]
             side = min(float(self.data.boxes[row, 2:].max()), float(width), float(height))
             x, y = float(torch.rand(())) * (width - side), float(torch.rand(())) * (height - side)
-            square = torch.tensor([[x, y, x + side, y + side]], dtype=torch.float64)
-            if not (box_iou(square, boxes) > 0.1).any():
+            tries.append((_overlap(boxes, x, y, side), x, y, side))
+            if tries[-1][0] <= 0.1:
                 break
+        _, x, y, side = min(tries)
         return x, y, side
 
     def _crop(self, image: Tensor, x: float, y: float, side: float) -> Tensor:
@@ -90,3 +98,14 @@ def _around(x: float, y: float, width: float, height: float) -> tuple[float, flo
     side = longer * float(torch.empty(()).uniform_(0, log(1.6)).exp())
     move_x, move_y = ((torch.rand(2) - 0.5) * 0.2 * longer).tolist()
     return x + width / 2 - side / 2 + move_x, y + height / 2 - side / 2 + move_y, side
+
+
+def _overlap(boxes: NDArray[np.float64], x: float, y: float, side: float) -> float:
+    """The largest overlap of a square with any of the boxes (x, y, width, height), as a share of the smaller one.
+
+    Not IoU: that is small for an object that lies whole in a large square.
+    """
+    corner = np.array([x, y])
+    common = np.minimum(boxes[:, :2] + boxes[:, 2:], corner + side) - np.maximum(boxes[:, :2], corner)
+    smaller = np.minimum(boxes[:, 2:].prod(axis=1), side**2)
+    return float((common.clip(0).prod(axis=1) / smaller).max(initial=0.0))

@@ -18,5 +18,8 @@ def read_folder(directory: Path) -> tuple[list[Path], list[int], list[str]]:
         classes, index_of = find_classes(directory)
         found = make_dataset(str(directory), index_of, IMG_EXTENSIONS)
     except FileNotFoundError as error:
-        raise UserError(f"pretraining.folder {directory}: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"pretraining.folder {directory}: {reason}; it must hold a sub-folder of pictures for each class"
+        ) from None
     return [Path(file) for file, _ in found], [label for _, label in found], classes

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
 from detnas.errors import UserError
-
 
 PROBED = 20
 """Pictures decoded to judge whether all fit in memory."""
@@ -16,14 +16,16 @@ PROBED = 20
 def read_image(path: Path) -> Tensor:
     """A picture as RGB, (3, H, W) uint8. Raises `UserError` if it cannot be decoded."""
     try:
-        return decode_image(str(path), ImageReadMode.RGB)
+        image: Tensor = decode_image(str(path), ImageReadMode.RGB)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: this picture cannot be decoded ({reason}); replace it") from None
+    # PNG files of 16 bits a channel are decoded as such.
+    return image if image.dtype == torch.uint8 else (image.float() / 257).round().to(torch.uint8)
 
 
 class Images:
-    """Decoded pictures by index: read once and kept if all of them take about `cache_mb` at most, else read each time."""
+    """Decoded pictures by index: kept once read if all take about `cache_mb` megabytes at most."""
 
     def __init__(self, files: Sequence[Path], cache_mb: int) -> None:
         self.files = files

@@ -4,7 +4,6 @@ A key is (index, seed): the same key gives the same sample in any process and an
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -88,9 +87,11 @@ def colour_and_flips(settings: TrainingSettings) -> list[v2.Transform]:
 
 def _scale_jitter(scale: tuple[float, float], height: int, width: int) -> v2.Compose:
     """Resize by a random factor, then crop or pad back to the picture's size; boxes cut to slivers are left out."""
+    # Not v2.ScaleJitter: it fits pictures that are not square into the transposed size first.
+    factor = float(torch.empty(()).uniform_(*scale))
     return v2.Compose(
         [
-            v2.ScaleJitter((height, width), scale_range=scale, antialias=True),
+            v2.Resize([max(1, round(height * factor)), max(1, round(width * factor))], antialias=True),
             v2.RandomCrop((height, width), pad_if_needed=True, fill=GREY),
             v2.ClampBoundingBoxes(),
             v2.SanitizeBoundingBoxes(min_size=2),

@@ -19,12 +19,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from detnas.data.shapes_render import (
+    FULL,
     Floats,
     Ints,
     Patch,
     Stream,
     add_clutter,
     circle,
+    eroded,
     ground,
     paint,
     posed,
@@ -38,6 +40,7 @@ Picture = npt.NDArray[np.uint8]
 
 LEAST_VISIBLE = 0.6  # an object of which less is seen carries no box
 NOBODY = -1  # the owner of a pixel that no object covers
+DARKEST = 40  # the brightest that a channel of an outline can be
 
 
 def _crescent() -> Floats:
@@ -191,8 +194,10 @@ def _place(stream: Stream, label: int, extent: float, size: int, centre: Floats)
 def _paint_object(stream: Stream, canvas: Floats, thing: _Placed, extent: float) -> None:
     hidden_ground = canvas[thing.patch.window][thing.patch.mask].astype(np.int64)  # integers: their sum is exact
     first, second = visible_colours(stream, hidden_ground.sum(axis=0) / max(len(hidden_ground), 1))
-    mixture = texture(stream, thing.patch, extent)
-    paint(canvas, thing.patch, first + (second - first) * mixture[:, :, None])
+    fill = first + (second - first) * texture(stream, thing.patch, extent)[:, :, None]
+    outline = stream.array(3) * DARKEST
+    inside = eroded(thing.patch.coverage, 1 if extent < 32 else 2) / FULL
+    paint(canvas, thing.patch, outline + (fill - outline) * inside[:, :, None])
 
 
 def _cover_edge(stream: Stream, canvas: Floats, thing: _Placed, extent: float) -> None:
@@ -219,7 +224,7 @@ def _finished(stream: Stream, canvas: Floats) -> Picture:
     """The canvas as bytes, with a little noise over everything. The canvas is used up."""
     noise = stream.array(*canvas.shape)
     noise -= 0.5
-    noise *= stream.uniform(4, 24)
+    noise *= stream.uniform(4, 16)
     canvas += noise
     np.clip(canvas, 0, 255, out=canvas)
     canvas += 0.5

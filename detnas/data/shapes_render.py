@@ -65,6 +65,11 @@ class Stream:
         cosine, sine = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
         return self.pick(((cosine, sine), (-sine, cosine), (-cosine, -sine), (sine, -cosine)))
 
+    def tilt(self) -> tuple[float, float]:
+        """Cosine and sine of a random angle within 23 degrees of upright, rational like those of `turn`."""
+        t = self.uniform(-0.2, 0.2)
+        return (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
+
     def colour(self) -> Floats:
         return self.array(3) * 255
 
@@ -89,7 +94,7 @@ def _lattice_positions(stream: Stream, length: int, cell: float) -> tuple[Ints, 
 def ground(stream: Stream, size: int) -> Floats:
     """A textured ground of two random colours: octaves of value noise, from a third of the picture down to 2 pixels."""
     first = stream.colour()
-    second = first + (stream.colour() - first) * 0.7
+    second = first + (stream.colour() - first) * 0.35
     roughness = stream.uniform(0.5, 0.85)
     mixture = np.zeros((size, size))
     total, weight, cell = 0.0, 1.0, size / stream.uniform(2, 6)
@@ -157,6 +162,16 @@ def paint(canvas: Floats, patch: Patch, colour: Floats) -> None:
     under += (colour - under) * (patch.coverage / FULL)[:, :, None]
 
 
+def eroded(coverage: npt.NDArray[np.uint8], pixels: int) -> npt.NDArray[np.uint8]:
+    """The least coverage within so many pixels up, down, left and right: the form without its rim."""
+    least = np.pad(coverage, pixels)
+    for _ in range(pixels):
+        middle = least[1:-1, 1:-1]
+        sides = (least[:-2, 1:-1], least[2:, 1:-1], least[1:-1, :-2], least[1:-1, 2:])
+        least = np.minimum.reduce([middle, *sides])
+    return least
+
+
 def texture(stream: Stream, patch: Patch, extent: float) -> Floats:
     """How much of the second colour each pixel of the patch takes, 0..1. Turned independently of the form it fills."""
     height, width = patch.coverage.shape
@@ -187,13 +202,13 @@ def visible_colours(stream: Stream, ground_colour: Floats) -> tuple[Floats, Floa
     first = black_or_white
     for _ in range(20):
         colour = stream.colour()
-        if _contrast(colour, ground_colour) >= 90:
+        if _contrast(colour, ground_colour) >= 110:
             first = colour
             break
     second = first
     for _ in range(20):
-        colour = first + (stream.colour() - first) * stream.uniform(0.4, 1)
-        if min(_contrast(colour, ground_colour), _contrast((first + colour) / 2, ground_colour)) >= 60:
+        colour = first + (stream.colour() - first) * stream.uniform(0.2, 0.6)
+        if min(_contrast(colour, ground_colour), _contrast((first + colour) / 2, ground_colour)) >= 80:
             second = colour
             break
     return first, second
@@ -268,9 +283,9 @@ _SPOKES = circle(12)
 
 
 def posed(stream: Stream, loops: Sequence[Floats], extent: float) -> list[Floats]:
-    """The loops stretched a little and turned at random; their box is centred on 0, 0, its longer side is `extent`."""
+    """The loops stretched a little and tilted at random; their box is centred on 0, 0, its longer side is `extent`."""
     stretch = stream.log_uniform(0.8, 1.25)
-    cosine, sine = stream.turn()
+    cosine, sine = stream.tilt()
     turned = [_turned(loop * np.array([stretch, 1.0]), cosine, sine) for loop in loops]
     low, high = turned[0].min(axis=0), turned[0].max(axis=0)
     scale = extent / float((high - low).max())

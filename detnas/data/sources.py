@@ -45,7 +45,7 @@ class RunData:
         digest = hashlib.sha256()
         for part in (self.fit, self.search, self.val):
             digest.update(repr((part.image_ids, part.categories, [file.name for file in part.files])).encode())
-            for array in (part.boxes, part.labels, part.sizes):
+            for array in (part.boxes, part.labels, part.areas, part.crowd, part.starts, part.sizes):
                 digest.update(array.tobytes())
         return digest.hexdigest()[:16]
 
@@ -72,7 +72,7 @@ def open_data(directory: Path, settings: DataSettings, seed: int) -> RunData:
         description += f" ({len(val)} pictures of it set aside for validation)"
     fit, search = _cut(train, settings.search_fraction, seed, "search")
     for part, role in ((fit, "training"), (search, "search split"), (val, "validation")):
-        if len(part.boxes) == 0:
+        if part.crowd.all():  # crowds apart, there is nothing to learn or to find
             raise UserError(f"{directory}: the {role} ({len(part)} pictures) holds no box; more pictures are needed")
     return RunData(directory, train, fit, search, val, description)
 

@@ -1,6 +1,7 @@
 """COCO average precision, by hotcoco."""
 
 import math
+from collections import Counter
 from typing import Any
 
 from hotcoco import COCO, COCOeval
@@ -14,7 +15,8 @@ def coco_scores(
 ) -> tuple[dict[str, float | None], dict[str, float | None]]:
     """The twelve COCO numbers, and the AP (IoU 0.50 to 0.95) of each category by name; None where there is no box.
 
-    `ground_truth` is a COCO dictionary, `detections` a list of COCO results on its images.
+    `ground_truth` is a COCO dictionary, `detections` a list of COCO results on its images. Categories that share a
+    name get their ids behind it.
     Raises `ValueError` on a detection of an unknown image or category, or with a number that is not finite:
     evaluators let these pass in silence.
     """
@@ -33,9 +35,11 @@ def coco_scores(
     # (IoU thresholds, recalls, categories by id, areas, detection limits): all areas, the largest limit.
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     per_class = {}
-    for place, (_, name) in enumerate(sorted(names.items())):
+    shared = {name for name, categories in Counter(names.values()).items() if categories > 1}
+    for place, (id, name) in enumerate(sorted(names.items())):
         values = precision[:, :, place]
-        per_class[name] = _known(float(values[values > -1].mean()) if (values > -1).any() else -1.0)
+        mean = float(values[values > -1].mean()) if (values > -1).any() else -1.0
+        per_class[f"{name} ({id})" if name in shared else name] = _known(mean)
     return dict(zip(SCORES, map(_known, evaluation.stats), strict=True)), per_class
 
 

@@ -14,6 +14,7 @@ from detnas.config import DetectorSettings, FPNSettings, RetinaNetSettings
 from detnas.errors import UserError
 from detnas.files import write_file
 from detnas.models.backbone import Subnet
+from detnas.models.blocks import Shuffle
 from detnas.models.detectors import Detector, build_detector
 from detnas.spaces import Architecture, SearchSpace
 from detnas.version import __version__
@@ -27,10 +28,11 @@ class DetectorInfo:
     architecture: Architecture
     settings: FPNSettings | RetinaNetSettings
     categories: tuple[tuple[int, str], ...]
+    shuffle: Shuffle = "even_odd"
 
     def build(self) -> Detector:
         """The detector, with fresh weights."""
-        return build_detector(Subnet(self.space, self.architecture), len(self.categories), self.settings)
+        return build_detector(Subnet(self.space, self.architecture, self.shuffle), len(self.categories), self.settings)
 
 
 def save_detector(path: Path, detector: Detector, info: DetectorInfo) -> None:
@@ -40,6 +42,7 @@ def save_detector(path: Path, detector: Detector, info: DetectorInfo) -> None:
         "format": "detnas-detector-1",
         "space": json.dumps([space.name, space.stem, space.channels, space.repeats]),
         "architecture": str(info.architecture),
+        "shuffle": info.shuffle,
         "detector": info.settings.model_dump_json(),
         "categories": json.dumps(info.categories),
         "versions": json.dumps(
@@ -47,7 +50,7 @@ def save_detector(path: Path, detector: Detector, info: DetectorInfo) -> None:
         ),
     }
     tensors = {name: tensor.contiguous().cpu() for name, tensor in detector.state_dict().items()}
-    write_file(path, lambda file: file.write(save(tensors, metadata)) and None)
+    write_file(path, lambda file: file.write(save(tensors, metadata)))
 
 
 def load_detector(path: Path) -> tuple[Detector, DetectorInfo]:
@@ -65,13 +68,22 @@ def load_detector(path: Path) -> tuple[Detector, DetectorInfo]:
         raise UserError(f"{path}: not a weights file ({error}); name a detector.safetensors") from None
     if metadata.get("format") != "detnas-detector-1":
         raise UserError(f"{path}: its metadata is not that of a detnas detector; name a detector.safetensors")
+    try:
+        info = _read_info(metadata)
+        detector = info.build()
+        detector.load_state_dict(tensors)
+    except (UserError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: damaged, or of another version of detnas ({reason}); write it anew") from None
+    return detector.eval(), info
+
+
+def _read_info(metadata: dict[str, str]) -> DetectorInfo:
     name, stem, channels, repeats = json.loads(metadata["space"])
-    info = DetectorInfo(
+    return DetectorInfo(
         space=SearchSpace(name, stem, tuple(channels), tuple(repeats)),
         architecture=Architecture.parse(metadata["architecture"]),
         settings=TypeAdapter(DetectorSettings).validate_json(metadata["detector"]),
         categories=tuple((id, name) for id, name in json.loads(metadata["categories"])),
+        shuffle=TypeAdapter(Shuffle).validate_python(metadata.get("shuffle", "even_odd")),
     )
-    detector = info.build()
-    detector.load_state_dict(tensors)
-    return detector.eval(), info

@@ -7,9 +7,10 @@ each half of its blocks, and sorting one half makes counting and drawing within 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from itertools import combinations_with_replacement
 from math import factorial, inf
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from detnas.errors import UserError
 from detnas.spaces.architecture import OPS, Architecture
 from detnas.spaces.cost import Cost
 from detnas.spaces.space import SearchSpace
+
+CostName = Literal["flops", "params"]
 
 DRAWS = 20_000
 """Draws tried before an architecture that meets a second bound, or has not been seen, is taken not to exist."""
@@ -48,20 +51,25 @@ class BudgetSampler:
         self.space = space
         self.budget = budget
         self.table = space.cost_table(budget.size)
-        # The exact count runs over one cost; the other bound, when there is one, is met by rejection.
-        self._by_params = budget.flops == (0, inf) and budget.params != (0, inf)
-        self._check_feasible()
+        counted = [self._count(cost) for cost in self._bounded()]
+        # The count is exact for one cost, the rarer one; the other bound, when there is one, is met by rejection.
+        self._halves = min(counted, key=lambda halves: halves.count)
+        if len(counted) > 1 and self.sample(np.random.default_rng(0)) is None:
+            raise UserError(
+                f"budget: no backbone of space {space.name} was found that meets both bounds, {self._bounds('flops')} "
+                f"and {self._bounds('params')}; widen one of them"
+            )
 
     def allows(self, architecture: Architecture) -> bool:
         return self.budget.allows(self.table.cost(architecture.ops))
 
     def share(self) -> float:
         """The fraction of the space within the budget; estimated from draws where both costs are bounded."""
-        exact = self._halves.count / self.space.size
-        if self._by_params or self.budget.params == (0, inf):
-            return float(exact)
+        exact = float(self._halves.count / self.space.size)
+        if len(self._bounded()) == 1:
+            return exact
         rng = np.random.default_rng(0)
-        return float(exact * np.mean([self.allows(self._draw(rng)) for _ in range(2000)]))
+        return exact * float(np.mean([self.allows(self._draw(rng)) for _ in range(2000)]))
 
     def sample(self, rng: np.random.Generator, seen: AbstractSet[Architecture] = frozenset()) -> Architecture | None:
         """One architecture within the budget that is not in `seen`; None when none was found in `DRAWS` draws.
@@ -78,31 +86,28 @@ class BudgetSampler:
         """Uniform among the architectures that meet the bound on the counted cost."""
         return self.space.architecture(self._halves.draw(rng))
 
-    @cached_property
-    def _halves(self) -> "_Halves":
-        rows = self.table.params if self._by_params else self.table.flops
-        stem = self.table.stem.params if self._by_params else self.table.stem.flops
-        lower, upper = self.budget.params if self._by_params else self.budget.flops
-        return _Halves(rows, lower - stem, upper - stem)
+    def _bounded(self) -> list[CostName]:
+        """The costs that the budget bounds; multiply-adds if it bounds none."""
+        costs: tuple[CostName, CostName] = ("flops", "params")
+        return [cost for cost in costs if getattr(self.budget, cost) != (0, inf)] or ["flops"]
 
-    def _check_feasible(self) -> None:
-        for name, bounds, rows, stem in (
-            ("flops", self.budget.flops, self.table.flops, self.table.stem.flops),
-            ("params", self.budget.params, self.table.params, self.table.stem.params),
-        ):
-            least = stem + sum(min(row) for row in rows)
-            most = stem + sum(max(row) for row in rows)
-            if bounds[1] < least or bounds[0] > most or bounds[0] > bounds[1]:
-                raise UserError(
-                    f"budget.{name}: no backbone of space {self.space.name} costs between {bounds[0]:,.0f} and "
-                    f"{bounds[1]:,.0f}; choose bounds within {least:,} to {most:,}"
-                    + (f" (at {self.budget.size}x{self.budget.size} pixels)" if name == "flops" else "")
-                )
-        if self._halves.count == 0 or self.sample(np.random.default_rng(0)) is None:
-            raise UserError(
-                f"budget: no backbone of space {self.space.name} meets the bounds flops {self.budget.flops} and "
-                f"params {self.budget.params} together; widen one of them"
-            )
+    def _count(self, cost: CostName) -> "_Halves":
+        """All totals of one cost, and how many are within its bounds."""
+        stem: int = getattr(self.table.stem, cost)
+        lower, upper = getattr(self.budget, cost)
+        halves = _Halves(getattr(self.table, cost), lower - stem, upper - stem)
+        if halves.count == 0:
+            space = self.space.name
+            raise UserError(f"budget.{cost}: no backbone of space {space} has {self._bounds(cost)}; widen the bounds")
+        return halves
+
+    def _bounds(self, cost: CostName) -> str:
+        """The bounds on one cost, and the range that the space has."""
+        lower, upper = getattr(self.budget, cost)
+        stem, rows = getattr(self.table.stem, cost), getattr(self.table, cost)
+        least, most = stem + sum(map(min, rows)), stem + sum(map(max, rows))
+        at = f" at {self.budget.size}x{self.budget.size} pixels" if cost == "flops" else ""
+        return f"{lower:,.0f} to {upper:,.0f} {cost} (there are {least:,} to {most:,}{at})"
 
 
 class _Halves:

@@ -22,7 +22,7 @@ class CostTable:
     """Costs of the stem and of every (block, op), for square inputs of `size` pixels.
 
     `flops[b][o]` and `params[b][o]` belong to block b (from input to output) and op o; `stem` to the stem.
-    A network's cost is the stem's plus one entry a block. BN and activations cost no FLOPs .
+    A network's cost is the stem's plus one entry a block. BN and activations cost no FLOPs.
     """
 
     def __init__(self, stem_channels: int, blocks: Sequence["Block"], size: int) -> None:

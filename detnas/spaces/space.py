@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
+from math import inf
 
 from detnas.errors import UserError
 from detnas.spaces.architecture import OPS, Architecture
@@ -32,8 +34,13 @@ class SearchSpace:
     repeats: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if any(width % 4 for width in (self.stem, *self.channels)):
-            raise UserError(f"space {self.name}: widths {(self.stem, *self.channels)} must be multiples of 4")
+        widths = (self.stem, *self.channels)
+        if any(width % 4 or width < 4 for width in widths):
+            raise UserError(f"space {self.name}: widths {widths} must be multiples of 4")
+        if any(width >= next_width for width, next_width in pairwise(widths)):
+            raise UserError(f"space {self.name}: widths {widths}: each stage must be wider than the one before it")
+        if len(self.repeats) != len(self.channels) or min(self.repeats) < 1:
+            raise UserError(f"space {self.name}: repeats {self.repeats} must be 1 or more, one for each stage")
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -101,8 +108,8 @@ def search_space(name: str, width: float = 1.0) -> SearchSpace:
     """A space by name ("small", "large", "tiny"), its channels times `width`, rounded to multiples of 4."""
     if name not in SPACES:
         raise UserError(f"space {name!r} is unknown; choose one of {', '.join(SPACES)}")
-    if width <= 0:
-        raise UserError(f"width {width} of space {name!r}: must be above 0")
+    if not 0 < width < inf:
+        raise UserError(f"width {width} of space {name!r}: must be a number above 0")
     space = SPACES[name]
     if width == 1.0:
         return space

@@ -14,10 +14,8 @@ from detnas.config import TrainingSettings
 from detnas.data.batches import batches
 from detnas.errors import UserError
 from detnas.files import read_json_lines, write_file, write_json, write_json_lines
-from detnas.models.backbone import Supernet, find_backbone
 from detnas.progress import Progress
 from detnas.seeds import seed_of
-from detnas.spaces import Architecture
 from detnas.training.schedules import build_optimizer, learning_rate, set_learning_rate
 from detnas.training.tasks import Task
 
@@ -35,13 +33,13 @@ def train(
     seed: int,
     device: torch.device,
     progress: Progress,
-    choose_path: Callable[[int], Architecture] | None = None,
+    before_step: Callable[[int], None] = lambda step: None,
 ) -> None:
     """Train `model` in place and leave checkpoint, metrics and `done.json` in `directory`.
 
     Continues from the checkpoint that it finds there, to the same bytes on a CPU as without the interruption: all
-    that is random is a function of (seed, step). `choose_path` gives the architecture that a supernet computes at
-    a step. Does nothing but load the weights if the training is already done.
+    that is random is a function of (seed, step). `before_step` is called before each step: a supernet's path is
+    chosen there. Does nothing but load the weights if the training is already done.
 
     Raises `UserError` when the loss is not finite.
     """
@@ -52,7 +50,6 @@ def train(
         return
     directory.mkdir(parents=True, exist_ok=True)
     log = MetricsLog(directory, start)
-    supernet = find_backbone(model)
     model.train()
     stream = batches(
         task.samples,
@@ -65,9 +62,7 @@ def train(
     )
     with progress.task(directory.name, total=settings.steps, start=start) as bar:
         for step, batch in enumerate(stream, start=start):
-            if choose_path is not None:
-                assert isinstance(supernet, Supernet)
-                supernet.activate(choose_path(step))
+            before_step(step)
             torch.manual_seed(seed_of(seed, "step", step))
             rate = learning_rate(settings, step)
             set_learning_rate(optimizer, rate)

@@ -1,0 +1,159 @@
+"""The commands. Nothing heavy is imported before a command needs it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from detnas.errors import UserError
+from detnas.version import __version__
+
+app = typer.Typer(
+    help="Neural architecture search for object detectors.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+data_app = typer.Typer(help="Look at a data set, or draw the embedded one.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe by name, or a YAML file.")]
+DataFolder = Annotated[
+    Optional[Path], typer.Option("--data", metavar="DIR", help="The folder of the detection data set.")
+]
+Changes = Annotated[
+    Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; repeatable.")
+]
+Weights = Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A detector.safetensors.")]
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Say the version.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    out: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Run directory; runs/NAME if not given.")] = None,
+    data: DataFolder = None,
+    changes: Changes = None,
+) -> None:
+    """The whole pipeline; the same command again continues where it stopped."""
+    from detnas.pipeline import run
+    from detnas.progress import Progress
+
+    run(recipe, out, data, changes or (), Progress())
+
+
+@app.command()
+def search(directory: Directory) -> None:
+    """The search stage alone, on a run whose supernet is trained."""
+    from detnas.pipeline import continue_run
+    from detnas.progress import Progress
+
+    continue_run(directory, Progress(), stages=("search",))
+
+
+@app.command()
+def report(directory: Directory) -> None:
+    """Write the page of a run anew; it may still be under way."""
+    from detnas.pipeline import write_page
+
+    typer.echo(f"Report: {write_page(directory)}")
+
+
+@app.command()
+def status(directory: Directory) -> None:
+    """Where a run stands."""
+    from detnas.status import describe
+
+    for line in describe(directory):
+        typer.echo(line)
+
+
+@app.command()
+def profile(recipe: RecipeName, changes: Changes = None) -> None:
+    """What a recipe will search, and about how long it takes here; trains nothing."""
+    from detnas.config import load_recipe
+    from detnas.profiling import describe
+
+    for line in describe(load_recipe(recipe, changes or ())):
+        typer.echo(line)
+
+
+@app.command()
+def evaluate(
+    weights: Weights,
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the detection data set.")],
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """The twelve COCO numbers of a detector on the validation set of a data folder, and its AP by class."""
+    from detnas.using import evaluate_weights
+
+    for line in evaluate_weights(weights, data, batch, device):
+        typer.echo(line)
+
+
+@app.command()
+def predict(
+    weights: Weights,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Pictures.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the drawn pictures and predictions.json go.")],
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score shown.")] = 0.3,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Detect on pictures: boxes drawn with names and scores, and a JSON file beside them."""
+    from detnas.using import predict_images
+
+    for line in predict_images(weights, images, out, threshold, device):
+        typer.echo(line)
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has, and whether anything is in the way."""
+    from detnas.doctor import describe
+
+    for line in describe():
+        typer.echo(line)
+
+
+@data_app.command("check")
+def data_check(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the detection data set.")],
+) -> None:
+    """What a data set holds and what is wrong with it; exit status 2 if training could go wrong."""
+    from detnas.data.checking import check
+
+    lines, fine = check(directory)
+    for line in lines:
+        typer.echo(line)
+    if not fine:
+        raise typer.Exit(2)
+
+
+@data_app.command("shapes")
+def data_shapes(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    train: Annotated[int, typer.Option(min=1, help="Pictures to train on.")] = 1200,
+    val: Annotated[int, typer.Option(min=1, help="Pictures to validate on.")] = 300,
+    size: Annotated[int, typer.Option(min=32, help="Side of the pictures in pixels.")] = 128,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Draw the embedded data set: COCO files, and an image folder for classification."""
+    from detnas.data.shapes import write_shapes
+
+    write_shapes(directory, train=train, val=val, size=size, seed=seed)
+    typer.echo(f"{train} + {val} pictures in {directory}")
+
+
+def main() -> None:
+    """Entry point: what the user must mend is one line on standard error, and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"detnas: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,45 @@
+"""Backbones and detectors for use outside a run."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from detnas.config import FPNSettings, RetinaNetSettings
+from detnas.errors import UserError
+from detnas.models.backbone import Backbone, Subnet, find_backbone
+from detnas.models.detectors import Detector, build_detector
+from detnas.models.weights import load_detector
+from detnas.spaces import Architecture, SearchSpace, search_space
+
+DETECTORS = {"fpn": FPNSettings, "retinanet": RetinaNetSettings}
+
+
+def create_backbone(source: Architecture | str | Path, space: SearchSpace | str = "small") -> Backbone:
+    """A backbone: of an architecture in `space`, with fresh weights, or with its weights out of a weights file.
+
+    The network maps images (N, 3, H, W) to a list of four maps; see `channels` and `strides` of the result.
+    Raises `UserError` if the architecture does not fit the space, or the file is not a weights file.
+    """
+    if isinstance(source, Architecture):
+        return Subnet(search_space(space) if isinstance(space, str) else space, source)
+    detector, _ = load_detector(Path(source))
+    return find_backbone(detector)
+
+
+def create_detector(
+    kind: Literal["fpn", "retinanet"], backbone: Backbone, num_classes: int, **settings: Any
+) -> Detector:
+    """torchvision's Faster R-CNN with FPN or RetinaNet around `backbone`, for `num_classes` classes.
+
+    `settings` are the fields of `detnas.config.FPNSettings` or `RetinaNetSettings`; the defaults are the paper's.
+    Labels start at 1 for `fpn`, where 0 is the background, and at 0 for `retinanet`. Raises `UserError` for an
+    unknown kind or a setting that does not fit.
+    """
+    if kind not in DETECTORS:
+        raise UserError(f"detector {kind!r} is unknown; choose one of {', '.join(DETECTORS)}")
+    try:
+        return build_detector(backbone, num_classes, DETECTORS[kind](**settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"detector setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

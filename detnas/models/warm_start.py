@@ -1,0 +1,62 @@
+"""A warm start for a supernet: every op of a block begins as the block's trained `shuffle3`.
+
+Ours, not the paper's. A supernet whose ops all start at random learns nothing for a long time, because every step
+meets another mixture of them: on small budgets that is the whole budget. Trained along one path first, and then
+spread, it holds a working network on every path from the next step on.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from detnas.models.backbone import Supernet
+from detnas.models.blocks import Op
+from detnas.spaces import OPS
+
+
+@torch.no_grad()
+def spread(supernet: Supernet) -> None:
+    """Make every op of every block compute what the block's `shuffle3` computes, as nearly as its form allows.
+
+    Larger kernels are the 3x3 one with zeros around it: exactly the same function. Of the three units of `xception`
+    one takes the weights of `shuffle3` and the others pass on what they get; it differs by the ReLU between them.
+    """
+    for block in supernet.blocks:
+        source, *others = (block.ops[index] for index in range(len(OPS)))
+        for name, op in zip(OPS[1:], others, strict=True):
+            if name == "xception":
+                _spread_to_xception(source, op)
+            else:
+                _spread_to_kernel(source, op)
+
+
+def _spread_to_kernel(source: Op, target: Op) -> None:
+    weights = source.state_dict()
+    for name, tensor in target.state_dict().items():
+        margin = (tensor.shape[-1] - weights[name].shape[-1]) // 2 if tensor.dim() == 4 else 0
+        tensor.copy_(pad(weights[name], [margin] * 4) if margin else weights[name])
+
+
+def _spread_to_xception(source: Op, target: Op) -> None:
+    """`source.main` is pointwise 0-2, depthwise 3-4, pointwise 5-7; `target.main` is three times depthwise, pointwise."""
+    if source.projection is not None and target.projection is not None:
+        target.projection.load_state_dict(source.projection.state_dict())
+    main = target.main
+    for depthwise in (main[0], main[5], main[10]):
+        _make_identity(depthwise.weight)
+    main[7].weight.copy_(torch.eye(main[7].weight.shape[0])[:, :, None, None])
+    _copy(source.main[0:2], main[2:4])
+    _copy(source.main[5:7], main[12:14])
+    if main[0].stride == (1, 1):
+        # With stride 2 it downsamples before its first pointwise convolution, where `shuffle3` has no kernel to give.
+        _copy(source.main[3:5], main[5:7])
+
+
+def _copy(source: nn.Module, target: nn.Module) -> None:
+    target.load_state_dict(source.state_dict())
+
+
+def _make_identity(depthwise: Tensor) -> None:
+    """Make a depthwise 3x3 kernel pass on what it gets."""
+    depthwise.zero_()
+    depthwise[:, :, 1, 1] = 1

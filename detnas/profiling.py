@@ -1,0 +1,123 @@
+"""Before anything is trained: what a recipe searches, and about how long it takes on this device."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detnas.config import Recipe, TrainingSettings
+from detnas.device import choose_device
+from detnas.models.backbone import Subnet
+from detnas.models.classifier import Classifier
+from detnas.models.detectors import build_detector, first_label
+from detnas.progress import duration
+from detnas.spaces import Architecture, BudgetSampler
+
+DRAWN = 1001
+"""Architectures drawn to find the cheapest, the median and the dearest."""
+MEASURED_SIDE = 320
+MEASURED_PIXELS = 16 * 96 * 96
+"""Times are measured on pictures no larger than this, in batches of about so many pixels, and scaled up."""
+ASSUMED_CLASSES = 20
+ASSUMED_PICTURES = 1000
+"""A recipe does not say how many classes the data set has, or how many pictures its search split."""
+
+
+def describe(recipe: Recipe) -> Iterator[str]:
+    """Lines for people. Raises `UserError` for a budget that no architecture meets."""
+    space = recipe.search_space()
+    sampler = BudgetSampler(space, recipe.cost_budget())
+    yield f"recipe {recipe.name}: detector {recipe.detector.type}, space {space.name}"
+    yield f"{len(space.blocks)} blocks of 4 ops: {space.size:.3g} architectures, {sampler.share():.1%} within the budget"
+    rng = np.random.default_rng(0)
+    drawn = [architecture for _ in range(DRAWN) if (architecture := sampler.sample(rng)) is not None]
+    drawn.sort(key=lambda architecture: sampler.table.cost(architecture.ops).flops)
+    for name, architecture in (("cheapest", drawn[0]), ("median", drawn[len(drawn) // 2]), ("dearest", drawn[-1])):
+        cost = sampler.table.cost(architecture.ops)
+        yield (
+            f"  {name:8} of {DRAWN} drawn: {architecture}  {cost.flops / 1e6:.1f}M FLOPs, {cost.params / 1e6:.2f}M params"
+        )
+    device = choose_device(recipe.device)
+    seconds = _expected(recipe, drawn[len(drawn) // 2], device)
+    yield f"expected time on this {device.type}, roughly:"
+    for stage, time_of_stage in seconds.items():
+        yield f"  {stage:18} {duration(time_of_stage)}"
+    yield f"  {'together':18} {duration(sum(seconds.values()))}"
+
+
+def _expected(recipe: Recipe, architecture: Architecture, device: torch.device) -> dict[str, float]:
+    """Seconds by stage. A step of the supernet costs what a step of one of its paths costs."""
+    networks = 1 + len(recipe.baselines)
+    per_image = _detection_seconds(recipe, architecture, device)
+    pictures = recipe.search.pictures or ASSUMED_PICTURES
+    if recipe.data.shapes is not None:
+        pictures = min(pictures, round(recipe.data.shapes.train * recipe.data.search_fraction))
+    search = recipe.search
+    judged = pictures + search.recalibration_batches * search.recalibration_batch
+    classify = 0.0 if recipe.pretraining.source == "none" else _classification_seconds(recipe, architecture, device)
+    return {
+        "supernet-pretrain": _images(recipe.supernet_pretrain) * classify,
+        "supernet-finetune": _images(recipe.supernet_finetune) * per_image["train"],
+        "search": search.evaluations * judged * per_image["detect"],
+        "pretrain": networks * _images(recipe.pretrain) * classify,
+        "finetune": networks * _images(recipe.finetune) * per_image["train"],
+    }
+
+
+def _images(settings: TrainingSettings) -> int:
+    return settings.steps * settings.batch
+
+
+def _batch(side: int) -> int:
+    # Two at least: BN in training needs more than one value a channel.
+    return max(2, MEASURED_PIXELS // side**2)
+
+
+def _classification_seconds(recipe: Recipe, architecture: Architecture, device: torch.device) -> float:
+    """Of training, a picture."""
+    side = recipe.pretraining.image_size
+    batch = _batch(side)
+    network = Subnet(recipe.search_space(), architecture)
+    model = Classifier(network, ASSUMED_CLASSES, recipe.pretraining.head_channels).to(device).train()
+    images = torch.rand(batch, 3, side, side, device=device)
+    return _seconds(lambda: model(images).square().mean().backward(), device) / batch
+
+
+def _detection_seconds(recipe: Recipe, architecture: Architecture, device: torch.device) -> dict[str, float]:
+    """Of training and of detection, a picture."""
+    settings = recipe.detector
+    side = min(settings.min_size, MEASURED_SIDE)
+    small = settings.model_copy(update={"min_size": side, "max_size": side})
+    model = build_detector(Subnet(recipe.search_space(), architecture), ASSUMED_CLASSES, small).to(device)
+    batch = _batch(side)
+    images = [torch.rand(3, side, side, device=device) for _ in range(batch)]
+    box = torch.tensor([[side * 0.2, side * 0.2, side * 0.6, side * 0.7]], device=device)
+    targets = [{"boxes": box, "labels": torch.tensor([first_label(model)], device=device)} for _ in images]
+
+    def step() -> None:
+        losses: dict[str, Tensor] = model(images, targets)
+        torch.stack(list(losses.values())).sum().backward()
+
+    @torch.no_grad()
+    def detect() -> None:
+        model(images)
+
+    scale = (settings.min_size / side) ** 2 / batch
+    model.train()
+    trained = _seconds(step, device) * scale
+    model.eval()
+    return {"train": trained, "detect": _seconds(detect, device) * scale}
+
+
+def _seconds(work: Callable[[], None], device: torch.device) -> float:
+    """The shorter of two runs of `work`, after one to warm up."""
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return min(times[1:])

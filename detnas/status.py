@@ -1,0 +1,49 @@
+"""Where a run stands, read from its directory alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from detnas.config import Recipe, load_recipe
+from detnas.files import read_json, read_json_lines
+from detnas.run_directory import RECIPE, stored_run
+
+
+def describe(directory: Path) -> Iterator[str]:
+    """Lines for people. Raises `UserError` if `directory` holds no run."""
+    stored_run(directory)
+    recipe = load_recipe(directory / RECIPE)
+    yield f"{directory}: recipe {recipe.name}"
+    if recipe.pretraining.source != "none":
+        yield _training(directory, "supernet-pretrain", recipe.supernet_pretrain.steps)
+    yield _training(directory, "supernet-finetune", recipe.supernet_finetune.steps)
+    yield _search(directory, recipe)
+    for network in ("winner", *recipe.baselines):
+        if recipe.pretraining.source != "none":
+            yield _training(directory, f"pretrain/{network}", recipe.pretrain.steps)
+        yield _training(directory, f"finetune/{network}", recipe.finetune.steps)
+        evaluation = directory / "finetune" / network / "evaluation.json"
+        if evaluation.exists():
+            scores = read_json(evaluation)["scores"]
+            yield f"  mAP {scores['mAP']:.3f}, AP50 {scores['AP50']:.3f} on the validation set"
+    page = directory / "report.html"
+    yield f"report: {page if page.exists() else 'not written yet'}"
+
+
+def _training(directory: Path, stage: str, steps: int) -> str:
+    done = directory / stage / "done.json"
+    if done.exists():
+        return f"{stage}: done, {read_json(done)['seconds']:.0f} s"
+    rows = read_json_lines(directory / stage / "metrics.jsonl")
+    if not rows:
+        return f"{stage}: not begun" if not (directory / stage).exists() else f"{stage}: begun"
+    return f"{stage}: {rows[-1]['step']} of {steps} steps saved, loss {rows[-1]['loss']:.3f}"
+
+
+def _search(directory: Path, recipe: Recipe) -> str:
+    total = recipe.search.evaluations
+    rows = read_json_lines(directory / "search" / "candidates.jsonl")
+    if not rows:
+        return f"search: {'begun' if (directory / 'search').exists() else 'not begun'}"
+    best = max(row["fitness"] for row in rows)
+    state = "done" if (directory / "search" / "done.json").exists() else "under way"
+    return f"search: {state}, {len(rows)} of {total} candidates, best mAP {best:.3f} on the search split"

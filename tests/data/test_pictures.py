@@ -1,0 +1,86 @@
+"""Decoding pictures, and image folders."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detnas.data.folder import read_folder
+from detnas.data.images import Images, read_image
+from detnas.errors import UserError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+def test_pictures_are_read_as_rgb(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert image.dtype == torch.uint8 and torch.equal(image, torch.from_numpy(PIXELS).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [("L", "a.png"), ("P", "a.png"), ("RGBA", "a.png"), ("1", "a.png"), ("CMYK", "a.jpg"), ("RGB", "a.webp")],
+)
+def test_pictures_of_other_kinds_become_rgb_bytes(mode: str, name: str, tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).convert(mode).save(tmp_path / name)
+    image = read_image(tmp_path / name)
+    assert image.dtype == torch.uint8 and image.shape == (3, 20, 30)
+
+
+def test_pictures_of_sixteen_bits_become_bytes(tmp_path: Path) -> None:
+    # As many microscopes and satellites write them.
+    Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert image.dtype == torch.uint8
+    assert torch.equal(image, torch.from_numpy(PIXELS[..., 0]).expand(3, 20, 30))
+
+
+def test_a_broken_picture_is_named_in_one_line(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "whole.jpg")
+    (tmp_path / "torn.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:300])
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("hello")
+    Image.fromarray(PIXELS).save(tmp_path / "old.bmp")
+    for name in ("torn.jpg", "empty.png", "text.png", "old.bmp", "missing.png"):
+        with pytest.raises(UserError) as refusal:
+            read_image(tmp_path / name)
+        message = str(refusal.value)
+        assert message.startswith(f"{tmp_path / name}: ") and "replace it" in message and "\n" not in message
+    with pytest.raises(UserError, match=r"torn\.jpg"):
+        Images([tmp_path / "whole.jpg", tmp_path / "torn.jpg"], cache_mb=10)
+
+
+def save(*files: Path) -> None:
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(PIXELS).save(file)
+
+
+def test_a_folder_of_classes_is_read(tmp_path: Path) -> None:
+    save(tmp_path / "b" / "1.png", tmp_path / "b" / "deep" / "2.jpg", tmp_path / "a" / "3.PNG", tmp_path / "4.png")
+    (tmp_path / "a" / "notes.txt").touch()
+    files, labels, classes = read_folder(tmp_path)
+    assert classes == ["a", "b"]
+    assert sorted(zip(files, labels, strict=True)) == [
+        (tmp_path / "a" / "3.PNG", 0),
+        (tmp_path / "b" / "1.png", 1),
+        (tmp_path / "b" / "deep" / "2.jpg", 1),
+    ]
+
+
+def test_a_folder_that_is_none_of_classes_is_refused(tmp_path: Path) -> None:
+    flat, bare = tmp_path / "flat", tmp_path / "bare"
+    save(flat / "1.png", bare / "a" / "1.png")
+    (bare / "b").mkdir()
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "nowhere", flat / "1.png", flat, bare, tmp_path / "empty"):
+        with pytest.raises(UserError) as refusal:
+            read_folder(folder)
+        message = str(refusal.value)
+        assert message.startswith(f"pretraining.folder {folder}: ") and "\n" not in message
+        assert "sub-folder" in message
+    with pytest.raises(UserError, match="classes b"):
+        read_folder(bare)

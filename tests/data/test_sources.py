@@ -1,0 +1,253 @@
+"""Finding a data set's files, and cutting the search split."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from make_coco import some_pictures, tree_of, write_coco
+
+from detnas.config import DataSettings
+from detnas.data.sources import RunData, find_sources, open_data
+from detnas.errors import UserError
+
+TRAIN, VAL = tree_of(some_pictures(20)), tree_of(some_pictures(6))
+for image in VAL["images"]:
+    image["id"] += 5000
+    image["file_name"] = f"val{image['file_name']}"
+for annotation in VAL["annotations"]:
+    annotation["image_id"] += 5000
+
+# Where people put things: annotations and pictures of both splits.
+LAYOUTS = {
+    "plain": ("train.json", "train", "val.json", "val"),
+    "plain-images": ("train.json", "images", "val.json", "images"),
+    "images-by-split": ("train.json", "images/train", "val.json", "images/val"),
+    "coco": ("annotations/instances_train2017.json", "train2017", "annotations/instances_val2017.json", "val2017"),
+    "coco-images": (
+        "annotations/instances_train2017.json",
+        "images/train2017",
+        "annotations/instances_val2017.json",
+        "images/val2017",
+    ),
+    "annotations": ("annotations/train.json", "train", "annotations/val.json", "val"),
+    "roboflow": ("train/_annotations.coco.json", "train", "valid/_annotations.coco.json", "valid"),
+    "flat": ("instances_train.json", ".", "instances_val.json", "."),
+}
+
+
+def write_layout(directory: Path, layout: str, splits: tuple[str, ...] = ("train", "val")) -> None:
+    train_json, train_images, val_json, val_images = LAYOUTS[layout]
+    if "train" in splits:
+        write_coco(directory / train_json, directory / train_images, TRAIN)
+    if "val" in splits:
+        write_coco(directory / val_json, directory / val_images, VAL)
+
+
+def ids(data: RunData) -> dict[str, set[int]]:
+    return {name: set(getattr(data, name).image_ids) for name in ("train", "fit", "search", "val")}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("plain")
+    write_layout(directory, "plain")
+    return directory
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_usual_layouts_are_found_by_themselves(layout: str, tmp_path: Path) -> None:
+    write_layout(tmp_path, layout)
+    train_json, train_images, val_json, val_images = LAYOUTS[layout]
+    sources = find_sources(tmp_path, DataSettings())
+    assert sources["train"].annotations == tmp_path / train_json
+    assert sources["train"].images == tmp_path / train_images
+    assert sources["val"].annotations == tmp_path / val_json
+    assert sources["val"].images == tmp_path / val_images
+    data = open_data(tmp_path, DataSettings(), seed=0)
+    assert len(data.train) == 20 and len(data.val) == 6
+    assert all(file.is_file() for file in (*data.train.files, *data.val.files))
+    assert str(tmp_path / train_json) in data.description and str(tmp_path / val_json) in data.description
+
+
+def test_the_test_set_stands_in_where_there_is_no_validation_set(tmp_path: Path) -> None:
+    write_layout(tmp_path, "plain", ("train",))
+    write_coco(tmp_path / "test.json", tmp_path / "test", VAL)
+    assert find_sources(tmp_path, DataSettings())["val"].annotations == tmp_path / "test.json"
+    write_coco(tmp_path / "valid.json", tmp_path / "valid", VAL)
+    assert find_sources(tmp_path, DataSettings())["val"].annotations == tmp_path / "valid.json"
+
+
+@pytest.mark.parametrize("name", ["annotations.json", "instances.json", "_annotations.coco.json", "train.json"])
+def test_from_a_single_file_a_validation_set_is_set_aside(name: str, tmp_path: Path) -> None:
+    write_coco(tmp_path / name, tmp_path / "images", TRAIN)
+    assert set(find_sources(tmp_path, DataSettings())) == {"train"}
+    data = open_data(tmp_path, DataSettings(val_fraction=0.25), seed=0)
+    assert len(data.val) == 5 and len(data.train) == 15
+    found = ids(data)
+    assert not found["val"] & found["train"] and found["val"] | found["train"] == {i["id"] for i in TRAIN["images"]}
+    assert "5 pictures of it set aside" in data.description
+
+
+def test_the_recipe_names_files_that_lie_elsewhere(tmp_path: Path) -> None:
+    write_layout(tmp_path, "plain")
+    odd = tree_of(some_pictures(10))
+    write_coco(tmp_path / "mine" / "a.json", tmp_path / "photos", odd)
+    settings = DataSettings(train="mine/a.json", train_images="photos", val="val.json")
+    sources = find_sources(tmp_path, settings)
+    assert sources["train"].annotations == tmp_path / "mine" / "a.json"
+    assert sources["train"].images == tmp_path / "photos"
+    assert sources["val"].images == tmp_path / "val"
+    assert len(open_data(tmp_path, settings, seed=0).train) == 10
+    absolute = DataSettings(train=str(tmp_path / "mine" / "a.json"), train_images=str(tmp_path / "photos"))
+    assert find_sources(tmp_path / "val", absolute)["train"].images == tmp_path / "photos"
+
+
+# Refusals
+
+
+def refused(directory: Path, settings: DataSettings | None = None) -> str:
+    with pytest.raises(UserError) as refusal:
+        open_data(directory, settings or DataSettings(), seed=0)
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+def test_a_folder_without_a_data_set_is_refused(tmp_path: Path) -> None:
+    missing = refused(tmp_path / "nowhere")
+    assert f"{tmp_path / 'nowhere'}: no such folder" in missing and "name the folder" in missing
+    assert f"{tmp_path}: the folder is empty" in refused(tmp_path) and "train.json" in refused(tmp_path)
+    (tmp_path / "a.png").touch()
+    assert "no COCO file that is found by itself" in refused(tmp_path) and "data.train" in refused(tmp_path)
+    assert "no such folder" in refused(tmp_path / "a.png")
+
+
+def test_a_validation_set_alone_is_not_enough(tmp_path: Path) -> None:
+    write_layout(tmp_path, "plain", ("val",))
+    assert "data.train" in refused(tmp_path)
+
+
+def test_files_and_folders_that_the_recipe_names_must_be_there(plain: Path) -> None:
+    message = refused(plain, DataSettings(train="nowhere.json"))
+    assert message.startswith(f"{plain / 'nowhere.json'}: cannot be read") and "data.train" in message
+    message = refused(plain, DataSettings(train_images="nowhere"))
+    assert "20 pictures that are not under" in message and "data.train_images" in message
+    assert str(plain / "val.json") in refused(plain, DataSettings(val_images="train"))
+
+
+def spoil_val(tree: dict[str, Any]) -> None:
+    tree["annotations"][0]["bbox"] = [0, 0, 99, 99]
+
+
+def other_categories(tree: dict[str, Any]) -> None:
+    tree["categories"][0]["name"] = "other"
+
+
+def no_boxes(tree: dict[str, Any]) -> None:
+    tree["annotations"] = []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(spoil_val, "data.bad_boxes"), (other_categories, "same ids and names"), (no_boxes, "without a single box")],
+)
+def test_the_validation_set_is_checked_too(
+    change: Callable[[dict[str, Any]], None], words: str, plain: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(plain, tmp_path / "data")
+    tree = json.loads((tmp_path / "data" / "val.json").read_text())
+    change(tree)
+    (tmp_path / "data" / "val.json").write_text(json.dumps(tree))
+    message = refused(tmp_path / "data")
+    assert message.startswith(f"{tmp_path / 'data' / 'val.json'}: ") and words in message
+
+
+def test_bad_boxes_are_dropped_where_the_recipe_says_so(plain: Path, tmp_path: Path) -> None:
+    shutil.copytree(plain, tmp_path / "data")
+    for name in ("train.json", "val.json"):
+        tree = json.loads((tmp_path / "data" / name).read_text())
+        spoil_val(tree)
+        (tmp_path / "data" / name).write_text(json.dumps(tree))
+    assert "data.bad_boxes=drop" in refused(tmp_path / "data")
+    before, after = (open_data(folder, DataSettings(bad_boxes="drop"), 0) for folder in (plain, tmp_path / "data"))
+    assert len(after.train.boxes) == len(before.train.boxes) - 1
+    assert len(after.val.boxes) == len(before.val.boxes) - 1
+    assert before.fingerprint() != after.fingerprint()
+
+
+def test_splits_without_boxes_are_refused(tmp_path: Path) -> None:
+    one_box = tree_of([(24, 24, [(1, [2, 2, 9, 9])]), *[(24, 24, [])] * 9])
+    write_coco(tmp_path / "train.json", tmp_path / "train", one_box)
+    write_layout(tmp_path, "plain", ("val",))
+    assert "holds no box; more pictures are needed" in refused(tmp_path)
+    write_coco(tmp_path / "train.json", tmp_path / "train", tree_of(some_pictures(1)))
+    assert "holds no box" in refused(tmp_path)
+
+
+def test_splits_with_nothing_but_crowds_are_refused(tmp_path: Path) -> None:
+    # They can neither be learnt from nor be judged on.
+    crowded = tree_of(some_pictures(10))
+    for annotation in crowded["annotations"]:
+        annotation["iscrowd"] = 1
+    write_coco(tmp_path / "train.json", tmp_path / "train", crowded)
+    write_layout(tmp_path, "plain", ("val",))
+    assert "holds no box" in refused(tmp_path)
+
+
+# The search split
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.99])
+def test_the_search_split_is_cut_from_the_training_set(fraction: float, plain: Path) -> None:
+    data = open_data(plain, DataSettings(search_fraction=fraction), seed=0)
+    found = ids(data)
+    assert not found["fit"] & found["search"]
+    assert found["fit"] | found["search"] == found["train"] == {image["id"] for image in TRAIN["images"]}
+    assert len(data.fit) + len(data.search) == len(data.train)
+    assert len(data.search) == min(max(1, round(20 * fraction)), 19)
+    assert found["val"] == {image["id"] for image in VAL["images"]}
+    assert not found["val"] & found["train"]
+
+
+def test_the_search_split_is_a_function_of_the_seed(plain: Path) -> None:
+    splits = [ids(open_data(plain, DataSettings(), seed))["search"] for seed in (0, 0, 1, 2)]
+    assert splits[0] == splits[1]
+    assert len({frozenset(split) for split in splits}) == 3
+
+
+def test_a_validation_set_of_its_own_is_untouched_by_seed_and_fractions(plain: Path) -> None:
+    first = open_data(plain, DataSettings(), seed=0).val
+    second = open_data(plain, DataSettings(search_fraction=0.7, val_fraction=0.7), seed=9).val
+    assert first.image_ids == second.image_ids and first.boxes.tolist() == second.boxes.tolist()
+
+
+def test_the_set_aside_validation_pictures_are_never_searched_on(tmp_path: Path) -> None:
+    write_coco(tmp_path / "annotations.json", tmp_path / "images", TRAIN)
+    for seed in range(5):
+        found = ids(open_data(tmp_path, DataSettings(), seed))
+        assert not found["val"] & (found["fit"] | found["search"])
+        assert found["fit"] | found["search"] == found["train"] and not found["fit"] & found["search"]
+
+
+def test_the_fingerprint_tells_data_and_splits(plain: Path, tmp_path: Path) -> None:
+    first = open_data(plain, DataSettings(), seed=0).fingerprint()
+    shutil.copytree(plain, tmp_path / "moved")
+    assert open_data(tmp_path / "moved", DataSettings(), seed=0).fingerprint() == first
+    assert open_data(plain, DataSettings(), seed=1).fingerprint() != first
+    assert open_data(plain, DataSettings(search_fraction=0.5), seed=0).fingerprint() != first
+    for place, change in enumerate(
+        (
+            lambda tree: tree["annotations"][0]["bbox"].__setitem__(0, 3.5),
+            lambda tree: tree["annotations"][0].update(category_id=2),
+            lambda tree: tree["annotations"][0].update(iscrowd=1),
+            lambda tree: tree["annotations"].pop(),
+        )
+    ):
+        tree = json.loads((plain / "val.json").read_text())
+        change(tree)
+        folder = tmp_path / str(place)
+        shutil.copytree(plain, folder)
+        (folder / "val.json").write_text(json.dumps(tree))
+        assert open_data(folder, DataSettings(), seed=0).fingerprint() != first

@@ -1,0 +1,60 @@
+"""Backbones and detectors for use outside a run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from small_models import ARCHITECTURES, SETTINGS, SPACE, pictures
+from torchvision.models.detection import FasterRCNN, RetinaNet
+
+from detnas.errors import UserError
+from detnas.models.backbone import Subnet, find_backbone
+from detnas.models.create import create_backbone, create_detector
+from detnas.models.weights import DetectorInfo, save_detector
+from detnas.spaces import Architecture, search_space
+
+
+def test_a_backbone_of_an_architecture() -> None:
+    backbone = create_backbone(ARCHITECTURES[1], SPACE)
+    assert isinstance(backbone, Subnet) and backbone.architecture == ARCHITECTURES[1]
+    small = create_backbone(Architecture.parse("2120 2112 33130031 3132"))
+    assert small.space == search_space("small") and small.channels == [64, 160, 320, 640]
+    with pytest.raises(UserError, match="space tiny"):
+        create_backbone(ARCHITECTURES[1], "tiny")
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_a_backbone_out_of_a_weights_file(kind: str, tmp_path: Path) -> None:
+    info = DetectorInfo(SPACE, ARCHITECTURES[2], SETTINGS[kind](), ((1, "a"),))
+    detector = info.build().eval()
+    save_detector(tmp_path / "a.safetensors", detector, info)
+    image = pictures((64, 64))[0][None]
+    for source in (tmp_path / "a.safetensors", str(tmp_path / "a.safetensors")):
+        backbone = create_backbone(source)
+        with torch.no_grad():
+            maps = zip(backbone(image), find_backbone(detector)(image), strict=True)
+            assert all(torch.equal(ours, theirs) for ours, theirs in maps)
+    with pytest.raises(UserError, match=r"nowhere\.safetensors"):
+        create_backbone("nowhere.safetensors")
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("fpn", FasterRCNN), ("retinanet", RetinaNet)])
+def test_a_detector_around_a_backbone(kind: str, expected: type) -> None:
+    backbone = create_backbone(ARCHITECTURES[0], SPACE)
+    detector = create_detector(kind, backbone, num_classes=80, fpn_channels=16, min_size=64, max_size=64)
+    assert type(detector) is expected and find_backbone(detector) is backbone
+    with torch.no_grad():
+        assert set(detector.eval()(pictures((64, 64)))[0]) == {"boxes", "scores", "labels"}
+
+
+def test_a_detector_that_cannot_be_is_refused_in_one_line() -> None:
+    backbone = create_backbone(ARCHITECTURES[0], SPACE)
+    for kind, settings, words in (
+        ("yolo", {}, "fpn, retinanet"),
+        ("fpn", {"min_siz": 64}, "min_siz"),
+        ("fpn", {"min_size": "big"}, "min_size"),
+        ("retinanet", {"anchor_sizes": (32,)}, "anchor_sizes"),
+    ):
+        with pytest.raises(UserError, match=words) as refusal:
+            create_detector(kind, backbone, 80, **settings)
+        assert "\n" not in str(refusal.value)

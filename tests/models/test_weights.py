@@ -1,0 +1,119 @@
+"""The weights file: what was saved comes back, and nothing else is taken for it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from small_models import ARCHITECTURES, SETTINGS, SPACE, pictures
+
+from detnas.errors import UserError
+from detnas.models.backbone import Supernet, extract_subnet, find_backbone
+from detnas.models.detectors import Detector, build_detector
+from detnas.models.inference import detect
+from detnas.models.weights import DetectorInfo, load_detector, save_detector
+from detnas.version import __version__
+
+CPU = torch.device("cpu")
+CATEGORIES = ((90, "Fußgänger"), (3, "a, b"), (17, '"'))
+
+
+def make(kind: str) -> tuple[Detector, DetectorInfo]:
+    torch.manual_seed(0)
+    info = DetectorInfo(SPACE, ARCHITECTURES[1], SETTINGS[kind](norm="batch"), CATEGORIES)
+    detector = info.build()
+    for name, tensor in detector.state_dict().items():
+        if name.endswith("running_mean"):
+            tensor.uniform_(-0.1, 0.1)
+    return detector.eval(), info
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+def test_a_detector_comes_back_as_it_was(kind: str, memory_format: torch.memory_format, tmp_path: Path) -> None:
+    detector, info = make(kind)
+    detector.to(memory_format=memory_format)
+    save_detector(tmp_path / "new" / "detector.safetensors", detector, info)
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["detector.safetensors"]
+    loaded, its_info = load_detector(tmp_path / "new" / "detector.safetensors")
+    assert its_info == info
+    assert not loaded.training and type(loaded) is type(detector)
+    before, after = detector.state_dict(), loaded.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    images = [(image * 255).to(torch.uint8) for image in pictures((64, 80))]
+    (first,), (second,) = detect(detector, images, CPU), detect(loaded, images, CPU)
+    np.testing.assert_allclose(first.scores, second.scores, rtol=1e-4, atol=1e-6)
+
+
+def test_the_metadata_say_what_it_is(tmp_path: Path) -> None:
+    detector, info = make("fpn")
+    save_detector(tmp_path / "a.safetensors", detector, info)
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert metadata["architecture"] == "13 2 03 3"
+    assert [tuple(entry) for entry in json.loads(metadata["categories"])] == list(CATEGORIES)
+    assert json.loads(metadata["versions"])["detnas"] == __version__
+    assert json.loads(metadata["detector"])["image_mean"] == list(info.settings.image_mean)
+
+
+def test_the_shuffle_comes_back(tmp_path: Path) -> None:
+    """Weights computed with under the other shuffle are worth nothing, and nothing else would tell."""
+    torch.manual_seed(0)
+    settings = SETTINGS["retinanet"]()
+    supernet = build_detector(Supernet(SPACE, "interleave"), len(CATEGORIES), settings)
+    detector = extract_subnet(supernet, ARCHITECTURES[1]).eval()
+    info = DetectorInfo(SPACE, ARCHITECTURES[1], settings, CATEGORIES, shuffle="interleave")
+    save_detector(tmp_path / "a.safetensors", detector, info)
+    loaded, its_info = load_detector(tmp_path / "a.safetensors")
+    assert its_info.shuffle == find_backbone(loaded).shuffle == "interleave"
+    image = pictures((64, 64))[0][None]
+    with torch.no_grad():
+        maps = zip(find_backbone(detector)(image), find_backbone(loaded)(image), strict=True)
+        assert all(torch.equal(ours, theirs) for ours, theirs in maps)
+
+
+def test_a_file_that_lost_something_is_refused(tmp_path: Path) -> None:
+    detector, info = make("retinanet")
+    whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
+    save_detector(whole, detector, info)
+    with safe_open(whole, "pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    some_tensor = "backbone.body.stem.0.weight"
+    for changed_metadata, changed_tensors in (
+        ({key: value for key, value in metadata.items() if key != "space"}, tensors),
+        (metadata | {"space": "[1, 2"}, tensors),
+        (metadata | {"architecture": "13 2 03"}, tensors),
+        (metadata | {"detector": '{"type": "yolo"}'}, tensors),
+        (metadata | {"shuffle": "riffle"}, tensors),
+        (metadata | {"categories": '[[1, "a"]]'}, tensors),
+        (metadata, {name: tensor for name, tensor in tensors.items() if name != some_tensor}),
+        (metadata, tensors | {some_tensor: torch.zeros(1)}),
+        (metadata, tensors | {"backbone.body.new": torch.zeros(1)}),
+    ):
+        save_file(changed_tensors, broken, changed_metadata)
+        with pytest.raises(UserError) as refusal:
+            load_detector(broken)
+        assert str(broken) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_what_is_no_weights_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("hello")
+    (tmp_path / "empty").touch()
+    torch.save({"a": torch.zeros(1)}, tmp_path / "pickle")
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign")
+    save_file({"a": torch.zeros(1)}, tmp_path / "later", {"format": "detnas-detector-2"})
+    for name in ("text", "empty", "pickle", "foreign", "later", "missing", "."):
+        with pytest.raises(UserError) as refusal:
+            load_detector(tmp_path / name)
+        assert str(tmp_path / name) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_an_info_without_a_shuffle_means_that_of_the_published_networks() -> None:
+    _, info = make("fpn")
+    assert info.shuffle == find_backbone(info.build()).shuffle == "even_odd"
+    assert find_backbone(replace(info, shuffle="interleave").build()).shuffle == "interleave"

@@ -1,0 +1,244 @@
+"""Budgets: exact against the enumeration of small spaces."""
+
+from collections import Counter
+from itertools import pairwise, product
+from math import inf
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detnas.errors import UserError
+from detnas.spaces import Architecture, Budget, BudgetSampler, SearchSpace, search_space
+
+# Two interchangeable blocks in one, three in the other; the odd one out has one block a stage.
+PAIRS = SearchSpace("pairs", 4, (8, 16), (2, 3))
+SINGLES = SearchSpace("singles", 4, (8, 16, 24, 32), (1, 1, 1, 1))
+SIX = SearchSpace("six", 8, (16, 24), (1, 5))
+SMALL_SPACES = [PAIRS, SINGLES, SIX]
+
+
+def enumeration(space: SearchSpace, size: int = 64) -> list[tuple[Architecture, int, int]]:
+    """Every architecture with its multiply-adds and parameters."""
+    architectures = [space.architecture(ops) for ops in product(range(4), repeat=sum(space.repeats))]
+    costs = [space.cost(architecture, size) for architecture in architectures]
+    return [(a, cost.flops, cost.params) for a, cost in zip(architectures, costs, strict=True)]
+
+
+ALL = {space.name: enumeration(space) for space in SMALL_SPACES}
+
+
+def within(space: SearchSpace, budget: Budget) -> set[Architecture]:
+    return {
+        architecture
+        for architecture, flops, params in ALL[space.name]
+        if budget.flops[0] <= flops <= budget.flops[1] and budget.params[0] <= params <= budget.params[1]
+    }
+
+
+@st.composite
+def bounds(draw: st.DrawFn, costs: list[int]) -> tuple[float, float]:
+    """Bounds about the costs that there are, often just on one, sometimes open."""
+    attained = st.sampled_from(sorted(set(costs)))
+    number = st.builds(lambda cost, off: max(0, cost + off), attained, st.sampled_from([-1, 0, 1, 0.5]))
+    low, high = draw(st.one_of(st.just(0), number)), draw(st.one_of(st.just(inf), number))
+    return (low, high) if low <= high else (high, low)
+
+
+@st.composite
+def budgets(draw: st.DrawFn, both: bool) -> tuple[SearchSpace, Budget]:
+    space = draw(st.sampled_from(SMALL_SPACES))
+    flops = draw(bounds([flops for _, flops, _ in ALL[space.name]]))
+    params = draw(bounds([params for _, _, params in ALL[space.name]]))
+    if both:
+        return space, Budget(flops, params, size=64)
+    open_one = draw(st.booleans())
+    return space, Budget((0, inf), params, size=64) if open_one else Budget(flops, (0, inf), size=64)
+
+
+def check_draws(space: SearchSpace, budget: Budget, draws: int) -> None:
+    expected = within(space, budget)
+    if not expected:
+        with pytest.raises(UserError):
+            BudgetSampler(space, budget)
+        return
+    sampler = BudgetSampler(space, budget)
+    rng = np.random.default_rng(0)
+    drawn = [sampler.sample(rng) for _ in range(draws)]
+    assert set(drawn) <= expected
+    assert {a for a, _, _ in ALL[space.name] if sampler.allows(a)} == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(budgets(both=False))
+def test_the_share_is_that_of_the_enumeration(case: tuple[SearchSpace, Budget]) -> None:
+    space, budget = case
+    expected = within(space, budget)
+    if expected:
+        assert BudgetSampler(space, budget).share() == len(expected) / space.size
+    check_draws(space, budget, draws=20)
+
+
+@settings(max_examples=20, deadline=None)
+@given(budgets(both=True))
+def test_both_bounds_hold_together(case: tuple[SearchSpace, Budget]) -> None:
+    check_draws(*case, draws=20)
+
+
+def test_the_share_of_both_bounds_is_estimated_well() -> None:
+    flops = sorted(flops for _, flops, _ in ALL["six"])
+    params = sorted(params for _, _, params in ALL["six"])
+    budget = Budget((flops[400], flops[3000]), (params[1000], params[3500]), size=64)
+    exact = len(within(SIX, budget)) / SIX.size
+    assert 0.1 < exact < 0.9
+    assert BudgetSampler(SIX, budget).share() == pytest.approx(exact, abs=0.04)
+
+
+def chi_square(counts: Counter, expected: set[Architecture]) -> float:
+    """Standardised: about N(0, 1) for uniform draws."""
+    mean = counts.total() / len(expected)
+    statistic = sum((counts[architecture] - mean) ** 2 / mean for architecture in expected)
+    freedom = len(expected) - 1
+    return (statistic - freedom) / (2 * freedom) ** 0.5
+
+
+@pytest.mark.parametrize("bounded", ["nothing", "flops", "params", "both"])
+def test_draws_are_uniform(bounded: str) -> None:
+    flops = sorted(flops for _, flops, _ in ALL["singles"])
+    params = sorted(params for _, _, params in ALL["singles"])
+    budget = Budget(
+        (flops[20], flops[200]) if bounded in ("flops", "both") else (0, inf),
+        (params[30], params[220]) if bounded in ("params", "both") else (0, inf),
+        size=64,
+    )
+    expected = within(SINGLES, budget)
+    assert len(expected) > 50
+    sampler = BudgetSampler(SINGLES, budget)
+    rng = np.random.default_rng(1)
+    counts = Counter(sampler.sample(rng) for _ in range(20 * len(expected)))
+    assert set(counts) == expected
+    assert abs(chi_square(counts, expected)) < 4
+
+
+def test_draws_are_uniform_where_blocks_are_interchangeable() -> None:
+    flops = sorted(flops for _, flops, _ in ALL["pairs"])
+    budget = Budget((flops[300], flops[500]), size=64)
+    expected = within(PAIRS, budget)
+    sampler = BudgetSampler(PAIRS, budget)
+    rng = np.random.default_rng(2)
+    counts = Counter(sampler.sample(rng) for _ in range(20 * len(expected)))
+    assert set(counts) == expected
+    assert abs(chi_square(counts, expected)) < 4
+
+
+@pytest.mark.parametrize("bounded", ["flops", "both"])
+def test_the_last_unseen_one_is_found_and_then_none(bounded: str) -> None:
+    flops = sorted(flops for _, flops, _ in ALL["six"])
+    params = sorted(params for _, _, params in ALL["six"])
+    budget = Budget((flops[100], flops[160]), (0, inf) if bounded == "flops" else (0, params[3000]), size=64)
+    expected = within(SIX, budget)
+    assert len(expected) > 10
+    sampler = BudgetSampler(SIX, budget)
+    rng = np.random.default_rng(3)
+    seen: set[Architecture] = set()
+    for _ in expected:
+        architecture = sampler.sample(rng, seen)
+        assert architecture is not None and architecture not in seen
+        seen.add(architecture)
+    assert seen == expected
+    assert sampler.sample(rng, seen) is None
+
+
+def test_the_same_random_state_gives_the_same_draws() -> None:
+    def draws() -> list[Architecture | None]:
+        sampler = BudgetSampler(search_space("small"), Budget(flops=(0, 300e6)))
+        rng = np.random.default_rng(4)
+        return [sampler.sample(rng) for _ in range(5)]
+
+    assert draws() == draws()
+
+
+@pytest.mark.parametrize(("name", "flops"), [("small", (280e6, 300e6)), ("large", (1.2e9, 1.25e9))])
+def test_the_big_spaces_are_drawn_from_without_enumeration(name: str, flops: tuple[float, float]) -> None:
+    space = search_space(name)
+    sampler = BudgetSampler(space, Budget(flops=flops))
+    rng = np.random.default_rng(5)
+    costs = [space.cost(sampler.sample(rng)).flops for _ in range(50)]
+    assert all(flops[0] <= cost <= flops[1] for cost in costs)
+    # Against plain uniform draws, which know nothing of the sampler's counts.
+    blocks = sum(space.repeats)
+    plain = [space.cost(space.architecture(row)).flops for row in rng.integers(4, size=(1500, blocks)).tolist()]
+    assert sampler.share() == pytest.approx(np.mean([flops[0] <= cost <= flops[1] for cost in plain]), abs=0.05)
+
+
+def test_the_share_of_the_small_space_within_300m_is_that_of_the_paper() -> None:
+    assert BudgetSampler(search_space("small"), Budget(flops=(0, 300e6))).share() == pytest.approx(0.69, abs=0.01)
+
+
+def test_no_bound_allows_everything() -> None:
+    assert BudgetSampler(search_space("small"), Budget()).share() == 1.0
+
+
+def test_a_rare_architecture_under_two_bounds_is_found() -> None:
+    # Few small-space networks have under 1.48M parameters, all of them cheap: rejection from the bound on
+    # multiply-adds would take millions of draws.
+    space = search_space("small")
+    budget = Budget(flops=(0, 300e6), params=(0, 1.48e6))
+    sampler = BudgetSampler(space, budget)
+    architecture = sampler.sample(np.random.default_rng(6))
+    assert architecture is not None
+    assert budget.allows(space.cost(architecture))
+    assert 0 < sampler.share() < 1e-4
+
+
+@pytest.mark.parametrize("bounds", [(0, 200e6), (1e12, inf), (300e6, 290e6)])
+def test_bounds_outside_the_range_are_refused_with_the_range(bounds: tuple[float, float]) -> None:
+    table = search_space("small").cost_table()
+    least = table.stem.flops + sum(map(min, table.flops))
+    most = table.stem.flops + sum(map(max, table.flops))
+    with pytest.raises(UserError) as refusal:
+        BudgetSampler(search_space("small"), Budget(flops=bounds))
+    message = str(refusal.value)
+    assert message.startswith("budget.flops")
+    assert f"{least:,}" in message and f"{most:,}" in message and "224" in message
+    assert "\n" not in message
+
+
+def test_the_very_ends_of_the_range_are_allowed() -> None:
+    space = search_space("small")
+    table = space.cost_table()
+    for pick in (min, max):
+        params = table.stem.params + sum(map(pick, table.params))
+        sampler = BudgetSampler(space, Budget(params=(params, params)))
+        architecture = sampler.sample(np.random.default_rng(0))
+        assert architecture is not None and space.cost(architecture).params == params
+
+
+@pytest.mark.parametrize("cost", ["flops", "params"])
+def test_a_gap_inside_the_range_is_refused_with_the_range(cost: str) -> None:
+    values = sorted({row[1 if cost == "flops" else 2] for row in ALL["six"]})
+    gap = next((low, high) for low, high in pairwise(values) if high - low > 2)
+    budget = Budget(**{cost: (gap[0] + 1, gap[1] - 1)}, size=64)
+    with pytest.raises(UserError) as refusal:
+        BudgetSampler(SIX, budget)
+    message = str(refusal.value)
+    assert message.startswith(f"budget.{cost}")
+    assert f"{values[0]:,}" in message and f"{values[-1]:,}" in message
+    assert "\n" not in message
+
+
+def test_bounds_that_exclude_each_other_are_refused_with_both_ranges() -> None:
+    flops = sorted(flops for _, flops, _ in ALL["six"])
+    params = sorted(params for _, _, params in ALL["six"])
+    for budget in (
+        Budget((flops[-1], flops[-1]), (params[0], params[0]), size=64),
+        Budget((flops[0], flops[0]), (params[-1], params[-1]), size=64),
+    ):
+        assert not within(SIX, budget)
+        with pytest.raises(UserError) as refusal:
+            BudgetSampler(SIX, budget)
+        message = str(refusal.value)
+        for number in (flops[0], flops[-1], params[0], params[-1]):
+            assert f"{number:,}" in message
+        assert "\n" not in message

@@ -1,0 +1,118 @@
+"""Costs: the official figures to the unit, and the real modules counted one by one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from detnas.models.backbone import Subnet, Supernet
+from detnas.models.blocks import Op
+from detnas.spaces import OPS, Architecture, Block, CostTable, SearchSpace, search_space
+
+OFFICIAL = Path(__file__).parents[2].parent / "shared" / "fixtures" / "official_flops.json"
+
+LARGE = "00312102 03123320 2113202221310333 13333333"
+PUBLISHED = {
+    "DETNAS-COCO-FPN-300M": ("small", "2120 2112 33130031 3132"),
+    "DETNAS-COCO-RetinaNet-300M": ("small", "2311 3213 31113320 3333"),
+    "DETNAS-COCO-FPN-1.3G": ("large", LARGE),
+    "DETNAS-COCO-FPN-3.8G": ("3.8G", LARGE),
+}
+
+
+def space_of(name: str) -> SearchSpace:
+    if name == "3.8G":
+        return SearchSpace("3.8G", 72, (172, 432, 864, 1728), search_space("large").repeats)
+    return search_space(name)
+
+
+@pytest.fixture(scope="module")
+def official() -> dict:
+    if not OFFICIAL.exists():
+        pytest.skip(f"{OFFICIAL} is not here")
+    return json.loads(OFFICIAL.read_text())
+
+
+def count(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Multiply-adds of the convolutions that run, and parameters of the modules that run, counted by hooks."""
+    flops, params = 0, 0
+
+    def hook(layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal flops, params
+        params += sum(parameter.numel() for parameter in layer.parameters(recurse=False))
+        if isinstance(layer, nn.Conv2d):
+            flops += output[0].numel() * layer.weight[0].numel()
+
+    handles = [layer.register_forward_hook(hook) for layer in module.modules()]
+    with torch.no_grad():
+        module.eval()(torch.zeros(1, *shape))
+    for handle in handles:
+        handle.remove()
+    return flops, params
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_models_cost_what_the_official_code_says(official: dict, name: str) -> None:
+    space, text = PUBLISHED[name]
+    cost = space_of(space).cost(Architecture.parse(text))
+    assert cost.flops == official["models"][name]["flops_224"]
+    assert cost.params == official["models"][name]["params"]
+
+
+@pytest.mark.parametrize(("name", "space"), [("300M", "small"), ("1.3G", "large")])
+def test_all_official_paths_cost_the_same_to_the_unit(official: dict, name: str, space: str) -> None:
+    paths = official["paths"][f"DETNAS-COCO-FPN-{name}-search"]
+    for op in range(4):
+        assert search_space(space).cost(search_space(space).uniform(OPS[op])).flops == paths[str(op)]
+    for ops, flops in paths["random"]:
+        assert search_space(space).cost(search_space(space).architecture(ops)).flops == flops
+
+
+@pytest.mark.parametrize(("name", "space"), [("300M", "small"), ("1.3G", "large")])
+def test_the_table_adds_up_to_the_official_supernet(official: dict, name: str, space: str) -> None:
+    table = search_space(space).cost_table()
+    params = table.stem.params + sum(sum(row) for row in table.params)
+    assert params == official["models"][f"DETNAS-COCO-FPN-{name}-search"]["params"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_block_costs_what_its_modules_cost(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    stride = int(rng.integers(1, 3))
+    in_channels = 4 * int(rng.integers(1, 12))
+    out_channels = in_channels if stride == 1 else in_channels + 4 * int(rng.integers(1, 12))
+    size = int(rng.integers(20, 75))  # odd sizes too
+    block = Block(stage=0, in_channels=in_channels, out_channels=out_channels, stride=stride)
+    # The stem halves the picture before the block sees it.
+    table = CostTable(stem_channels=in_channels, blocks=[block], size=size)
+    for place, op in enumerate(OPS):
+        flops, params = count(Op(op, block), (in_channels, (size + 1) // 2, (size + 1) // 2))
+        assert (table.flops[0][place], table.params[0][place]) == (flops, params), (block, op, size)
+
+
+@pytest.mark.parametrize("size", [224, 225, 97, 63, 33, 32, 1])
+def test_whole_networks_cost_what_their_modules_cost_at_any_size(size: int) -> None:
+    space = search_space("tiny")
+    rng = np.random.default_rng(size)
+    for _ in range(2):
+        architecture = space.architecture(rng.integers(4, size=len(space.blocks)).tolist())
+        cost = space.cost(architecture, size)
+        subnet = Subnet(space, architecture)
+        assert (cost.flops, cost.params) == count(subnet, (3, size, size))
+        assert cost.params == sum(parameter.numel() for parameter in subnet.parameters())
+
+
+def test_a_supernet_path_costs_what_the_table_says() -> None:
+    space = search_space("tiny", 0.5)
+    supernet = Supernet(space)
+    architecture = Architecture.parse("03 21 3012 33")
+    supernet.activate(architecture)
+    assert count(supernet, (3, 65, 65)) == (space.cost(architecture, 65).flops, space.cost(architecture, 65).params)
+
+
+def test_a_table_wants_one_op_for_each_block() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        search_space("tiny").cost_table().cost([0] * 9)
