@@ -1,11 +1,11 @@
 """Neural architecture search for object detectors.
 
-    import detnas
-    run = detnas.run("shapes-quick", out="runs/x")     # the whole pipeline
-    space = detnas.search_space("small")
-    arch = detnas.Architecture.parse("2120 2112 33130031 3132")
-    net = detnas.create_backbone(arch, space)          # list of 4 maps, strides 4, 8, 16, 32
-    det = detnas.create_detector("fpn", net, num_classes=80)
+import detnas
+run = detnas.run("shapes-quick", out="runs/x")     # the whole pipeline
+space = detnas.search_space("small")
+arch = detnas.Architecture.parse("2120 2112 33130031 3132")
+net = detnas.create_backbone(arch, space)          # list of 4 maps, strides 4, 8, 16, 32
+det = detnas.create_detector("fpn", net, num_classes=80)
 """
 
 from typing import TYPE_CHECKING, Any

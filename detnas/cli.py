@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -17,11 +17,9 @@ app.add_typer(data_app, name="data")
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe by name, or a YAML file.")]
-DataFolder = Annotated[
-    Optional[Path], typer.Option("--data", metavar="DIR", help="The folder of the detection data set.")
-]
+DataFolder = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The folder of the detection data set.")]
 Changes = Annotated[
-    Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; repeatable.")
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; repeatable.")
 ]
 Weights = Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A detector.safetensors.")]
 
@@ -36,7 +34,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Say the ve
 @app.command()
 def run(
     recipe: RecipeName,
-    out: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Run directory; runs/NAME if not given.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory; runs/NAME if not given.")] = None,
     data: DataFolder = None,
     changes: Changes = None,
 ) -> None:
@@ -100,7 +98,7 @@ def evaluate(
 @app.command()
 def predict(
     weights: Weights,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Pictures.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Pictures, or folders of them.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the drawn pictures and predictions.json go.")],
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score shown.")] = 0.3,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

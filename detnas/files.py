@@ -12,11 +12,11 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -31,6 +31,11 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; `Path.is_file` raises on names that cannot be, such as those that are too long."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def read_json(path: Path) -> Any:

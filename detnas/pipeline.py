@@ -33,8 +33,8 @@ from detnas.files import read_json, write_json
 from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone
 from detnas.models.classifier import Classifier
 from detnas.models.detectors import Detector, build_detector
-from detnas.models.weights import DetectorInfo, save_detector
 from detnas.models.warm_start import spread
+from detnas.models.weights import DetectorInfo, save_detector
 from detnas.progress import Progress
 from detnas.report import validation_examples, write_report
 from detnas.run_directory import RECIPE, SHAPES, claim, store_recipe, stored_run
@@ -84,6 +84,7 @@ def run(
                 progress.say(f"[{place}/{len(STAGES)}] {name}")
                 stage(current)
     return directory
+
 
 def continue_run(directory: Path, progress: Progress, stages: Sequence[str]) -> None:
     """Run some stages of the run that stands in `directory`.
@@ -249,9 +250,7 @@ def search_stage(run: Run) -> None:
             device=run.device,
             cache_mb=run.recipe.data.cache_mb,
         )
-        search(
-            fitness, run.sampler, settings, run.directory / stage, seed=run.seed(stage), progress=run.progress
-        )
+        search(fitness, run.sampler, settings, run.directory / stage, seed=run.seed(stage), progress=run.progress)
     best = read_json(run.directory / stage / "best.json")
     run.progress.say(f"  winner: {best['architecture']}, mAP {best['fitness']:.3f} on the search split")
 
@@ -288,10 +287,15 @@ def finetune(run: Run) -> None:
 def _judge(run: Run, name: str, architecture: Architecture, detector: Detector) -> None:
     """Evaluate a finished network on the validation set, and keep what it scored and detected."""
     val = run.data.val
-    images = Images(val.files, run.recipe.data.cache_mb)
+    images = Images(val.files, run.recipe.data.cache_mb, val.sizes)
     with run.progress.task(f"evaluate {name}", total=len(val)) as bar:
         evaluation = evaluate(
-            detector, val, images, batch=run.recipe.search.batch, device=run.device, after_batch=lambda pictures: bar.advance(by=pictures)
+            detector,
+            val,
+            images,
+            batch=run.recipe.search.batch,
+            device=run.device,
+            after_batch=lambda pictures: bar.advance(by=pictures),
         )
     cost = run.sampler.table.cost(architecture.ops)
     directory = run.directory / "finetune" / name
@@ -341,7 +345,11 @@ def _open_data(recipe: Recipe, directory: Path, data: Path | None, progress: Pro
     run_data = open_data(data, recipe.data, recipe.seed)
     parts = ", ".join(
         f"{len(part):,} {role}"
-        for part, role in ((run_data.fit, "to train on"), (run_data.search, "search split"), (run_data.val, "validation"))
+        for part, role in (
+            (run_data.fit, "to train on"),
+            (run_data.search, "search split"),
+            (run_data.val, "validation"),
+        )
     )
     progress.say(f"{run_data.description}\nPictures: {parts}; {len(run_data.train.categories)} categories")
     return run_data

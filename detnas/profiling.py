@@ -13,7 +13,7 @@ from detnas.models.backbone import Subnet
 from detnas.models.classifier import Classifier
 from detnas.models.detectors import build_detector, first_label
 from detnas.progress import duration
-from detnas.spaces import Architecture, BudgetSampler
+from detnas.spaces import OPS, Architecture, BudgetSampler
 
 DRAWN = 1001
 """Architectures drawn to find the cheapest, the median and the dearest."""
@@ -30,15 +30,15 @@ def describe(recipe: Recipe) -> Iterator[str]:
     space = recipe.search_space()
     sampler = BudgetSampler(space, recipe.cost_budget())
     yield f"recipe {recipe.name}: detector {recipe.detector.type}, space {space.name}"
-    yield f"{len(space.blocks)} blocks of 4 ops: {space.size:.3g} architectures, {sampler.share():.1%} within the budget"
+    share = f"{sampler.share():.1%} within the budget"
+    yield f"{len(space.blocks)} blocks of {len(OPS)} ops: {space.size:.3g} architectures, {share}"
     rng = np.random.default_rng(0)
     drawn = [architecture for _ in range(DRAWN) if (architecture := sampler.sample(rng)) is not None]
     drawn.sort(key=lambda architecture: sampler.table.cost(architecture.ops).flops)
     for name, architecture in (("cheapest", drawn[0]), ("median", drawn[len(drawn) // 2]), ("dearest", drawn[-1])):
         cost = sampler.table.cost(architecture.ops)
-        yield (
-            f"  {name:8} of {DRAWN} drawn: {architecture}  {cost.flops / 1e6:.1f}M FLOPs, {cost.params / 1e6:.2f}M params"
-        )
+        figures = f"{cost.flops / 1e6:.1f}M FLOPs, {cost.params / 1e6:.2f}M params"
+        yield f"  {name:8} of {DRAWN} drawn: {architecture}  {figures}"
     device = choose_device(recipe.device)
     seconds = _expected(recipe, drawn[len(drawn) // 2], device)
     yield f"expected time on this {device.type}, roughly:"
@@ -98,7 +98,7 @@ def _detection_seconds(recipe: Recipe, architecture: Architecture, device: torch
 
     def step() -> None:
         losses: dict[str, Tensor] = model(images, targets)
-        torch.stack(list(losses.values())).sum().backward()
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
 
     @torch.no_grad()
     def detect() -> None:

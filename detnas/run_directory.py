@@ -38,11 +38,13 @@ def claim(directory: Path, recipe: Recipe) -> Iterator[None]:
                 f"--out {directory}: holds the run of another recipe ({difference}); choose another folder, or give "
                 "the recipe that it was begun with"
             )
-    elif directory.exists() and (not directory.is_dir() or {entry.name for entry in directory.iterdir()} - BEFORE_START):
+    elif directory.exists() and (
+        not directory.is_dir() or {entry.name for entry in directory.iterdir()} - BEFORE_START
+    ):
         raise UserError(f"--out {directory}: exists and holds no run; choose a new or an empty folder")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = open(directory / LOCK, "w")  # noqa: SIM115 (held open: the lock lives as long as the file)
+        lock = (directory / LOCK).open("w")  # held open: the lock lives as long as the file
     except OSError as error:
         raise UserError(f"--out {directory}: cannot be written ({error.strerror}); choose another folder") from None
     with lock:

@@ -4,16 +4,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torchvision.io import encode_png
+from PIL import Image
 from torchvision.utils import draw_bounding_boxes
 
 from detnas.config import DataSettings
 from detnas.data.detection import Category
-from detnas.data.images import Images, read_image
+from detnas.data.images import EXTENSIONS, Images, read_image
 from detnas.data.sources import open_data
 from detnas.device import choose_device
 from detnas.errors import UserError
-from detnas.files import write_file, write_json
+from detnas.files import is_file, write_file, write_json
 from detnas.models.inference import Detections, detect
 from detnas.models.weights import DetectorInfo, load_detector
 from detnas.searching.evaluation import evaluate
@@ -33,7 +33,7 @@ def evaluate_weights(weights: Path, data: Path, batch: int, device: str) -> Iter
             "evaluate on data with the same category ids and names"
         )
     on = choose_device(device)
-    evaluation = evaluate(detector.to(on), val, Images(val.files, cache_mb=0), batch=batch, device=on)
+    evaluation = evaluate(detector.to(on), val, Images(val.files, cache_mb=0, sizes=val.sizes), batch=batch, device=on)
     yield f"{weights} on {len(val)} pictures of {data}"
     for name, score in evaluation.scores.items():
         yield f"  {name:6} {_shown(score)}"
@@ -43,26 +43,23 @@ def evaluate_weights(weights: Path, data: Path, batch: int, device: str) -> Iter
         yield f"  {name:{width}} {_shown(score)}"
 
 
-def predict_images(
-    weights: Path, images: Sequence[Path], out: Path, threshold: float, device: str
-) -> Iterator[str]:
-    """Detect on pictures; writes each with its boxes, and predictions.json, into `out`. Lines for people.
+def predict_images(weights: Path, images: Sequence[Path], out: Path, threshold: float, device: str) -> Iterator[str]:
+    """Detect on pictures, or on those in folders; writes each with its boxes, and predictions.json, into `out`.
 
-    Raises `UserError` for a picture that is missing or cannot be decoded, before anything is written.
+    Lines for people. Raises `UserError`, before anything is written, for a picture that is missing or cannot be
+    decoded, and where results would overwrite one another or the pictures.
     """
     detector, info = load_detector(weights)
-    names = [image.name for image in images]
+    images = _pictures(images)
+    _check_free(images, out)
     for image in images:
-        if not image.is_file():
-            raise UserError(f"{image}: no such picture")
-        if names.count(image.name) > 1:
-            raise UserError(f"{image}: several pictures have this name; their results would overwrite one another")
+        read_image(image)
     on = choose_device(device)
     detector.to(on)
-    pictures = [read_image(image) for image in images]
     out.mkdir(parents=True, exist_ok=True)
     predictions = {}
-    for image, picture in zip(images, pictures, strict=True):
+    for image in images:
+        picture = read_image(image)
         (found,) = detect(detector, [picture], on)
         keep = found.scores >= threshold
         found = Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
@@ -79,6 +76,33 @@ def predict_images(
     yield f"{out / 'predictions.json'}: boxes as x1, y1, x2, y2 in pixels"
 
 
+def _pictures(paths: Sequence[Path]) -> list[Path]:
+    """The pictures themselves, folders replaced by what lies in them."""
+    pictures = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in EXTENSIONS)
+            if not inside:
+                raise UserError(f"{path}: no picture in this folder ({', '.join(EXTENSIONS)}); name another")
+            pictures += inside
+        elif is_file(path):
+            pictures.append(path)
+        else:
+            raise UserError(f"{path}: no such picture or folder; name one that exists")
+    return pictures
+
+
+def _check_free(pictures: Sequence[Path], out: Path) -> None:
+    """Refuse results that would overwrite one another, or lie among the pictures."""
+    by_stem: dict[str, Path] = {}
+    for picture in pictures:
+        if picture.parent.resolve() == out.resolve():
+            raise UserError(f"--out {out}: is the folder of {picture}, which could be overwritten; choose another")
+        other = by_stem.setdefault(picture.stem, picture)
+        if other is not picture:
+            raise UserError(f"{picture}: its result {picture.stem}.png is also that of {other}; run them one by one")
+
+
 def _draw(path: Path, picture: torch.Tensor, found: Detections, info: DetectorInfo) -> None:
     captions = [
         f"{info.categories[label][1]} {score:.2f}" for label, score in zip(found.labels, found.scores, strict=True)
@@ -86,8 +110,8 @@ def _draw(path: Path, picture: torch.Tensor, found: Detections, info: DetectorIn
     drawn = picture
     if captions:
         drawn = draw_bounding_boxes(picture, torch.from_numpy(found.boxes), captions, colors="orange", width=2)
-    data = encode_png(drawn).numpy().tobytes()
-    write_file(path, lambda file: file.write(data))
+    image = Image.fromarray(drawn.permute(1, 2, 0).numpy())
+    write_file(path, lambda file: image.save(file, "PNG"))
 
 
 def _shown(score: float | None) -> str:

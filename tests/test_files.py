@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detnas.files import read_json, read_json_lines, write_file, write_json, write_json_lines, write_text
+from detnas.files import is_file, read_json, read_json_lines, write_file, write_json, write_json_lines, write_text
 from detnas.seeds import seed_of
 
 
@@ -113,3 +113,10 @@ def test_seeds_are_the_same_for_ever_and_tell_their_parts_apart() -> None:
     parts = [(0,), (0, 0), (1, 23), (12, 3), ("ab", "c"), ("a", "bc"), ("abc",), (0, "epoch", 1), (0, "sample", 1)]
     assert len({seed_of(*part) for part in parts}) == len(parts)
     assert all(0 <= seed_of(*part) < 2**63 for part in parts)
+
+
+def test_a_name_that_cannot_be_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    assert is_file(tmp_path / "a")
+    for name in ("b", "", "a/b", "x" * 5000, "a\0b"):
+        assert not is_file(tmp_path / name)

@@ -44,9 +44,7 @@ def load_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        # A misspelt key comes first: that the right one is missing follows from it.
-        first = min(error.errors(), key=lambda one: one["type"] not in ("extra_forbidden", "invalid_key"))
-        raise UserError(f"{where}: {_explain(first)}") from None
+        raise UserError(f"{where}: {explain(error, Recipe)}") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -95,8 +93,14 @@ def _apply(tree: dict[str, Any], change: str) -> None:
     node[last] = value
 
 
-def _explain(error: ErrorDetails) -> str:
-    """One line for one pydantic error: field, value, and what to write instead."""
+def explain(error: ValidationError, section: type[BaseModel]) -> str:
+    """One line on the first thing that does not fit `section`: field, value, and what to write instead."""
+    # A misspelt key comes first: that the right one is missing follows from it.
+    first = min(error.errors(), key=lambda one: one["type"] not in ("extra_forbidden", "invalid_key"))
+    return _explain(first, section)
+
+
+def _explain(error: ErrorDetails, section: type[BaseModel]) -> str:
     path = [str(part) for part in error["loc"]]
     types = [option.model_fields["type"].default for option in _sections(Recipe.model_fields["detector"].annotation)]
     if len(path) > 1 and path[0] == "detector" and path[1] in types:
@@ -106,7 +110,7 @@ def _explain(error: ErrorDetails) -> str:
         found = f" = {error['input']['type']!r}: " if "type" in error["input"] else " is missing; "
         return f"{field}.type{found}choose one of {', '.join(types)}"
     if error["type"] == "extra_forbidden":
-        known = _keys_beside(error["loc"])
+        known = _keys_beside(error["loc"], section)
         close = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {'.'.join([*path[:-1], close[0]])}?" if close else f"known keys: {', '.join(known)}"
         return f"unknown key {field}; {hint}"
@@ -119,9 +123,8 @@ def _explain(error: ErrorDetails) -> str:
     return f"{field} = {error['input']!r}: {message}"
 
 
-def _keys_beside(location: Sequence[int | str]) -> list[str]:
-    """The keys that the section at `location`'s parent knows."""
-    section: type[BaseModel] = Recipe
+def _keys_beside(location: Sequence[int | str], section: type[BaseModel]) -> list[str]:
+    """The keys that the section at `location`'s parent knows; `location` is seen from `section`."""
     for part in location[:-1]:
         if part in section.model_fields:
             options = _sections(section.model_fields[str(part)].annotation)

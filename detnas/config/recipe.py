@@ -3,12 +3,23 @@
 from math import inf
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from detnas.config.detector import DetectorSettings
 from detnas.config.section import Section
 from detnas.config.training import TrainingSettings
+from detnas.errors import UserError
 from detnas.spaces import Budget, SearchSpace, search_space
+from detnas.spaces.space import SPACES
 
 UNITS = {"k": "e3", "M": "e6", "G": "e9"}
 
@@ -33,6 +44,23 @@ class SpaceSettings(Section):
     """`small` and `large` are the paper's; `tiny` is for trials on a CPU."""
     width: PositiveFloat = 1.0
     """All channels times this."""
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if name not in SPACES:
+            raise ValueError(f"choose one of {', '.join(SPACES)}")
+        return name
+
+    @field_validator("width")
+    @classmethod
+    def _check_width(cls, width: float, info: ValidationInfo) -> float:
+        if "name" in info.data:  # else the name was refused
+            try:
+                search_space(info.data["name"], width)
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        return width
 
 
 class BudgetSettings(Section):

@@ -3,11 +3,13 @@
 from collections import Counter
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from detnas.config import DataSettings
-from detnas.data.coco import Finding, find_problems, load_tree
+from detnas.data.coco import Finding, find_problems
+from detnas.data.images import UNREADABLE
 from detnas.data.sources import Source, find_sources
+from detnas.files import is_file
 
 
 def check(directory: Path) -> tuple[list[str], bool]:
@@ -17,7 +19,7 @@ def check(directory: Path) -> tuple[list[str], bool]:
     """
     lines, fine = [], True
     for split, source in find_sources(directory, DataSettings()).items():
-        tree = load_tree(source.annotations)
+        tree = source.tree
         names = {category["id"]: category["name"] for category in tree["categories"]}
         counts = Counter(annotation["category_id"] for annotation in tree["annotations"])
         lines.append(f"{split}: {source.annotations}, pictures under {source.images}")
@@ -35,13 +37,13 @@ def _check_pictures(images: list[dict[str, object]], source: Source) -> list[Fin
     broken, resized = [], []
     for image in images:
         path = source.images / str(image["file_name"])
-        if not path.is_file():
+        if not is_file(path):
             continue
         try:
             with Image.open(path) as picture:
                 size = picture.size
                 picture.verify()
-        except (UnidentifiedImageError, OSError, SyntaxError):
+        except UNREADABLE:
             broken.append(str(image["file_name"]))
             continue
         if size != (image["width"], image["height"]):

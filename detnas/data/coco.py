@@ -1,7 +1,6 @@
 """COCO detection files: what is wrong with one, and reading one."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from detnas.data.detection import Category, DetectionSet
 from detnas.errors import UserError
+from detnas.files import is_file
 
 OVERHANG = 1.0
 """Boxes may reach this many pixels beyond their picture: tools round. They are cut at the border for training."""
@@ -43,7 +43,13 @@ def read_coco(annotations: Path, images: Path, *, drop_bad_boxes: bool = False) 
     Boxes outside their picture or without area are refused, or left out if `drop_bad_boxes`.
     Raises `UserError`, naming and counting the first kind of thing that is wrong.
     """
-    tree = load_tree(annotations)
+    return detection_set(load_tree(annotations), annotations, images, drop_bad_boxes=drop_bad_boxes)
+
+
+def detection_set(
+    tree: dict[str, Any], annotations: Path, images: Path, *, drop_bad_boxes: bool = False
+) -> DetectionSet:
+    """`read_coco` on a file that `load_tree` has read."""
     for finding in find_problems(tree, images):
         if finding.fatal and not (finding.about_boxes and drop_bad_boxes):
             raise UserError(f"{annotations}: {finding}")
@@ -133,7 +139,7 @@ def find_problems(tree: dict[str, Any], images: Path) -> list[Finding]:
         report(f"ids that several {key} share", twice, "give each its own")
     report(
         f"pictures that are not under {images}",
-        [image["file_name"] for image in tree["images"] if not _is_file(images / image["file_name"])],
+        [image["file_name"] for image in tree["images"] if not is_file(images / image["file_name"])],
         "add them, or name their folder by data.train_images or data.val_images",
     )
     report(
@@ -158,10 +164,6 @@ def find_problems(tree: dict[str, Any], images: Path) -> list[Finding]:
     crowds = [_name(a) for a in tree["annotations"] if a.get("iscrowd")]
     report("crowd boxes, left out of training and ignored in evaluation", crowds, fatal=False)
     return findings
-
-
-def _is_file(path: Path) -> bool:
-    return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises on names that cannot be)
 
 
 def _shortened(ids: list[int]) -> str:

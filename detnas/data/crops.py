@@ -31,7 +31,7 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
     ) -> None:
         self.data = data
         self.size = size
-        self.images = Images(data.files, cache_mb)
+        self.images = Images(data.files, cache_mb, data.sizes)
         self.changes = v2.Compose(colour_and_flips(settings))
         picture_of = np.repeat(np.arange(len(data)), np.diff(data.starts))
         whole = np.flatnonzero((data.boxes[:, 2:].min(axis=1) >= SMALLEST) & ~data.crowd)

@@ -30,7 +30,7 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
         self.data = data
         self.scale_jitter = settings.scale_jitter
         self.changes = v2.Compose(colour_and_flips(settings))
-        self.images = Images(data.files, cache_mb)
+        self.images = Images(data.files, cache_mb, data.sizes)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -41,7 +41,7 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
         boxes, labels = self.data.training_boxes(index)
         height, width = image.shape[-2:]
         target: dict[str, Any] = {
-            "boxes": tv_tensors.BoundingBoxes(  # type: ignore[call-overload]
+            "boxes": tv_tensors.BoundingBoxes(
                 torch.from_numpy(boxes).float(), format="XYXY", canvas_size=(height, width)
             ),
             "labels": torch.from_numpy(labels),

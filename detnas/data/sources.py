@@ -4,13 +4,15 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from detnas.config import DataSettings
-from detnas.data.coco import load_tree, read_coco
+from detnas.data.coco import detection_set, load_tree
 from detnas.data.detection import DetectionSet
 from detnas.errors import UserError
+from detnas.files import is_file
 from detnas.seeds import seed_of
 
 SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
@@ -22,6 +24,12 @@ class Source:
 
     annotations: Path
     images: Path
+    tree: dict[str, Any]
+    """What the annotation file holds."""
+
+    def read(self, settings: DataSettings) -> DetectionSet:
+        drop = settings.bad_boxes == "drop"
+        return detection_set(self.tree, self.annotations, self.images, drop_bad_boxes=drop)
 
 
 @dataclass(frozen=True)
@@ -56,11 +64,10 @@ def open_data(directory: Path, settings: DataSettings, seed: int) -> RunData:
     Raises `UserError` on anything that training would stumble over.
     """
     sources = find_sources(directory, settings)
-    drop = settings.bad_boxes == "drop"
-    train = read_coco(sources["train"].annotations, sources["train"].images, drop_bad_boxes=drop)
+    train = sources["train"].read(settings)
     description = f"COCO: {sources['train'].annotations}"
     if "val" in sources:
-        val = read_coco(sources["val"].annotations, sources["val"].images, drop_bad_boxes=drop)
+        val = sources["val"].read(settings)
         description += f" and {sources['val'].annotations}"
         if val.categories != train.categories:
             raise UserError(
@@ -98,8 +105,9 @@ def find_sources(directory: Path, settings: DataSettings) -> dict[str, Source]:
     ):
         found = directory / named if named else next(_candidates(directory, split), None)
         if found is not None:
-            folder = directory / images if images else _image_folder(directory, found, split)
-            sources[split] = Source(found, folder)
+            tree = load_tree(found)
+            folder = directory / images if images else _image_folder(directory, found, tree)
+            sources[split] = Source(found, folder, tree)
     if "train" not in sources:
         state = "is empty" if not any(directory.iterdir()) else "holds no COCO file that is found by itself"
         raise UserError(
@@ -125,12 +133,12 @@ def _candidates(directory: Path, split: str) -> Iterator[Path]:
             yield from directory.glob(name)
 
 
-def _image_folder(directory: Path, annotations: Path, split: str) -> Path:
+def _image_folder(directory: Path, annotations: Path, tree: dict[str, Any]) -> Path:
     """The folder in which the first picture of the file lies; the likeliest one if it lies nowhere."""
     stem = annotations.stem.removeprefix("instances_")
     folders = [directory / "images" / stem, directory / stem, directory / "images", annotations.parent, directory]
-    images = load_tree(annotations)["images"]
     likeliest = next((folder for folder in folders if folder.is_dir()), directory)
-    if not images:
+    if not tree["images"]:
         return likeliest
-    return next((folder for folder in folders if (folder / images[0]["file_name"]).is_file()), likeliest)
+    first = tree["images"][0]["file_name"]
+    return next((folder for folder in folders if is_file(folder / first)), likeliest)

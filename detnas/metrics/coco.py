@@ -33,6 +33,7 @@ def coco_scores(
     evaluation.accumulate()
     evaluation.summary_lines()  # fills stats; summarize() would print
     # (IoU thresholds, recalls, categories by id, areas, detection limits): all areas, the largest limit.
+    assert evaluation.eval is not None  # accumulate() fills it
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     per_class = {}
     shared = {name for name, categories in Counter(names.values()).items() if categories > 1}

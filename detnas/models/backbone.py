@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,16 +20,13 @@ class Backbone(nn.Module):
         self.space = space
         self.channels = list(space.channels)
         self.strides = [4 * 2**stage for stage in range(len(space.channels))]
-        self.stem = nn.Sequential(
-            # The bias is redundant before BN; the published networks have it.
-            nn.Conv2d(3, space.stem, 3, stride=2, padding=1),
-            nn.BatchNorm2d(space.stem),
-            nn.ReLU(inplace=True),
-        )
+        # The bias is redundant before BN; the published networks have it.
+        convolution = nn.Conv2d(3, space.stem, 3, stride=2, padding=1)
+        self.stem = nn.Sequential(convolution, nn.BatchNorm2d(space.stem), nn.ReLU(inplace=True))
         self.blocks = nn.ModuleList(make_block(index, block) for index, block in enumerate(space.blocks))
         self._ends = [sum(space.repeats[: stage + 1]) for stage in range(len(space.repeats))]
         self.apply(_initialise)
-        nn.init.normal_(self.stem[0].weight, std=0.01)
+        nn.init.normal_(convolution.weight, std=0.01)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = []
@@ -61,6 +58,9 @@ class ChoiceBlock(nn.Module):
         self.ops = nn.ModuleList(Op(name, block, shuffle) for name in OPS)
         self.active = 0
 
+    def op(self, index: int) -> Op:
+        return cast(Op, self.ops[index])
+
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.ops[self.active](x)
         return out
@@ -73,10 +73,15 @@ class Supernet(Backbone):
         super().__init__(space, lambda index, block: ChoiceBlock(block, shuffle))
         self.shuffle: Shuffle = shuffle
 
+    @property
+    def choices(self) -> list[ChoiceBlock]:
+        """The blocks from input to output."""
+        return [cast(ChoiceBlock, block) for block in self.blocks]
+
     def activate(self, architecture: Architecture) -> None:
         """Choose the path that the next forward passes compute."""
         self.space.check(architecture)
-        for block, op in zip(self.blocks, architecture.ops, strict=True):
+        for block, op in zip(self.choices, architecture.ops, strict=True):
             block.active = op
 
     def subnet(self, architecture: Architecture) -> Subnet:
@@ -85,7 +90,7 @@ class Supernet(Backbone):
         subnet = Subnet(self.space, architecture, self.shuffle)
         subnet.stem = copy.deepcopy(self.stem)
         subnet.blocks = nn.ModuleList(
-            copy.deepcopy(block.ops[op]) for block, op in zip(self.blocks, architecture.ops, strict=True)
+            copy.deepcopy(block.op(op)) for block, op in zip(self.choices, architecture.ops, strict=True)
         )
         return subnet.train(self.training)
 

@@ -4,6 +4,7 @@ Rule of the paper's space: BN after every convolution; ReLU only after pointwise
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -58,7 +59,7 @@ class Op(nn.Module):
         return torch.cat((identity, self.main(main)), dim=1)
 
 
-def shuffle_branch(in_channels: int, middle: int, out_channels: int, stride: int, kernel: int) -> nn.Sequential:
+def shuffle_branch(in_channels: int, middle: int, out_channels: int, stride: int, *, kernel: int) -> nn.Sequential:
     """Pointwise, one depthwise convolution of size `kernel`, pointwise."""
     return nn.Sequential(
         *_pointwise(in_channels, middle), *_depthwise(middle, kernel, stride), *_pointwise(middle, out_channels)
@@ -78,9 +79,9 @@ def xception_branch(in_channels: int, middle: int, out_channels: int, stride: in
 
 
 MAIN_BRANCHES: dict[str, Callable[[int, int, int, int], nn.Sequential]] = {
-    "shuffle3": lambda *sizes: shuffle_branch(*sizes, kernel=3),
-    "shuffle5": lambda *sizes: shuffle_branch(*sizes, kernel=5),
-    "shuffle7": lambda *sizes: shuffle_branch(*sizes, kernel=7),
+    "shuffle3": partial(shuffle_branch, kernel=3),
+    "shuffle5": partial(shuffle_branch, kernel=5),
+    "shuffle7": partial(shuffle_branch, kernel=7),
     "xception": xception_branch,
 }
 

@@ -16,18 +16,20 @@ class Classifier(nn.Module):
     def __init__(self, backbone: Backbone, num_classes: int, head_channels: int = 1024, dropout: float = 0.2) -> None:
         super().__init__()
         self.backbone = backbone
+        convolution = nn.Conv2d(backbone.channels[-1], head_channels, 1)
+        linear = nn.Linear(head_channels, num_classes)
         self.head = nn.Sequential(
-            nn.Conv2d(backbone.channels[-1], head_channels, 1),
+            convolution,
             nn.BatchNorm2d(head_channels),
             nn.ReLU(inplace=True),
             nn.Dropout2d(dropout),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Linear(head_channels, num_classes),
+            linear,
         )
-        nn.init.normal_(self.head[0].weight, std=1.0 / backbone.channels[-1])
-        nn.init.normal_(self.head[-1].weight, std=0.01)
-        nn.init.zeros_(self.head[-1].bias)
+        nn.init.normal_(convolution.weight, std=1.0 / backbone.channels[-1])
+        nn.init.normal_(linear.weight, std=0.01)
+        nn.init.zeros_(linear.bias)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from detnas.config import FPNSettings, RetinaNetSettings
+from detnas.config.loading import explain
 from detnas.errors import UserError
 from detnas.models.backbone import Backbone, Subnet, find_backbone
 from detnas.models.detectors import Detector, build_detector
 from detnas.models.weights import load_detector
 from detnas.spaces import Architecture, SearchSpace, search_space
 
-DETECTORS = {"fpn": FPNSettings, "retinanet": RetinaNetSettings}
+DETECTORS: dict[str, type[FPNSettings | RetinaNetSettings]] = {"fpn": FPNSettings, "retinanet": RetinaNetSettings}
 
 
 def create_backbone(source: Architecture | str | Path, space: SearchSpace | str = "small") -> Backbone:
@@ -41,5 +42,4 @@ def create_detector(
     try:
         return build_detector(backbone, num_classes, DETECTORS[kind](**settings))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"detector setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise UserError(f"detector {kind}: {explain(error, DETECTORS[kind])}") from None

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP
 from detnas.config import FPNSettings, RetinaNetSettings
 from detnas.models.backbone import Backbone
 
-Detector = FasterRCNN | RetinaNet
+Detector: TypeAlias = FasterRCNN | RetinaNet
 
 
 class PyramidBackbone(nn.Module):
@@ -46,9 +46,12 @@ def build_detector(backbone: Backbone, num_classes: int, settings: FPNSettings |
     In training mode it takes images (3, H, W) in 0-1 and torchvision's targets, labels from `first_label` on, and
     returns losses; in evaluation mode it returns boxes (pixels of the given images), scores and labels.
     """
-    build = _fpn if isinstance(settings, FPNSettings) else _retinanet
-    detector: Detector = build(backbone, num_classes, settings).to(memory_format=torch.channels_last)
-    return detector
+    detector: Detector
+    if isinstance(settings, FPNSettings):
+        detector = _fpn(backbone, num_classes, settings)
+    else:
+        detector = _retinanet(backbone, num_classes, settings)
+    return detector.to(memory_format=torch.channels_last)
 
 
 def first_label(detector: Detector) -> int:

@@ -6,7 +6,7 @@ spread, it holds a working network on every path from the next step on.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import pad
 
 from detnas.models.backbone import Supernet
@@ -21,8 +21,8 @@ def spread(supernet: Supernet) -> None:
     Larger kernels are the 3x3 one with zeros around it: exactly the same function. Of the three units of `xception`
     one takes the weights of `shuffle3` and the others pass on what they get; it differs by the ReLU between them.
     """
-    for block in supernet.blocks:
-        source, *others = (block.ops[index] for index in range(len(OPS)))
+    for block in supernet.choices:
+        source, *others = (block.op(index) for index in range(len(OPS)))
         for name, op in zip(OPS[1:], others, strict=True):
             if name == "xception":
                 _spread_to_xception(source, op)
@@ -38,25 +38,26 @@ def _spread_to_kernel(source: Op, target: Op) -> None:
 
 
 def _spread_to_xception(source: Op, target: Op) -> None:
-    """`source.main` is pointwise 0-2, depthwise 3-4, pointwise 5-7; `target.main` is three times depthwise, pointwise."""
+    """`source.main` is pointwise 0-2, depthwise 3-4, pointwise 5-7; `target.main` thrice depthwise, pointwise."""
     if source.projection is not None and target.projection is not None:
         target.projection.load_state_dict(source.projection.state_dict())
     main = target.main
-    for depthwise in (main[0], main[5], main[10]):
-        _make_identity(depthwise.weight)
-    main[7].weight.copy_(torch.eye(main[7].weight.shape[0])[:, :, None, None])
+    for convolution in (main[0], main[5], main[7], main[10]):
+        _make_identity(convolution)
     _copy(source.main[0:2], main[2:4])
     _copy(source.main[5:7], main[12:14])
-    if main[0].stride == (1, 1):
-        # With stride 2 it downsamples before its first pointwise convolution, where `shuffle3` has no kernel to give.
+    if target.projection is None:
+        # With stride 2, where there is a projection, it downsamples before its first pointwise convolution, where
+        # `shuffle3` has no kernel to give.
         _copy(source.main[3:5], main[5:7])
 
 
-def _copy(source: nn.Module, target: nn.Module) -> None:
-    target.load_state_dict(source.state_dict())
+def _copy(sources: nn.Sequential, targets: nn.Sequential) -> None:
+    for source, target in zip(sources, targets, strict=True):
+        target.load_state_dict(source.state_dict())
 
 
-def _make_identity(depthwise: Tensor) -> None:
-    """Make a depthwise 3x3 kernel pass on what it gets."""
-    depthwise.zero_()
-    depthwise[:, :, 1, 1] = 1
+def _make_identity(convolution: nn.Module) -> None:
+    """Make a convolution, depthwise or pointwise, pass on what it gets."""
+    assert isinstance(convolution, nn.Conv2d)
+    nn.init.dirac_(convolution.weight, convolution.groups)

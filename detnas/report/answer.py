@@ -8,7 +8,7 @@ UNKNOWN = "-"
 DESCRIPTIONS = {
     "winner": "found by the search",
     "shuffle3": "every block shuffle3",
-    "random": "drawn at random from the space",
+    "random": "drawn at random within the budget",
 }
 
 

@@ -24,6 +24,9 @@ def validation_examples(val: DetectionSet, results: list[dict[str, Any]]) -> lis
             if result["image_id"] == val.image_ids[index] and result["score"] >= SHOWN_SCORE:
                 x, y, w, h = result["bbox"]
                 predicted.append(Box(x, y, x + w, y + h, names[result["category_id"]], result["score"]))
-        truth = [Box(*box, val.categories[label].name) for box, label in zip(boxes.tolist(), labels, strict=True)]
+        truth = [
+            Box(x1, y1, x2, y2, val.categories[label].name)
+            for (x1, y1, x2, y2), label in zip(boxes.tolist(), labels, strict=True)
+        ]
         examples.append(Example(val.files[index], width, height, truth, predicted))
     return examples

@@ -7,7 +7,7 @@ import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseGASampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from detnas.config import SearchSettings
 from detnas.seeds import seed_of
@@ -37,8 +37,13 @@ class EvolutionSampler(BaseGASampler):
         self.settings = settings
         self.seed = seed
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The choices of each block, as Optuna wants them."""
         return {name: CategoricalDistribution(OPS) for name in block_names(self.sampler.space)}
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self.distributions
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -46,7 +51,9 @@ class EvolutionSampler(BaseGASampler):
         """One op name a block. Raises `SpaceExhausted` when nothing new is left."""
         slot = self._take_slot(study, trial)
         generation = self.get_trial_generation(study, trial)
-        parents = [architecture_of(parent, self.sampler.space) for parent in self.get_parent_population(study, generation)]
+        parents = [
+            architecture_of(parent, self.sampler.space) for parent in self.get_parent_population(study, generation)
+        ]
         seen = {architecture_of(other, self.sampler.space) for other in _occupied(study, trial)}
         rng = np.random.default_rng(seed_of(self.seed, "search", slot))
         architecture, origin = self._propose(slot % self.settings.population, parents, seen, rng)
@@ -89,7 +96,7 @@ class EvolutionSampler(BaseGASampler):
 
     def _mutant(self, parents: Sequence[Architecture], rng: np.random.Generator) -> Architecture:
         """A parent, each op drawn anew (possibly the same) with the mutation probability."""
-        ops = np.array(parents[rng.integers(len(parents))].ops)
+        ops = np.array(parents[int(rng.integers(len(parents)))].ops)
         anew = rng.random(len(ops)) < self.settings.mutation_probability
         return self.sampler.space.architecture(np.where(anew, rng.integers(len(OPS), size=len(ops)), ops).tolist())
 
@@ -106,7 +113,7 @@ def block_names(space: SearchSpace) -> list[str]:
     ]
 
 
-def architecture_of(trial: FrozenTrial, space: SearchSpace) -> Architecture:
+def architecture_of(trial: Trial | FrozenTrial, space: SearchSpace) -> Architecture:
     """The architecture that a trial evaluates."""
     return space.architecture([OPS.index(trial.params[name]) for name in block_names(space)])
 

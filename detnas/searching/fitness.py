@@ -39,12 +39,12 @@ class Fitness:
         rng = np.random.default_rng(seed_of(seed, "recalibration"))
         drawn = _draw(len(fit), settings.recalibration_batches * settings.recalibration_batch, rng)
         calibration = fit.subset(drawn)
-        self.calibration = Images(calibration.files, cache_mb)
+        self.calibration = Images(calibration.files, cache_mb, calibration.sizes)
         if settings.pictures is not None and settings.pictures < len(search):
             chosen = np.random.default_rng(seed_of(seed, "search pictures")).permutation(len(search))
             search = search.subset(sorted(chosen[: settings.pictures].tolist()))
         self.search = search
-        self.images = Images(search.files, cache_mb)
+        self.images = Images(search.files, cache_mb, search.sizes)
 
     def __call__(self, architecture: Architecture) -> Evaluation:
         """The candidate's evaluation on the search split; its fitness is `scores["mAP"]`."""

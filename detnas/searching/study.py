@@ -45,7 +45,7 @@ def search(
     with progress.task("search", total=settings.evaluations, start=done) as bar:
         while done < settings.evaluations:
             try:
-                trial = study.ask(evolution.infer_relative_search_space(study, None))
+                trial = study.ask(evolution.distributions)
             except SpaceExhausted:
                 _free_slots(study)
                 progress.say(f"  search: all {done} architectures within the budget have been evaluated")
@@ -66,8 +66,8 @@ def search(
             done += 1
             bar.advance(f"best {study.best_value:.3f}")
             if done % settings.population == 0:
-                write_json_lines(directory / "candidates.jsonl", candidates(study))
-    rows = candidates(study)
+                write_json_lines(directory / "candidates.jsonl", candidates(study, settings.population))
+    rows = candidates(study, settings.population)
     best = max(rows, key=lambda row: (row["fitness"], -row["flops"], -row["number"]))
     write_json_lines(directory / "candidates.jsonl", rows)
     write_json(directory / "best.json", best)
@@ -75,15 +75,15 @@ def search(
     return Architecture.parse(best["architecture"])
 
 
-def candidates(study: optuna.Study) -> list[dict[str, Any]]:
-    """The finished candidates in the order of their slots."""
+def candidates(study: optuna.Study, population: int) -> list[dict[str, Any]]:
+    """The finished candidates in the order of their slots; a generation has `population` slots."""
     rows = []
     for trial in sorted(_finished(study), key=slot_of):
         facts = trial.user_attrs
         rows.append(
             {
                 "number": slot_of(trial),
-                "generation": slot_of(trial) // study.sampler.population_size,
+                "generation": slot_of(trial) // population,
                 "origin": facts[ORIGIN],
                 **{name: facts[name] for name in ("architecture", "flops", "params")},
                 "fitness": trial.value,

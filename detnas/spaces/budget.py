@@ -172,9 +172,7 @@ def _choices(blocks: int) -> list[tuple[int, ...]]:
     return list(combinations_with_replacement(range(len(OPS)), blocks))
 
 
-def _totals(
-    groups: list[list[int]], rows: Sequence[Sequence[int]]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _totals(groups: list[list[int]], rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The total cost of every combination of choices of the groups, and how many architectures each stands for."""
     totals, weights = np.zeros(1, np.int64), np.ones(1)
     for group in groups:

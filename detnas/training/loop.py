@@ -71,7 +71,7 @@ def train(
             if not math.isfinite(figures["loss"]):
                 raise UserError(
                     f"{directory}: the loss of step {step + 1} is {figures['loss']}; lower lr ({settings.lr:g}) or "
-                    "set clip_norm, and run again"
+                    "set clip_norm, in a run of its own (another --out)"
                 )
             bar.advance(f"loss {figures['loss']:.3f}")
             if (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps:
@@ -95,7 +95,7 @@ def train_step(
         parts, figures = task.losses(model, batch, device)
         loss = torch.stack(list(parts.values())).sum()
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    torch.autograd.backward(loss)
     if settings.clip_norm is not None:
         nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
     optimizer.step()

@@ -12,6 +12,7 @@ import yaml
 from detnas.config import FPNSettings, Recipe, RetinaNetSettings, load_recipe, recipe_names
 from detnas.errors import UserError
 from detnas.spaces import Budget, BudgetSampler, search_space
+from detnas.spaces.space import SPACES
 
 TRAINING = {"steps": 100, "batch": 4, "lr": 0.1}
 
@@ -55,6 +56,7 @@ detector:
   box_channels: 64
   box_features: 128
 pretraining: {source: folder, folder: classes, image_size: 64, min_scale: 0.3, head_channels: 128, background: 0.1}
+warm_start: 10
 supernet_pretrain: &training
   steps: 100
   batch: 8
@@ -419,7 +421,10 @@ def test_a_detector_of_no_known_type_is_refused(kind: Any, tmp_path: Path) -> No
         "data.search_fraction=1",
         "data.bad_boxes=ignore",
         "data.shapes.size=16",
+        "space.name=smal",
+        "space.name=5",
         "space.width=0",
+        "space.width=0.01",
         "space.width=.inf",
         "space.width=.nan",
         "pretraining.source=folder",
@@ -510,3 +515,8 @@ def test_an_unknown_name_is_refused_with_those_that_are_known() -> None:
 def test_a_recipe_object_is_checked_like_a_file() -> None:
     with pytest.raises(ValueError, match="extra"):
         Recipe.model_validate(MINIMAL | {"sead": 1})
+
+
+def test_a_space_that_cannot_be_is_named_with_its_field(minimal: Path) -> None:
+    assert refused(minimal, "space.name=smal") == f"{minimal}: space.name = 'smal': choose one of {', '.join(SPACES)}"
+    assert refused(minimal, "space.width=0.01").startswith(f"{minimal}: space.width = 0.01: space small-x0.01: widths ")

@@ -294,9 +294,7 @@ def test_the_gravest_comes_first(images: Path) -> None:
 # Ids
 
 
-@pytest.mark.parametrize(
-    "ids", [(1, 2, 3), (0, 1, 2), (3, 1, 2), (90, 7, 18), (2**40, 0, 5), (-1, 4, 2)], ids=str
-)
+@pytest.mark.parametrize("ids", [(1, 2, 3), (0, 1, 2), (3, 1, 2), (90, 7, 18), (2**40, 0, 5), (-1, 4, 2)], ids=str)
 def test_category_ids_come_back_unchanged(ids: tuple[int, ...], tmp_path: Path) -> None:
     pictures = [(30, 30, [(id, [2, 3, 10, 5 + place]) for place, id in enumerate(ids)])]
     tree = tree_of(pictures, ids)

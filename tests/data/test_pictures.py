@@ -1,5 +1,8 @@
 """Decoding pictures, and image folders."""
 
+import struct
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,17 @@ def test_pictures_are_read_as_rgb(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "name"),
-    [("L", "a.png"), ("P", "a.png"), ("RGBA", "a.png"), ("1", "a.png"), ("CMYK", "a.jpg"), ("RGB", "a.webp")],
+    [
+        ("L", "a.png"),
+        ("LA", "a.png"),
+        ("P", "a.png"),
+        ("RGBA", "a.png"),
+        ("1", "a.png"),
+        ("CMYK", "a.jpg"),
+        ("RGB", "a.webp"),
+        ("RGB", "a.bmp"),
+        ("RGB", "a.tif"),
+    ],
 )
 def test_pictures_of_other_kinds_become_rgb_bytes(mode: str, name: str, tmp_path: Path) -> None:
     Image.fromarray(PIXELS).convert(mode).save(tmp_path / name)
@@ -30,12 +43,36 @@ def test_pictures_of_other_kinds_become_rgb_bytes(mode: str, name: str, tmp_path
     assert image.dtype == torch.uint8 and image.shape == (3, 20, 30)
 
 
-def test_pictures_of_sixteen_bits_become_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_grey_pictures_of_sixteen_bits_become_bytes(name: str, tmp_path: Path) -> None:
     # As many microscopes and satellites write them.
-    Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257).save(tmp_path / "a.png")
-    image = read_image(tmp_path / "a.png")
+    Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257).save(tmp_path / name)
+    image = read_image(tmp_path / name)
     assert image.dtype == torch.uint8
     assert torch.equal(image, torch.from_numpy(PIXELS[..., 0]).expand(3, 20, 30))
+
+
+def test_colour_pictures_of_sixteen_bits_become_bytes(tmp_path: Path) -> None:
+    # Written by hand: Pillow reads them only.
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in PIXELS.astype(np.uint16) * 257)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 30, 20, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in chunks:
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    (tmp_path / "a.png").write_bytes(content)
+    assert torch.equal(read_image(tmp_path / "a.png"), torch.from_numpy(PIXELS).permute(2, 0, 1))
+
+
+def test_decoding_warns_of_nothing(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg"):
+        Image.fromarray(PIXELS).save(tmp_path / name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            read_image(tmp_path / name)
 
 
 def test_a_broken_picture_is_named_in_one_line(tmp_path: Path) -> None:
@@ -43,14 +80,24 @@ def test_a_broken_picture_is_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "torn.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:300])
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("hello")
-    Image.fromarray(PIXELS).save(tmp_path / "old.bmp")
-    for name in ("torn.jpg", "empty.png", "text.png", "old.bmp", "missing.png"):
+    Image.fromarray(PIXELS[..., 0].astype(np.float32)).save(tmp_path / "float.tif")
+    for name in ("torn.jpg", "empty.png", "text.png", "float.tif", "missing.png"):
         with pytest.raises(UserError) as refusal:
             read_image(tmp_path / name)
         message = str(refusal.value)
         assert message.startswith(f"{tmp_path / name}: ") and "replace it" in message and "\n" not in message
     with pytest.raises(UserError, match=r"torn\.jpg"):
         Images([tmp_path / "whole.jpg", tmp_path / "torn.jpg"], cache_mb=10)
+
+
+@pytest.mark.parametrize("cache_mb", [0, 10])
+def test_a_picture_of_another_size_than_stated_is_refused(cache_mb: int, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.fromarray(PIXELS).save(tmp_path / name)
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    assert Images(files, cache_mb, np.array([[30, 20], [30, 20]]))[1].shape == (3, 20, 30)
+    with pytest.raises(UserError, match=r"b\.png: the picture has 30x20 pixels, but the annotations say 20x30; mend"):
+        Images(files, cache_mb, np.array([[30, 20], [20, 30]]))
 
 
 def save(*files: Path) -> None:

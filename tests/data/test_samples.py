@@ -1,5 +1,6 @@
 """Samples for detection: a function of their key, and boxes that stay on their objects whatever is done."""
 
+import json
 import random
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from make_coco import COLOURS, tree_of, write_coco
 
 from detnas.config import TrainingSettings
 from detnas.data.coco import read_coco
+from detnas.data.crops import CropSamples
 from detnas.data.detection import DetectionSet
 from detnas.data.images import Images
 from detnas.data.samples import GREY, ClassSamples, DetectionSamples
+from detnas.errors import UserError
 
 SEEDS = st.integers(0, 2**63 - 1)
 
@@ -123,6 +126,28 @@ def test_flips_and_jitter_are_drawn_with_their_probability(data: DetectionSet) -
     plain = DetectionSamples(data, training(flip=0), cache_mb=100)[0, 0][0]
     flipped = sum(not torch.equal(samples[0, seed][0], plain) for seed in range(400))
     assert 60 < flipped < 140
+
+
+@pytest.mark.parametrize("cache_mb", [0, 100])
+def test_a_picture_of_another_size_than_stated_is_refused(cache_mb: int, tmp_path: Path) -> None:
+    """With the cache before anything is trained, without it when its turn comes."""
+    tree = tree_of([(40, 30, [(1, [2, 2, 20, 20])])] * 60)
+    write_coco(tmp_path / "train.json", tmp_path / "train", tree)
+    tree["images"][58].update(width=30, height=40)
+    (tmp_path / "train.json").write_text(json.dumps(tree))
+    data = read_coco(tmp_path / "train.json", tmp_path / "train")
+    words = r"590\.png: the picture has 40x30 pixels, but the annotations say 30x40; mend"
+    for samples in (
+        lambda: DetectionSamples(data, training(), cache_mb),
+        lambda: CropSamples(data, 32, 0.1, training(), cache_mb),
+    ):
+        if cache_mb:
+            with pytest.raises(UserError, match=words):
+                samples()
+        else:
+            begun = samples()
+            with pytest.raises(UserError, match=words):
+                begun[58, 0]
 
 
 def same(first: tuple, second: tuple) -> bool:

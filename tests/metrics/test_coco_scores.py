@@ -149,9 +149,7 @@ def test_more_than_a_hundred_detections_are_cut_like_those_of_pycocotools() -> N
 
 TRUTH = {
     "images": [{"id": 7, "width": 100, "height": 100, "file_name": "a.png"}],
-    "annotations": [
-        {"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 10, 50, 40], "area": 2000, "iscrowd": 0}
-    ],
+    "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 10, 50, 40], "area": 2000, "iscrowd": 0}],
     "categories": [{"id": 9, "name": "never"}, {"id": 3, "name": "there"}],
 }
 FOUND = {"image_id": 7, "category_id": 3, "bbox": [10.0, 10.0, 50.0, 40.0], "score": 0.5}

@@ -1,0 +1,176 @@
+"""A candidate's fitness: against a naive re-implementation, without a trace, whatever was judged before."""
+
+import contextlib
+import copy
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from small_recipe import assert_same, checkpoint, small_recipe, write_blocks
+from torch import nn
+from torchvision.io import read_image
+
+from detnas.config import DataSettings, Recipe, SearchSettings
+from detnas.data.sources import RunData, open_data
+from detnas.models.backbone import Subnet, Supernet
+from detnas.models.detectors import Detector, build_detector
+from detnas.pipeline import run
+from detnas.searching.fitness import Fitness
+from detnas.spaces import Architecture
+
+CPU = torch.device("cpu")
+ARCHITECTURES = [Architecture.parse(text) for text in ("00 00 0000 00", "31 20 1320 13", "23 33 0132 31")]
+
+Trained = tuple[Recipe, RunData, Detector]
+
+
+@pytest.fixture(scope="module", params=["retinanet", "fpn"])
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A supernet that finds some of the blocks."""
+    folder = tmp_path_factory.mktemp(request.param)
+    blocks = write_blocks(folder / "blocks", train=40, val=2)
+    recipe = small_recipe(
+        request.param,
+        pretraining__source="none",
+        warm_start=60,
+        supernet_finetune={"steps": 90, "batch": 8, "optimizer": "adamw", "lr": 8e-3, "schedule": "cosine", "warmup": 5},
+        search__recalibration_batches=3,
+        search__recalibration_batch=4,
+    )
+    run(recipe, folder / "run", blocks, stages=("supernet-finetune",))
+    detector = build_detector(Supernet(recipe.search_space()), 3, recipe.detector)
+    detector.load_state_dict(checkpoint(folder / "run" / "supernet-finetune")["model"])
+    return recipe, open_data(blocks, DataSettings(search_fraction=0.5), seed=3), detector
+
+
+def fitness_of(trained: Trained, seed: int = 1, **changes: object) -> Fitness:
+    recipe, data, detector = trained
+    settings = SearchSettings(**{**recipe.search.model_dump(), **changes})
+    return Fitness(detector, data.fit, data.search, settings, seed=seed, device=CPU, cache_mb=100)
+
+
+def naive_fitness(trained: Trained, architecture: Architecture, calibration: list[Path], batch: int) -> list[float]:
+    """The subnet built by hand, its statistics averaged by hand, judged picture by picture by pycocotools."""
+    recipe, data, supernet = trained
+    model = build_detector(Subnet(recipe.search_space(), architecture), 3, recipe.detector)
+    weights = {}
+    for name in model.state_dict():
+        source = name
+        if ".blocks." in name:
+            head, tail = name.split(".blocks.")
+            block, rest = tail.split(".", 1)
+            source = f"{head}.blocks.{block}.ops.{architecture.ops[int(block)]}.{rest}"
+        weights[name] = supernet.state_dict()[source]
+    model.load_state_dict(weights)
+    calibrate_naively(model, calibration, batch)
+    model.eval()
+    results = []
+    for file, image_id in zip(data.search.files, data.search.image_ids, strict=True):
+        with torch.no_grad():
+            (found,) = model([read_image(str(file)).float() / 255])
+        for box, score, label in zip(*(found[name].tolist() for name in ("boxes", "scores", "labels")), strict=True):
+            category = {0: 0, 1: 7, 2: 90}[label - (recipe.detector.type == "fpn")]
+            x1, y1, x2, y2 = box
+            entry = {"image_id": image_id, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
+            results.append(entry)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = data.search.ground_truth()
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return [float(value) for value in evaluation.stats[:3]]
+
+
+def calibrate_naively(model: nn.Module, files: list[Path], batch: int) -> None:
+    """Train-mode passes of BN alone; each norm gets the mean of what its batches had."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    seen: dict[nn.Module, list[tuple[torch.Tensor, torch.Tensor]]] = {norm: [] for norm in norms}
+
+    def hook(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        seen[module].append((inputs[0].mean(dim=(0, 2, 3)), inputs[0].var(dim=(0, 2, 3))))
+
+    model.eval()
+    handles = [norm.train().register_forward_hook(hook) for norm in norms]
+    with torch.no_grad():
+        for start in range(0, len(files), batch):
+            model([read_image(str(file)).float() / 255 for file in files[start : start + batch]])
+    for norm, rows in seen.items():
+        norm.running_mean.copy_(torch.stack([mean for mean, _ in rows]).mean(dim=0))
+        norm.running_var.copy_(torch.stack([var for _, var in rows]).mean(dim=0))
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
+def test_fitness_is_that_of_a_naive_re_implementation(trained: Trained, architecture: Architecture) -> None:
+    fitness = fitness_of(trained)
+    scores = fitness(architecture).scores
+    files = [Path(file) for file in fitness.calibration.files]
+    assert len(files) == 12 and set(files) <= set(trained[1].fit.files)
+    by_hand = naive_fitness(trained, architecture, files, batch=4)
+    assert [scores[name] for name in ("mAP", "AP50", "AP75")] == pytest.approx(by_hand, abs=1e-6)
+    assert by_hand[1] > 0.01  # or this compares nothing
+
+
+def test_the_supernet_is_the_same_bit_by_bit_afterwards(trained: Trained) -> None:
+    _, _, detector = trained
+    detector.train()
+    (supernet,) = (module for module in detector.modules() if isinstance(module, Supernet))
+    supernet.activate(ARCHITECTURES[1])
+    before = copy.deepcopy(dict(detector.state_dict()))
+    modes = [module.training for module in detector.modules()]
+    momenta = [module.momentum for module in detector.modules() if isinstance(module, nn.BatchNorm2d)]
+    fitness = fitness_of(trained)
+    for architecture in ARCHITECTURES:
+        fitness(architecture)
+    assert_same(dict(detector.state_dict()), before)
+    assert [module.training for module in detector.modules()] == modes
+    assert [module.momentum for module in detector.modules() if isinstance(module, nn.BatchNorm2d)] == momenta
+    assert [block.active for block in supernet.blocks] == list(ARCHITECTURES[1].ops)
+
+
+def test_fitness_does_not_depend_on_the_order(trained: Trained) -> None:
+    forward, backward = fitness_of(trained), fitness_of(trained)
+    first = {architecture: forward(architecture) for architecture in ARCHITECTURES}
+    torch.manual_seed(5)
+    second = {architecture: backward(architecture) for architecture in reversed(ARCHITECTURES)}
+    again = forward(ARCHITECTURES[0])
+    for architecture in ARCHITECTURES:
+        assert first[architecture].results == second[architecture].results
+        assert first[architecture].scores == second[architecture].scores
+    assert again.results == first[ARCHITECTURES[0]].results
+    assert len({str(evaluation.results) for evaluation in first.values()}) == len(ARCHITECTURES)
+
+
+def test_pictures_for_recalibration_are_drawn_from_the_training_part_by_seed(trained: Trained) -> None:
+    one, same, other = fitness_of(trained), fitness_of(trained), fitness_of(trained, seed=2)
+    assert one.calibration.files == same.calibration.files != other.calibration.files
+    assert not set(one.calibration.files) & set(trained[1].search.files)
+    fit = len(trained[1].fit)
+    many = fitness_of(trained, recalibration_batches=13, recalibration_batch=4)  # more than there are
+    counts = [many.calibration.files.count(file) for file in trained[1].fit.files]
+    assert fit == 20 and sum(counts) == 52 and set(counts) == {2, 3}
+
+
+def test_a_search_on_fewer_pictures_takes_some_of_the_search_split(trained: Trained) -> None:
+    fitness = fitness_of(trained, pictures=5)
+    assert len(fitness.images) == len(fitness.search) == 5
+    assert set(fitness.search.image_ids) < set(trained[1].search.image_ids)
+    found = {row["image_id"] for row in fitness(ARCHITECTURES[0]).results}
+    assert found == set(fitness.search.image_ids)
+    assert fitness_of(trained, pictures=500).search.image_ids == trained[1].search.image_ids
+
+
+def test_recalibration_is_what_makes_a_candidate_work(trained: Trained) -> None:
+    """Without it the statistics are those of other paths, and the detections are others."""
+    fitness = fitness_of(trained)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("detnas.searching.fitness.recalibrate", lambda *args: None)
+        without = fitness(ARCHITECTURES[1])
+    assert without.results != fitness(ARCHITECTURES[1]).results
