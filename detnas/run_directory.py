@@ -21,7 +21,8 @@ LOCK = ".lock"
 SHAPES = "data"
 """Where the embedded data set is drawn."""
 BEFORE_START = {LOCK, SHAPES}
-"""What a run that was cut before recipe.yaml was written may have left."""
+UNFINISHED = (f".{SHAPES}-", f".{RECIPE}.")
+"""What a run that was cut before recipe.yaml was written may have left: names, and how temporary names begin."""
 
 
 @contextmanager
@@ -38,9 +39,7 @@ def claim(directory: Path, recipe: Recipe) -> Iterator[None]:
                 f"--out {directory}: holds the run of another recipe ({difference}); choose another folder, or give "
                 "the recipe that it was begun with"
             )
-    elif directory.exists() and (
-        not directory.is_dir() or {entry.name for entry in directory.iterdir()} - BEFORE_START
-    ):
+    elif directory.exists() and not (directory.is_dir() and all(map(_before_start, directory.iterdir()))):
         raise UserError(f"--out {directory}: exists and holds no run; choose a new or an empty folder")
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -59,6 +58,10 @@ def claim(directory: Path, recipe: Recipe) -> Iterator[None]:
                 # The run was refused: leave nothing behind.
                 (directory / LOCK).unlink()
                 directory.rmdir()
+
+
+def _before_start(entry: Path) -> bool:
+    return entry.name in BEFORE_START or entry.name.startswith(UNFINISHED)
 
 
 def store_recipe(directory: Path, recipe: Recipe, data: Path, fingerprint: str) -> None:

@@ -50,7 +50,17 @@ def save_detector(path: Path, detector: Detector, info: DetectorInfo) -> None:
         ),
     }
     tensors = {name: tensor.contiguous().cpu() for name, tensor in detector.state_dict().items()}
-    write_file(path, lambda file: file.write(save(tensors, metadata)))
+    write_file(path, lambda file: file.write(_in_order(save(tensors, metadata))))
+
+
+def _in_order(data: bytes) -> bytes:
+    """The file with its metadata sorted: safetensors writes them in another order each time."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at multiples of eight
+    return len(text).to_bytes(8, "little") + text + data[start:]
 
 
 def load_detector(path: Path) -> tuple[Detector, DetectorInfo]:

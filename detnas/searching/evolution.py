@@ -51,8 +51,10 @@ class EvolutionSampler(BaseGASampler):
         """One op name a block. Raises `SpaceExhausted` when nothing new is left."""
         slot = self._take_slot(study, trial)
         generation = self.get_trial_generation(study, trial)
+        # In the order of their slots: Optuna gives them as selected at first, and later in the order of its storage.
         parents = [
-            architecture_of(parent, self.sampler.space) for parent in self.get_parent_population(study, generation)
+            architecture_of(parent, self.sampler.space)
+            for parent in sorted(self.get_parent_population(study, generation), key=slot_of)
         ]
         seen = {architecture_of(other, self.sampler.space) for other in _occupied(study, trial)}
         rng = np.random.default_rng(seed_of(self.seed, "search", slot))

@@ -223,7 +223,9 @@ def test_evolution_finds_better_than_random_does(wide: BudgetSampler) -> None:
 def test_the_best_of_a_small_space_is_found_before_half_of_it_is_seen() -> None:
     sampler = BudgetSampler(FOUR_BLOCKS, Budget())
     told = SETTINGS.model_copy(update={"evaluations": 100, "population": 10, "mutants": 4, "crossovers": 4})
-    assert [max(one.fitness for one in study_of(sampler, told, additive(FOUR_BLOCKS, s), s)) for s in range(3)] == [1.0] * 3
+    assert [max(one.fitness for one in study_of(sampler, told, additive(FOUR_BLOCKS, s), s)) for s in range(3)] == [
+        1.0
+    ] * 3
 
 
 def test_a_failed_trials_architecture_comes_again(wide: BudgetSampler) -> None:

@@ -36,7 +36,14 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         request.param,
         pretraining__source="none",
         warm_start=60,
-        supernet_finetune={"steps": 90, "batch": 8, "optimizer": "adamw", "lr": 8e-3, "schedule": "cosine", "warmup": 5},
+        supernet_finetune={
+            "steps": 90,
+            "batch": 8,
+            "optimizer": "adamw",
+            "lr": 8e-3,
+            "schedule": "cosine",
+            "warmup": 5,
+        },
         search__recalibration_batches=3,
         search__recalibration_batch=4,
     )

@@ -92,7 +92,9 @@ def test_nothing_but_the_statistics_changes(detector: str) -> None:
     assert torch.equal(torch.get_rng_state(), random_state)
     assert_same({name: p.data for name, p in model.named_parameters()}, dict(before.named_parameters()))
     statistics = ("running_mean", "running_var", "num_batches_tracked")
-    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before.state_dict()[name])}
+    changed = {
+        name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before.state_dict()[name])
+    }
     assert changed and all(name.endswith(statistics) for name in changed)
     for module, other in zip(model.modules(), before.modules(), strict=True):
         assert not module.training

@@ -198,7 +198,7 @@ def test_rows_after_a_resume_have_neither_gaps_nor_repetitions(tmp_path: Path) -
         with pytest.raises(Cut):
             train_linear(tmp_path / "cut", Task(), cut_before(cut))
     # A log that ran ahead of its checkpoint, as when the process is killed between the two.
-    with open(tmp_path / "cut" / "metrics.jsonl", "a") as file:
+    with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 50, "loss": 1.0, "seconds": 1.0}\n{"step": 60, "lo')
     train_linear(tmp_path / "cut", Task())
     assert [row["step"] for row in timeless(tmp_path / "cut")] == [10, 20, 30, 40]
@@ -254,7 +254,9 @@ def test_a_detector_that_diverges_is_refused_in_one_line(detector: str, blocks: 
     assert "\n" not in str(caught.value)
 
 
-def one_step(recipe: Recipe, model: nn.Module, chosen: torch.optim.Optimizer, told: TrainingSettings) -> dict[str, float]:
+def one_step(
+    recipe: Recipe, model: nn.Module, chosen: torch.optim.Optimizer, told: TrainingSettings
+) -> dict[str, float]:
     class Two:
         def losses(self, model: nn.Module, batch: Any, device: torch.device) -> Any:
             torch.manual_seed(1)

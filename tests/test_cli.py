@@ -1,0 +1,369 @@
+"""The commands, as a person gives them."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_recipe import COLOURS, write_blocks, write_recipe
+from torchvision.io import ImageReadMode, decode_image
+
+import detnas
+from detnas.cli import main
+from detnas.config import load_recipe, recipe_names
+from detnas.data.shapes import CLASSES
+from detnas.models.weights import load_detector
+from detnas.pipeline import run
+from detnas.spaces import BudgetSampler
+
+
+class Shell:
+    """Runs commands in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch = monkeypatch
+        self.capsys = capsys
+
+    def __call__(self, *words: object, status: int = 0) -> str:
+        """What the command says on standard output; on standard error if it is to fail."""
+        self.monkeypatch.setattr(sys, "argv", ["detnas", *map(str, words)])
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        said = self.capsys.readouterr()
+        assert (caught.value.code or 0) == status, said
+        if status == 0:
+            assert said.err == ""
+            return said.out
+        return said.err or said.out
+
+    def refused(self, *words: object) -> str:
+        error = self(*words, status=2)
+        assert error.startswith("detnas: ") and error.count("\n") == 1
+        return error
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(monkeypatch, capsys)
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A finished run that a test may change."""
+    shutil.copytree(finished, tmp_path / "copied")
+    return tmp_path / "copied"
+
+
+def process(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", *words], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+
+
+@pytest.mark.parametrize("words", ["--help", "run --help", "--version", "data --help"])
+def test_help_imports_nothing_heavy(words: str) -> None:
+    script = f"""
+import sys
+sys.argv = ["detnas", *{words.split()!r}]
+from detnas.cli import main
+try:
+    main()
+except SystemExit as end:
+    heavy = {{"torch", "torchvision", "numpy", "optuna", "plotly", "pydantic", "PIL"}} & set(sys.modules)
+    assert not end.code and not heavy, (end.code, heavy)
+"""
+    done = process(script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_the_installed_command_refuses_in_one_line_with_status_2(tmp_path: Path) -> None:
+    words = ["run", "shapes-quick", "--out", str(tmp_path / "run"), "--data", str(tmp_path / "none")]
+    script = Path(sys.executable).with_name("detnas")
+    done = subprocess.run([str(script), *words], capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1 and "no such folder" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_version(shell: Shell) -> None:
+    assert shell("--version").strip() == detnas.__version__
+
+
+def test_an_unknown_command_is_an_error(shell: Shell) -> None:
+    assert "No such command" in shell("serch", status=2)
+
+
+def test_run_does_everything_and_says_where_it_stands(blocks: Path, tmp_path: Path, shell: Shell) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml", pretraining__source="none")
+    words = ["--set", "search.evaluations=2", "--set", "finetune.steps=10", "--set", "baselines=[]"]
+    said = shell("run", recipe, "--out", tmp_path / "run", "--data", blocks, *words)
+    for place, stage in enumerate(
+        ("supernet-pretrain", "supernet-finetune", "search", "pretrain", "finetune"), start=1
+    ):
+        assert f"[{place}/6] {stage}" in said
+    assert f"Report: {tmp_path / 'run' / 'report.html'}" in said and "winner: mAP" in said
+    assert [path.name for path in (tmp_path / "run/finetune").iterdir()] == ["winner"]
+    assert load_recipe(tmp_path / "run/recipe.yaml").search.evaluations == 2
+
+
+def test_run_goes_to_runs_and_the_recipes_name(
+    blocks: Path, tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml", name="mine")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("detnas.pipeline.STAGES", {})
+    shell("run", recipe, "--data", blocks)
+    assert (tmp_path / "runs" / "mine" / "recipe.yaml").exists()
+
+
+# search, status, report
+
+
+def test_search_continues_a_search(copied: Path, shell: Shell) -> None:
+    before = (copied / "search/candidates.jsonl").read_text()
+    for name in ("done.json", "best.json", "candidates.jsonl"):
+        (copied / "search" / name).unlink()
+    others = {path: path.stat().st_mtime_ns for path in copied.glob("*/*/checkpoint.pt")}
+    assert "winner: " in shell("search", copied)
+    assert (copied / "search/candidates.jsonl").read_text() == before
+    assert (copied / "search/done.json").exists() and (copied / "search/best.json").exists()
+    assert {path: path.stat().st_mtime_ns for path in copied.glob("*/*/checkpoint.pt")} == others
+
+
+def test_search_needs_a_trained_supernet(blocks: Path, tmp_path: Path, shell: Shell) -> None:
+    run(str(write_recipe(tmp_path / "recipe.yaml")), tmp_path / "run", blocks, stages=())
+    assert "not trained" in shell.refused("search", tmp_path / "run")
+    assert not (tmp_path / "run/search").exists()
+
+
+@pytest.mark.parametrize("command", ["search", "status", "report"])
+def test_a_folder_without_a_run_is_refused(command: str, tmp_path: Path, shell: Shell) -> None:
+    for directory in (tmp_path, tmp_path / "missing"):
+        assert "no run" in shell.refused(command, directory)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_status_of_a_finished_run(finished: Path, shell: Shell) -> None:
+    said = shell("status", finished)
+    for network in ("winner", "shuffle3", "random"):
+        scores = json.loads((finished / "finetune" / network / "evaluation.json").read_text())["scores"]
+        assert f"finetune/{network}: done" in said and f"pretrain/{network}: done" in said
+        assert f"mAP {scores['mAP']:.3f}, AP50 {scores['AP50']:.3f} on the validation set" in said
+    assert "supernet-pretrain: done" in said and "search: done, 6 of 6 candidates" in said
+    assert f"report: {finished / 'report.html'}" in said
+
+
+def test_status_of_a_run_under_way(copied: Path, shell: Shell) -> None:
+    (copied / "report.html").unlink()
+    shutil.rmtree(copied / "finetune/shuffle3")
+    (copied / "finetune/random/done.json").unlink()
+    (copied / "finetune/random/evaluation.json").unlink()
+    (copied / "search/done.json").unlink()
+    said = shell("status", copied).splitlines()
+    assert "finetune/shuffle3: not begun" in said and "report: not written yet" in said
+    assert any(line.startswith("finetune/random: 10 of 10 steps saved, loss ") for line in said)
+    assert any(line.startswith("search: under way, 6 of 6 candidates") for line in said)
+
+
+def test_status_of_a_run_just_begun(blocks: Path, tmp_path: Path, shell: Shell) -> None:
+    run(str(write_recipe(tmp_path / "recipe.yaml")), tmp_path / "run", blocks, stages=())
+    said = shell("status", tmp_path / "run").splitlines()
+    assert said[0].endswith("recipe small") and "search: not begun" in said
+    assert sum(line.endswith("not begun") for line in said) == 9  # two supernets, the search, three networks twice
+
+
+def test_report_is_written_anew(copied: Path, shell: Shell) -> None:
+    page = (copied / "report.html").read_text()
+    (copied / "report.html").unlink()
+    assert str(copied / "report.html") in shell("report", copied)
+    again = (copied / "report.html").read_text()
+    assert len(again) == pytest.approx(len(page), rel=0.01)
+    winner = json.loads((copied / "search/best.json").read_text())["architecture"]
+    assert winner in again and again.count("data:image") >= 1
+
+
+def test_report_of_a_run_under_way(copied: Path, shell: Shell) -> None:
+    shutil.rmtree(copied / "finetune")
+    (copied / "search/done.json").unlink()
+    shell("report", copied)
+    assert "small" in (copied / "report.html").read_text()
+
+
+# profile
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", recipe_names())
+def test_profile_of_every_recipe(name: str, shell: Shell) -> None:
+    said = shell("profile", name)
+    recipe = load_recipe(name)
+    sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
+    assert f"{len(recipe.search_space().blocks)} blocks of 4 ops" in said
+    assert f"{sampler.share():.1%} within the budget" in said
+    flops = []
+    for kind in ("cheapest", "median", "dearest"):
+        found = re.search(rf"{kind} +of \d+ drawn: ([0-3 ]+?)  ([\d.]+)M FLOPs, ([\d.]+)M params", said)
+        assert found is not None, said
+        cost = sampler.table.cost(detnas.Architecture.parse(found[1]).ops)
+        assert recipe.cost_budget().allows(cost)
+        assert float(found[2]) == pytest.approx(cost.flops / 1e6, abs=0.06)
+        assert float(found[3]) == pytest.approx(cost.params / 1e6, abs=0.006)
+        flops.append(cost.flops)
+    assert flops == sorted(flops)
+    assert re.search(r"together +\d", said)
+
+
+def test_profile_of_a_small_recipe(tmp_path: Path, shell: Shell) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml", "fpn", pretraining__source="none")
+    said = shell("profile", recipe)
+    assert "10 blocks of 4 ops: 1.05e+06 architectures, 100.0% within the budget" in said
+    assert re.search(r"supernet-pretrain +0 s", said) and "detector fpn" in said
+    changed = shell("profile", recipe, "--set", "budget.flops_max=5M")
+    share = float(re.search(r"([\d.]+)% within", changed)[1])  # type: ignore[index]
+    assert 0 < share < 100
+    assert "budget.flops" in shell.refused("profile", recipe, "--set", "budget.flops_max=1k")
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
+# evaluate, predict
+
+
+def test_evaluate_says_what_the_run_says(finished: Path, blocks: Path, shell: Shell) -> None:
+    said = shell("evaluate", finished / "detector.safetensors", "--data", blocks, "--batch", 4, "--device", "cpu")
+    stored = json.loads((finished / "finetune/winner/evaluation.json").read_text())
+    for name, score in (stored["scores"] | stored["per_class"]).items():
+        shown = "-" if score is None else f"{score:.4f}"
+        assert re.search(rf"^  {name} +{shown}", said, re.MULTILINE), (name, score, said)
+    assert "on 8 pictures" in said
+
+
+def test_evaluate_refuses_other_categories(finished: Path, tmp_path: Path, shell: Shell) -> None:
+    folder = write_blocks(tmp_path / "data")
+    for split in ("train", "val"):
+        tree = json.loads((folder / f"{split}.json").read_text())
+        tree["categories"][0]["name"] = "rot"
+        (folder / f"{split}.json").write_text(json.dumps(tree))
+    error = shell.refused("evaluate", finished / "detector.safetensors", "--data", folder)
+    assert "categories" in error and "colour 0, colour 7, colour 90" in error
+
+
+def test_evaluate_refuses_what_is_no_weights_file(blocks: Path, tmp_path: Path, shell: Shell) -> None:
+    (tmp_path / "x.safetensors").write_bytes(b"no")
+    for name in ("x.safetensors", "missing.safetensors"):
+        assert name in shell.refused("evaluate", tmp_path / name, "--data", blocks)
+
+
+def test_predict_writes_boxes_and_pictures(finished: Path, blocks: Path, tmp_path: Path, shell: Shell) -> None:
+    weights, pictures = finished / "detector.safetensors", [blocks / "val/val0.png", blocks / "val/val1.png"]
+    grey = tmp_path / "grey.jpg"
+    Image.fromarray(np.full((50, 90), 80, np.uint8)).save(grey)
+    detector, info = load_detector(weights)
+    pictures.append(grey)
+    with torch.no_grad():
+        outputs = [detector([decode_image(str(p), ImageReadMode.RGB).float() / 255])[0] for p in pictures]
+    scores = sorted(float(score) for output in outputs for score in output["scores"])
+    threshold = (scores[len(scores) // 2] + scores[len(scores) // 2 + 1]) / 2
+    out = tmp_path / "out"
+    said = shell("predict", weights, *pictures, "--out", out, "--threshold", threshold, "--device", "cpu")
+    found = json.loads((out / "predictions.json").read_text())
+    assert list(found) == ["val0.png", "val1.png", "grey.jpg"]
+    assert sum(map(len, found.values())) == len(scores) - len(scores) // 2 - 1
+    first = 1 if info.settings.type == "fpn" else 0
+    for output, picture, rows in zip(outputs, pictures, found.values(), strict=True):
+        keep = output["scores"] >= threshold
+        assert torch.tensor([row["score"] for row in rows]) == pytest.approx(output["scores"][keep])
+        assert np.array([row["box"] for row in rows]).reshape(-1, 4) == pytest.approx(
+            output["boxes"][keep].numpy(), abs=1e-3
+        )
+        ids = [list(COLOURS)[label - first] for label in output["labels"][keep].tolist()]
+        assert [row["category_id"] for row in rows] == ids
+        assert [row["name"] for row in rows] == [f"colour {id}" for id in ids]
+        drawn = decode_image(str(out / f"{picture.stem}.png"), ImageReadMode.RGB)
+        given = decode_image(str(picture), ImageReadMode.RGB)
+        assert drawn.shape == given.shape
+        assert torch.equal(drawn, given) == (not rows)
+        assert f"{picture.stem}.png: {len(rows)} objects" in said
+
+
+def test_predict_finds_nothing_above_the_highest_threshold(
+    finished: Path, blocks: Path, tmp_path: Path, shell: Shell
+) -> None:
+    picture = blocks / "val/val0.png"
+    shell("predict", finished / "detector.safetensors", picture, "--out", tmp_path, "--threshold", 1)
+    assert json.loads((tmp_path / "predictions.json").read_text()) == {"val0.png": []}
+
+
+def test_predict_refuses_before_it_writes(finished: Path, blocks: Path, tmp_path: Path, shell: Shell) -> None:
+    weights, fine = finished / "detector.safetensors", blocks / "val/val0.png"
+    torn = tmp_path / "torn.png"
+    torn.write_bytes(fine.read_bytes()[:100])
+    twin = tmp_path / "val0.png"
+    twin.write_bytes(fine.read_bytes())
+    same_stem = tmp_path / "val0.jpg"
+    Image.open(fine).save(same_stem)
+    for other, words in (
+        (tmp_path / "none.png", "no such picture"),
+        (torn, "torn.png"),
+        (twin, "overwrite"),
+        (same_stem, "overwrite"),
+    ):
+        assert words in shell.refused("predict", weights, fine, other, "--out", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+# doctor, data
+
+
+def test_doctor(shell: Shell) -> None:
+    said = shell("doctor")
+    assert f"torch {torch.__version__}" in said and "detnas" in said and "GPU" in said and "GB free" in said
+
+
+def test_data_check_of_a_fine_folder(blocks: Path, shell: Shell) -> None:
+    said = shell("data", "check", blocks)
+    assert "24 pictures" in said and "8 pictures" in said and "3 categories" in said and "colour 90" in said
+    boxes = json.loads((blocks / "train.json").read_text())["annotations"]
+    assert f"{len(boxes)} boxes" in said and "ERROR" not in said
+    assert f"colour 7 {sum(box['category_id'] == 7 for box in boxes)}" in said
+
+
+def test_data_check_names_every_error(tmp_path: Path, shell: Shell) -> None:
+    folder = write_blocks(tmp_path / "data")
+    tree = json.loads((folder / "train.json").read_text())
+    tree["annotations"][0]["bbox"] = [40, 40, 30, 30]
+    tree["annotations"][1]["category_id"] = 5
+    tree["images"][9]["width"] = 50
+    (folder / "train.json").write_text(json.dumps(tree))
+    (folder / "train/train3.png").unlink()
+    (folder / "train/train4.png").write_bytes(b"GIF")
+    said = shell("data", "check", folder, status=2)
+    assert said.count("ERROR") == 5
+    for words in ("train3.png", "train4.png", "category_id 5", "outside their picture", "48x48, not 50x48"):
+        assert words in said
+
+
+def test_data_check_of_nothing(tmp_path: Path, shell: Shell) -> None:
+    assert "no such folder" in shell.refused("data", "check", tmp_path / "missing")
+    assert "is empty" in shell.refused("data", "check", tmp_path)
+
+
+def test_data_shapes(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = detnas.data.shapes.write_shapes  # type: ignore[attr-defined]
+    monkeypatch.setattr("detnas.data.shapes.write_shapes", lambda *a, **k: whole(*a, **k, crops=24))
+    folder = tmp_path / "shapes"
+    said = shell("data", "shapes", folder, "--train", 5, "--val", 2, "--size", 40, "--seed", 3)
+    assert "5 + 2 pictures" in said
+    tree = json.loads((folder / "train.json").read_text())
+    assert len(tree["images"]) == 5 and tree["images"][0]["width"] == 40
+    assert [category["name"] for category in tree["categories"]] == list(CLASSES)
+    assert "Nothing in the way" in shell("data", "check", folder)
+    assert "empty" in shell.refused("data", "shapes", folder)

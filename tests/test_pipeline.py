@@ -1,0 +1,556 @@
+"""The whole pipeline: what it leaves, what it refuses, what each stage sees, and that a killed run ends the same."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from small_recipe import COLOURS, assert_same, checkpoint, small_recipe, write_blocks, write_recipe
+
+import detnas.pipeline as pipeline
+from detnas.cli import main
+from detnas.config import DataSettings, recipe_names
+from detnas.data.images import Images
+from detnas.data.sources import open_data
+from detnas.errors import UserError
+from detnas.models.weights import load_detector
+from detnas.progress import Progress
+from detnas.run_directory import claim
+from detnas.searching.evaluation import evaluate
+
+NETWORKS = ("winner", "shuffle3", "random")
+CPU = torch.device("cpu")
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    """The exit status of `detnas WORDS`."""
+    monkeypatch.setattr(sys, "argv", ["detnas", *map(str, words)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+def snapshot(directory: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path.relative_to(directory)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def results(run: Path) -> dict[str, Any]:
+    """All that a run finds out, without its times."""
+    lines = [json.loads(line) for line in (run / "search" / "candidates.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("seconds")
+    best = json.loads((run / "search" / "best.json").read_text())
+    best.pop("seconds")
+    found: dict[str, Any] = {"tensors": load_file(run / "detector.safetensors"), "candidates": lines, "best": best}
+    for name in NETWORKS:
+        found[name] = json.loads((run / "finetune" / name / "evaluation.json").read_text())
+        found[f"{name} detections"] = json.loads((run / "finetune" / name / "detections.json").read_text())
+        found[f"{name} checkpoint"] = checkpoint(run / "finetune" / name)
+    return found
+
+
+# What a run leaves
+
+
+def test_a_run_leaves_what_the_design_lists(finished: Path) -> None:
+    trainings = ["supernet-pretrain", "supernet-finetune"]
+    trainings += [f"{stage}/{network}" for stage in ("pretrain", "finetune") for network in NETWORKS]
+    for training in trainings:
+        files = {path.name for path in (finished / training).iterdir()}
+        assert {"checkpoint.pt", "metrics.jsonl", "done.json"} <= files, training
+        assert any(name.startswith("events.out.tfevents") for name in files), training
+    assert {path.name for path in (finished / "search").iterdir()} == {
+        "study.db",
+        "best.json",
+        "candidates.jsonl",
+        "done.json",
+    }
+    assert {path.name for path in finished.iterdir()} - {".lock"} == {
+        "recipe.yaml",
+        "supernet-pretrain",
+        "supernet-finetune",
+        "search",
+        "pretrain",
+        "finetune",
+        "detector.safetensors",
+        "report.html",
+    }
+    assert len((finished / "search" / "candidates.jsonl").read_text().splitlines()) == 6
+
+
+def test_the_weights_file_says_what_it_holds(finished: Path) -> None:
+    _, info = load_detector(finished / "detector.safetensors")
+    best = json.loads((finished / "search" / "best.json").read_text())
+    assert str(info.architecture) == best["architecture"]
+    assert info.categories == tuple((id, f"colour {id}") for id in COLOURS)
+    assert info.settings == small_recipe(info.settings.type).detector
+    with safe_open(finished / "detector.safetensors", "pt") as file:
+        assert {"torch", "torchvision", "detnas"} <= json.loads(file.metadata()["versions"]).keys()
+    trained = checkpoint(finished / "finetune" / "winner")["model"]
+    assert_same(load_file(finished / "detector.safetensors"), dict(trained))
+
+
+def test_the_weights_file_scores_what_the_run_says(finished: Path, blocks: Path) -> None:
+    detector, _ = load_detector(finished / "detector.safetensors")
+    val = open_data(blocks, DataSettings(), seed=0).val
+    evaluation = evaluate(detector, val, Images(val.files, 10), batch=4, device=CPU)
+    stored = json.loads((finished / "finetune" / "winner" / "evaluation.json").read_text())
+    assert evaluation.scores == stored["scores"] and evaluation.per_class == stored["per_class"]
+    assert evaluation.results == json.loads((finished / "finetune" / "winner" / "detections.json").read_text())
+
+
+def test_category_ids_come_back_as_they_are(finished: Path) -> None:
+    for name in NETWORKS:
+        found = json.loads((finished / "finetune" / name / "detections.json").read_text())
+        assert {row["category_id"] for row in found} <= set(COLOURS)
+        assert {row["image_id"] for row in found} == set(range(8))
+
+
+def test_the_networks_are_the_recipes(finished: Path) -> None:
+    evaluations = {
+        name: json.loads((finished / "finetune" / name / "evaluation.json").read_text()) for name in NETWORKS
+    }
+    assert evaluations["shuffle3"]["architecture"] == "00 00 0000 00"
+    assert (
+        evaluations["winner"]["architecture"]
+        == json.loads((finished / "search" / "best.json").read_text())["architecture"]
+    )
+    assert len({evaluation["architecture"] for evaluation in evaluations.values()}) == 3
+    for evaluation in evaluations.values():
+        assert (
+            evaluation["images"] == 8
+            and evaluation["flops"] > 0
+            and set(evaluation["per_class"]) == {f"colour {id}" for id in COLOURS}
+        )
+
+
+def test_the_same_command_again_changes_nothing(
+    finished: Path, blocks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = snapshot(finished)
+    monkeypatch.setattr(pipeline, "search", None)  # whoever trains or searches fails
+    monkeypatch.setattr(pipeline, "train", None)
+    assert command(monkeypatch, "run", finished.parent / "recipe.yaml", "--out", finished, "--data", blocks) == 0
+    after = snapshot(finished)
+    assert after.keys() == before.keys()
+    assert {name for name in after if after[name][0] != before[name][0]} <= {"report.html", ".lock"}
+    assert {name for name in after if after[name][1] != before[name][1]} <= {"report.html"}
+
+
+def test_what_is_missing_is_made_again_and_nothing_else(finished: Path, blocks: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(finished, copy)
+    before = snapshot(copy)
+    (copy / "finetune" / "random" / "evaluation.json").unlink()
+    (copy / "report.html").unlink()
+    pipeline.run(str(finished.parent / "recipe.yaml"), copy, blocks)
+    after = snapshot(copy)
+    redone = {name for name in after if before[name][0] != after[name][0]} - {".lock"}
+    assert redone == {"report.html", "finetune/random/evaluation.json", "finetune/random/detections.json"}
+    assert_same(results(copy), results(finished))
+
+
+def test_two_runs_of_one_recipe_give_the_same_bytes(finished: Path, blocks: Path, tmp_path: Path) -> None:
+    torch.manual_seed(77)
+    pipeline.run(str(finished.parent / "recipe.yaml"), tmp_path / "run", blocks)
+    assert_same(results(tmp_path / "run"), results(finished))
+    assert (tmp_path / "run/detector.safetensors").read_bytes() == (finished / "detector.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("detector", ["retinanet", "fpn"])
+@pytest.mark.parametrize("source", ["folder", "none"])
+def test_other_sources_of_pre_training(source: str, detector: str, blocks: Path, tmp_path: Path) -> None:
+    changes = {"pretraining__source": source, "baselines": ["shuffle3"], "search__evaluations": 2}
+    changes |= {"pretraining__folder": "classes"} if source == "folder" else {}
+    recipe = small_recipe(detector, **changes, supernet_finetune__steps=10)
+    run = pipeline.run(recipe, tmp_path / "run", blocks)
+    made = {path.name for path in run.iterdir()}
+    assert {"detector.safetensors", "report.html"} <= made
+    assert (source == "none") == (not made & {"supernet-pretrain", "pretrain"})
+    if source == "folder":
+        assert checkpoint(run / "supernet-pretrain")["model"]["head.6.bias"].shape == (3,)  # no background
+        # The detector begins with what was learnt there.
+        learnt = checkpoint(run / "pretrain" / "winner")["model"]["backbone.stem.0.weight"]
+        detector_stem = checkpoint(run / "finetune" / "winner")["model"]["backbone.body.stem.0.weight"]
+        assert 0 < (learnt - detector_stem).abs().max() < 0.05
+
+
+def test_the_embedded_data_set_is_drawn_into_the_run(tmp_path: Path) -> None:
+    recipe = small_recipe(pretraining__source="folder", pretraining__folder="classification/train")
+    pipeline.run(recipe, tmp_path / "run", stages=("supernet-pretrain",))
+    assert {"train.json", "val.json", "classification"} <= {path.name for path in (tmp_path / "run/data").iterdir()}
+    drawn = snapshot(tmp_path / "run/data")
+    pipeline.run(recipe, tmp_path / "run", stages=("supernet-pretrain",))
+    assert snapshot(tmp_path / "run/data") == drawn
+
+
+# What each stage sees
+
+
+def test_every_stage_sees_the_pictures_it_may_see(
+    blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Supernets none of the search split, and nobody the validation set before the judging."""
+    recipe = small_recipe(baselines=["shuffle3"], search__evaluations=2)
+    stage = ["before"]
+    seen: dict[str, set[Path]] = {}
+    images = Images.__getitem__
+
+    def spied(self: Images, index: int) -> torch.Tensor:
+        seen.setdefault(stage[0], set()).add(self.files[index])
+        return images(self, index)
+
+    def within(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def inside(*args: Any) -> Any:
+            outside, stage[0] = stage[0], name
+            try:
+                return work(*args)
+            finally:
+                stage[0] = outside
+
+        return inside
+
+    monkeypatch.setattr(Images, "__getitem__", spied)
+    for name, work in pipeline.STAGES.items():
+        monkeypatch.setitem(pipeline.STAGES, name, within(name, work))
+    monkeypatch.setattr(pipeline, "_judge", within("judge", pipeline._judge))
+    pipeline.run(recipe, tmp_path / "run", blocks)
+    data = open_data(blocks, recipe.data, recipe.seed)
+    fit, split, train, val = (set(part.files) for part in (data.fit, data.search, data.train, data.val))
+    assert len(fit) == 18 and len(split) == 6 and fit | split == train and not train & val
+    assert seen["supernet-pretrain"] <= fit and len(seen["supernet-pretrain"]) > 10
+    assert seen["supernet-finetune"] <= fit and len(seen["supernet-finetune"]) > 10
+    assert split <= seen["search"] <= fit | split
+    assert seen["pretrain"] <= train and seen["pretrain"] & split
+    assert seen["finetune"] <= train and seen["finetune"] & split
+    assert seen["judge"] == val
+    assert seen.keys() == {"supernet-pretrain", "supernet-finetune", "search", "pretrain", "finetune", "judge"}
+
+
+def test_winner_and_baselines_are_trained_alike(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = small_recipe(search__evaluations=2)
+    seen: dict[str, dict[str, Any]] = {}
+    train = pipeline.train
+
+    def spied(model: torch.nn.Module, task: Any, settings: Any, directory: Path, **rest: Any) -> None:
+        order = [task.samples[index, 5][0].sum().item() for index in range(len(task.samples))]
+        shared = {name for name in model.state_dict() if "body" not in name and "backbone." not in name}
+        head = {
+            name: model.state_dict()[name].clone() for name in shared | {n for n in model.state_dict() if "stem" in n}
+        }
+        seen[str(directory.relative_to(tmp_path / "run"))] = {
+            "settings": settings,
+            "seed": rest["seed"],
+            "samples": order,
+            "head": head if directory.parent.name == "pretrain" else sorted(shared),
+        }
+        train(model, task, settings, directory, **rest)
+
+    monkeypatch.setattr(pipeline, "train", spied)
+    pipeline.run(recipe, tmp_path / "run", blocks)
+    for stage in ("pretrain", "finetune"):
+        told = [seen[f"{stage}/{network}"] for network in NETWORKS]
+        assert told[0]["settings"] == getattr(recipe, stage)
+        for other in told[1:]:
+            assert other["settings"] == told[0]["settings"] and other["seed"] == told[0]["seed"]
+            assert other["samples"] == told[0]["samples"]
+    assert seen["pretrain/winner"]["seed"] != seen["finetune/winner"]["seed"] != seen["supernet-finetune"]["seed"]
+
+
+# What is refused, before any training
+
+
+def edit(split: str, change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
+    def edited(folder: Path) -> None:
+        tree = json.loads((folder / f"{split}.json").read_text())
+        change(tree)
+        (folder / f"{split}.json").write_text(json.dumps(tree))
+
+    return edited
+
+
+BAD_BOXES = {
+    "outside": edit("train", lambda tree: tree["annotations"][3].update(bbox=[40, 40, 30, 5])),
+    "without area": edit("train", lambda tree: tree["annotations"][3].update(bbox=[4, 4, 0, 5])),
+    "in the validation set": edit("val", lambda tree: tree["annotations"][2].update(bbox=[-9, 4, 20, 5])),
+}
+BAD_DATA: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+    "no folder": (shutil.rmtree, ["no such folder"]),
+    "empty": (lambda folder: (shutil.rmtree(folder), folder.mkdir()), ["is empty", "train.json"]),
+    "not JSON": (lambda folder: (folder / "train.json").write_text("{"), ["train.json", "not JSON"]),
+    "a list": (lambda folder: (folder / "train.json").write_text("[1]"), ["train.json", "not COCO"]),
+    "no images": (edit("train", lambda tree: tree.pop("images")), ["train.json", "not COCO", "images"]),
+    "a picture is missing": (lambda folder: (folder / "train/train3.png").unlink(), ["1 pictures", "train3.png"]),
+    "a picture of val is missing": (lambda folder: (folder / "val/val2.png").unlink(), ["val.json", "val2.png"]),
+    "an undefined category": (
+        edit("train", lambda tree: [a.update(category_id=8) for a in tree["annotations"][3:5]]),
+        ["2 annotations", "category_id 8", "0, 7, 90"],
+    ),
+    "a box outside": (BAD_BOXES["outside"], ["1 boxes outside", "[40, 40, 30, 5]", "data.bad_boxes=drop"]),
+    "a box without area": (BAD_BOXES["without area"], ["1 boxes without area", "data.bad_boxes=drop"]),
+    "a bad box in val": (BAD_BOXES["in the validation set"], ["val.json", "data.bad_boxes=drop"]),
+    "other categories in val": (
+        edit("val", lambda tree: tree["categories"][1].update(name="x")),
+        ["categories differ"],
+    ),
+}
+
+
+def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> str:
+    """The one line of a command that must be refused without a training."""
+    monkeypatch.setattr(pipeline, "train", None)
+    capsys.readouterr()
+    assert command(monkeypatch, *words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("detnas: ") and error.count("\n") == 1 and error.endswith("\n"), error
+    return error
+
+
+@pytest.mark.parametrize("flaw", BAD_DATA)
+def test_bad_data_are_refused(
+    flaw: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil, words = BAD_DATA[flaw]
+    folder = write_blocks(tmp_path / "data")
+    spoil(folder)
+    recipe = write_recipe(tmp_path / "recipe.yaml")
+    error = refusal(capsys, monkeypatch, "run", recipe, "--out", tmp_path / "run", "--data", folder)
+    assert all(word in error for word in words), error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("flaw", BAD_BOXES)
+def test_bad_boxes_are_dropped_when_the_recipe_says_so(flaw: str, tmp_path: Path) -> None:
+    folder = write_blocks(tmp_path / "data")
+    whole = open_data(folder, DataSettings(), 0)
+    BAD_BOXES[flaw](folder)
+    recipe = write_recipe(tmp_path / "recipe.yaml")
+    pipeline.run(str(recipe), tmp_path / "run", folder, ["data.bad_boxes=drop"], stages=())
+    assert (tmp_path / "run" / "recipe.yaml").exists()
+    cut = open_data(folder, DataSettings(bad_boxes="drop"), 0)
+    assert len(cut.train.boxes) + len(cut.val.boxes) == len(whole.train.boxes) + len(whole.val.boxes) - 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("search.populaton=4", ["search.populaton", "search.population"]),
+        ("detector.fpn_chanels=8", ["detector.fpn_chanels", "detector.fpn_channels"]),
+        ("budget.flops_max=1", ["budget.flops", "there are"]),
+        ("budget.flops_min=90G", ["budget.flops", "there are"]),
+        ("budget.params_max=10", ["budget.params", "there are"]),
+        ("space.name=tny", ["tny", "tiny"]),
+        ("data.train=missing.json", ["missing.json", "cannot be read"]),
+        ("pretraining.source=folder", ["pretraining.folder"]),
+        ("detector.type=yolo", ["yolo", "retinanet"]),
+        ("search.evaluations=0", ["search.evaluations", "0"]),
+        ("seed=-1", ["seed", "-1"]),
+    ],
+)
+def test_bad_recipes_are_refused(
+    change: str,
+    words: list[str],
+    blocks: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml")
+    options = ("--out", tmp_path / "run", "--data", blocks, "--set", change)
+    error = refusal(capsys, monkeypatch, "run", recipe, *options)
+    assert all(word in error for word in words), error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_classification_folder_is_refused(
+    blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml", pretraining__source="folder", pretraining__folder="nowhere")
+    error = refusal(capsys, monkeypatch, "run", recipe, "--out", tmp_path / "run", "--data", blocks)
+    assert "pretraining.folder" in error and "nowhere" in error and not (tmp_path / "run").exists()
+
+
+def test_a_recipe_without_shapes_needs_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml", data__shapes=None)
+    error = refusal(capsys, monkeypatch, "run", recipe, "--out", tmp_path / "run")
+    assert "--data" in error and not (tmp_path / "run").exists()
+
+
+def test_an_unknown_recipe_is_refused_with_the_nearest_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refusal(capsys, monkeypatch, "run", "shape-quick", "--out", tmp_path / "run")
+    assert "shapes-quick" in error and "shapes-quick" in recipe_names()
+
+
+def test_another_recipes_run_is_left_alone(
+    finished: Path, blocks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = snapshot(finished)
+    words = ("run", finished.parent / "recipe.yaml", "--out", finished, "--data", blocks)
+    error = refusal(capsys, monkeypatch, *words, "--set", "search.population=4")
+    assert "search.population" in error and "3" in error and "4" in error and str(finished) in error
+    assert snapshot(finished) == before
+
+
+def test_other_data_than_a_run_was_begun_with_are_refused(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = snapshot(finished)
+    other = write_blocks(tmp_path / "other", train=25)
+    words = ("run", finished.parent / "recipe.yaml", "--out", finished, "--data", other)
+    assert "data set has changed" in refusal(capsys, monkeypatch, *words)
+    assert {name: file[1] for name, file in snapshot(finished).items()} == {k: v[1] for k, v in before.items()}
+
+
+@pytest.mark.parametrize("what", ["other things", "a file"])
+def test_an_output_folder_that_holds_other_things_is_left_alone(
+    what: str, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    if what == "a file":
+        out.write_text("mine")
+    else:
+        out.mkdir()
+        (out / "thesis.tex").write_text("mine")
+    recipe = write_recipe(tmp_path / "recipe.yaml")
+    error = refusal(capsys, monkeypatch, "run", recipe, "--out", out, "--data", blocks)
+    assert "--out" in error and str(out) in error
+    assert out.read_text() == "mine" if what == "a file" else [p.name for p in out.iterdir()] == ["thesis.tex"]
+
+
+def test_a_second_process_is_refused(
+    finished: Path, blocks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = pipeline.load_recipe(str(finished.parent / "recipe.yaml"))
+    words = ("run", finished.parent / "recipe.yaml", "--out", finished, "--data", blocks)
+    with claim(finished, recipe):
+        assert "another process" in refusal(capsys, monkeypatch, *words)
+    assert command(monkeypatch, *words) == 0
+
+
+def test_a_run_that_was_refused_can_be_given_again(blocks: Path, tmp_path: Path) -> None:
+    recipe = small_recipe()
+    with pytest.raises(UserError):
+        pipeline.run(recipe, tmp_path / "run", tmp_path / "missing")
+    pipeline.run(recipe, tmp_path / "run", blocks, stages=())
+    assert (tmp_path / "run" / "recipe.yaml").exists()
+
+
+# Killed
+
+KILLED = """
+import os, random, signal, sys
+import sqlalchemy
+import torch
+import detnas.cli, detnas.pipeline, detnas.report
+import optuna
+
+torch.set_num_threads(1)
+words, chance = sys.argv[2:], random.Random(int(sys.argv[1]))
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
+def fast(connection, record):
+    connection.execute("PRAGMA synchronous=OFF")
+
+
+def attempt(countdown):
+    # Dies at the given one of the moments at which something is about to be, or has just been, made to last.
+    def dying(work):
+        def moment():
+            nonlocal countdown
+            countdown -= 1
+            if countdown == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def inside(*args, **names):
+            moment()
+            result = work(*args, **names)
+            moment()
+            return result
+
+        return inside
+
+    os.replace = dying(os.replace)
+    os.mkdir = dying(os.mkdir)
+    optuna.Study.ask = dying(optuna.Study.ask)
+    optuna.Study.tell = dying(optuna.Study.tell)
+    sys.argv = ["detnas", *words]
+    detnas.cli.main()
+
+
+kills = 0
+while True:
+    child = os.fork()
+    if child == 0:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, 1)
+        attempt(chance.randint(3, 14))
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        kills += 1
+        continue
+    print("kills", kills)
+    sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("detector", ["retinanet", "fpn"])
+@pytest.mark.parametrize("data", ["folder", "shapes"])
+def test_a_run_killed_again_and_again_ends_the_same(detector: str, data: str, blocks: Path, tmp_path: Path) -> None:
+    changes = (
+        {} if data == "folder" else {"pretraining__source": "folder", "pretraining__folder": "classification/train"}
+    )
+    recipe = write_recipe(tmp_path / "recipe.yaml", detector, **changes)
+    words = ["--data", str(blocks)] if data == "folder" else []
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED, "1", "run", str(recipe), "--out", str(tmp_path / "killed"), *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    kills = int(process.stdout.split()[-1])
+    assert kills >= 6
+    pipeline.run(str(recipe), tmp_path / "whole", blocks if data == "folder" else None)
+    assert_same(results(tmp_path / "killed"), results(tmp_path / "whole"))
+    assert (tmp_path / "killed/report.html").exists()
+    for path in (tmp_path / "whole").rglob("metrics.jsonl"):
+        other = tmp_path / "killed" / path.relative_to(tmp_path / "whole")
+        assert [row["step"] for row in map(json.loads, other.read_text().splitlines())] == [
+            row["step"] for row in map(json.loads, path.read_text().splitlines())
+        ]
+
+
+def test_a_run_killed_while_the_data_set_is_drawn_goes_on(tmp_path: Path) -> None:
+    """What a killed process left of its drawing, or of writing recipe.yaml, is in nobody's way."""
+    run = tmp_path / "run"
+    (run / ".data-abc123" / "shapes" / "train").mkdir(parents=True)
+    (run / ".recipe.yaml.77.tmp").write_text("name: sm")
+    pipeline.run(small_recipe(), run, stages=())
+    assert (run / "recipe.yaml").exists() and (run / "data" / "train.json").exists()
+
+
+def test_progress_is_said_on_plain_lines(blocks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = small_recipe(supernet_pretrain__steps=10)
+    pipeline.run(recipe, tmp_path / "run", blocks, progress=Progress(), stages=("supernet-pretrain",))
+    said = capsys.readouterr().out
+    assert "18 to train on, 6 search split, 8 validation; 3 categories" in said
+    assert "[1/6] supernet-pretrain" in said and "10/10, loss" in said and "\x1b" not in said
