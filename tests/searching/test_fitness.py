@@ -5,13 +5,14 @@ import copy
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from small_recipe import assert_same, checkpoint, small_recipe, write_blocks
 from torch import nn
-from torchvision.io import read_image
 
 from detnas.config import DataSettings, Recipe, SearchSettings
 from detnas.data.sources import RunData, open_data
@@ -77,7 +78,7 @@ def naive_fitness(trained: Trained, architecture: Architecture, calibration: lis
     results = []
     for file, image_id in zip(data.search.files, data.search.image_ids, strict=True):
         with torch.no_grad():
-            (found,) = model([read_image(str(file)).float() / 255])
+            (found,) = model([decoded(file)])
         for box, score, label in zip(*(found[name].tolist() for name in ("boxes", "scores", "labels")), strict=True):
             category = {0: 0, 1: 7, 2: 90}[label - (recipe.detector.type == "fpn")]
             x1, y1, x2, y2 = box
@@ -94,6 +95,10 @@ def naive_fitness(trained: Trained, architecture: Architecture, calibration: lis
     return [float(value) for value in evaluation.stats[:3]]
 
 
+def decoded(path: Path) -> torch.Tensor:
+    return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) / 255
+
+
 def calibrate_naively(model: nn.Module, files: list[Path], batch: int) -> None:
     """Train-mode passes of BN alone; each norm gets the mean of what its batches had."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -106,7 +111,7 @@ def calibrate_naively(model: nn.Module, files: list[Path], batch: int) -> None:
     handles = [norm.train().register_forward_hook(hook) for norm in norms]
     with torch.no_grad():
         for start in range(0, len(files), batch):
-            model([read_image(str(file)).float() / 255 for file in files[start : start + batch]])
+            model([decoded(file) for file in files[start : start + batch]])
     for norm, rows in seen.items():
         norm.running_mean.copy_(torch.stack([mean for mean, _ in rows]).mean(dim=0))
         norm.running_var.copy_(torch.stack([var for _, var in rows]).mean(dim=0))

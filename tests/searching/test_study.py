@@ -69,7 +69,7 @@ def run_search(directory: Path, judge: Judge | None = None, progress: Progress |
     judge = judge or Judge()
     settings = SETTINGS.model_copy(update=changes.pop("settings", {}))
     sampler = changes.pop("sampler", SAMPLER)
-    search(judge, sampler, settings, directory, seed=changes.get("seed", 5), progress=progress or Progress(quiet=True))
+    search(judge, sampler, settings, directory, seed=changes.get("seed", 7), progress=progress or Progress(quiet=True))
     return judge
 
 
@@ -136,6 +136,7 @@ def test_a_search_cut_again_and_again_ends_the_same(whole: Path, tmp_path: Path)
     assert rows(tmp_path) == rows(whole) and best(tmp_path) == best(whole)
 
 
+@pytest.mark.slow
 def test_a_trial_that_another_process_left_running_is_judged_again(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(Cut):
         run_search(tmp_path, progress=CutBetween(4))
@@ -160,7 +161,7 @@ def test_a_trial_that_was_asked_and_has_no_slot_yet_is_given_up(whole: Path, tmp
     study = optuna.create_study(
         study_name="search",
         storage=f"sqlite:///{tmp_path / 'study.db'}",
-        sampler=EvolutionSampler(SAMPLER, SETTINGS, 5),
+        sampler=EvolutionSampler(SAMPLER, SETTINGS, 7),
         direction="maximize",
     )
     study._storage.create_new_trial(study._study_id)
@@ -182,7 +183,7 @@ def test_a_search_goes_on_when_more_evaluations_are_asked_for(whole: Path, tmp_p
 
 
 def test_another_seed_is_another_search(whole: Path, tmp_path: Path) -> None:
-    run_search(tmp_path, seed=6)
+    run_search(tmp_path, seed=8)
     assert {row["architecture"] for row in rows(tmp_path)[:4]} != {row["architecture"] for row in rows(whole)[:4]}
 
 
