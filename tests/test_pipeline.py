@@ -162,6 +162,7 @@ def test_what_is_missing_is_made_again_and_nothing_else(finished: Path, blocks: 
     assert_same(results(copy), results(finished))
 
 
+@pytest.mark.parametrize("finished", ["retinanet"], indirect=True)
 def test_two_runs_of_one_recipe_give_the_same_bytes(finished: Path, blocks: Path, tmp_path: Path) -> None:
     torch.manual_seed(77)
     pipeline.run(str(finished.parent / "recipe.yaml"), tmp_path / "run", blocks)
@@ -240,32 +241,21 @@ def test_every_stage_sees_the_pictures_it_may_see(
 
 def test_winner_and_baselines_are_trained_alike(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = small_recipe(search__evaluations=2)
-    seen: dict[str, dict[str, Any]] = {}
+    seen: dict[str, Any] = {}
     train = pipeline.train
 
     def spied(model: torch.nn.Module, task: Any, settings: Any, directory: Path, **rest: Any) -> None:
-        order = [task.samples[index, 5][0].sum().item() for index in range(len(task.samples))]
-        shared = {name for name in model.state_dict() if "body" not in name and "backbone." not in name}
-        head = {
-            name: model.state_dict()[name].clone() for name in shared | {n for n in model.state_dict() if "stem" in n}
-        }
-        seen[str(directory.relative_to(tmp_path / "run"))] = {
-            "settings": settings,
-            "seed": rest["seed"],
-            "samples": order,
-            "head": head if directory.parent.name == "pretrain" else sorted(shared),
-        }
+        # Samples are compared by what they look like: changes, classes and order are in there.
+        samples = [task.samples[index, 5][0].sum().item() for index in range(len(task.samples))]
+        seen[str(directory.relative_to(tmp_path / "run"))] = settings, rest["seed"], samples, type(model)
         train(model, task, settings, directory, **rest)
 
     monkeypatch.setattr(pipeline, "train", spied)
     pipeline.run(recipe, tmp_path / "run", blocks)
     for stage in ("pretrain", "finetune"):
         told = [seen[f"{stage}/{network}"] for network in NETWORKS]
-        assert told[0]["settings"] == getattr(recipe, stage)
-        for other in told[1:]:
-            assert other["settings"] == told[0]["settings"] and other["seed"] == told[0]["seed"]
-            assert other["samples"] == told[0]["samples"]
-    assert seen["pretrain/winner"]["seed"] != seen["finetune/winner"]["seed"] != seen["supernet-finetune"]["seed"]
+        assert told[0] == told[1] == told[2] and told[0][0] == getattr(recipe, stage)
+    assert len({seen[name][1] for name in ("pretrain/winner", "finetune/winner", "supernet-finetune")}) == 3
 
 
 # What is refused, before any training
