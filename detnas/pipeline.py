@@ -39,7 +39,7 @@ from detnas.progress import Progress
 from detnas.report import validation_examples, write_report
 from detnas.run_directory import RECIPE, SHAPES, claim, store_recipe, stored_run
 from detnas.searching.evaluation import evaluate
-from detnas.searching.fitness import Fitness
+from detnas.searching.fitness import Fitness, search_pictures
 from detnas.searching.study import search
 from detnas.seeds import seed_of
 from detnas.spaces import OPS, Architecture, BudgetSampler, SearchSpace
@@ -132,6 +132,7 @@ class Run:
         """Raise `UserError` for what would otherwise fail only once training has begun."""
         if self.recipe.pretraining.source == "folder":
             read_folder(self.classification_folder())
+        search_pictures(self.data.search, self.recipe.search, self.seed("search"))
 
     def networks(self) -> dict[str, Architecture]:
         """The architectures that are trained alone, by name: the winner and the recipe's baselines."""

@@ -20,6 +20,8 @@ DRAWN = 1001
 MEASURED_SIDE = 224
 MEASURED_PIXELS = 8 * 96 * 96
 """Times are measured on pictures no larger than this, in batches of about so many pixels, and scaled up."""
+COUNTS = ("rpn_candidates_train", "rpn_candidates", "proposals_train", "proposals", "rois", "candidates")
+"""The detectors' settings that say how many boxes a picture are worked on."""
 LONG = 0.7
 """Seconds after which a measurement is not repeated."""
 ASSUMED_CLASSES = 20
@@ -91,7 +93,10 @@ def _detection_seconds(recipe: Recipe, architecture: Architecture, device: torch
     """Of training and of detection, a picture."""
     settings = recipe.detector
     side = min(settings.min_size, MEASURED_SIDE)
-    small = settings.model_copy(update={"min_size": side, "max_size": side})
+    share = (side / settings.min_size) ** 2
+    # Work by the box, too, is measured in proportion to the pixels, and scaled up with them.
+    fewer = {name: max(1, round(getattr(settings, name) * share)) for name in COUNTS if hasattr(settings, name)}
+    small = settings.model_copy(update={"min_size": side, "max_size": side, **fewer})
     model = build_detector(Subnet(recipe.search_space(), architecture), ASSUMED_CLASSES, small).to(device)
     batch = _batch(side)
     images = [torch.rand(3, side, side, device=device) for _ in range(batch)]
@@ -106,7 +111,7 @@ def _detection_seconds(recipe: Recipe, architecture: Architecture, device: torch
     def detect() -> None:
         model(images)
 
-    scale = (settings.min_size / side) ** 2 / batch
+    scale = 1 / share / batch
     model.train()
     trained = _seconds(step, device) * scale
     model.eval()

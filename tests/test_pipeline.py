@@ -25,6 +25,8 @@ from detnas.models.weights import load_detector
 from detnas.progress import Progress
 from detnas.run_directory import claim
 from detnas.searching.evaluation import evaluate
+from detnas.searching.fitness import search_pictures
+from detnas.seeds import seed_of
 
 NETWORKS = ("winner", "shuffle3", "random")
 CPU = torch.device("cpu")
@@ -369,6 +371,21 @@ def test_a_missing_classification_folder_is_refused(
     recipe = write_recipe(tmp_path / "recipe.yaml", pretraining__source="folder", pretraining__folder="nowhere")
     error = refusal(capsys, monkeypatch, "run", recipe, "--out", tmp_path / "run", "--data", blocks)
     assert "pretraining.folder" in error and "nowhere" in error and not (tmp_path / "run").exists()
+
+
+def test_a_search_on_pictures_without_boxes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_blocks(tmp_path / "data")
+    recipe = small_recipe(search__pictures=1)
+    split = open_data(folder, recipe.data, recipe.seed).search
+    chosen = search_pictures(split, recipe.search, seed_of(recipe.seed, "search")).image_ids[0]
+    edit("train", lambda tree: tree.update(annotations=[a for a in tree["annotations"] if a["image_id"] != chosen]))(
+        folder
+    )
+    file = write_recipe(tmp_path / "recipe.yaml", search__pictures=1)
+    error = refusal(capsys, monkeypatch, "run", file, "--out", tmp_path / "run", "--data", folder)
+    assert "search.pictures = 1" in error and not (tmp_path / "run").exists()
 
 
 def test_a_recipe_without_shapes_needs_data(

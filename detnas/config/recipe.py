@@ -193,6 +193,10 @@ class Recipe(Section):
     def _check(self) -> Self:
         if self.pretraining.source == "folder" and self.pretraining.folder is None:
             raise ValueError("pretraining.folder must name an image folder when pretraining.source is 'folder'")
+        first = "supernet_finetune" if self.pretraining.source == "none" else "supernet_pretrain"
+        steps = getattr(self, first).steps
+        if self.warm_start >= steps:
+            raise ValueError(f"warm_start {self.warm_start} must be less than the {steps} steps of {first}")
         return self
 
     def search_space(self) -> SearchSpace:

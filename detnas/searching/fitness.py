@@ -8,6 +8,7 @@ import torch
 from detnas.config import SearchSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.images import Images
+from detnas.errors import UserError
 from detnas.models.backbone import extract_subnet
 from detnas.models.detectors import Detector
 from detnas.searching.evaluation import Evaluation, evaluate
@@ -40,11 +41,8 @@ class Fitness:
         drawn = _draw(len(fit), settings.recalibration_batches * settings.recalibration_batch, rng)
         calibration = fit.subset(drawn)
         self.calibration = Images(calibration.files, cache_mb, calibration.sizes)
-        if settings.pictures is not None and settings.pictures < len(search):
-            chosen = np.random.default_rng(seed_of(seed, "search pictures")).permutation(len(search))
-            search = search.subset(sorted(chosen[: settings.pictures].tolist()))
-        self.search = search
-        self.images = Images(search.files, cache_mb, search.sizes)
+        self.search = search_pictures(search, settings, seed)
+        self.images = Images(self.search.files, cache_mb, self.search.sizes)
 
     def __call__(self, architecture: Architecture) -> Evaluation:
         """The candidate's evaluation on the search split; its fitness is `scores["mAP"]`."""
@@ -59,6 +57,23 @@ class Fitness:
                 self.calibration[index].to(self.device).float() / 255
                 for index in range(start, min(start + size, len(self.calibration)))
             ]
+
+
+def search_pictures(search: DetectionSet, settings: SearchSettings, seed: int) -> DetectionSet:
+    """The pictures of the search split that candidates are judged on.
+
+    Raises `UserError` if none of them holds a box.
+    """
+    if settings.pictures is None or settings.pictures >= len(search):
+        return search
+    chosen = np.random.default_rng(seed_of(seed, "search pictures")).permutation(len(search))
+    search = search.subset(sorted(chosen[: settings.pictures].tolist()))
+    if search.crowd.all():
+        raise UserError(
+            f"search.pictures = {settings.pictures}: those drawn from the search split hold no box; raise it, or leave "
+            "it out to take them all"
+        )
+    return search
 
 
 def _draw(size: int, count: int, rng: np.random.Generator) -> list[int]:

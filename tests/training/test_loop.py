@@ -10,6 +10,7 @@ import torch
 from small_recipe import assert_same, checkpoint, small_recipe, write_blocks
 from torch import nn
 
+import detnas.pipeline as pipeline
 import detnas.training.loop as loop
 from detnas.config import Recipe, TrainingSettings
 from detnas.data.samples import Key
@@ -118,9 +119,12 @@ def test_the_warm_start_is_spread_in_the_step_after_it(blocks: Path, tmp_path: P
         recipe = small_recipe(warm_start=warm_start, supernet_pretrain__steps=30)
         with pytest.MonkeyPatch.context() as patch:
             stopwatch = Stopwatch(patch)
+            spread_after: list[int] = []
+            patch.setattr(pipeline, "spread", lambda net, s=stopwatch, into=spread_after: into.append(s.steps))
             stopwatch.cut_at = 16
             with pytest.raises(Cut):
                 run(recipe, tmp_path / str(warm_start), blocks, stages=("supernet-pretrain",))
+        assert spread_after == ([10] if warm_start == 10 else [])
         states[warm_start] = checkpoint(tmp_path / str(warm_start) / "supernet-pretrain")
     assert_same(states[10], states[20])
     names = [name for name in states[10]["model"] if ".ops." in name and name.endswith("num_batches_tracked")]
@@ -182,6 +186,15 @@ def train_linear(directory: Path, task: Task, before_step: Callable[[int], None]
     model = nn.Linear(2, 2)
     quiet = Progress(quiet=True)
     train(model, task, settings(), directory, seed=1, device=CPU, progress=quiet, before_step=before_step)
+
+
+@pytest.mark.parametrize(("source", "first"), [("crops", "supernet_pretrain"), ("none", "supernet_finetune")])
+def test_a_warm_start_must_end_before_the_training_does(source: str, first: str) -> None:
+    """Or the ops would never get what it learnt."""
+    changes = {"pretraining__source": source, f"{first}__steps": 20}
+    assert small_recipe(warm_start=19, **changes).warm_start == 19
+    with pytest.raises(ValueError, match=f"warm_start 20 must be less than the 20 steps of {first}"):
+        small_recipe(warm_start=20, **changes)
 
 
 def cut_before(step_to_cut: int) -> Callable[[int], None]:
