@@ -37,18 +37,6 @@ def count(number: float | None) -> str:
     return f"{rounded:g}"
 
 
-def duration(seconds: float | None) -> str:
-    """A time to read: 2 d 3 h, 2 h 14 min, 3 min 5 s, 12 s."""
-    if seconds is None:
-        return UNKNOWN
-    left = round(seconds)
-    if left < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{left} s"
-    parts = [(left // 86400, "d"), (left // 3600 % 24, "h"), (left // 60 % 60, "min"), (left % 60, "s")]
-    first = next(index for index, (number, _) in enumerate(parts) if number)
-    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number)
-
-
 def answer(run: Run) -> str:
     """One or two sentences: which backbone, how good against the baselines, at what cost."""
     winner = run.winner

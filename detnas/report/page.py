@@ -14,8 +14,9 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from detnas.files import write_text
+from detnas.progress import duration
 from detnas.report import plots
-from detnas.report.answer import DESCRIPTIONS, answer, caveat, count, duration, points
+from detnas.report.answer import DESCRIPTIONS, answer, caveat, count, points
 from detnas.report.collect import PRETRAINING_STAGES, Run, Training, collect
 from detnas.report.drawing import draw
 from detnas.report.pictures import MOST_PREDICTIONS, Example, label, pictures

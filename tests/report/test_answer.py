@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from detnas.report.answer import answer, caveat, count, duration, points
+from detnas.report.answer import answer, caveat, count, points
 from detnas.report.collect import Network, Run
 from detnas.report.drawing import COLUMNS, draw
 
@@ -56,8 +56,6 @@ def test_the_caveat_names_seed_and_few_images() -> None:
 def test_numbers_to_read() -> None:
     assert [count(number) for number in (302_123_000, 1_500, 12, 2.5e9, None)] == ["302 M", "1.5 k", "12", "2.5 G", "-"]
     assert count(999_900_000) == "1 G"
-    times = [duration(seconds) for seconds in (0.5, 12.2, 185, 8040, 183_600, None)]
-    assert times == ["0.5 s", "12 s", "3 min 5 s", "2 h 14 min", "2 d 3 h", "-"]
     assert [points(score) for score in (0.3646, None, 0.0)] == ["36.5", "-", "0.0"]
 
 
