@@ -12,6 +12,8 @@ from detnas.run_directory import versions
 
 EXTRAS = ("onnx", "onnxruntime", "optuna_dashboard", "psycopg")
 ENOUGH_GB = 5
+BUSY = 0.6
+"""Load, as a share of the cores, beyond which training with a thread a core suffers."""
 
 
 def describe() -> Iterator[str]:
@@ -20,6 +22,11 @@ def describe() -> Iterator[str]:
     yield f"CPU: {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
     if torch.get_num_threads() > (os.cpu_count() or 1):
         yield "! more threads than cores slow training several-fold: set OMP_NUM_THREADS to the number of cores"
+    elif os.getloadavg()[0] > BUSY * (os.cpu_count() or 1):
+        yield (
+            f"! other programs keep {os.getloadavg()[0]:.1f} cores busy (mean of the last minute); threads that wait for "
+            "a core slow training several-fold: stop them, or set OMP_NUM_THREADS=1"
+        )
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             facts = torch.cuda.get_device_properties(index)

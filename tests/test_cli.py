@@ -336,6 +336,13 @@ def test_doctor(shell: Shell) -> None:
     assert f"torch {torch.__version__}" in said and "detnas" in said and "GPU" in said and "GB free" in said
 
 
+def test_doctor_says_that_the_machine_is_busy(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (0.9 * (os.cpu_count() or 1), 0, 0))
+    assert "! other programs keep" in shell("doctor")
+    monkeypatch.setattr("os.getloadavg", lambda: (0.2, 0, 0))
+    assert "other programs" not in shell("doctor")
+
+
 def test_data_check_of_a_fine_folder(blocks: Path, shell: Shell) -> None:
     said = shell("data", "check", blocks)
     assert "24 pictures" in said and "8 pictures" in said and "3 categories" in said and "colour 90" in said
