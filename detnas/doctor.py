@@ -24,8 +24,8 @@ def describe() -> Iterator[str]:
         yield "! more threads than cores slow training several-fold: set OMP_NUM_THREADS to the number of cores"
     elif os.getloadavg()[0] > BUSY * (os.cpu_count() or 1):
         yield (
-            f"! other programs keep {os.getloadavg()[0]:.1f} cores busy (mean of the last minute); threads that wait for "
-            "a core slow training several-fold: stop them, or set OMP_NUM_THREADS=1"
+            f"! other programs keep {os.getloadavg()[0]:.1f} cores busy (mean of the last minute); threads that wait "
+            "for a core slow training several-fold: stop them, or set OMP_NUM_THREADS=1"
         )
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
