@@ -87,11 +87,15 @@ def evaluate(
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the detection data set.")],
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a data field of the run: data.val=FILE; repeatable."),
+    ] = None,
 ) -> None:
     """The twelve COCO numbers of a detector on the validation set of a data folder, and its AP by class."""
     from detnas.using import evaluate_weights
 
-    for line in evaluate_weights(weights, data, batch, device):
+    for line in evaluate_weights(weights, data, batch, device, changes or ()):
         typer.echo(line)
 
 

@@ -25,8 +25,8 @@ from detnas.data.detection import DetectionSet
 from detnas.data.folder import read_folder
 from detnas.data.images import Images
 from detnas.data.samples import ClassSamples, DetectionSamples
-from detnas.data.shapes import write_shapes
-from detnas.data.sources import RunData, open_data
+from detnas.data.shapes_once import draw_once
+from detnas.data.sources import RunData, open_data, open_validation
 from detnas.device import choose_device
 from detnas.errors import UserError
 from detnas.files import read_json, write_json
@@ -102,7 +102,7 @@ def write_page(directory: Path) -> Path:
     if not detections.exists():
         return write_report(directory)
     recipe = load_recipe(directory / RECIPE)
-    val = open_data(Path(stored["data_directory"]), recipe.data, recipe.seed).val
+    val = open_validation(Path(stored["data_directory"]), recipe.data, recipe.seed)
     return write_report(directory, validation_examples(val, read_json(detections)))
 
 
@@ -278,7 +278,10 @@ def finetune(run: Run) -> None:
             run.train(detector, run.detection(settings, run.data.train), settings, stage)
             if name == WINNER:
                 categories = tuple((category.id, category.name) for category in run.data.train.categories)
-                info = DetectorInfo(run.space, architecture, run.recipe.detector, categories)
+                recipe = run.recipe
+                info = DetectorInfo(
+                    run.space, architecture, recipe.detector, categories, data=recipe.data, seed=recipe.seed
+                )
                 save_detector(run.directory / WEIGHTS, detector, info)
             _judge(run, name, architecture, detector)
         scores = read_json(directory / EVALUATION)["scores"]
@@ -340,9 +343,7 @@ def _open_data(recipe: Recipe, directory: Path, data: Path | None, progress: Pro
         if recipe.data.shapes is None:
             raise UserError(f"recipe {recipe.name} needs a data set; name its folder by --data DIR")
         data = directory / SHAPES
-        if not data.exists():
-            progress.say(f"Drawing the data set: {data}")
-            write_shapes(data, **recipe.data.shapes.model_dump())
+        draw_once(data, recipe.data.shapes, begun=(directory / RECIPE).exists(), say=progress.say)
     run_data = open_data(data, recipe.data, recipe.seed)
     parts = ", ".join(
         f"{len(part):,} {role}"

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from torchvision.utils import draw_bounding_boxes
 
-from detnas.config import DataSettings
+from detnas.config import change_data
 from detnas.data.detection import Category
 from detnas.data.images import EXTENSIONS, Images, read_image
-from detnas.data.sources import open_data
+from detnas.data.sources import open_validation
 from detnas.device import choose_device
 from detnas.errors import UserError
 from detnas.files import is_file, write_file, write_json
@@ -19,13 +19,15 @@ from detnas.models.weights import DetectorInfo, load_detector
 from detnas.searching.evaluation import evaluate
 
 
-def evaluate_weights(weights: Path, data: Path, batch: int, device: str) -> Iterator[str]:
+def evaluate_weights(weights: Path, data: Path, batch: int, device: str, changes: Sequence[str] = ()) -> Iterator[str]:
     """The scores of a weights file on the validation set of a data folder, as lines for people.
 
+    The set is found, or cut from the training pictures, as in the run that trained the detector; `changes`, such as
+    `data.val=FILE`, are made to that run's data settings.
     Raises `UserError` if the data set's categories are not those that the detector knows.
     """
     detector, info = load_detector(weights)
-    val = open_data(data, DataSettings(), seed=0).val
+    val = open_validation(data, change_data(info.data, changes), info.seed)
     known = tuple(Category(id, name) for id, name in info.categories)
     if val.categories != known:
         raise UserError(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_recipe import COLOURS, write_blocks, write_recipe
+from small_recipe import COLOURS, small_recipe, write_blocks, write_recipe
 
 import detnas
 from detnas.cli import main
@@ -249,6 +249,45 @@ def test_evaluate_says_what_the_run_says(finished: Path, blocks: Path, shell: Sh
         shown = "-" if score is None else f"{score:.4f}"
         assert re.search(rf"^  {name} +{shown}", said, re.MULTILINE), (name, score, said)
     assert "on 8 pictures" in said
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run on data without a validation file, whose seed and share are not the usual ones; and the data."""
+    folder = tmp_path_factory.mktemp("cut")
+    data = write_blocks(folder / "data", train=40, val=0)
+    recipe = small_recipe(
+        seed=5,
+        data__val_fraction=0.3,
+        pretraining__source="none",
+        search__evaluations=3,
+        baselines=[],
+        supernet_finetune__steps=10,
+        finetune={"steps": 60, "batch": 4, "optimizer": "adamw", "lr": 8e-3, "schedule": "cosine", "warmup": 5},
+    )
+    return run(recipe, folder / "run", data), data
+
+
+def test_evaluate_cuts_the_validation_set_that_the_run_cut(cut: tuple[Path, Path], shell: Shell) -> None:
+    run, data = cut
+    said = shell("evaluate", run / "detector.safetensors", "--data", data, "--device", "cpu")
+    stored = json.loads((run / "finetune/winner/evaluation.json").read_text())
+    assert stored["images"] == 12 and stored["scores"]["AP50"] > 0
+    assert "on 12 pictures" in said and f"  mAP    {stored['scores']['mAP']:.4f}" in said
+
+
+def test_evaluate_takes_data_fields(cut: tuple[Path, Path], tmp_path: Path, shell: Shell) -> None:
+    """Here to judge on a file that has another name; training annotations are not looked at."""
+    run, _ = cut
+    folder = write_blocks(tmp_path / "data")
+    (folder / "val.json").rename(folder / "mine.json")
+    (folder / "train.json").write_text("{")
+    words = ("evaluate", run / "detector.safetensors", "--data", folder, "--device", "cpu", "--set")
+    assert "on 8 pictures" in shell(*words, "data.val=mine.json", "--set", "data.val_images=val")
+    assert "data.vall; did you mean data.val?" in shell.refused(*words, "data.vall=mine.json")
+    assert "unknown key search" in shell.refused(*words, "search.pictures=3")
+    assert "data.bad_boxes = 'keep'" in shell.refused(*words, "data.bad_boxes=keep")
+    assert "train.json: not JSON" in shell.refused(*words, "data.bad_boxes=drop")
 
 
 def test_evaluate_refuses_other_categories(finished: Path, tmp_path: Path, shell: Shell) -> None:

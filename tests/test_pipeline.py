@@ -554,6 +554,18 @@ def test_a_run_killed_while_the_data_set_is_drawn_goes_on(tmp_path: Path) -> Non
     assert (run / "recipe.yaml").exists() and (run / "data" / "train.json").exists()
 
 
+def test_shapes_that_a_cut_run_drew_for_another_recipe_are_drawn_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "store_recipe", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pipeline.run(small_recipe(), run, stages=())
+    pipeline.run(small_recipe(data__shapes__train=30), run, stages=())
+    assert len(json.loads((run / "data/train.json").read_text())["images"]) == 30
+
+
 def test_progress_is_said_on_plain_lines(blocks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = small_recipe(supernet_pretrain__steps=10)
     pipeline.run(recipe, tmp_path / "run", blocks, progress=Progress(), stages=("supernet-pretrain",))

@@ -1,7 +1,7 @@
 """Everything a run can be told, as one validated tree. Knows no torch: reading a recipe is instant."""
 
 from detnas.config.detector import DetectorSettings, FPNSettings, RetinaNetSettings
-from detnas.config.loading import load_recipe, recipe_names
+from detnas.config.loading import change_data, load_recipe, recipe_names
 from detnas.config.recipe import DataSettings, Pretraining, Recipe, SearchSettings, ShapesSettings, SpaceSettings
 from detnas.config.training import TrainingSettings
 
@@ -16,6 +16,7 @@ __all__ = [
     "ShapesSettings",
     "SpaceSettings",
     "TrainingSettings",
+    "change_data",
     "load_recipe",
     "recipe_names",
 ]

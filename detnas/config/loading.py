@@ -11,7 +11,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from detnas.config.recipe import Recipe
+from detnas.config.recipe import DataSettings, Recipe
+from detnas.config.section import Section
 from detnas.errors import UserError
 
 RECIPES = importlib.resources.files("detnas") / "recipes"
@@ -45,6 +46,24 @@ def load_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
         return Recipe.model_validate(tree)
     except ValidationError as error:
         raise UserError(f"{where}: {explain(error, Recipe)}") from None
+
+
+class _Data(Section):
+    data: DataSettings
+
+
+def change_data(settings: DataSettings, changes: Sequence[str]) -> DataSettings:
+    """`settings` with `changes` such as `data.val=FILE` made to it.
+
+    Raises `UserError` for any key but those of `data`, and any value that does not fit.
+    """
+    tree = {"data": settings.model_dump(mode="json")}
+    for change in changes:
+        _apply(tree, change)
+    try:
+        return _Data.model_validate(tree).data
+    except ValidationError as error:
+        raise UserError(f"--set: {explain(error, _Data)}") from None
 
 
 class _Loader(yaml.SafeLoader):

@@ -35,11 +35,13 @@ from detnas.data.shapes_render import (
     visible_colours,
 )
 from detnas.errors import UserError
+from detnas.files import write_json
 
 Picture = npt.NDArray[np.uint8]
 
 LEAST_VISIBLE = 0.6  # an object of which less is seen carries no box
 NOBODY = -1  # the owner of a pixel that no object covers
+NUMBERS = "shapes.json"  # what a data set was drawn with
 DARKEST = 40  # the brightest that a channel of an outline can be
 
 
@@ -117,7 +119,7 @@ def write_shapes(
     object of which too little is visible has no box. `classification/train/<class>/` holds `crops` pictures of one
     object each, `classification/val/<class>/` a tenth as many more, at least one of each class; `crops=0` leaves them
     out. `clutter` scales the clutter; 0 draws none. A picture depends on the seed, its split and its number, never on
-    how many are asked for.
+    how many are asked for. `shapes.json` holds all these numbers.
 
     Raises UserError if `directory` is neither missing nor empty, or if a number makes no sense.
     """
@@ -139,6 +141,9 @@ def write_shapes(
             (unfinished / f"{split}.json").write_text(json.dumps(_coco(scenes, size)))
         for split, count in (("train", crops), ("val", max(crops // 10, len(CLASSES)) if crops else 0)):
             _write_crops(unfinished / "classification" / split, split, count, crop_size, clutter, seed)
+        numbers: dict[str, float] = {"train": train, "val": val, "size": size, "crops": crops, "crop_size": crop_size}
+        numbers |= {"min_object": min_object, "max_objects": max_objects, "clutter": clutter, "seed": seed}
+        write_json(unfinished / NUMBERS, numbers)
         if directory.exists():
             directory.rmdir()
         unfinished.rename(directory)

@@ -75,13 +75,35 @@ def open_data(directory: Path, settings: DataSettings, seed: int) -> RunData:
                 "both must list the same ids and names"
             )
     else:
-        train, val = _cut(train, settings.val_fraction, seed, "val")
+        train, val = _cut_validation(train, settings, seed)
         description += f" ({len(val)} pictures of it set aside for validation)"
     fit, search = _cut(train, settings.search_fraction, seed, "search")
     for part, role in ((fit, "training"), (search, "search split"), (val, "validation")):
         if part.crowd.all():  # crowds apart, there is nothing to learn or to find
-            raise UserError(f"{directory}: the {role} ({len(part)} pictures) holds no box; more pictures are needed")
+            raise _no_boxes(directory, part, role)
     return RunData(directory, train, fit, search, val, description)
+
+
+def open_validation(directory: Path, settings: DataSettings, seed: int) -> DetectionSet:
+    """The validation set that `open_data` would give; training annotations are read only where it is cut from them.
+
+    Raises `UserError` if there is neither, or on anything wrong with what is read.
+    """
+    source = find_source(directory, settings, "val")
+    if source is not None:
+        val = source.read(settings)
+    else:
+        source = find_source(directory, settings, "train")
+        if source is None:
+            raise _nothing_found(directory)
+        _, val = _cut_validation(source.read(settings), settings, seed)
+    if val.crowd.all():
+        raise _no_boxes(directory, val, "validation")
+    return val
+
+
+def _cut_validation(train: DetectionSet, settings: DataSettings, seed: int) -> tuple[DetectionSet, DetectionSet]:
+    return _cut(train, settings.val_fraction, seed, "val")
 
 
 def _cut(data: DetectionSet, fraction: float, seed: int, what: str) -> tuple[DetectionSet, DetectionSet]:
@@ -92,29 +114,41 @@ def _cut(data: DetectionSet, fraction: float, seed: int, what: str) -> tuple[Det
 
 
 def find_sources(directory: Path, settings: DataSettings) -> dict[str, Source]:
-    """The annotation files of `train` and, if there is one, `val`, in the usual layouts or as the recipe names them.
+    """The source of `train` and, if there is one, of `val`. Raises `UserError` if there is none for `train`."""
+    found = {split: find_source(directory, settings, split) for split in SPLIT_NAMES}
+    if found["train"] is None:
+        raise _nothing_found(directory)
+    return {split: source for split, source in found.items() if source is not None}
 
-    Raises `UserError` if there is none for `train`, or if a folder has pictures but no boxes.
+
+def find_source(directory: Path, settings: DataSettings, split: str) -> Source | None:
+    """The annotation file of a split in the usual layouts or as the recipe names it; None if there is none.
+
+    Raises `UserError` if the folder is missing, or the file is not COCO.
     """
     if not directory.is_dir():
         raise UserError(f"--data {directory}: no such folder; name the folder that holds your COCO files")
-    sources = {}
-    for split, named, images in (
-        ("train", settings.train, settings.train_images),
-        ("val", settings.val, settings.val_images),
-    ):
-        found = directory / named if named else next(_candidates(directory, split), None)
-        if found is not None:
-            tree = load_tree(found)
-            folder = directory / images if images else _image_folder(directory, found, tree)
-            sources[split] = Source(found, folder, tree)
-    if "train" not in sources:
-        state = "is empty" if not any(directory.iterdir()) else "holds no COCO file that is found by itself"
-        raise UserError(
-            f"--data {directory}: the folder {state}; put train.json (COCO) and the pictures in train/ there, "
-            "or name the file by data.train"
-        )
-    return sources
+    named, images = {
+        "train": (settings.train, settings.train_images),
+        "val": (settings.val, settings.val_images),
+    }[split]
+    found = directory / named if named else next(_candidates(directory, split), None)
+    if found is None:
+        return None
+    tree = load_tree(found)
+    return Source(found, directory / images if images else _image_folder(directory, found, tree), tree)
+
+
+def _nothing_found(directory: Path) -> UserError:
+    state = "is empty" if not any(directory.iterdir()) else "holds no COCO file that is found by itself"
+    return UserError(
+        f"--data {directory}: the folder {state}; put train.json (COCO) and the pictures in train/ there, "
+        "or name the file by data.train"
+    )
+
+
+def _no_boxes(directory: Path, part: DetectionSet, role: str) -> UserError:
+    return UserError(f"{directory}: the {role} ({len(part)} pictures) holds no box; more pictures are needed")
 
 
 def _candidates(directory: Path, split: str) -> Iterator[Path]:

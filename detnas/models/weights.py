@@ -1,7 +1,7 @@
 """The weights file of a detector: its tensors, and all that is needed to use them, in one safetensors file."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from detnas.config import DetectorSettings, FPNSettings, RetinaNetSettings
+from detnas.config import DataSettings, DetectorSettings, FPNSettings, RetinaNetSettings
 from detnas.errors import UserError
 from detnas.files import write_file
 from detnas.models.backbone import Subnet
@@ -22,13 +22,19 @@ from detnas.version import __version__
 
 @dataclass(frozen=True)
 class DetectorInfo:
-    """What a weights file says about its detector. `categories`: (id, name) by label, from 0."""
+    """What a weights file says about its detector. `categories`: (id, name) by label, from 0.
+
+    `data` and `seed` are those of the run that trained it: by them a validation set that was cut from the training
+    pictures is cut again. Files that do not say have the defaults.
+    """
 
     space: SearchSpace
     architecture: Architecture
     settings: FPNSettings | RetinaNetSettings
     categories: tuple[tuple[int, str], ...]
     shuffle: Shuffle = "even_odd"
+    data: DataSettings = field(default_factory=DataSettings)
+    seed: int = 0
 
     def build(self) -> Detector:
         """The detector, with fresh weights."""
@@ -45,6 +51,8 @@ def save_detector(path: Path, detector: Detector, info: DetectorInfo) -> None:
         "shuffle": info.shuffle,
         "detector": info.settings.model_dump_json(),
         "categories": json.dumps(info.categories),
+        "data": info.data.model_dump_json(),
+        "seed": str(info.seed),
         "versions": json.dumps(
             {"detnas": __version__, "torch": torch.__version__, "torchvision": torchvision.__version__}
         ),
@@ -96,4 +104,6 @@ def _read_info(metadata: dict[str, str]) -> DetectorInfo:
         settings=TypeAdapter(DetectorSettings).validate_json(metadata["detector"]),
         categories=tuple((id, name) for id, name in json.loads(metadata["categories"])),
         shuffle=TypeAdapter(Shuffle).validate_python(metadata.get("shuffle", "even_odd")),
+        data=DataSettings.model_validate_json(metadata.get("data", "{}")),
+        seed=int(metadata.get("seed", 0)),
     )

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from make_coco import some_pictures, tree_of, write_coco
 
 from detnas.config import DataSettings
-from detnas.data.sources import RunData, find_sources, open_data
+from detnas.data.sources import RunData, find_sources, open_data, open_validation
 from detnas.errors import UserError
 
 TRAIN, VAL = tree_of(some_pictures(20)), tree_of(some_pictures(6))
@@ -19,6 +20,8 @@ for image in VAL["images"]:
     image["file_name"] = f"val{image['file_name']}"
 for annotation in VAL["annotations"]:
     annotation["image_id"] += 5000
+
+CROWD = {"id": 1, "image_id": 10, "category_id": 1, "bbox": [1, 1, 9, 9], "iscrowd": 1}
 
 # Where people put things: annotations and pictures of both splits.
 LAYOUTS = {
@@ -103,6 +106,33 @@ def test_the_recipe_names_files_that_lie_elsewhere(tmp_path: Path) -> None:
     assert len(open_data(tmp_path, settings, seed=0).train) == 10
     absolute = DataSettings(train=str(tmp_path / "mine" / "a.json"), train_images=str(tmp_path / "photos"))
     assert find_sources(tmp_path / "val", absolute)["train"].images == tmp_path / "photos"
+
+
+# The validation set alone
+
+
+def test_the_validation_set_is_that_of_the_run(plain: Path, tmp_path: Path) -> None:
+    write_coco(tmp_path / "train.json", tmp_path / "train", TRAIN)
+    for folder in (plain, tmp_path):
+        for settings, seed in ((DataSettings(), 0), (DataSettings(val_fraction=0.4), 3)):
+            whole, alone = open_data(folder, settings, seed).val, open_validation(folder, settings, seed)
+            assert alone.files == whole.files and alone.image_ids == whole.image_ids
+            assert np.array_equal(alone.boxes, whole.boxes) and alone.categories == whole.categories
+
+
+def test_a_validation_set_needs_no_training_set(tmp_path: Path) -> None:
+    write_layout(tmp_path, "plain", ("val",))
+    assert len(open_validation(tmp_path, DataSettings(), 0)) == 6
+    (tmp_path / "train.json").write_text("{")
+    assert len(open_validation(tmp_path, DataSettings(), 0)) == 6
+
+
+def test_no_validation_set_and_nothing_to_cut_it_from_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is empty"):
+        open_validation(tmp_path, DataSettings(), 0)
+    write_coco(tmp_path / "val.json", tmp_path / "val", tree_of([(24, 24, [])]) | {"annotations": [CROWD]})
+    with pytest.raises(UserError, match=r"validation .* holds no box"):
+        open_validation(tmp_path, DataSettings(), 0)
 
 
 # Refusals

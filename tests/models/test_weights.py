@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from small_models import ARCHITECTURES, SETTINGS, SPACE, pictures
 
+from detnas.config import DataSettings
 from detnas.errors import UserError
 from detnas.models.backbone import Supernet, extract_subnet, find_backbone
 from detnas.models.detectors import Detector, build_detector
@@ -24,7 +25,8 @@ CATEGORIES = ((90, "Fußgänger"), (3, "a, b"), (17, '"'))
 
 def make(kind: str) -> tuple[Detector, DetectorInfo]:
     torch.manual_seed(0)
-    info = DetectorInfo(SPACE, ARCHITECTURES[1], SETTINGS[kind](norm="batch"), CATEGORIES)
+    data = DataSettings(val="a.json", val_fraction=0.3, bad_boxes="drop")
+    info = DetectorInfo(SPACE, ARCHITECTURES[1], SETTINGS[kind](norm="batch"), CATEGORIES, data=data, seed=7)
     detector = info.build()
     for name, tensor in detector.state_dict().items():
         if name.endswith("running_mean"):
@@ -90,6 +92,8 @@ def test_a_file_that_lost_something_is_refused(tmp_path: Path) -> None:
         (metadata | {"architecture": "13 2 03"}, tensors),
         (metadata | {"detector": '{"type": "yolo"}'}, tensors),
         (metadata | {"shuffle": "riffle"}, tensors),
+        (metadata | {"data": '{"val_fraction": 2}'}, tensors),
+        (metadata | {"seed": "x"}, tensors),
         (metadata | {"categories": '[[1, "a"]]'}, tensors),
         (metadata, {name: tensor for name, tensor in tensors.items() if name != some_tensor}),
         (metadata, tensors | {some_tensor: torch.zeros(1)}),
@@ -99,6 +103,17 @@ def test_a_file_that_lost_something_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UserError) as refusal:
             load_detector(broken)
         assert str(broken) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_file_of_an_earlier_version_has_the_usual_data_settings(tmp_path: Path) -> None:
+    detector, info = make("retinanet")
+    save_detector(tmp_path / "new.safetensors", detector, info)
+    with safe_open(tmp_path / "new.safetensors", "pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    old = {key: value for key, value in metadata.items() if key not in ("data", "seed")}
+    save_file(tensors, tmp_path / "old.safetensors", old)
+    _, its_info = load_detector(tmp_path / "old.safetensors")
+    assert its_info == replace(info, data=DataSettings(), seed=0)
 
 
 def test_what_is_no_weights_file_is_refused(tmp_path: Path) -> None:
