@@ -29,17 +29,13 @@ def recipe_names() -> list[str]:
 def load_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """A recipe by name or file, with `changes` such as `search.population=20` made to it.
 
-    Raises `UserError` for an unknown name, a file that is not a recipe, and any key or value that does not fit.
+    A recipe with the key `base` (a name, or a file as seen from its own folder) takes from that recipe whatever it
+    does not say itself.
+
+    Raises `UserError` for an unknown name, a file that is not a recipe, bases that run in a circle, and any key or
+    value that does not fit.
     """
-    text, where = _read(str(recipe))
-    try:
-        tree = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{where}: not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{where}: not a recipe; it must hold keys such as name, space, detector")
-    for key in STORED_KEYS:
-        tree.pop(key, None)
+    tree, where = _with_base(*_read(str(recipe)))
     for change in changes:
         _apply(tree, change)
     try:
@@ -78,10 +74,11 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _read(recipe: str) -> tuple[str, str]:
+def _read(recipe: str, folder: Path = Path()) -> tuple[str, str]:
+    """The text of a recipe by name or file, as seen from `folder`, and what to call it."""
     if recipe in recipe_names():
         return (RECIPES / f"{recipe}.yaml").read_text(), f"recipe {recipe}"
-    path = Path(recipe)
+    path = folder / recipe
     if path.is_file():
         try:
             return path.read_text(), str(path)
@@ -90,6 +87,53 @@ def _read(recipe: str) -> tuple[str, str]:
     close = difflib.get_close_matches(recipe, recipe_names(), n=1)
     hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(recipe_names())}, or name a file"
     raise UserError(f"recipe {recipe!r}: no such recipe or file; {hint}")
+
+
+def _with_base(text: str, where: str) -> tuple[dict[str, Any], str]:
+    """The tree of the recipe `text` laid over those of its bases, and what errors call it: all of them in a row."""
+    tree = _parse(text, where)
+    chain = [where]
+    while "base" in tree:
+        base = tree.pop("base")
+        if not isinstance(base, str):
+            raise UserError(f"{chain[-1]}: base = {base!r}: name one recipe or file")
+        try:
+            text, where = _read(base, Path(chain[-1]).parent)
+        except UserError as error:
+            raise UserError(f"{chain[-1]}: base: {error}") from None
+        if Path(where).resolve() in [Path(one).resolve() for one in chain]:
+            raise UserError(f"{chain[-1]}: base = {base!r}: {' on '.join([*chain, where])} is a circle; leave one out")
+        chain.append(where)
+        # A name stands for one recipe: it is not handed down.
+        under = {key: value for key, value in _parse(text, where).items() if key != "name"}
+        tree = _lay_over(under, tree)
+    return tree, " on ".join(chain)
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        tree = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{where}: not a recipe; it must hold keys such as name, space, detector")
+    return {key: value for key, value in tree.items() if key not in STORED_KEYS}
+
+
+def _lay_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`under`, with what `over` says instead; sections are merged key by key, everything else is replaced."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = under.get(key)
+        if (
+            isinstance(value, dict)
+            and isinstance(below, dict)
+            and value.get("type", below.get("type")) == below.get("type")
+        ):
+            merged[key] = _lay_over(below, value)
+        else:
+            merged[key] = value  # a section of another type, too: the keys of one detector mean nothing to the other
+    return merged
 
 
 def _apply(tree: dict[str, Any], change: str) -> None:
