@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from detnas.config import Recipe, TrainingSettings, load_recipe
+from detnas.config import Recipe, SupernetTrainingSettings, TrainingSettings, load_recipe
 from detnas.data.crops import CropSamples
 from detnas.data.detection import DetectionSet
 from detnas.data.folder import read_folder
@@ -33,7 +33,6 @@ from detnas.files import read_json, write_json
 from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone
 from detnas.models.classifier import Classifier
 from detnas.models.detectors import Detector, build_detector
-from detnas.models.warm_start import spread
 from detnas.models.weights import DetectorInfo, save_detector
 from detnas.progress import Progress
 from detnas.report import validation_examples, write_report
@@ -42,8 +41,9 @@ from detnas.searching.evaluation import evaluate
 from detnas.searching.fitness import Fitness, search_pictures
 from detnas.searching.study import search
 from detnas.seeds import seed_of
-from detnas.spaces import OPS, Architecture, BudgetSampler, SearchSpace
+from detnas.spaces import Architecture, BudgetSampler, SearchSpace
 from detnas.training.loop import DONE, load_weights, train
+from detnas.training.paths import PathSampler, path_chooser
 from detnas.training.tasks import ClassificationTask, DetectionTask, Task
 
 WINNER = "winner"
@@ -133,6 +133,8 @@ class Run:
         if self.recipe.pretraining.source == "folder":
             read_folder(self.classification_folder())
         search_pictures(self.data.search, self.recipe.search, self.seed("search"))
+        for stage in ("supernet-pretrain", "supernet-finetune"):
+            self.paths(stage)
 
     def networks(self) -> dict[str, Architecture]:
         """The architectures that are trained alone, by name: the winner and the recipe's baselines."""
@@ -197,21 +199,16 @@ class Run:
             before_step=self._path_chooser(backbone, stage) if isinstance(backbone, Supernet) else lambda step: None,
         )
 
+    def paths(self, stage: str) -> PathSampler:
+        """What a supernet's paths are drawn by in one of its trainings."""
+        field = stage.replace("-", "_")
+        settings: SupernetTrainingSettings = getattr(self.recipe, field)
+        return PathSampler(self.space, settings.flops_bins, self.recipe.budget.size, f"{field}.flops_bins")
+
     def _path_chooser(self, supernet: Supernet, stage: str) -> Callable[[int], None]:
-        """Activates a path drawn uniformly from the whole space before each step, after the warm start if any."""
         first_training = "supernet-pretrain" if self.pretrains else "supernet-finetune"
         warm_start = self.recipe.warm_start if stage == first_training else 0
-
-        def choose_path(step: int) -> None:
-            if step < warm_start:
-                supernet.activate(self.space.uniform("shuffle3"))
-                return
-            if step == warm_start > 0:
-                spread(supernet)
-            rng = np.random.default_rng(self.seed(stage, "path", str(step)))
-            supernet.activate(self.space.architecture(rng.integers(len(OPS), size=sum(self.space.repeats)).tolist()))
-
-        return choose_path
+        return path_chooser(supernet, self.paths(stage), lambda step: self.seed(stage, "path", str(step)), warm_start)
 
 
 def supernet_pretrain(run: Run) -> None:

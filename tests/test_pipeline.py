@@ -342,6 +342,8 @@ def test_bad_boxes_are_dropped_when_the_recipe_says_so(flaw: str, tmp_path: Path
         ("budget.flops_max=1", ["budget.flops", "there are"]),
         ("budget.flops_min=90G", ["budget.flops", "there are"]),
         ("budget.params_max=10", ["budget.params", "there are"]),
+        ("supernet_pretrain.flops_bins=[1, 2M]", ["supernet_pretrain.flops_bins", "1 to 1,999,999", "there are"]),
+        ("supernet_finetune.flops_bins=[0, 1G, 2G]", ["supernet_finetune.flops_bins", "1,000,000,000", "there are"]),
         ("space.name=tny", ["tny", "tiny"]),
         ("data.train=missing.json", ["missing.json", "cannot be read"]),
         ("pretraining.source=folder", ["pretraining.folder"]),

@@ -3,7 +3,7 @@
 from detnas.config.detector import DetectorSettings, FPNSettings, RetinaNetSettings
 from detnas.config.loading import change_data, load_recipe, recipe_names
 from detnas.config.recipe import DataSettings, Pretraining, Recipe, SearchSettings, ShapesSettings, SpaceSettings
-from detnas.config.training import TrainingSettings
+from detnas.config.training import SupernetTrainingSettings, TrainingSettings
 
 __all__ = [
     "DataSettings",
@@ -15,6 +15,7 @@ __all__ = [
     "SearchSettings",
     "ShapesSettings",
     "SpaceSettings",
+    "SupernetTrainingSettings",
     "TrainingSettings",
     "change_data",
     "load_recipe",

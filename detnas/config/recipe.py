@@ -1,10 +1,9 @@
 """The recipe: a complete experiment."""
 
 from math import inf
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BeforeValidator,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -15,26 +14,12 @@ from pydantic import (
 )
 
 from detnas.config.detector import DetectorSettings
+from detnas.config.numbers import Count
 from detnas.config.section import Section
-from detnas.config.training import TrainingSettings
+from detnas.config.training import SupernetTrainingSettings, TrainingSettings
 from detnas.errors import UserError
 from detnas.spaces import Budget, SearchSpace, search_space
 from detnas.spaces.space import SPACES
-
-UNITS = {"k": "e3", "M": "e6", "G": "e9"}
-
-
-def _number(value: Any) -> Any:
-    """Accept 300M, 1.3G and 500k for numbers."""
-    if isinstance(value, str) and value and value[-1] in UNITS:
-        try:
-            return float(value[:-1] + UNITS[value[-1]])  # exact, where a product would round
-        except ValueError:
-            raise ValueError(f"{value!r} is not a number; write for example 300M") from None
-    return value
-
-
-Bound = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_number)]
 
 
 class SpaceSettings(Section):
@@ -66,11 +51,11 @@ class SpaceSettings(Section):
 class BudgetSettings(Section):
     """Bounds on the cost of the backbone (stem and blocks); numbers such as 300M and 1.3G are understood."""
 
-    flops_min: Bound = None
+    flops_min: Count | None = None
     """Multiply-adds, at `size` x `size` pixels."""
-    flops_max: Bound = None
-    params_min: Bound = None
-    params_max: Bound = None
+    flops_max: Count | None = None
+    params_min: Count | None = None
+    params_max: Count | None = None
     size: PositiveInt = 224
 
 
@@ -180,8 +165,8 @@ class Recipe(Section):
     warm_start: NonNegativeInt = 0
     """Steps of the supernet's first training on the all-`shuffle3` path alone, whose weights then become the start of
     every op; 0 is the paper's way. Worth most where the supernet can be trained for minutes only."""
-    supernet_pretrain: TrainingSettings
-    supernet_finetune: TrainingSettings
+    supernet_pretrain: SupernetTrainingSettings
+    supernet_finetune: SupernetTrainingSettings
     search: SearchSettings = SearchSettings()
     pretrain: TrainingSettings
     """Of the winner and of each baseline, from scratch."""

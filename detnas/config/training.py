@@ -1,9 +1,11 @@
 """How one of the four trainings runs."""
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from detnas.config.numbers import Count
 from detnas.config.section import Section
 
 
@@ -54,4 +56,20 @@ class TrainingSettings(Section):
             raise ValueError(f"scale_jitter {list(self.scale_jitter)} must run from the smaller to the larger factor")
         if self.warmup >= self.steps:
             raise ValueError(f"warmup {self.warmup} must be less than steps {self.steps}")
+        return self
+
+
+class SupernetTrainingSettings(TrainingSettings):
+    """The same of a supernet, and how its paths are drawn."""
+
+    flops_bins: tuple[Count, ...] | None = None
+    """Rising edges of bins of the backbone's multiply-adds, counted as the budget counts them: for each step a bin is
+    drawn, then a path within it. Without bins a path is drawn from the whole space, as the paper has it."""
+
+    @model_validator(mode="after")
+    def _check_bins(self) -> Self:
+        edges = self.flops_bins
+        if edges is not None and (len(edges) < 2 or any(low >= high for low, high in pairwise(edges))):
+            written = ", ".join(f"{edge:,.0f}" for edge in edges)
+            raise ValueError(f"flops_bins [{written}] must be two or more edges, each above the one before it")
         return self

@@ -57,7 +57,7 @@ detector:
   box_features: 128
 pretraining: {source: folder, folder: classes, image_size: 64, min_scale: 0.3, head_channels: 128, background: 0.1}
 warm_start: 10
-supernet_pretrain: &training
+pretrain: &training
   steps: 100
   batch: 8
   optimizer: adamw
@@ -78,7 +78,8 @@ supernet_pretrain: &training
   scale_jitter: [0.5, 2]
   workers: 2
   checkpoint_every: 50
-supernet_finetune: *training
+supernet_pretrain: {<<: *training, flops_bins: [5M, 0.01G, 20000000]}
+supernet_finetune: {<<: *training, flops_bins: null}
 search:
   evaluations: 40
   population: 10
@@ -90,8 +91,7 @@ search:
   recalibration_batch: 4
   pictures: 100
   batch: 16
-pretrain: {<<: *training, steps: 50}
-finetune: {<<: *training, schedule: cosine}
+finetune: {<<: *training, steps: 50, schedule: cosine}
 baselines: [random]
 """
 
@@ -146,7 +146,8 @@ def test_a_complete_recipe_is_read(complete: Path) -> None:
     assert isinstance(recipe.detector, FPNSettings)
     assert recipe.detector.anchor_sizes == (8, 16, 32, 64, 96)
     assert recipe.supernet_pretrain.lr == 1e-3 and recipe.supernet_pretrain.scale_jitter == (0.5, 2)
-    assert recipe.pretrain.steps == 50 and recipe.finetune.schedule == "cosine"
+    assert recipe.finetune.steps == 50 and recipe.finetune.schedule == "cosine"
+    assert recipe.supernet_pretrain.flops_bins == (5e6, 10e6, 20e6)
     assert recipe.baselines == ("random",)
     assert (recipe.budget.flops_min, recipe.budget.flops_max) == (5e6, 20e6)
     assert (recipe.budget.params_min, recipe.budget.params_max) == (10_000, 500_000)
@@ -261,9 +262,11 @@ def test_changes_are_made_to_any_depth(minimal: Path) -> None:
 
 
 def test_changes_of_an_aliased_section_stay_where_they_are_made(complete: Path) -> None:
+    text = COMPLETE.replace("{<<: *training, flops_bins: null}", "*training")
+    complete.write_text(text.replace("{<<: *training, flops_bins: [5M, 0.01G, 20000000]}", "*training"))
     recipe = load_recipe(complete, ["supernet_pretrain.steps=77"])
     assert recipe.supernet_pretrain.steps == 77
-    assert recipe.supernet_finetune.steps == 100
+    assert recipe.pretrain.steps == recipe.supernet_finetune.steps == 100
 
 
 def test_a_change_can_switch_the_detector(minimal: Path) -> None:
@@ -441,6 +444,14 @@ def test_a_detector_of_no_known_type_is_refused(kind: Any, tmp_path: Path) -> No
         "finetune.scale_jitter=[1]",
         "finetune.checkpoint_every=15",
         "finetune.decay_norms=maybe",
+        "supernet_pretrain.flops_bins=[]",
+        "supernet_pretrain.flops_bins=[300M]",
+        "supernet_pretrain.flops_bins=[300M, 290M]",
+        "supernet_finetune.flops_bins=[300M, 300M]",
+        "supernet_finetune.flops_bins=[-1, 5]",
+        "supernet_finetune.flops_bins=[a, b]",
+        "supernet_finetune.flops_bins=300M",
+        "finetune.flops_bins=[1, 2]",
         "baselines=[shuffle9]",
         "baselines=random",
         "detector.anchor_sizes=[32]",
