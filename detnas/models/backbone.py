@@ -1,4 +1,5 @@
-"""Backbones: the stem and the stages of one architecture, and the supernet that holds every op of every block."""
+"""Backbones of a search space: the plain network of one architecture, and the supernet that holds every op of every
+block."""
 
 import copy
 from collections.abc import Callable
@@ -9,11 +10,19 @@ from torch import Tensor, nn
 
 from detnas.models.blocks import Op, Shuffle
 from detnas.spaces.architecture import OPS, Architecture
+from detnas.spaces.cost import Cost
 from detnas.spaces.space import Block, SearchSpace
 
 
 class Backbone(nn.Module):
-    """Stem and stages; images (N, 3, H, W) -> one map a stage, (N, channels[i], H / strides[i], W / strides[i])."""
+    """Images (N, 3, H, W) -> one map a stage, (N, channels[i], H / strides[i], W / strides[i])."""
+
+    channels: list[int]
+    strides: list[int]
+
+
+class SpaceBackbone(Backbone):
+    """Stem and stages of a search space."""
 
     def __init__(self, space: SearchSpace, make_block: Callable[[int, Block], nn.Module]) -> None:
         super().__init__()
@@ -39,7 +48,7 @@ class Backbone(nn.Module):
         return maps
 
 
-class Subnet(Backbone):
+class Subnet(SpaceBackbone):
     """The plain network of one architecture."""
 
     def __init__(self, space: SearchSpace, architecture: Architecture, shuffle: Shuffle = "even_odd") -> None:
@@ -48,6 +57,10 @@ class Subnet(Backbone):
         super().__init__(space, lambda index, block: Op(OPS[ops[index]], block, shuffle))
         self.architecture = architecture
         self.shuffle: Shuffle = shuffle
+
+    def cost(self, size: int = 224) -> Cost:
+        """Multiply-adds and parameters for an input of `size` x `size` pixels, batch 1."""
+        return self.space.cost(self.architecture, size)
 
 
 class ChoiceBlock(nn.Module):
@@ -66,7 +79,7 @@ class ChoiceBlock(nn.Module):
         return out
 
 
-class Supernet(Backbone):
+class Supernet(SpaceBackbone):
     """Every candidate backbone of a space in one network; computes the activated architecture."""
 
     def __init__(self, space: SearchSpace, shuffle: Shuffle = "even_odd") -> None:

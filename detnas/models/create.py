@@ -1,31 +1,49 @@
 """Backbones and detectors for use outside a run."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import ValidationError
 
 from detnas.config import FPNSettings, RetinaNetSettings
 from detnas.config.loading import explain
-from detnas.errors import UserError
+from detnas.errors import UserError, suggestion
+from detnas.files import is_file
 from detnas.models.backbone import Backbone, Subnet, find_backbone
 from detnas.models.detectors import Detector, build_detector
+from detnas.models.published import NAMES, PUBLISHED, RESNETS
+from detnas.models.resnet import ResNet
 from detnas.models.weights import load_detector
 from detnas.spaces import Architecture, SearchSpace, search_space
 
 DETECTORS: dict[str, type[FPNSettings | RetinaNetSettings]] = {"fpn": FPNSettings, "retinanet": RetinaNetSettings}
 
 
-def create_backbone(source: Architecture | str | Path, space: SearchSpace | str = "small") -> Backbone:
-    """A backbone: of an architecture in `space`, with fresh weights, or with its weights out of a weights file.
+Network: TypeAlias = Subnet | ResNet
+"""A backbone that is trained alone: it has one path, and a cost."""
+
+
+def create_backbone(source: Architecture | str | Path, space: SearchSpace | str = "small") -> Network:
+    """A backbone: published, by name (`detnas.models.published.NAMES`), or of an architecture in `space`, both with
+    fresh weights; or with its weights out of a weights file.
 
     The network maps images (N, 3, H, W) to a list of four maps; see `channels` and `strides` of the result.
-    Raises `UserError` if the architecture does not fit the space, or the file is not a weights file.
+    Raises `UserError` for an unknown name, an architecture that does not fit the space, or a file that is not a
+    weights file.
     """
     if isinstance(source, Architecture):
         return Subnet(search_space(space) if isinstance(space, str) else space, source)
+    if isinstance(source, str):
+        if source in PUBLISHED:
+            return Subnet(PUBLISHED[source].space, PUBLISHED[source].architecture)
+        if source in RESNETS:
+            return ResNet(source)
+        if not is_file(Path(source)):
+            raise UserError(f"backbone {source!r}: no published network and no file; {suggestion(source, NAMES)}")
     detector, _ = load_detector(Path(source))
-    return find_backbone(detector)
+    backbone = find_backbone(detector)
+    assert isinstance(backbone, Subnet)  # as every weights file's
+    return backbone
 
 
 def create_detector(

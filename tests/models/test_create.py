@@ -11,6 +11,7 @@ from torchvision.models.detection import FasterRCNN, RetinaNet
 from detnas.errors import UserError
 from detnas.models.backbone import Subnet, find_backbone
 from detnas.models.create import create_backbone, create_detector
+from detnas.models.published import NAMES
 from detnas.models.weights import DetectorInfo, save_detector
 from detnas.spaces import Architecture, search_space
 
@@ -24,6 +25,27 @@ def test_a_backbone_of_an_architecture() -> None:
         create_backbone(ARCHITECTURES[1], "tiny")
 
 
+def test_a_backbone_by_its_published_name() -> None:
+    backbone = create_backbone("detnas-fpn-300m")
+    assert isinstance(backbone, Subnet) and str(backbone.architecture) == "2120 2112 33130031 3132"
+    assert backbone.space == search_space("small") and backbone.channels == [64, 160, 320, 640]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "remedy"),
+    [
+        ("detnas-fpn-300", "did you mean detnas-fpn-300m?"),
+        ("DetNAS-RetinaNet-300M", "did you mean detnas-retinanet-300m?"),
+        ("resnet5O", "did you mean resnet50?"),
+        ("qqqqqq", f"choose one of {', '.join(NAMES)}"),
+    ],
+)
+def test_a_misspelt_name_is_refused_with_the_nearest(wrong: str, remedy: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        create_backbone(wrong)
+    assert str(refusal.value) == f"backbone {wrong!r}: no published network and no file; {remedy}"
+
+
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_a_backbone_out_of_a_weights_file(kind: str, tmp_path: Path) -> None:
     info = DetectorInfo(SPACE, ARCHITECTURES[2], SETTINGS[kind](), ((1, "a"),))
@@ -35,8 +57,9 @@ def test_a_backbone_out_of_a_weights_file(kind: str, tmp_path: Path) -> None:
         with torch.no_grad():
             maps = zip(backbone(image), find_backbone(detector)(image), strict=True)
             assert all(torch.equal(ours, theirs) for ours, theirs in maps)
-    with pytest.raises(UserError, match=r"nowhere\.safetensors"):
-        create_backbone("nowhere.safetensors")
+    for source in (Path("nowhere.safetensors"), "nowhere.safetensors"):
+        with pytest.raises(UserError, match=r"nowhere\.safetensors"):
+            create_backbone(source)
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("fpn", FasterRCNN), ("retinanet", RetinaNet)])

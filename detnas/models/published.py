@@ -1,0 +1,60 @@
+"""Networks that others published, by name. Knows no torch: recipes are checked against these names."""
+
+from dataclasses import dataclass
+
+from detnas.spaces import Architecture, SearchSpace, search_space
+
+SMALL = search_space("small")
+LARGE = search_space("large")
+WIDE = SearchSpace("large-3.8g", stem=72, channels=(172, 432, 864, 1728), repeats=LARGE.repeats)
+"""The space of the 3.8G network: the large one's blocks, the stages 1.8 times as wide, the stem 1.5 times."""
+
+DETNAS = "DetNAS (Chen et al., 2019), official code"
+SERIES = "DetNAS (Chen et al., 2019), ShuffleNet-Series code"
+SHUFFLENET = "ShuffleNetV2 (Ma et al., 2018), DetNAS' baseline"
+RESNET = "ResNet (He et al., 2016), torchvision's"
+
+
+@dataclass(frozen=True)
+class PublishedNetwork:
+    """An architecture in its search space, where it was published, and what else should be known."""
+
+    space: SearchSpace
+    architecture: Architecture
+    source: str
+    note: str = ""
+
+
+PUBLISHED = {
+    "detnas-fpn-300m": PublishedNetwork(SMALL, Architecture.parse("2120 2112 33130031 3132"), DETNAS),
+    "detnas-retinanet-300m": PublishedNetwork(SMALL, Architecture.parse("2311 3213 31113320 3333"), DETNAS),
+    "detnas-fpn-1.3g": PublishedNetwork(
+        LARGE, Architecture.parse("00312102 03123320 2113202221310333 13333333"), DETNAS
+    ),
+    "detnas-fpn-3.8g": PublishedNetwork(
+        WIDE, Architecture.parse("00312102 03123320 2113202221310333 13333333"), DETNAS, "detnas-fpn-1.3g, wider"
+    ),
+    "detnas-voc-fpn-300m": PublishedNetwork(SMALL, Architecture.parse("2103 1303 20113333 3331"), SERIES),
+    "detnas-voc-retinanet-300m": PublishedNetwork(SMALL, Architecture.parse("1300 2333 23333220 2311"), SERIES),
+    "detnas-tong-1019": PublishedNetwork(
+        SMALL, Architecture.parse("0001 2033 12223331 3232"), DETNAS, "a second list for FPN there, switched off"
+    ),
+    "spos": PublishedNetwork(
+        SMALL, Architecture.parse("2101 2020 20230000 3233"), "SPOS (Guo et al., 2019), official code", "for ImageNet"
+    ),
+    "mmrazor-detnas": PublishedNetwork(
+        SMALL,
+        Architecture.parse("2020 3110 01010312 2013"),
+        "MMRazor's DetNAS",
+        "its blocks differ, so only the choice of ops is theirs",
+    ),
+    "shufflenetv2-20": PublishedNetwork(SMALL, SMALL.uniform("shuffle3"), SHUFFLENET, "every block shuffle3"),
+    "shufflenetv2-40": PublishedNetwork(
+        LARGE, LARGE.uniform("shuffle3"), SHUFFLENET, "every block shuffle3; theirs is listed at 1.3G, so may be wider"
+    ),
+}
+
+RESNETS = {"resnet50": RESNET, "resnet101": RESNET}
+"""Networks of no search space, and where they were published."""
+
+NAMES = (*PUBLISHED, *RESNETS)

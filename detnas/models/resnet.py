@@ -1,0 +1,54 @@
+"""torchvision's ResNets as backbones: the usual choice, to compare with."""
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model
+
+from detnas.models.backbone import Backbone
+from detnas.spaces.cost import Cost
+
+
+class ResNet(Backbone):
+    """The ResNet that torchvision calls `name`, without its classifier; images (N, 3, H, W) -> maps of four stages.
+
+    Weights are fresh, and everything is trainable, BN too. Tensors are named as in torchvision.
+    """
+
+    architecture = None
+    """It belongs to no search space."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        network = get_model(name, weights=None)
+        self.conv1, self.bn1, self.relu, self.maxpool = network.conv1, network.bn1, network.relu, network.maxpool
+        stages = network.layer1, network.layer2, network.layer3, network.layer4
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.channels = [stage[-1].bn3.num_features for stage in stages]
+        self.strides = [4, 8, 16, 32]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        maps = []
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def cost(self, size: int = 224) -> Cost:
+        """Multiply-adds of the convolutions, and parameters, for an input of `size` x `size` pixels, batch 1."""
+        with torch.device("meta"):  # shapes alone: nothing is computed
+            twin = ResNet(self.name).eval()
+            images = torch.empty(1, 3, size, size)
+        flops = 0
+
+        def count(convolution: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            nonlocal flops
+            assert isinstance(convolution, nn.Conv2d)
+            flops += output.numel() * convolution.weight[0].numel()
+
+        for module in twin.modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_hook(count)
+        twin(images)
+        return Cost(flops, sum(parameter.numel() for parameter in twin.parameters()))
