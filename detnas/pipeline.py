@@ -10,7 +10,8 @@ A stage whose `done.json` stands is not run again, and a training continues from
 finishes a run that was cut.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -72,18 +73,28 @@ def run(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, changes)
     directory = Path(out) if out is not None else Path("runs") / recipe.name
-    sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
-    device = choose_device(recipe.device)
-    with claim(directory, recipe):
-        run_data = _open_data(recipe, directory, Path(data) if data is not None else None, progress)
-        current = Run(recipe, directory, run_data, sampler, device, progress)
-        current.check()
-        store_recipe(directory, recipe, run_data.directory, run_data.fingerprint())
+    with open_run(recipe, directory, Path(data) if data is not None else None, progress) as current:
         for place, (name, stage) in enumerate(STAGES.items(), start=1):
             if stages is None or name in stages:
                 progress.say(f"[{place}/{len(STAGES)}] {name}")
                 stage(current)
     return directory
+
+
+@contextmanager
+def open_run(recipe: Recipe, directory: Path, data: Path | None, progress: Progress) -> "Iterator[Run]":
+    """Hold `directory` for a run of `recipe`, all that can be checked before training checked, until the block ends.
+
+    Raises `UserError` for whatever cannot work.
+    """
+    sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
+    device = choose_device(recipe.device)
+    with claim(directory, recipe):
+        run_data = _open_data(recipe, directory, data, progress)
+        current = Run(recipe, directory, run_data, sampler, device, progress)
+        current.check()
+        store_recipe(directory, recipe, run_data.directory, run_data.fingerprint())
+        yield current
 
 
 def continue_run(directory: Path, progress: Progress, stages: Sequence[str]) -> None:

@@ -1,0 +1,90 @@
+"""Stand-in data for rehearsals: a step's cost depends on the pictures' number, size and grain, not on what they show.
+
+JPEG files as large as those of COCO and ImageNet, in pixels and about in bytes, so that decoding them costs as much.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+CATEGORIES = 80
+CLASSES = 1000
+"""As many as COCO and ImageNet have: the networks' last layers are as wide as theirs."""
+CLASSIFICATION = "classification"
+"""The image folder, under the stand-in's."""
+PICTURES = {"train": 96, "val": 32}
+DETECTION_SIZES = ((640, 480), (640, 427), (480, 640), (640, 480), (427, 640), (612, 612))
+"""Width and height of the pictures, in turn."""
+CLASS_SIZES = ((500, 375), (500, 333), (375, 500), (400, 400))
+BOXES = 7
+"""Boxes a picture, as in COCO."""
+SMALLEST, LARGEST = 0.04, 0.7
+"""Sides of the boxes, as shares of the picture's."""
+GRAIN = ((128, 55), (32, 28), (8, 18), (1, 28))
+"""The pictures are noise: cells of so many pixels, as strong as that."""
+QUALITY = 90
+
+
+def write_stand_in(directory: Path, *, classification: bool) -> None:
+    """Write a detection data set (COCO files, JPEG) into `directory`; with `classification`, an image folder too.
+
+    The image folder has `CLASSES` classes of one picture each, under `CLASSIFICATION`. Few pictures differ from one
+    another. The same at each call.
+    """
+    rng = np.random.default_rng(0)
+    encoded = [_jpeg(rng, width, height) for width, height in DETECTION_SIZES]
+    for split, count in PICTURES.items():
+        folder = directory / split
+        folder.mkdir(parents=True)
+        for number in range(count):
+            (folder / f"{number}.jpg").write_bytes(encoded[number % len(encoded)])
+        (directory / f"{split}.json").write_text(json.dumps(_coco(rng, count, DETECTION_SIZES)))
+    if classification:
+        encoded = [_jpeg(rng, width, height) for width, height in CLASS_SIZES]
+        for number in range(CLASSES):
+            folder = directory / CLASSIFICATION / f"class {number:03d}"
+            folder.mkdir(parents=True)
+            (folder / "0.jpg").write_bytes(encoded[number % len(encoded)])
+
+
+def _jpeg(rng: np.random.Generator, width: int, height: int) -> bytes:
+    canvas = np.full((height, width, 3), 127.0)
+    for cell, strength in GRAIN:
+        coarse = rng.uniform(-strength, strength, (height // cell + 1, width // cell + 1, 3))
+        canvas += _enlarged(coarse, width, height)
+    file = io.BytesIO()
+    Image.fromarray(canvas.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+def _enlarged(coarse: NDArray[Any], width: int, height: int) -> NDArray[Any]:
+    channels = [Image.fromarray(coarse[:, :, channel].astype(np.float32)) for channel in range(3)]
+    return np.stack([np.asarray(one.resize((width, height), Image.Resampling.BICUBIC)) for one in channels], axis=2)
+
+
+def _coco(rng: np.random.Generator, count: int, sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    images, annotations = [], []
+    for number in range(count):
+        width, height = sizes[number % len(sizes)]
+        images.append({"id": number, "file_name": f"{number}.jpg", "width": width, "height": height})
+        for _ in range(BOXES):
+            w, h = np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST), 2)) * (width, height)
+            x, y = rng.uniform(0, 1, 2) * (width - w, height - h)
+            annotations.append(
+                {
+                    "id": len(annotations),
+                    "image_id": number,
+                    "category_id": len(annotations) % CATEGORIES + 1,
+                    "bbox": [float(x), float(y), float(w), float(h)],
+                    "area": float(w * h),
+                    "iscrowd": 0,
+                }
+            )
+    categories = [{"id": id, "name": f"category {id}"} for id in range(1, CATEGORIES + 1)]
+    return {"images": images, "annotations": annotations, "categories": categories}

@@ -1,0 +1,51 @@
+"""How long a recipe will take: how many pictures its stages work on, times what a picture costs."""
+
+from collections.abc import Iterator, Mapping
+
+from detnas.config import Recipe, TrainingSettings
+from detnas.progress import duration
+
+ASSUMED_PICTURES = 1000
+"""Of the search split, where neither the recipe nor the data say."""
+
+
+def split_sizes(recipe: Recipe) -> tuple[int, int]:
+    """Pictures of the search split and of the validation set, as far as the recipe tells.
+
+    Where it says nothing of the validation set, that is taken to be as large as the search split: so it is with COCO
+    and VOC.
+    """
+    shapes = recipe.data.shapes
+    if shapes is not None:
+        return max(1, round(shapes.train * recipe.data.search_fraction)), shapes.val
+    search = recipe.search.pictures or ASSUMED_PICTURES
+    return search, search
+
+
+def pictures(recipe: Recipe, search: int, validation: int) -> dict[str, int]:
+    """Pictures that each stage works on; of `pretrain`, `finetune` and `evaluate`: for each network.
+
+    `search` and `validation` are the sizes of the search split and of the validation set.
+    """
+    pretrains = recipe.pretraining.source != "none"
+    settings = recipe.search
+    judged = min(search, settings.pictures or search)
+    return {
+        "supernet-pretrain": pretrains * _trained(recipe.supernet_pretrain),
+        "supernet-finetune": _trained(recipe.supernet_finetune),
+        "search": settings.evaluations * (settings.recalibration_batches * settings.recalibration_batch + judged),
+        "pretrain": pretrains * _trained(recipe.pretrain),
+        "finetune": _trained(recipe.finetune),
+        "evaluate": validation,
+    }
+
+
+def _trained(settings: TrainingSettings) -> int:
+    return settings.steps * settings.batch
+
+
+def bill(seconds: Mapping[str, float]) -> Iterator[str]:
+    """Lines for people: the time of each stage, and together."""
+    for stage, time_of_stage in seconds.items():
+        yield f"  {stage:18} {duration(time_of_stage)}"
+    yield f"  {'together':18} {duration(sum(seconds.values()))}"
