@@ -37,11 +37,22 @@ def run(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory; runs/NAME if not given.")] = None,
     data: DataFolder = None,
     changes: Changes = None,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Walk every stage for a few iterations only, and say what all will take.")
+    ] = False,
 ) -> None:
     """The whole pipeline; the same command again continues where it stopped."""
+    from detnas.config import load_recipe
     from detnas.pipeline import run
     from detnas.progress import Progress
 
+    if rehearse:
+        from detnas import rehearsal
+
+        if out is not None:
+            raise UserError(f"--out {out}: a rehearsal leaves nothing behind; leave out --out or --rehearse")
+        rehearsal.rehearse(load_recipe(recipe, changes or ()), data, Progress())
+        return
     run(recipe, out, data, changes or (), Progress())
 
 

@@ -69,7 +69,8 @@ def _enlarged(coarse: NDArray[Any], width: int, height: int) -> NDArray[Any]:
 
 
 def _coco(rng: np.random.Generator, count: int, sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number in range(count):
         width, height = sizes[number % len(sizes)]
         images.append({"id": number, "file_name": f"{number}.jpg", "width": width, "height": height})
