@@ -143,13 +143,16 @@ class Rehearsal:
             tasks = attempt(batch, steps_to_walk(whole))
         else:
             batch = min(whole.batch, LEAST_BATCH)
+            fits: _MoreFits | None = None
             try:
                 tasks = attempt(batch, LEAST_STEPS, _stop_if_more_fits(whole, task=Path(name).name))
             except _MoreFits as more:
+                fits = more.with_traceback(None)  # which holds the model and the loaders of the first attempt
+            if fits is not None:
                 # The checkpoint of the first attempt would be continued.
                 shutil.rmtree(self.run.directory / name, ignore_errors=True)
-                batch = more.batch
-                tasks = attempt(batch, more.steps)
+                batch = fits.batch
+                tasks = attempt(batch, fits.steps)
         if not tasks:  # the recipe has no such training
             return
         training, *judgings = tasks
@@ -238,10 +241,10 @@ class Rehearsal:
         search, validation = self.sizes
         source = "taken from" if self.real_data else "as far as the recipe says, else assumed:"
         yield f"  Search split and validation set, {source} {search:,} and {validation:,} pictures."
-        if any(row.batch < row.whole_batch for row in self.rows):
+        if not self.on_gpu and any(row.batch < row.whole_batch for row in self.rows):
             yield (
-                f"  Batches are smaller than the recipe's where a step would take this CPU more than {STEP_SECONDS:.0f} s "
-                "or its memory: that the recipe's own fit is not shown."
+                "  Batches are smaller than the recipe's where a step would take this CPU more than "
+                f"{STEP_SECONDS:.0f} s, or its memory. That the recipe's own fit is not shown."
             )
         for name, number in self.networks.items():
             if number > 1:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 CATEGORIES = 80
-CLASSES = 1000
-"""As many as COCO and ImageNet have: the networks' last layers are as wide as theirs."""
+"""As COCO: the detectors' last layers are as wide as with it."""
+CLASSES = 200
+"""Fewer than ImageNet's: a classifier's last layer hardly counts, many folders do."""
 CLASSIFICATION = "classification"
 """The image folder, under the stand-in's."""
 PICTURES = {"train": 96, "val": 32}
