@@ -58,10 +58,7 @@ def steps_to_walk(settings: TrainingSettings) -> int:
 
 
 def short_search(settings: SearchSettings, batch: int, judged: int) -> SearchSettings:
-    """A search of a few candidates, of `batch` pictures at a time at most, recalibrated on about half of `judged`.
-
-    It judges on the whole search split, which is to be cut.
-    """
+    """A search of a few candidates: `judged` pictures, half as many to recalibrate on, at most `batch` at a time."""
     recalibration_batch = min(settings.recalibration_batch, batch)
     recalibration_batches = max(1, judged // (2 * recalibration_batch))
     changes = {
@@ -72,7 +69,7 @@ def short_search(settings: SearchSettings, batch: int, judged: int) -> SearchSet
         "crossovers": min(settings.crossovers, 1),
         "recalibration_batches": min(settings.recalibration_batches, recalibration_batches),
         "recalibration_batch": recalibration_batch,
-        "pictures": None,
+        "pictures": judged,
         "batch": min(settings.batch, batch),
     }
     return settings.model_copy(update=changes)
