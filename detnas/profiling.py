@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detnas.config import Recipe
+from detnas.config import Recipe, TrainingSettings
 from detnas.device import choose_device
 from detnas.models.backbone import Subnet
 from detnas.models.classifier import Classifier
 from detnas.models.detectors import build_detector, first_label
-from detnas.projection import bill, pictures, split_sizes
+from detnas.progress import duration
 from detnas.spaces import OPS, Architecture, BudgetSampler
 
 DRAWN = 1001
@@ -25,7 +25,8 @@ COUNTS = ("rpn_candidates_train", "rpn_candidates", "proposals_train", "proposal
 LONG = 0.7
 """Seconds after which a measurement is not repeated."""
 ASSUMED_CLASSES = 20
-"""A recipe does not say how many classes the data set has."""
+ASSUMED_PICTURES = 1000
+"""A recipe does not say how many classes the data set has, or how many pictures its search split."""
 
 
 def describe(recipe: Recipe) -> Iterator[str]:
@@ -45,22 +46,32 @@ def describe(recipe: Recipe) -> Iterator[str]:
     device = choose_device(recipe.device)
     seconds = _expected(recipe, drawn[len(drawn) // 2], device)
     yield f"expected time on this {device.type}, roughly:"
-    yield from bill(seconds)
+    for stage, time_of_stage in seconds.items():
+        yield f"  {stage:18} {duration(time_of_stage)}"
+    yield f"  {'together':18} {duration(sum(seconds.values()))}"
 
 
 def _expected(recipe: Recipe, architecture: Architecture, device: torch.device) -> dict[str, float]:
     """Seconds by stage. A step of the supernet costs what a step of one of its paths costs."""
     networks = 1 + len(recipe.baselines)
     per_image = _detection_seconds(recipe, architecture, device)
-    images = pictures(recipe, *split_sizes(recipe))
-    classify = _classification_seconds(recipe, architecture, device) if images["pretrain"] else 0.0
+    pictures = recipe.search.pictures or ASSUMED_PICTURES
+    if recipe.data.shapes is not None:
+        pictures = min(pictures, round(recipe.data.shapes.train * recipe.data.search_fraction))
+    search = recipe.search
+    judged = pictures + search.recalibration_batches * search.recalibration_batch
+    classify = 0.0 if recipe.pretraining.source == "none" else _classification_seconds(recipe, architecture, device)
     return {
-        "supernet-pretrain": images["supernet-pretrain"] * classify,
-        "supernet-finetune": images["supernet-finetune"] * per_image["train"],
-        "search": images["search"] * per_image["detect"],
-        "pretrain": networks * images["pretrain"] * classify,
-        "finetune": networks * (images["finetune"] * per_image["train"] + images["evaluate"] * per_image["detect"]),
+        "supernet-pretrain": _images(recipe.supernet_pretrain) * classify,
+        "supernet-finetune": _images(recipe.supernet_finetune) * per_image["train"],
+        "search": search.evaluations * judged * per_image["detect"],
+        "pretrain": networks * _images(recipe.pretrain) * classify,
+        "finetune": networks * _images(recipe.finetune) * per_image["train"],
     }
+
+
+def _images(settings: TrainingSettings) -> int:
+    return settings.steps * settings.batch
 
 
 def _batch(side: int) -> int:
