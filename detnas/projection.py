@@ -1,9 +1,6 @@
 """How long a recipe will take: how many pictures its stages work on, times what a picture costs."""
 
-from collections.abc import Iterator, Mapping
-
 from detnas.config import Recipe, TrainingSettings
-from detnas.progress import duration
 
 ASSUMED_PICTURES = 1000
 """Of the search split, where neither the recipe nor the data say."""
@@ -42,10 +39,3 @@ def pictures(recipe: Recipe, search: int, validation: int) -> dict[str, int]:
 
 def _trained(settings: TrainingSettings) -> int:
     return settings.steps * settings.batch
-
-
-def bill(seconds: Mapping[str, float]) -> Iterator[str]:
-    """Lines for people: the time of each stage, and together."""
-    for stage, time_of_stage in seconds.items():
-        yield f"  {stage:18} {duration(time_of_stage)}"
-    yield f"  {'together':18} {duration(sum(seconds.values()))}"
