@@ -45,7 +45,7 @@ def score(architecture: Architecture, seed: int) -> float:
         sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
         run = Run(recipe, directory, run_data, sampler, device, Progress())
         backbone = partial(Subnet, run.space, architecture)
-        task, num_classes = run.classification(recipe.pretrain, run_data.train)
+        task, num_classes = run.classification(recipe.pretrain, "train")
         run.train(run.classifier(backbone, num_classes), task, recipe.pretrain, "pretrain")
         detector = run.detector(backbone, directory / "pretrain")
         run.train(detector, run.detection(recipe.finetune, run_data.train), recipe.finetune, "finetune")

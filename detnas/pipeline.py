@@ -3,6 +3,7 @@
 supernet-pretrain   every candidate backbone learns classification, one random path a step
 supernet-finetune   the same inside the detector, on detection
 search              evolution; a candidate's fitness is its mAP on the search split, BN statistics recalibrated
+                    (where candidates are judged by classification, supernet-finetune is left out: the paper's ClsNAS)
 pretrain, finetune  the winner and the baselines, each alone from scratch, by one and the same schedule
 report              the page
 
@@ -21,11 +22,10 @@ import torch
 from torch import nn
 
 from detnas.config import Recipe, SupernetTrainingSettings, TrainingSettings, load_recipe
-from detnas.data.crops import CropSamples
+from detnas.data.classification import ClassificationSet, Part
 from detnas.data.detection import DetectionSet
-from detnas.data.folder import read_folder
 from detnas.data.images import Images
-from detnas.data.samples import ClassSamples, DetectionSamples
+from detnas.data.samples import DetectionSamples
 from detnas.data.shapes_once import draw_once
 from detnas.data.sources import RunData, open_data, open_validation
 from detnas.device import choose_device
@@ -38,6 +38,7 @@ from detnas.models.weights import DetectorInfo, save_detector
 from detnas.progress import Progress
 from detnas.report import validation_examples, write_report
 from detnas.run_directory import RECIPE, SHAPES, claim, store_recipe, stored_run
+from detnas.searching.accuracy import Accuracy
 from detnas.searching.evaluation import evaluate
 from detnas.searching.fitness import Fitness, search_pictures
 from detnas.searching.study import search
@@ -133,6 +134,11 @@ class Run:
         return self.recipe.pretraining.source != "none"
 
     @property
+    def trained_supernet(self) -> str:
+        """The stage that leaves the supernet of which candidates are judged."""
+        return "supernet-pretrain" if self.recipe.search.fitness == "classification" else "supernet-finetune"
+
+    @property
     def space(self) -> SearchSpace:
         return self.sampler.space
 
@@ -141,9 +147,10 @@ class Run:
 
     def check(self) -> None:
         """Raise `UserError` for what would otherwise fail only once training has begun."""
-        if self.recipe.pretraining.source == "folder":
-            read_folder(self.classification_folder())
-        search_pictures(self.data.search, self.recipe.search, self.seed("search"))
+        if self.pretrains:
+            ClassificationSet(self.recipe, self.data)
+        if self.recipe.search.fitness == "detection":
+            search_pictures(self.data.search, self.recipe.search, self.seed("search"))
         for stage in ("supernet-pretrain", "supernet-finetune"):
             self.paths(stage)
 
@@ -171,26 +178,14 @@ class Run:
             load_weights(find_backbone(detector), pretrained, part="backbone")
         return detector
 
-    def classification(self, settings: TrainingSettings, boxes: DetectionSet) -> tuple[ClassificationTask, int]:
-        """What pre-training learns, and how many classes that has; crops are cut from the pictures of `boxes`."""
-        recipe = self.recipe
-        size = recipe.pretraining.image_size
-        samples: ClassSamples | CropSamples
-        if recipe.pretraining.source == "crops":
-            samples = CropSamples(boxes, size, recipe.pretraining.background, settings, recipe.data.cache_mb)
-            num_classes = samples.num_classes
-        else:
-            files, labels, classes = read_folder(self.classification_folder())
-            images = Images(files, recipe.data.cache_mb)
-            samples = ClassSamples(images, labels, size, recipe.pretraining.min_scale, settings)
-            num_classes = len(classes)
-        detector = recipe.detector
-        task = ClassificationTask(samples, settings.label_smoothing, detector.image_mean, detector.image_std)
-        return task, num_classes
-
-    def classification_folder(self) -> Path:
-        assert self.recipe.pretraining.folder is not None  # the recipe refuses source=folder without one
-        return self.data.directory / self.recipe.pretraining.folder
+    def classification(self, settings: TrainingSettings | None, part: Part) -> tuple[ClassificationTask, int]:
+        """What pre-training learns, and how many classes that has; without `settings`, pictures as they are judged."""
+        data = ClassificationSet(self.recipe, self.data)
+        # What is judged is kept as it was prepared, and need not be kept before.
+        samples = data.samples(part, settings, cache_mb=self.recipe.data.cache_mb if settings else 0)
+        smoothing = settings.label_smoothing if settings else 0.0
+        detector = self.recipe.detector
+        return ClassificationTask(samples, smoothing, detector.image_mean, detector.image_std), data.num_classes
 
     def detection(self, settings: TrainingSettings, data: DetectionSet) -> DetectionTask:
         return DetectionTask(DetectionSamples(data, settings, self.recipe.data.cache_mb))
@@ -223,18 +218,18 @@ class Run:
 
 
 def supernet_pretrain(run: Run) -> None:
-    """The supernet learns classification; from crops, without those of the search split."""
+    """The supernet learns classification, without the search split."""
     stage = "supernet-pretrain"
     if run.pretrains and not _is_done(run, stage):
         settings = run.recipe.supernet_pretrain
-        task, num_classes = run.classification(settings, run.data.fit)
+        task, num_classes = run.classification(settings, "fit")
         run.train(run.classifier(lambda: Supernet(run.space), num_classes), task, settings, stage)
 
 
 def supernet_finetune(run: Run) -> None:
     """The supernet learns detection, without the search split."""
     stage = "supernet-finetune"
-    if not _is_done(run, stage):
+    if run.trained_supernet == stage and not _is_done(run, stage):
         settings = run.recipe.supernet_finetune
         pretrained = run.directory / "supernet-pretrain" if run.pretrains else None
         detector = run.detector(lambda: Supernet(run.space), pretrained)
@@ -244,24 +239,47 @@ def supernet_finetune(run: Run) -> None:
 def search_stage(run: Run) -> None:
     """Evolution on the trained supernet."""
     stage = "search"
+    settings = run.recipe.search
     if not _is_done(run, stage):
-        if not _is_done(run, "supernet-finetune"):
+        if not _is_done(run, run.trained_supernet):
             raise UserError(f"{run.directory}: the supernet is not trained yet; continue it by `detnas run`")
-        detector = run.detector(lambda: Supernet(run.space), None)
-        load_weights(detector, run.directory / "supernet-finetune")
-        settings = run.recipe.search
-        fitness = Fitness(
-            detector.to(run.device),
-            run.data.fit,
-            run.data.search,
-            settings,
-            seed=run.seed(stage),
-            device=run.device,
-            cache_mb=run.recipe.data.cache_mb,
-        )
-        search(fitness, run.sampler, settings, run.directory / stage, seed=run.seed(stage), progress=run.progress)
+        judge = _accuracy(run) if settings.fitness == "classification" else _detection_scores(run)
+        search(judge, run.sampler, settings, run.directory / stage, seed=run.seed(stage), progress=run.progress)
     best = read_json(run.directory / stage / "best.json")
-    run.progress.say(f"  winner: {best['architecture']}, mAP {best['fitness']:.3f} on the search split")
+    run.progress.say(f"  winner: {best['architecture']}, {settings.score} {best['fitness']:.3f} on the search split")
+
+
+def _detection_scores(run: Run) -> Callable[[Architecture], dict[str, float | None]]:
+    """Judges candidates by detection, of the fine-tuned supernet."""
+    detector = run.detector(lambda: Supernet(run.space), None)
+    load_weights(detector, run.directory / run.trained_supernet)
+    fitness = Fitness(
+        detector.to(run.device),
+        run.data.fit,
+        run.data.search,
+        run.recipe.search,
+        seed=run.seed("search"),
+        device=run.device,
+        cache_mb=run.recipe.data.cache_mb,
+    )
+    return lambda architecture: fitness(architecture).scores
+
+
+def _accuracy(run: Run) -> Accuracy:
+    """Judges candidates by classification, of the pre-trained supernet."""
+    fit, num_classes = run.classification(None, "fit")
+    judged, _ = run.classification(None, "search")
+    classifier = run.classifier(lambda: Supernet(run.space), num_classes)
+    load_weights(classifier, run.directory / run.trained_supernet)
+    return Accuracy(
+        classifier.to(run.device),
+        fit.samples,
+        judged.samples,
+        partial(fit.inputs, device=run.device),
+        run.recipe.search,
+        seed=run.seed("search"),
+        cache_mb=run.recipe.data.cache_mb,
+    )
 
 
 def pretrain(run: Run) -> None:
@@ -270,7 +288,7 @@ def pretrain(run: Run) -> None:
         stage = f"pretrain/{name}"
         if run.pretrains and not _is_done(run, stage):
             settings = run.recipe.pretrain
-            task, num_classes = run.classification(settings, run.data.train)
+            task, num_classes = run.classification(settings, "train")
             run.train(run.classifier(partial(Subnet, run.space, architecture), num_classes), task, settings, stage)
 
 

@@ -60,12 +60,15 @@ def _expected(recipe: Recipe, architecture: Architecture, device: torch.device) 
         pictures = min(pictures, round(recipe.data.shapes.train * recipe.data.search_fraction))
     search = recipe.search
     judged = pictures + search.recalibration_batches * search.recalibration_batch
-    classify = 0.0 if recipe.pretraining.source == "none" else _classification_seconds(recipe, architecture, device)
+    classify = {"train": 0.0, "judge": 0.0}
+    if recipe.pretraining.source != "none":
+        classify = _classification_seconds(recipe, architecture, device)
+    by_detection = search.fitness == "detection"
     return {
-        "supernet-pretrain": _images(recipe.supernet_pretrain) * classify,
-        "supernet-finetune": _images(recipe.supernet_finetune) * per_image["train"],
-        "search": search.evaluations * judged * per_image["detect"],
-        "pretrain": networks * _images(recipe.pretrain) * classify,
+        "supernet-pretrain": _images(recipe.supernet_pretrain) * classify["train"],
+        "supernet-finetune": _images(recipe.supernet_finetune) * per_image["train"] * by_detection,
+        "search": search.evaluations * judged * (per_image["detect"] if by_detection else classify["judge"]),
+        "pretrain": networks * _images(recipe.pretrain) * classify["train"],
         "finetune": networks * _images(recipe.finetune) * per_image["train"],
     }
 
@@ -79,14 +82,17 @@ def _batch(side: int) -> int:
     return max(2, MEASURED_PIXELS // side**2)
 
 
-def _classification_seconds(recipe: Recipe, architecture: Architecture, device: torch.device) -> float:
-    """Of training, a picture."""
+def _classification_seconds(recipe: Recipe, architecture: Architecture, device: torch.device) -> dict[str, float]:
+    """Of training and of judging, a picture."""
     side = recipe.pretraining.image_size
     batch = _batch(side)
     network = Subnet(recipe.search_space(), architecture)
     model = Classifier(network, ASSUMED_CLASSES, recipe.pretraining.head_channels).to(device).train()
     images = torch.rand(batch, 3, side, side, device=device)
-    return _seconds(lambda: model(images).square().mean().backward(), device) / batch
+    trained = _seconds(lambda: model(images).square().mean().backward(), device) / batch
+    model.eval()
+    with torch.no_grad():
+        return {"train": trained, "judge": _seconds(lambda: model(images), device) / batch}
 
 
 def _detection_seconds(recipe: Recipe, architecture: Architecture, device: torch.device) -> dict[str, float]:

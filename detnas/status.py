@@ -15,7 +15,8 @@ def describe(directory: Path) -> Iterator[str]:
     yield f"{directory}: recipe {recipe.name}"
     if recipe.pretraining.source != "none":
         yield _training(directory, "supernet-pretrain", recipe.supernet_pretrain.steps)
-    yield _training(directory, "supernet-finetune", recipe.supernet_finetune.steps)
+    if recipe.search.fitness == "detection":
+        yield _training(directory, "supernet-finetune", recipe.supernet_finetune.steps)
     yield _search(directory, recipe)
     for network in ("winner", *recipe.baselines):
         if recipe.pretraining.source != "none":
@@ -46,4 +47,6 @@ def _search(directory: Path, recipe: Recipe) -> str:
         return f"search: {'begun' if (directory / 'search').exists() else 'not begun'}"
     best = max(row["fitness"] for row in rows)
     state = "done" if (directory / "search" / "done.json").exists() else "under way"
-    return f"search: {state}, {len(rows)} of {total} candidates, best mAP {best:.3f} on the search split"
+    return (
+        f"search: {state}, {len(rows)} of {total} candidates, best {recipe.search.score} {best:.3f} on the search split"
+    )

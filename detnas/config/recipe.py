@@ -106,7 +106,7 @@ class Pretraining(Section):
     """`folder`: an image folder with one sub-folder a class; `crops`: the boxes of the detection training set and
     background; `none`: nothing (the paper's DetNAS-scratch)."""
     folder: str | None = None
-    """Of `folder`: where; relative to the data folder."""
+    """Of `folder`: where; relative to the data folder, or absolute."""
     image_size: Annotated[int, Field(ge=32)] = 224
     """Side in pixels of the pictures that the classifier sees."""
     min_scale: Annotated[float, Field(gt=0, le=1)] = 0.08
@@ -115,11 +115,17 @@ class Pretraining(Section):
     """Of the classifier's 1x1 convolution."""
     background: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Of `crops`: share of background crops."""
+    search_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Of `folder`, where candidates are judged by classification: share of the pictures that becomes the search split.
+    (Crops are taken from the search split of the detection set.)"""
 
 
 class SearchSettings(Section):
     """The evolutionary search on the trained supernet."""
 
+    fitness: Literal["detection", "classification"] = "detection"
+    """What candidates are judged by, on the search split: `detection`, or the accuracy of `classification` with the
+    supernet as it was pre-trained, which is then not fine-tuned on detection (the paper's ClsNAS)."""
     evaluations: PositiveInt = 1000
     """Architectures evaluated in all."""
     population: PositiveInt = 50
@@ -137,7 +143,7 @@ class SearchSettings(Section):
     recalibration_batch: PositiveInt = 8
     """Pictures in each."""
     pictures: PositiveInt | None = None
-    """Evaluate on this many pictures of the search split; all of them if not given."""
+    """Judge on this many pictures of the search split; all of them if not given."""
     batch: PositiveInt = 8
     """Pictures evaluated at a time."""
 
@@ -148,6 +154,11 @@ class SearchSettings(Section):
                 f"mutants {self.mutants} + crossovers {self.crossovers} exceed the population {self.population}"
             )
         return self
+
+    @property
+    def score(self) -> str:
+        """The name of the score that is a candidate's fitness."""
+        return "accuracy" if self.fitness == "classification" else "mAP"
 
 
 class Recipe(Section):
@@ -178,6 +189,11 @@ class Recipe(Section):
     def _check(self) -> Self:
         if self.pretraining.source == "folder" and self.pretraining.folder is None:
             raise ValueError("pretraining.folder must name an image folder when pretraining.source is 'folder'")
+        if self.pretraining.source == "none" and self.search.fitness == "classification":
+            raise ValueError(
+                "search.fitness = 'classification' needs a supernet that classifies, but pretraining.source is 'none'; "
+                "choose folder or crops"
+            )
         first = "supernet_finetune" if self.pretraining.source == "none" else "supernet_pretrain"
         steps = getattr(self, first).steps
         if self.warm_start >= steps:

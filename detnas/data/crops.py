@@ -23,26 +23,18 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
     """Square crops (3, size, size) uint8 with the label of their object; background has the label after the last.
 
     An object's crop is jittered in place and scale; a background crop is a random square, as large as some object
-    of the set, that hardly overlaps any box of its picture.
+    of the set, that hardly overlaps any box of its picture. Without `settings` nothing else is changed.
     """
 
     def __init__(
-        self, data: DetectionSet, size: int, background: float, settings: TrainingSettings, cache_mb: int
+        self, data: DetectionSet, size: int, background: float, settings: TrainingSettings | None, cache_mb: int
     ) -> None:
         self.data = data
         self.size = size
         self.images = Images(data.files, cache_mb, data.sizes)
         self.changes = v2.Compose(colour_and_flips(settings))
-        picture_of = np.repeat(np.arange(len(data)), np.diff(data.starts))
-        whole = np.flatnonzero((data.boxes[:, 2:].min(axis=1) >= SMALLEST) & ~data.crowd)
-        self.objects = [(int(picture_of[row]), int(row)) for row in whole]
-        if not self.objects:
-            raise UserError(
-                f"pretraining.source: no box of the {len(data)} training pictures is {SMALLEST} pixels wide and high, "
-                "so that there is nothing to cut crops from; choose source folder or none"
-            )
+        self.objects = crop_objects(data)
         self.num_background = round(len(self.objects) * background / (1 - background))
-        self.num_classes = len(data.categories) + (self.num_background > 0)
 
     def __len__(self) -> int:
         return len(self.objects) + self.num_background
@@ -90,6 +82,18 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
         padded: Tensor = v2.functional.pad(inside, padding, fill=GREY)
         resized: Tensor = v2.functional.resize(padded, [self.size, self.size], antialias=True)
         return resized
+
+
+def crop_objects(data: DetectionSet) -> list[tuple[int, int]]:
+    """The objects worth cutting out: the picture and the row of each box. Raises `UserError` if there is none."""
+    picture_of = np.repeat(np.arange(len(data)), np.diff(data.starts))
+    whole = np.flatnonzero((data.boxes[:, 2:].min(axis=1) >= SMALLEST) & ~data.crowd)
+    if len(whole) == 0:
+        raise UserError(
+            f"pretraining.source: no box of the {len(data)} pictures to cut crops from is {SMALLEST} pixels wide and "
+            "high; choose source folder or none"
+        )
+    return [(int(picture_of[row]), int(row)) for row in whole]
 
 
 def _around(x: float, y: float, width: float, height: float) -> tuple[float, float, float]:

@@ -55,14 +55,22 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
 
 
 class ClassSamples(Dataset[tuple[Tensor, int]]):
-    """Pictures (3, size, size) uint8 with their class, cropped and resized at random."""
+    """Pictures (3, size, size) uint8 with their class, cropped and resized at random.
 
-    def __init__(self, images: Images, labels: Sequence[int], size: int, min_scale: float, settings: TrainingSettings):
+    Without `settings` it is the middle of each picture, as pictures are judged: resized so that the shorter side is
+    8/7 of `size` (the usual 256 of 224), and cropped.
+    """
+
+    def __init__(
+        self, images: Images, labels: Sequence[int], size: int, min_scale: float, settings: TrainingSettings | None
+    ) -> None:
         self.images = images
         self.labels = labels
-        self.changes = v2.Compose(
-            [v2.RandomResizedCrop(size, scale=(min_scale, 1.0), antialias=True), *colour_and_flips(settings)]
-        )
+        if settings is None:
+            crop = [v2.Resize(round(size * 8 / 7), antialias=True), v2.CenterCrop(size)]
+        else:
+            crop = [v2.RandomResizedCrop(size, scale=(min_scale, 1.0), antialias=True)]
+        self.changes = v2.Compose([*crop, *colour_and_flips(settings)])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,8 +82,10 @@ class ClassSamples(Dataset[tuple[Tensor, int]]):
             return self.changes(self.images[index]), self.labels[index]
 
 
-def colour_and_flips(settings: TrainingSettings) -> list[v2.Transform]:
+def colour_and_flips(settings: TrainingSettings | None) -> list[v2.Transform]:
     changes: list[v2.Transform] = []
+    if settings is None:
+        return [v2.Identity()]
     if settings.color_jitter > 0:
         changes.append(v2.ColorJitter(*[settings.color_jitter] * 3))
     if settings.flip > 0:

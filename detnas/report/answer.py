@@ -98,15 +98,15 @@ def _answer_without_score(run: Run) -> str:
         leader = max(run.candidates, key=lambda candidate: candidate.fitness)
         return (
             f"No answer yet: the search is under way. The best of {len(run.candidates):,} candidates so far is "
-            f"{leader.architecture}, {points(leader.fitness)} mAP on the search split "
+            f"{leader.architecture}, {points(leader.fitness)} {run.metric} on the search split "
             f"at {count(leader.flops)} multiply-adds."
         )
     if run.winner.evaluated:
         return "The winner has been evaluated, but it has no mAP: the validation set holds no objects to find."
     return (
-        f"The search chose {run.best.architecture}: {points(run.best.fitness)} mAP on the search split with weights "
-        f"of the supernet, at {count(run.best.flops)} multiply-adds. How good it is on the validation set is not known "
-        "before it is trained and evaluated."
+        f"The search chose {run.best.architecture}: {points(run.best.fitness)} {run.metric} on the search split with "
+        f"weights of the supernet, at {count(run.best.flops)} multiply-adds. How good it is on the validation set is "
+        "not known before it is trained and evaluated."
     )
 
 

@@ -40,7 +40,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One architecture that the search evaluated; its fitness is mAP on the search split."""
+    """One architecture that the search evaluated; its fitness is the run's `metric` on the search split."""
 
     number: int
     generation: int
@@ -102,6 +102,16 @@ class Run:
     def pretrains(self) -> bool:
         """False when the recipe says that nothing is pre-trained in this run."""
         return (self.recipe.get("pretraining") or {}).get("source", "") not in (None, "none")
+
+    @property
+    def by_classification(self) -> bool:
+        """Whether candidates were judged by classification, of a supernet that did not learn detection."""
+        return (self.recipe.get("search") or {}).get("fitness") == "classification"
+
+    @property
+    def metric(self) -> str:
+        """The name of the score that is the candidates' fitness."""
+        return "accuracy" if self.by_classification else "mAP"
 
     @property
     def winner(self) -> Network:

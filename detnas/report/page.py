@@ -103,21 +103,21 @@ def _search_plots(run: Run) -> list[Plot]:
     bounds = [bound for bound in _bounds(run.recipe) if 0.8 * cheapest <= bound <= 1.25 * dearest]
     summary = (
         f"{len(run.candidates)} candidates, fitness from {points(min(c.fitness for c in run.candidates))} "
-        f"to {points(leader.fitness)} mAP"
+        f"to {points(leader.fitness)} {run.metric}"
     )
     return [
         Plot(
             "plot-fitness",
             "Fitness by evaluation",
             f"{summary}; the best is evaluation {leader.number} in generation {leader.generation}.",
-            _data(plots.fitness_by_evaluation(run.candidates, run.best)),
+            _data(plots.fitness_by_evaluation(run.candidates, run.best, run.metric)),
         ),
         Plot(
             "plot-flops",
             "Fitness against cost",
             f"{summary}, between {count(cheapest)} and {count(dearest)} multiply-adds; the best costs "
             f"{count(leader.flops)}.{' Vertical lines: the budget.' if bounds else ''}",
-            _data(plots.fitness_against_flops(run.candidates, run.best, bounds)),
+            _data(plots.fitness_against_flops(run.candidates, run.best, run.metric, bounds)),
         ),
     ]
 
@@ -161,7 +161,9 @@ def _spells(run: Run) -> list[Spell]:
             spells.append(Spell(name, state, run.search_seconds, None))
         for training in (training for training in run.trainings if training.stage == stage):
             state = "done" if training.done else "under way" if training.curves else "not run yet"
-            if state == "not run yet" and stage in PRETRAINING_STAGES and not run.pretrains:
+            left_out = stage in PRETRAINING_STAGES and not run.pretrains
+            left_out |= stage == "supernet-finetune" and run.by_classification
+            if state == "not run yet" and left_out:
                 state = "not part of this run"
             title = f"{name}: {training.network}" if training.network else name
             spells.append(Spell(title, state, training.seconds, training.images_per_second))

@@ -20,9 +20,9 @@ ORIGINS = {
 MOST_POINTS = 800  # of a curve: more cannot be told apart, and a long training writes tens of thousands
 
 
-def fitness_by_evaluation(candidates: Sequence[Candidate], best: Best | None) -> go.Figure:
+def fitness_by_evaluation(candidates: Sequence[Candidate], best: Best | None, metric: str) -> go.Figure:
     """Every candidate in the order of evaluation, each generation's median and the best so far."""
-    figure = _figure("evaluation", "fitness (mAP x 100)")
+    figure = _figure("evaluation", f"fitness ({metric} x 100)")
     _add_candidates(figure, candidates, [candidate.number for candidate in candidates])
     medians = _generation_medians(candidates)
     figure.add_scatter(
@@ -41,10 +41,10 @@ def fitness_by_evaluation(candidates: Sequence[Candidate], best: Best | None) ->
 
 
 def fitness_against_flops(
-    candidates: Sequence[Candidate], best: Best | None, bounds: Sequence[float] = ()
+    candidates: Sequence[Candidate], best: Best | None, metric: str, bounds: Sequence[float] = ()
 ) -> go.Figure:
     """What a multiply-add buys: every candidate, the front of those that no cheaper one beats, the budget's bounds."""
-    figure = _figure("million multiply-adds", "fitness (mAP x 100)")
+    figure = _figure("million multiply-adds", f"fitness ({metric} x 100)")
     _add_candidates(figure, candidates, [candidate.flops / 1e6 for candidate in candidates])
     front: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda candidate: (candidate.flops, -_percent(candidate.fitness))):

@@ -2,18 +2,15 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from detnas.config import SearchSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.images import Images
 from detnas.errors import UserError
-from detnas.models.backbone import extract_subnet
 from detnas.models.detectors import Detector
 from detnas.searching.evaluation import Evaluation, evaluate
-from detnas.searching.recalibration import recalibrate
-from detnas.seeds import seed_of
+from detnas.searching.recalibration import calibrated_candidate, calibration_pictures, judged_pictures
 from detnas.spaces import Architecture
 
 
@@ -37,17 +34,14 @@ class Fitness:
         self.detector = detector
         self.settings = settings
         self.device = device
-        rng = np.random.default_rng(seed_of(seed, "recalibration"))
-        drawn = _draw(len(fit), settings.recalibration_batches * settings.recalibration_batch, rng)
-        calibration = fit.subset(drawn)
+        calibration = fit.subset(calibration_pictures(len(fit), settings, seed))
         self.calibration = Images(calibration.files, cache_mb, calibration.sizes)
         self.search = search_pictures(search, settings, seed)
         self.images = Images(self.search.files, cache_mb, self.search.sizes)
 
     def __call__(self, architecture: Architecture) -> Evaluation:
         """The candidate's evaluation on the search split; its fitness is `scores["mAP"]`."""
-        candidate = extract_subnet(self.detector, architecture)
-        recalibrate(candidate, self._calibration_batches())
+        candidate = calibrated_candidate(self.detector, architecture, self._calibration_batches())
         return evaluate(candidate, self.search, self.images, batch=self.settings.batch, device=self.device)
 
     def _calibration_batches(self) -> Any:
@@ -64,19 +58,10 @@ def search_pictures(search: DetectionSet, settings: SearchSettings, seed: int) -
 
     Raises `UserError` if none of them holds a box.
     """
-    if settings.pictures is None or settings.pictures >= len(search):
-        return search
-    chosen = np.random.default_rng(seed_of(seed, "search pictures")).permutation(len(search))
-    search = search.subset(sorted(chosen[: settings.pictures].tolist()))
+    search = search.subset(judged_pictures(len(search), settings, seed))
     if search.crowd.all():
         raise UserError(
             f"search.pictures = {settings.pictures}: those drawn from the search split hold no box; raise it, or leave "
             "it out to take them all"
         )
     return search
-
-
-def _draw(size: int, count: int, rng: np.random.Generator) -> list[int]:
-    """`count` indices below `size`: whole permutations one after another, so that none repeats before it must."""
-    rounds = [rng.permutation(size) for _ in range(-(-count // size))]
-    return [int(index) for index in np.concatenate(rounds)[:count]]

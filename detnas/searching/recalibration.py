@@ -1,30 +1,65 @@
-"""A candidate's own BN statistics."""
+"""A candidate with BN statistics of its own."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from detnas.config import SearchSettings
+from detnas.models.backbone import Model, extract_subnet
+from detnas.seeds import seed_of
+from detnas.spaces import Architecture
+
+
+def calibrated_candidate(supernet_model: Model, architecture: Architecture, batches: Iterable[Any]) -> Model:
+    """A copy of `supernet_model` with the subnet of `architecture` in it, recalibrated on `batches`."""
+    candidate = extract_subnet(supernet_model, architecture)
+    recalibrate(candidate, batches)
+    return candidate
 
 
 @torch.no_grad()
-def recalibrate(detector: nn.Module, batches: Iterable[Sequence[Tensor]]) -> None:
-    """Compute every BN statistic of `detector` afresh from batches of pictures (3, H, W) float in 0-1.
+def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
+    """Compute every BN statistic of `model` afresh from batches of what it takes.
+
+    A detector takes lists of pictures (3, H, W) float in 0-1, a classifier normalised pictures (N, 3, S, S).
 
     For a copy that `extract_subnet` made: the supernet's shared statistics belong to no candidate, and must not be
     changed by one (paper, section 3.3). Only BN runs in training mode; no losses are computed and nothing is drawn
     at random. The statistics are plain averages over the batches: with PyTorch's usual momentum of 0.1 the last 19
     batches would be all that counts. As in PyTorch, the variance averaged is the unbiased one of each batch.
     """
-    norms = [module for module in detector.modules() if isinstance(module, _BatchNorm)]
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
-    detector.eval()
+    model.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative average
         norm.train()
-    for images in batches:
-        detector(list(images))
+    for batch in batches:
+        model(batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+
+
+def calibration_pictures(size: int, settings: SearchSettings, seed: int) -> list[int]:
+    """The pictures, of `size`, that all candidates of a search are recalibrated on.
+
+    Whole permutations one after another, so that none repeats before it must.
+    """
+    rng = np.random.default_rng(seed_of(seed, "recalibration"))
+    count = settings.recalibration_batches * settings.recalibration_batch
+    rounds = [rng.permutation(size) for _ in range(-(-count // size))]
+    return [int(index) for index in np.concatenate(rounds)[:count]]
+
+
+def judged_pictures(size: int, settings: SearchSettings, seed: int) -> list[int]:
+    """The pictures, of the search split's `size`, that all candidates of a search are judged on."""
+    if settings.pictures is None or settings.pictures >= size:
+        return list(range(size))
+    chosen = np.random.default_rng(seed_of(seed, "search pictures")).permutation(size)
+    return sorted(chosen[: settings.pictures].tolist())

@@ -1,7 +1,7 @@
 """The search: an Optuna study in the run directory, filled candidate by candidate."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,12 @@ from optuna.trial import TrialState
 from detnas.config import SearchSettings
 from detnas.files import write_json, write_json_lines
 from detnas.progress import Progress
-from detnas.searching.evaluation import Evaluation
 from detnas.searching.evolution import ORIGIN, EvolutionSampler, SpaceExhausted, architecture_of, slot_of
 from detnas.spaces import Architecture, BudgetSampler
 
 
 def search(
-    judge: Callable[[Architecture], Evaluation],
+    judge: Callable[[Architecture], Mapping[str, float | None]],
     sampler: BudgetSampler,
     settings: SearchSettings,
     directory: Path,
@@ -26,6 +25,8 @@ def search(
     progress: Progress,
 ) -> Architecture:
     """Evaluate `settings.evaluations` candidates, or all there are, and return the best.
+
+    `judge` gives a candidate's scores by name; that of `settings.score` is its fitness.
 
     Leaves `study.db`, `candidates.jsonl`, `best.json` and `done.json` in `directory`; continues a study that it
     finds there.
@@ -52,22 +53,22 @@ def search(
                 break
             began = time.perf_counter()
             architecture = architecture_of(trial, sampler.space)
-            scores = judge(architecture).scores
+            scores = judge(architecture)
             cost = sampler.table.cost(architecture.ops)
             for name, value in {
                 "architecture": str(architecture),
                 "flops": cost.flops,
                 "params": cost.params,
-                "AP50": scores["AP50"],
+                "AP50": scores.get("AP50"),
                 "seconds": round(time.perf_counter() - began, 3),
             }.items():
                 trial.set_user_attr(name, value)
-            study.tell(trial, scores["mAP"])
+            study.tell(trial, scores[settings.score])
             done += 1
             bar.advance(f"best {study.best_value:.3f}")
             if done % settings.population == 0:
-                write_json_lines(directory / "candidates.jsonl", candidates(study, settings.population))
-    rows = candidates(study, settings.population)
+                write_json_lines(directory / "candidates.jsonl", candidates(study, settings))
+    rows = candidates(study, settings)
     best = max(rows, key=lambda row: (row["fitness"], -row["flops"], -row["number"]))
     write_json_lines(directory / "candidates.jsonl", rows)
     write_json(directory / "best.json", best)
@@ -75,18 +76,19 @@ def search(
     return Architecture.parse(best["architecture"])
 
 
-def candidates(study: optuna.Study, population: int) -> list[dict[str, Any]]:
-    """The finished candidates in the order of their slots; a generation has `population` slots."""
+def candidates(study: optuna.Study, settings: SearchSettings) -> list[dict[str, Any]]:
+    """The finished candidates in the order of their slots; a generation has as many slots as the population."""
     rows = []
     for trial in sorted(_finished(study), key=slot_of):
         facts = trial.user_attrs
         rows.append(
             {
                 "number": slot_of(trial),
-                "generation": slot_of(trial) // population,
+                "generation": slot_of(trial) // settings.population,
                 "origin": facts[ORIGIN],
                 **{name: facts[name] for name in ("architecture", "flops", "params")},
                 "fitness": trial.value,
+                "metric": settings.score,
                 **{name: facts[name] for name in ("AP50", "seconds")},
             }
         )

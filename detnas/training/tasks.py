@@ -36,14 +36,18 @@ class ClassificationTask:
         images, labels = zip(*samples, strict=True)
         return torch.stack(images), torch.tensor(labels)
 
-    def losses(
-        self, model: nn.Module, batch: tuple[Tensor, Tensor], device: torch.device
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        images, labels = batch[0].to(device, non_blocking=True), batch[1].to(device, non_blocking=True)
+    def inputs(self, images: Tensor, device: torch.device) -> Tensor:
+        """What a classifier takes: the pictures normalised, on `device`."""
         shape = (1, 3, 1, 1)
         mean = torch.tensor(self.mean, device=device).reshape(shape)
         std = torch.tensor(self.std, device=device).reshape(shape)
-        logits = model((images.float() / 255 - mean) / std)
+        return (images.to(device, non_blocking=True).float() / 255 - mean) / std
+
+    def losses(
+        self, model: nn.Module, batch: tuple[Tensor, Tensor], device: torch.device
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        labels = batch[1].to(device, non_blocking=True)
+        logits = model(self.inputs(batch[0], device))
         loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
         accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
         return {"classification": loss}, {"accuracy": accuracy}

@@ -55,7 +55,14 @@ detector:
   box_convs: 2
   box_channels: 64
   box_features: 128
-pretraining: {source: folder, folder: classes, image_size: 64, min_scale: 0.3, head_channels: 128, background: 0.1}
+pretraining:
+  source: folder
+  folder: classes
+  image_size: 64
+  min_scale: 0.3
+  head_channels: 128
+  background: 0.1
+  search_fraction: 0.3
 warm_start: 10
 pretrain: &training
   steps: 100
@@ -81,6 +88,7 @@ pretrain: &training
 supernet_pretrain: {<<: *training, flops_bins: [5M, 0.01G, 20000000]}
 supernet_finetune: {<<: *training, flops_bins: null}
 search:
+  fitness: classification
   evaluations: 40
   population: 10
   parents: 4
@@ -418,6 +426,8 @@ def test_a_detector_of_no_known_type_is_refused(kind: Any, tmp_path: Path) -> No
         "search.population=0",
         "search.population=ten",
         "search.mutants=45",
+        "search.fitness=latency",
+        "pretraining.search_fraction=1",
         "search.mutation_probability=1.5",
         "search.mutation_probability=.nan",
         "data.search_fraction=0",

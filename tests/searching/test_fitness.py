@@ -183,6 +183,6 @@ def test_recalibration_is_what_makes_a_candidate_work(trained: Trained) -> None:
     """Without it the statistics are those of other paths, and the detections are others."""
     fitness = fitness_of(trained)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("detnas.searching.fitness.recalibrate", lambda *args: None)
+        patch.setattr("detnas.searching.recalibration.recalibrate", lambda *args: None)
         without = fitness(ARCHITECTURES[1])
     assert without.results != fitness(ARCHITECTURES[1]).results

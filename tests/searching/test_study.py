@@ -15,7 +15,6 @@ import pytest
 
 from detnas.config import SearchSettings
 from detnas.progress import Bar, Progress
-from detnas.searching.evaluation import Evaluation
 from detnas.searching.evolution import EvolutionSampler
 from detnas.searching.study import search
 from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace
@@ -37,12 +36,12 @@ class Judge:
         self.cut_at = cut_at
         self.judged: list[Architecture] = []
 
-    def __call__(self, architecture: Architecture) -> Evaluation:
+    def __call__(self, architecture: Architecture) -> dict[str, float | None]:
         if len(self.judged) == self.cut_at:
             raise Cut
         self.judged.append(architecture)
         fitness = float(GAINS[range(6), list(architecture.ops)].mean())
-        return Evaluation({"mAP": fitness, "AP50": fitness / 2}, {}, [])
+        return {"mAP": fitness, "AP50": fitness / 2}
 
 
 class CutBetween(Progress):
@@ -100,7 +99,7 @@ def test_what_a_search_leaves(whole: Path) -> None:
         cost = SPACE.cost(architecture)
         assert (row["flops"], row["params"]) == (cost.flops, cost.params)
         assert row["fitness"] == pytest.approx(GAINS[range(6), list(architecture.ops)].mean())
-        assert row["AP50"] == row["fitness"] / 2
+        assert row["metric"] == "mAP" and row["AP50"] == row["fitness"] / 2
     assert best(whole) == max(found, key=lambda row: row["fitness"])
     done = json.loads((whole / "done.json").read_text())
     assert done["evaluations"] == 12 and done["seconds"] >= 0
@@ -203,8 +202,22 @@ def test_the_search_ends_with_the_space_and_says_so(tmp_path: Path, capsys: pyte
 
 def test_of_equals_the_cheaper_one_wins(tmp_path: Path) -> None:
     class Equal(Judge):
-        def __call__(self, architecture: Architecture) -> Evaluation:
-            return Evaluation({"mAP": 0.5, "AP50": 0.7}, {}, [])
+        def __call__(self, architecture: Architecture) -> dict[str, float | None]:
+            return {"mAP": 0.5, "AP50": 0.7}
 
     run_search(tmp_path, Equal())
     assert best(tmp_path)["flops"] == min(row["flops"] for row in rows(tmp_path))
+
+
+def test_a_search_by_accuracy_is_guided_by_it_and_says_so(tmp_path: Path) -> None:
+    class Classifies(Judge):
+        def __call__(self, architecture: Architecture) -> dict[str, float | None]:
+            return {"accuracy": super().__call__(architecture)["mAP"]}
+
+    run_search(tmp_path / "by accuracy", Classifies(), settings={"fitness": "classification"})
+    run_search(tmp_path / "by mAP")
+    found, others = rows(tmp_path / "by accuracy"), rows(tmp_path / "by mAP")
+    assert {row["metric"] for row in found} == {best(tmp_path / "by accuracy")["metric"]} == {"accuracy"}
+    assert [(row["architecture"], row["fitness"]) for row in found] == [
+        (row["architecture"], row["fitness"]) for row in others
+    ]

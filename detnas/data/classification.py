@@ -1,0 +1,62 @@
+"""The classification set of a run: a picture folder, or the crops of the detection set's boxes."""
+
+from typing import Literal
+
+import numpy as np
+
+from detnas.config import Recipe, TrainingSettings
+from detnas.data.crops import CropSamples, crop_objects
+from detnas.data.folder import read_folder
+from detnas.data.images import Images
+from detnas.data.samples import ClassSamples
+from detnas.data.sources import RunData
+from detnas.errors import UserError
+from detnas.seeds import seed_of
+
+Part = Literal["train", "fit", "search"]
+
+
+class ClassificationSet:
+    """What backbones learn before detection, in the parts of `RunData`: `train` is all, the supernet learns from `fit`.
+
+    Crops are cut from the pictures of the detection set's own parts. Of a folder, where candidates are judged on it
+    (`search.fitness: classification`), a share drawn by the recipe's seed is `search` and the rest `fit`; otherwise
+    `fit` is all of it.
+
+    Raises `UserError` for a folder that cannot be used, and for parts without an object to cut out.
+    """
+
+    def __init__(self, recipe: Recipe, data: RunData) -> None:
+        self.settings = recipe.pretraining
+        self.data = data
+        judged = recipe.search.fitness == "classification"
+        if self.settings.source == "crops":
+            for part in (data.fit, data.search) if judged else (data.fit,):
+                crop_objects(part)
+            self.num_classes = len(data.train.categories) + (self.settings.background > 0)
+        else:
+            assert self.settings.folder is not None  # the recipe refuses source=folder without one
+            folder = data.directory / self.settings.folder  # an absolute folder stays itself
+            self.files, self.labels, classes = read_folder(folder)
+            self.num_classes = len(classes)
+            aside = max(1, round(len(self.files) * self.settings.search_fraction)) if judged else 0
+            if aside >= len(self.files):
+                raise UserError(
+                    f"pretraining.folder {folder}: of its {len(self.files)} pictures none is left to train on"
+                )
+            order = np.random.default_rng(seed_of(recipe.seed, "split", "classification")).permutation(len(self.files))
+            self.indices: dict[Part, list[int]] = {
+                "train": list(range(len(self.files))),
+                "fit": sorted(order[aside:].tolist()),
+                "search": sorted(order[:aside].tolist()),
+            }
+
+    def samples(self, part: Part, changes: TrainingSettings | None, cache_mb: int) -> ClassSamples | CropSamples:
+        """The samples of a part, changed at random as `changes` say, or as they are judged."""
+        settings = self.settings
+        if settings.source == "crops":
+            boxes = {"train": self.data.train, "fit": self.data.fit, "search": self.data.search}[part]
+            return CropSamples(boxes, settings.image_size, settings.background, changes, cache_mb)
+        images = Images([self.files[index] for index in self.indices[part]], cache_mb)
+        labels = [self.labels[index] for index in self.indices[part]]
+        return ClassSamples(images, labels, settings.image_size, settings.min_scale, changes)

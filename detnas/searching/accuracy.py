@@ -1,0 +1,80 @@
+"""The fitness of a candidate by classification: its accuracy on the search split (the paper's ClsNAS)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detnas.config import SearchSettings
+from detnas.data.samples import Key
+from detnas.models.classifier import Classifier
+from detnas.searching.recalibration import calibrated_candidate, calibration_pictures, judged_pictures
+from detnas.seeds import seed_of
+from detnas.spaces import Architecture
+
+
+class Accuracy:
+    """Judges candidates of a trained supernet classifier, each on a copy: no call changes the next one's answer.
+
+    `fit` and `search` are samples as they are judged, pictures (3, S, S) uint8 with a class; `inputs` makes of a
+    batch of them, (N, 3, S, S), what the classifier takes. Those for recalibration are drawn from `fit` by `seed`
+    once, so that all candidates see the same.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        fit: Any,
+        search: Any,
+        inputs: Callable[[Tensor], Tensor],
+        settings: SearchSettings,
+        *,
+        seed: int,
+        cache_mb: int,
+    ) -> None:
+        self.classifier = classifier
+        self.inputs = inputs
+        calibration = calibration_pictures(len(fit), settings, seed)
+        self.calibration = Batches(fit, _keys(calibration, seed), settings.recalibration_batch, cache_mb)
+        self.judged = Batches(
+            search, _keys(judged_pictures(len(search), settings, seed), seed), settings.batch, cache_mb
+        )
+
+    def __call__(self, architecture: Architecture) -> dict[str, float | None]:
+        """The candidate's scores on the search split; its fitness is `accuracy`."""
+        calibration = (self.inputs(pictures) for pictures, _ in self.calibration)
+        candidate = calibrated_candidate(self.classifier, architecture, calibration)
+        right = 0
+        with torch.inference_mode():
+            for pictures, labels in self.judged:
+                found = candidate(self.inputs(pictures)).argmax(dim=1).cpu()
+                right += int((found == labels).sum())
+        return {"accuracy": right / len(self.judged.keys)}
+
+
+class Batches:
+    """Batches of samples, pictures (N, 3, S, S) uint8 and classes (N,), again and again.
+
+    They are prepared once and kept if all take at most `cache_mb` megabytes, else prepared anew each time.
+    """
+
+    def __init__(self, samples: Any, keys: Sequence[Key], batch: int, cache_mb: int) -> None:
+        self.samples = samples
+        self.keys = keys
+        self.batch = batch
+        megabytes = len(keys) * samples[keys[0]][0].numel() / 1e6
+        self.kept = list(self._prepared()) if megabytes <= cache_mb else None
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._prepared() if self.kept is None else iter(self.kept)
+
+    def _prepared(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self.keys), self.batch):
+            pictures, labels = zip(*(self.samples[key] for key in self.keys[start : start + self.batch]), strict=True)
+            yield torch.stack(pictures), torch.tensor(labels)
+
+
+def _keys(indices: Sequence[int], seed: int) -> list[Key]:
+    """The sample of an index is the same for all candidates: crops are jittered by the key's seed."""
+    return [(index, seed_of(seed, "judged", place)) for place, index in enumerate(indices)]
