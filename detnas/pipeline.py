@@ -212,7 +212,7 @@ class Run:
         return PathSampler(self.space, settings.flops_bins, self.recipe.budget.size, f"{field}.flops_bins")
 
     def _path_chooser(self, supernet: Supernet, stage: str) -> Callable[[int], None]:
-        first_training = "supernet-pretrain" if self.pretrains else "supernet-finetune"
+        first_training = "supernet-pretrain" if self.recipe.pretrains_supernet else "supernet-finetune"
         warm_start = self.recipe.warm_start if stage == first_training else 0
         return path_chooser(supernet, self.paths(stage), lambda step: self.seed(stage, "path", str(step)), warm_start)
 
@@ -220,7 +220,7 @@ class Run:
 def supernet_pretrain(run: Run) -> None:
     """The supernet learns classification, without the search split."""
     stage = "supernet-pretrain"
-    if run.pretrains and not _is_done(run, stage):
+    if run.recipe.pretrains_supernet and not _is_done(run, stage):
         settings = run.recipe.supernet_pretrain
         task, num_classes = run.classification(settings, "fit")
         run.train(run.classifier(lambda: Supernet(run.space), num_classes), task, settings, stage)
@@ -231,7 +231,7 @@ def supernet_finetune(run: Run) -> None:
     stage = "supernet-finetune"
     if run.trained_supernet == stage and not _is_done(run, stage):
         settings = run.recipe.supernet_finetune
-        pretrained = run.directory / "supernet-pretrain" if run.pretrains else None
+        pretrained = run.directory / "supernet-pretrain" if run.recipe.pretrains_supernet else None
         detector = run.detector(lambda: Supernet(run.space), pretrained)
         run.train(detector, run.detection(settings, run.data.fit), settings, stage)
 

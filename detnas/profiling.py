@@ -65,7 +65,7 @@ def _expected(recipe: Recipe, architecture: Architecture, device: torch.device) 
         classify = _classification_seconds(recipe, architecture, device)
     by_detection = search.fitness == "detection"
     return {
-        "supernet-pretrain": _images(recipe.supernet_pretrain) * classify["train"],
+        "supernet-pretrain": _images(recipe.supernet_pretrain) * classify["train"] * recipe.pretrains_supernet,
         "supernet-finetune": _images(recipe.supernet_finetune) * per_image["train"] * by_detection,
         "search": search.evaluations * judged * (per_image["detect"] if by_detection else classify["judge"]),
         "pretrain": networks * _images(recipe.pretrain) * classify["train"],

@@ -28,8 +28,8 @@ def pictures(recipe: Recipe, search: int, validation: int) -> dict[str, int]:
     settings = recipe.search
     judged = min(search, settings.pictures or search)
     return {
-        "supernet-pretrain": pretrains * _trained(recipe.supernet_pretrain),
-        "supernet-finetune": _trained(recipe.supernet_finetune),
+        "supernet-pretrain": recipe.pretrains_supernet * _trained(recipe.supernet_pretrain),
+        "supernet-finetune": (settings.fitness == "detection") * _trained(recipe.supernet_finetune),
         "search": settings.evaluations * (settings.recalibration_batches * settings.recalibration_batch + judged),
         "pretrain": pretrains * _trained(recipe.pretrain),
         "finetune": _trained(recipe.finetune),

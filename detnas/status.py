@@ -13,7 +13,7 @@ def describe(directory: Path) -> Iterator[str]:
     stored_run(directory)
     recipe = load_recipe(directory / RECIPE)
     yield f"{directory}: recipe {recipe.name}"
-    if recipe.pretraining.source != "none":
+    if recipe.pretrains_supernet:
         yield _training(directory, "supernet-pretrain", recipe.supernet_pretrain.steps)
     if recipe.search.fitness == "detection":
         yield _training(directory, "supernet-finetune", recipe.supernet_finetune.steps)

@@ -88,8 +88,9 @@ def test_clsnas_is_guided_by_accuracy_alone(source: str, tmp_path: Path, monkeyp
 
 
 def test_clsnas_needs_something_to_classify() -> None:
-    with pytest.raises(ValueError, match=r"pretraining\.source is 'none'"):
-        small_recipe(search__fitness="classification", pretraining__source="none")
+    for change in ({"pretraining__source": "none"}, {"pretraining__supernet": False}):
+        with pytest.raises(ValueError, match="needs a supernet that classifies"):
+            small_recipe(search__fitness="classification", **change)
 
 
 def test_a_folder_too_small_to_hold_pictures_out_is_refused(tmp_path: Path, blocks: Path) -> None:
@@ -112,10 +113,22 @@ def test_profile_leaves_out_the_fine_tuning_of_clsnas() -> None:
     assert times()["supernet-finetune"] != "0 s"
 
 
-def test_detnas_scratch_classifies_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "ClassificationTask", None)  # whoever classifies fails
-    run = pipeline.run(small_recipe(**SHORT, pretraining__source="none"), tmp_path / "run")
-    assert finished(run) and not {"supernet-pretrain", "pretrain"} & {path.name for path in run.iterdir()}
+def test_detnas_scratch_pre_trains_the_networks_alone(tmp_path: Path) -> None:
+    run = pipeline.run(small_recipe(**SHORT, pretraining__supernet=False), tmp_path / "run")
+    assert finished(run) and not (run / "supernet-pretrain").exists()
+    assert {path.name for path in (run / "pretrain").iterdir()} == {"winner", "shuffle3"}
+    said = list(status.describe(run))
+    assert said[1].startswith("supernet-finetune: done") and any(line.startswith("pretrain/winner") for line in said)
+    table = (run / "report.html").read_text().split("Time spent")[1]
+    assert table.count("not part of this run") == 1
+    assert "not part of this run" in table.split("Supernet, pre-training")[1].split("</tr>")[0]
+
+
+def test_without_its_pre_training_a_supernet_warms_up_in_its_fine_tuning(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="10 steps of supernet_finetune"):
+        small_recipe(
+            **(SHORT | {"warm_start": 10, "supernet_pretrain": training(steps=20)}), pretraining__supernet=False
+        )
 
 
 def test_a_first_generation_of_all_evaluations_is_random_search(tmp_path: Path) -> None:

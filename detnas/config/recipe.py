@@ -104,7 +104,10 @@ class Pretraining(Section):
 
     source: Literal["folder", "crops", "none"] = "crops"
     """`folder`: an image folder with one sub-folder a class; `crops`: the boxes of the detection training set and
-    background; `none`: nothing (the paper's DetNAS-scratch)."""
+    background; `none`: nothing."""
+    supernet: bool = True
+    """Whether the supernet learns it too. If not, the supernet begins with detection, and only the winner and the
+    baselines are pre-trained: the paper's DetNAS-scratch."""
     folder: str | None = None
     """Of `folder`: where; relative to the data folder, or absolute."""
     image_size: Annotated[int, Field(ge=32)] = 224
@@ -189,16 +192,20 @@ class Recipe(Section):
     def _check(self) -> Self:
         if self.pretraining.source == "folder" and self.pretraining.folder is None:
             raise ValueError("pretraining.folder must name an image folder when pretraining.source is 'folder'")
-        if self.pretraining.source == "none" and self.search.fitness == "classification":
+        if self.search.fitness == "classification" and not self.pretrains_supernet:
             raise ValueError(
-                "search.fitness = 'classification' needs a supernet that classifies, but pretraining.source is 'none'; "
-                "choose folder or crops"
+                "search.fitness = 'classification' needs a supernet that classifies; choose pretraining.source folder "
+                "or crops, and pretraining.supernet true"
             )
-        first = "supernet_finetune" if self.pretraining.source == "none" else "supernet_pretrain"
+        first = "supernet_pretrain" if self.pretrains_supernet else "supernet_finetune"
         steps = getattr(self, first).steps
         if self.warm_start >= steps:
             raise ValueError(f"warm_start {self.warm_start} must be less than the {steps} steps of {first}")
         return self
+
+    @property
+    def pretrains_supernet(self) -> bool:
+        return self.pretraining.source != "none" and self.pretraining.supernet
 
     def search_space(self) -> SearchSpace:
         return search_space(self.space.name, self.space.width)

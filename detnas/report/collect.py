@@ -14,7 +14,6 @@ from detnas.errors import UserError
 
 SUPERNET_STAGES = ("supernet-pretrain", "supernet-finetune")
 NETWORK_STAGES = ("pretrain", "finetune")
-PRETRAINING_STAGES = ("supernet-pretrain", "pretrain")
 WINNER = "winner"
 
 
@@ -102,6 +101,11 @@ class Run:
     def pretrains(self) -> bool:
         """False when the recipe says that nothing is pre-trained in this run."""
         return (self.recipe.get("pretraining") or {}).get("source", "") not in (None, "none")
+
+    @property
+    def pretrains_supernet(self) -> bool:
+        """False when the supernet begins with detection."""
+        return self.pretrains and (self.recipe.get("pretraining") or {}).get("supernet", True)
 
     @property
     def by_classification(self) -> bool:

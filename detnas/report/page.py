@@ -17,7 +17,7 @@ from detnas.files import write_text
 from detnas.progress import duration
 from detnas.report import plots
 from detnas.report.answer import DESCRIPTIONS, answer, caveat, count, points
-from detnas.report.collect import PRETRAINING_STAGES, Run, Training, collect
+from detnas.report.collect import Run, Training, collect
 from detnas.report.drawing import draw
 from detnas.report.pictures import MOST_PREDICTIONS, Example, label, pictures
 
@@ -154,6 +154,12 @@ def _highest(run: Run, score: str) -> float | None:
 
 
 def _spells(run: Run) -> list[Spell]:
+    parts = {
+        "supernet-pretrain": run.pretrains_supernet,
+        "supernet-finetune": not run.by_classification,
+        "pretrain": run.pretrains,
+    }
+    left_out = {stage for stage, part in parts.items() if not part}
     spells = []
     for stage, name in STAGES.items():
         if stage == "search":
@@ -161,9 +167,7 @@ def _spells(run: Run) -> list[Spell]:
             spells.append(Spell(name, state, run.search_seconds, None))
         for training in (training for training in run.trainings if training.stage == stage):
             state = "done" if training.done else "under way" if training.curves else "not run yet"
-            left_out = stage in PRETRAINING_STAGES and not run.pretrains
-            left_out |= stage == "supernet-finetune" and run.by_classification
-            if state == "not run yet" and left_out:
+            if state == "not run yet" and stage in left_out:
                 state = "not part of this run"
             title = f"{name}: {training.network}" if training.network else name
             spells.append(Spell(title, state, training.seconds, training.images_per_second))

@@ -57,6 +57,7 @@ detector:
   box_features: 128
 pretraining:
   source: folder
+  supernet: true
   folder: classes
   image_size: 64
   min_scale: 0.3
@@ -428,6 +429,7 @@ def test_a_detector_of_no_known_type_is_refused(kind: Any, tmp_path: Path) -> No
         "search.mutants=45",
         "search.fitness=latency",
         "pretraining.search_fraction=1",
+        "pretraining.supernet=2",
         "search.mutation_probability=1.5",
         "search.mutation_probability=.nan",
         "data.search_fraction=0",
