@@ -184,8 +184,7 @@ class Run:
         # What is judged is kept as it was prepared, and need not be kept before.
         samples = data.samples(part, settings, cache_mb=self.recipe.data.cache_mb if settings else 0)
         smoothing = settings.label_smoothing if settings else 0.0
-        detector = self.recipe.detector
-        return ClassificationTask(samples, smoothing, detector.image_mean, detector.image_std), data.num_classes
+        return ClassificationTask(samples, smoothing, self.recipe.detector), data.num_classes
 
     def detection(self, settings: TrainingSettings, data: DetectionSet) -> DetectionTask:
         return DetectionTask(DetectionSamples(data, settings, self.recipe.data.cache_mb))

@@ -1,14 +1,16 @@
 """Everything a run can be told, as one validated tree. Knows no torch: reading a recipe is instant."""
 
-from detnas.config.detector import DetectorSettings, FPNSettings, RetinaNetSettings
+from detnas.config.detector import OFFICIAL_INPUT, DetectorSettings, FPNSettings, Preprocessing, RetinaNetSettings
 from detnas.config.loading import change_data, load_recipe, recipe_names
 from detnas.config.recipe import DataSettings, Pretraining, Recipe, SearchSettings, ShapesSettings, SpaceSettings
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
 
 __all__ = [
+    "OFFICIAL_INPUT",
     "DataSettings",
     "DetectorSettings",
     "FPNSettings",
+    "Preprocessing",
     "Pretraining",
     "Recipe",
     "RetinaNetSettings",

@@ -12,15 +12,26 @@ Factors = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
 Strides = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
-class _Detector(Section):
-    min_size: PositiveInt = 800
-    """Pictures are resized so that the shorter side has this many pixels…"""
-    max_size: PositiveInt = 1333
-    """…unless the longer side would exceed this many."""
+class Preprocessing(Section):
+    """How pixels become a network's input. The official networks' is `OFFICIAL_INPUT`."""
+
     image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Subtracted from RGB values in 0-1."""
     image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
     """RGB values are divided by this, after the mean is subtracted."""
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    """The order in which the network then takes them."""
+
+
+OFFICIAL_INPUT = Preprocessing(image_mean=(0, 0, 0), image_std=(1 / 255, 1 / 255, 1 / 255), channel_order="bgr")
+"""What the official networks were trained on: BGR values in 0-255."""
+
+
+class _Detector(Preprocessing):
+    min_size: PositiveInt = 800
+    """Pictures are resized so that the shorter side has this many pixels…"""
+    max_size: PositiveInt = 1333
+    """…unless the longer side would exceed this many."""
     strides: Strides
     """The backbone maps (by stride) that feed the feature pyramid."""
     fpn_channels: Annotated[int, Field(gt=0, multiple_of=8)] = 256
@@ -28,6 +39,9 @@ class _Detector(Section):
     """Side in pixels of the anchors, one a pyramid level."""
     anchor_ratios: Factors = (0.5, 1.0, 2.0)
     """Height over width of the anchors."""
+    geometry: Literal["torchvision", "maskrcnn-benchmark"] = "torchvision"
+    """Where anchors lie and what a box's right and lower edges are: as in torchvision, or as in the framework of the
+    official code, which official detectors were trained with. See `detnas/models/geometry.py`."""
     score_threshold: Fraction = 0.05
     """Detections that score less are dropped."""
     nms_threshold: Fraction
@@ -98,6 +112,10 @@ class RetinaNetSettings(_Detector):
     """Anchors of each size at these scales."""
     candidates: PositiveInt = 1000
     """Best-scoring boxes a level before non-maximum suppression."""
+    losses: Literal["paper", "torchvision"] = "paper"
+    """`paper`: the box head answers 10, 10, 5 and 5 times the offsets and log sizes; a quarter of smooth-L1 with beta
+    0.11; averages over the batch's positive anchors. `torchvision`: offsets and log sizes as they are; L1; averages
+    over each picture's positive anchors."""
 
     @property
     def _extra_levels(self) -> int:

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP
 
 from detnas.config import FPNSettings, RetinaNetSettings
 from detnas.models.backbone import Backbone
+from detnas.models.geometry import CellAnchors, InnerPixelsRoIAlign, PictureTransform
+from detnas.models.losses import PaperRetinaNetHead, paper_box_coder
 
 Detector: TypeAlias = FasterRCNN | RetinaNet
 
@@ -51,6 +53,7 @@ def build_detector(backbone: Backbone, num_classes: int, settings: FPNSettings |
         detector = _fpn(backbone, num_classes, settings)
     else:
         detector = _retinanet(backbone, num_classes, settings)
+    detector.transform = PictureTransform(settings)
     return detector.to(memory_format=torch.channels_last)
 
 
@@ -62,16 +65,11 @@ def first_label(detector: Detector) -> int:
 def _fpn(backbone: Backbone, num_classes: int, settings: FPNSettings) -> FasterRCNN:
     norm = _norm_layer(settings.norm)
     pyramid = _pyramid(backbone, settings, LastLevelMaxPool())
-    levels = [str(stride) for stride in settings.strides]
     return FasterRCNN(
         pyramid,
         num_classes=None,
-        rpn_anchor_generator=AnchorGenerator(
-            tuple((size,) for size in settings.anchor_sizes), (settings.anchor_ratios,) * len(settings.anchor_sizes)
-        ),
-        box_roi_pool=MultiScaleRoIAlign(
-            levels, output_size=7, sampling_ratio=2, canonical_scale=settings.roi_canonical_size
-        ),
+        rpn_anchor_generator=_anchors(settings, tuple((size,) for size in settings.anchor_sizes)),
+        box_roi_pool=_pooling(settings),
         box_head=FastRCNNConvFCHead(
             (settings.fpn_channels, 7, 7),
             [settings.box_channels] * settings.box_convs,
@@ -87,18 +85,17 @@ def _fpn(backbone: Backbone, num_classes: int, settings: FPNSettings) -> FasterR
         box_score_thresh=settings.score_threshold,
         box_nms_thresh=settings.nms_threshold,
         box_detections_per_img=settings.detections,
-        **_picture_settings(settings),
     )
 
 
 def _retinanet(backbone: Backbone, num_classes: int, settings: RetinaNetSettings) -> RetinaNet:
     channels = settings.fpn_channels
     extra = LastLevelP6P7(channels, channels) if settings.extra_levels == 2 else None
-    anchors = AnchorGenerator(
-        tuple(tuple(size * scale for scale in settings.anchor_scales) for size in settings.anchor_sizes),
-        (settings.anchor_ratios,) * len(settings.anchor_sizes),
+    anchors = _anchors(
+        settings, tuple(tuple(size * scale for scale in settings.anchor_scales) for size in settings.anchor_sizes)
     )
-    head = RetinaNetHead(
+    make_head = PaperRetinaNetHead if settings.losses == "paper" else RetinaNetHead
+    head = make_head(
         channels,
         anchors.num_anchors_per_location()[0],
         num_classes,
@@ -106,7 +103,7 @@ def _retinanet(backbone: Backbone, num_classes: int, settings: RetinaNetSettings
     )
     for tower in (head.classification_head, head.regression_head):
         tower.conv = tower.conv[: settings.head_convs]
-    return RetinaNet(
+    detector = RetinaNet(
         _pyramid(backbone, settings, extra),
         num_classes=num_classes,
         anchor_generator=anchors,
@@ -115,8 +112,10 @@ def _retinanet(backbone: Backbone, num_classes: int, settings: RetinaNetSettings
         score_thresh=settings.score_threshold,
         nms_thresh=settings.nms_threshold,
         detections_per_img=settings.detections,
-        **_picture_settings(settings),
     )
+    if settings.losses == "paper":
+        detector.box_coder = paper_box_coder()
+    return detector
 
 
 def _pyramid(backbone: Backbone, settings: FPNSettings | RetinaNetSettings, extra: nn.Module | None) -> PyramidBackbone:
@@ -130,13 +129,21 @@ def _pyramid(backbone: Backbone, settings: FPNSettings | RetinaNetSettings, extr
     return PyramidBackbone(backbone, pyramid, settings.strides, settings.fpn_channels)
 
 
-def _picture_settings(settings: FPNSettings | RetinaNetSettings) -> dict[str, Any]:
-    return {
-        "min_size": settings.min_size,
-        "max_size": settings.max_size,
-        "image_mean": list(settings.image_mean),
-        "image_std": list(settings.image_std),
-    }
+def _anchors(settings: FPNSettings | RetinaNetSettings, sizes: tuple[tuple[float, ...], ...]) -> AnchorGenerator:
+    """`sizes` by pyramid level."""
+    if settings.geometry == "torchvision":
+        return AnchorGenerator(sizes, (settings.anchor_ratios,) * len(sizes))
+    strides = list(settings.strides)
+    while len(strides) < len(sizes):
+        strides.append(2 * strides[-1])
+    return CellAnchors(sizes, settings.anchor_ratios, tuple(strides))
+
+
+def _pooling(settings: FPNSettings) -> MultiScaleRoIAlign:
+    levels = [str(stride) for stride in settings.strides]
+    if settings.geometry == "torchvision":
+        return MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2, canonical_scale=settings.roi_canonical_size)
+    return InnerPixelsRoIAlign(levels, settings.strides, settings.roi_canonical_size, output_size=7, sampling_ratio=2)
 
 
 def _norm_layer(norm: str) -> Callable[..., nn.Module] | None:

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from detnas.config import Preprocessing
 from detnas.data.samples import DetectionSamples, Target
 from detnas.models.detectors import first_label
+from detnas.models.preprocessing import normalise
 
 
 class Task(Protocol):
@@ -26,11 +28,10 @@ class Task(Protocol):
 class ClassificationTask:
     """Cross-entropy with label smoothing on pictures (N, 3, S, S) uint8 and labels (N,)."""
 
-    def __init__(self, samples: Any, label_smoothing: float, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, samples: Any, label_smoothing: float, preprocessing: Preprocessing) -> None:
         self.samples = samples
         self.label_smoothing = label_smoothing
-        self.mean = mean
-        self.std = std
+        self.preprocessing = preprocessing
 
     def collate(self, samples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
         images, labels = zip(*samples, strict=True)
@@ -38,10 +39,7 @@ class ClassificationTask:
 
     def inputs(self, images: Tensor, device: torch.device) -> Tensor:
         """What a classifier takes: the pictures normalised, on `device`."""
-        shape = (1, 3, 1, 1)
-        mean = torch.tensor(self.mean, device=device).reshape(shape)
-        std = torch.tensor(self.std, device=device).reshape(shape)
-        return (images.to(device, non_blocking=True).float() / 255 - mean) / std
+        return normalise(images.to(device, non_blocking=True).float() / 255, self.preprocessing)
 
     def losses(
         self, model: nn.Module, batch: tuple[Tensor, Tensor], device: torch.device

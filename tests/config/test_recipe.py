@@ -38,10 +38,12 @@ detector:
   max_size: 96
   image_mean: [0, 0, 0]
   image_std: [1, 1, 1]
+  channel_order: bgr
   strides: [4, 8, 16, 32]
   fpn_channels: 64
   anchor_sizes: [8, 16, 32, 64, 96]
   anchor_ratios: [0.5, 1, 2]
+  geometry: maskrcnn-benchmark
   score_threshold: 0.01
   nms_threshold: 0.6
   detections: 50

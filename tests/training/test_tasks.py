@@ -7,6 +7,7 @@ import torch
 from small_recipe import small_recipe
 from torch import Tensor, nn
 
+from detnas.config import Preprocessing
 from detnas.models.backbone import Supernet
 from detnas.models.detectors import Detector, build_detector, first_label
 from detnas.training.tasks import ClassificationTask, DetectionTask
@@ -14,9 +15,10 @@ from detnas.training.tasks import ClassificationTask, DetectionTask
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_classification_is_smoothed_cross_entropy_of_normalised_pictures(smoothing: float) -> None:
-    task = ClassificationTask([], smoothing, (0.1, 0.2, 0.3), (0.5, 1.0, 2.0))
+@pytest.mark.parametrize(("smoothing", "order"), [(0.0, "rgb"), (0.1, "rgb"), (0.1, "bgr")])
+def test_classification_is_smoothed_cross_entropy_of_normalised_pictures(smoothing: float, order: Any) -> None:
+    settings = Preprocessing(image_mean=(0.1, 0.2, 0.3), image_std=(0.5, 1.0, 2.0), channel_order=order)
+    task = ClassificationTask([], smoothing, settings)
     pictures = torch.arange(2 * 3 * 2 * 2, dtype=torch.uint8).reshape(2, 3, 2, 2) * 10
     batch = task.collate([(pictures[0], 2), (pictures[1], 0)])
     seen = []
@@ -30,7 +32,7 @@ def test_classification_is_smoothed_cross_entropy_of_normalised_pictures(smoothi
     parts, figures = task.losses(Model(), batch, CPU)
     mean, std = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 1.0, 2.0])
     expected = (pictures.float() / 255 - mean[:, None, None]) / std[:, None, None]
-    assert torch.allclose(seen[0], expected)
+    assert torch.allclose(seen[0], expected if order == "rgb" else expected[:, [2, 1, 0]])
     target = torch.full((2, 3), smoothing / 3)
     target[0, 2] += 1 - smoothing
     target[1, 0] += 1 - smoothing

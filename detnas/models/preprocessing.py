@@ -1,0 +1,16 @@
+"""From pixels to a network's input, for the classifier and the detectors alike."""
+
+import torch
+from torch import Tensor
+
+from detnas.config import Preprocessing
+
+
+def normalise(images: Tensor, settings: Preprocessing) -> Tensor:
+    """RGB pictures (…, 3, H, W), floating, in 0-1 -> the same shape, normalised, channels in the network's order."""
+    if not images.is_floating_point():
+        raise TypeError(f"pictures must be floating, in 0-1; these are {images.dtype}")
+    mean = torch.tensor(settings.image_mean, dtype=images.dtype, device=images.device)
+    std = torch.tensor(settings.image_std, dtype=images.dtype, device=images.device)
+    images = (images - mean[:, None, None]) / std[:, None, None]
+    return images.flip(-3) if settings.channel_order == "bgr" else images
