@@ -3,6 +3,7 @@ block."""
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 import torch
@@ -14,11 +15,29 @@ from detnas.spaces.cost import Cost
 from detnas.spaces.space import Block, SearchSpace
 
 
+@dataclass(frozen=True)
+class FeatureInfo:
+    """What a backbone's maps are, as timm's backbones with `features_only=True` say it: code for those takes ours."""
+
+    backbone: "Backbone"
+
+    def channels(self) -> list[int]:
+        return list(self.backbone.channels)
+
+    def reduction(self) -> list[int]:
+        """The maps' strides."""
+        return list(self.backbone.strides)
+
+
 class Backbone(nn.Module):
     """Images (N, 3, H, W) -> one map a stage, (N, channels[i], H / strides[i], W / strides[i])."""
 
     channels: list[int]
     strides: list[int]
+
+    @property
+    def feature_info(self) -> FeatureInfo:
+        return FeatureInfo(self)
 
 
 class SpaceBackbone(Backbone):

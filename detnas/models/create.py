@@ -9,11 +9,11 @@ from detnas.config import FPNSettings, RetinaNetSettings
 from detnas.config.loading import explain
 from detnas.errors import UserError, suggestion
 from detnas.files import is_file
-from detnas.models.backbone import Backbone, Subnet, find_backbone
+from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone
 from detnas.models.detectors import Detector, build_detector
 from detnas.models.published import NAMES, PUBLISHED, RESNETS
 from detnas.models.resnet import ResNet
-from detnas.models.weights import load_detector
+from detnas.models.weights import load_weights
 from detnas.spaces import Architecture, SearchSpace, search_space
 
 DETECTORS: dict[str, type[FPNSettings | RetinaNetSettings]] = {"fpn": FPNSettings, "retinanet": RetinaNetSettings}
@@ -23,13 +23,13 @@ Network: TypeAlias = Subnet | ResNet
 """A backbone that is trained alone: it has one path, and a cost."""
 
 
-def create_backbone(source: Architecture | str | Path, space: SearchSpace | str = "small") -> Network:
+def create_backbone(source: Architecture | str | Path, space: SearchSpace | str = "small") -> Network | Supernet:
     """A backbone: published, by name (`detnas.models.published.NAMES`), or of an architecture in `space`, both with
-    fresh weights; or with its weights out of a weights file.
+    fresh weights; or with its weights out of a weights file, of a detector or of a backbone alone.
 
-    The network maps images (N, 3, H, W) to a list of four maps; see `channels` and `strides` of the result.
-    Raises `UserError` for an unknown name, an architecture that does not fit the space, or a file that is not a
-    weights file.
+    The network maps images (N, 3, H, W), normalised as the file's metadata say, to a list of four maps; see its
+    `channels` and `strides`, or by timm's names `feature_info`. Raises `UserError` for an unknown name, an architecture
+    that does not fit the space, or a file that is not a weights file.
     """
     if isinstance(source, Architecture):
         return Subnet(search_space(space) if isinstance(space, str) else space, source)
@@ -40,9 +40,9 @@ def create_backbone(source: Architecture | str | Path, space: SearchSpace | str 
             return ResNet(source)
         if not is_file(Path(source)):
             raise UserError(f"backbone {source!r}: no published network and no file; {suggestion(source, NAMES)}")
-    detector, _ = load_detector(Path(source))
-    backbone = find_backbone(detector)
-    assert isinstance(backbone, Subnet)  # as every weights file's
+    model, _ = load_weights(Path(source))
+    backbone = find_backbone(model)
+    assert isinstance(backbone, Subnet | Supernet)  # as every weights file's
     return backbone
 
 

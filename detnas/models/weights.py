@@ -1,4 +1,18 @@
-"""The weights file of a detector: its tensors, and all that is needed to use them, in one safetensors file."""
+"""Weights files: the tensors of a detector or a backbone, and all that is needed to use them, in one safetensors file.
+
+Tensors have torchvision's names outside the backbone. A detector that is built by torchvision's own calls therefore
+takes them as they are, for example one of kind `fpn` and `geometry: torchvision`:
+
+    body = detnas.create_backbone("detector.safetensors")
+    pyramid = torchvision.ops.FeaturePyramidNetwork(body.channels, 256, LastLevelMaxPool(), nn.BatchNorm2d)
+    backbone = ...  # a module with `body`, `pyramid` and `out_channels`: body's maps by stride through the pyramid
+    detector = torchvision.models.detection.FasterRCNN(backbone, num_classes=None, ...)
+    detector.load_state_dict(safetensors.torch.load_file("detector.safetensors"))
+
+What is no tensor must be given by hand: sizes, anchors, thresholds, mean and standard deviation, which stand in the
+file's metadata under `detector`; channels in BGR order; of a RetinaNet with `losses: paper` the box coder, by
+`detector.box_coder = BoxCoder((10, 10, 5, 5))`. tests/models/test_interchange.py does it for both kinds.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -9,27 +23,47 @@ import torchvision
 from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
-from detnas.config import DataSettings, DetectorSettings, FPNSettings, RetinaNetSettings
+from detnas.config import DataSettings, DetectorSettings, FPNSettings, Preprocessing, RetinaNetSettings
 from detnas.errors import UserError
 from detnas.files import write_file
-from detnas.models.backbone import Subnet
+from detnas.models.backbone import Subnet, Supernet
 from detnas.models.blocks import Shuffle
 from detnas.models.detectors import Detector, build_detector
 from detnas.spaces import Architecture, SearchSpace
 from detnas.version import __version__
+
+DETECTOR = "detnas-detector-1"
+BACKBONE = "detnas-backbone-1"
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """What a weights file says about its backbone, a supernet if `architecture` is None; what it was trained on."""
+
+    space: SearchSpace
+    architecture: Architecture | None
+    preprocessing: Preprocessing
+    shuffle: Shuffle = "even_odd"
+
+    def build(self) -> Subnet | Supernet:
+        """The backbone, with fresh weights."""
+        return _build_backbone(self.space, self.architecture, self.shuffle)
 
 
 @dataclass(frozen=True)
 class DetectorInfo:
     """What a weights file says about its detector. `categories`: (id, name) by label, from 0.
 
+    `architecture` is None where a supernet stands in the detector.
+
     `data` and `seed` are those of the run that trained it: by them a validation set that was cut from the training
     pictures is cut again. Files that do not say have the defaults.
     """
 
     space: SearchSpace
-    architecture: Architecture
+    architecture: Architecture | None
     settings: FPNSettings | RetinaNetSettings
     categories: tuple[tuple[int, str], ...]
     shuffle: Shuffle = "even_odd"
@@ -38,26 +72,43 @@ class DetectorInfo:
 
     def build(self) -> Detector:
         """The detector, with fresh weights."""
-        return build_detector(Subnet(self.space, self.architecture, self.shuffle), len(self.categories), self.settings)
+        backbone = _build_backbone(self.space, self.architecture, self.shuffle)
+        return build_detector(backbone, len(self.categories), self.settings)
+
+
+def _build_backbone(space: SearchSpace, architecture: Architecture | None, shuffle: Shuffle) -> Subnet | Supernet:
+    return Supernet(space, shuffle) if architecture is None else Subnet(space, architecture, shuffle)
 
 
 def save_detector(path: Path, detector: Detector, info: DetectorInfo) -> None:
     """Write the weights file. `info.settings` holds the pre-processing too (size, mean and standard deviation)."""
-    space = info.space
     metadata = {
-        "format": "detnas-detector-1",
-        "space": json.dumps([space.name, space.stem, space.channels, space.repeats]),
-        "architecture": str(info.architecture),
-        "shuffle": info.shuffle,
+        "format": DETECTOR,
         "detector": info.settings.model_dump_json(),
         "categories": json.dumps(info.categories),
         "data": info.data.model_dump_json(),
         "seed": str(info.seed),
+    }
+    _save(path, detector, info, metadata)
+
+
+def save_backbone(path: Path, backbone: Subnet | Supernet, info: BackboneInfo) -> None:
+    """Write the weights file of a backbone alone."""
+    _save(path, backbone, info, {"format": BACKBONE, "preprocessing": info.preprocessing.model_dump_json()})
+
+
+def _save(path: Path, model: nn.Module, info: BackboneInfo | DetectorInfo, metadata: dict[str, str]) -> None:
+    space = info.space
+    metadata |= {
+        "space": json.dumps([space.name, space.stem, space.channels, space.repeats]),
+        "shuffle": info.shuffle,
         "versions": json.dumps(
             {"detnas": __version__, "torch": torch.__version__, "torchvision": torchvision.__version__}
         ),
     }
-    tensors = {name: tensor.contiguous().cpu() for name, tensor in detector.state_dict().items()}
+    if info.architecture is not None:
+        metadata["architecture"] = str(info.architecture)
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
     write_file(path, lambda file: file.write(_in_order(save(tensors, metadata))))
 
 
@@ -72,7 +123,23 @@ def _in_order(data: bytes) -> bytes:
 
 
 def load_detector(path: Path) -> tuple[Detector, DetectorInfo]:
-    """Read a weights file: the detector in evaluation mode on the CPU, and what the file says about it.
+    """Read the weights file of a detector: it, in evaluation mode on the CPU, and what the file says about it.
+
+    Raises `UserError` if the file is missing, not a weights file of detnas, or holds no detector that could detect.
+    """
+    model, info = load_weights(path)
+    if not isinstance(info, DetectorInfo):
+        raise UserError(f"{path}: holds a backbone alone, which detects nothing; name a detector.safetensors")
+    if info.architecture is None:
+        raise UserError(
+            f"{path}: holds a supernet's detector, which detects once an architecture is chosen; name the "
+            "detector.safetensors of a single network"
+        )
+    return model, info
+
+
+def load_weights(path: Path) -> tuple[nn.Module, BackboneInfo | DetectorInfo]:
+    """Read a weights file of any kind: the network in evaluation mode on the CPU, and what the file says about it.
 
     Raises `UserError` if the file is missing or not a weights file of detnas.
     """
@@ -84,26 +151,35 @@ def load_detector(path: Path) -> tuple[Detector, DetectorInfo]:
         raise UserError(f"{path}: no such file; name a detector.safetensors that `detnas run` wrote") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a weights file ({error}); name a detector.safetensors") from None
-    if metadata.get("format") != "detnas-detector-1":
-        raise UserError(f"{path}: its metadata is not that of a detnas detector; name a detector.safetensors")
+    if metadata.get("format") not in (DETECTOR, BACKBONE):
+        raise UserError(f"{path}: its metadata is not that of a detnas network; name a detector.safetensors")
     try:
         info = _read_info(metadata)
-        detector = info.build()
-        detector.load_state_dict(tensors)
+        model = info.build()
+        model.load_state_dict(tensors)
     except (UserError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: damaged, or of another version of detnas ({reason}); write it anew") from None
-    return detector.eval(), info
+    return model.eval(), info
 
 
-def _read_info(metadata: dict[str, str]) -> DetectorInfo:
+def _read_info(metadata: dict[str, str]) -> BackboneInfo | DetectorInfo:
     name, stem, channels, repeats = json.loads(metadata["space"])
+    space = SearchSpace(name, stem, tuple(channels), tuple(repeats))
+    architecture = Architecture.parse(metadata["architecture"]) if "architecture" in metadata else None
+    shuffle = TypeAdapter(Shuffle).validate_python(metadata.get("shuffle", "even_odd"))
+    if metadata["format"] == BACKBONE:
+        preprocessing = Preprocessing.model_validate_json(metadata["preprocessing"])
+        return BackboneInfo(space, architecture, preprocessing, shuffle)
+    settings = json.loads(metadata["detector"])
+    if settings.get("type") == "retinanet":
+        settings.setdefault("losses", "torchvision")  # of files from before there was a choice
     return DetectorInfo(
-        space=SearchSpace(name, stem, tuple(channels), tuple(repeats)),
-        architecture=Architecture.parse(metadata["architecture"]),
-        settings=TypeAdapter(DetectorSettings).validate_json(metadata["detector"]),
+        space=space,
+        architecture=architecture,
+        settings=TypeAdapter(DetectorSettings).validate_python(settings),
         categories=tuple((id, name) for id, name in json.loads(metadata["categories"])),
-        shuffle=TypeAdapter(Shuffle).validate_python(metadata.get("shuffle", "even_odd")),
+        shuffle=shuffle,
         data=DataSettings.model_validate_json(metadata.get("data", "{}")),
         seed=int(metadata.get("seed", 0)),
     )

@@ -11,12 +11,21 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from small_models import ARCHITECTURES, SETTINGS, SPACE, pictures
 
-from detnas.config import DataSettings
+from detnas.config import OFFICIAL_INPUT, DataSettings
 from detnas.errors import UserError
 from detnas.models.backbone import Supernet, extract_subnet, find_backbone
+from detnas.models.create import create_backbone
 from detnas.models.detectors import Detector, build_detector
 from detnas.models.inference import detect
-from detnas.models.weights import DetectorInfo, load_detector, save_detector
+from detnas.models.weights import (
+    BackboneInfo,
+    DetectorInfo,
+    load_detector,
+    load_weights,
+    save_backbone,
+    save_detector,
+)
+from detnas.spaces import Architecture
 from detnas.version import __version__
 
 CPU = torch.device("cpu")
@@ -77,6 +86,45 @@ def test_the_shuffle_comes_back(tmp_path: Path) -> None:
     with torch.no_grad():
         maps = zip(find_backbone(detector)(image), find_backbone(loaded)(image), strict=True)
         assert all(torch.equal(ours, theirs) for ours, theirs in maps)
+
+
+@pytest.mark.parametrize("architecture", [ARCHITECTURES[1], None], ids=["subnet", "supernet"])
+def test_a_backbone_comes_back_as_it_was(architecture: Architecture | None, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    info = BackboneInfo(SPACE, architecture, OFFICIAL_INPUT, "interleave")
+    backbone = info.build()
+    save_backbone(tmp_path / "a.safetensors", backbone, info)
+    loaded, its_info = load_weights(tmp_path / "a.safetensors")
+    assert its_info == info and not loaded.training and type(loaded) is type(backbone)
+    assert loaded.shuffle == "interleave"
+    before, after = backbone.state_dict(), loaded.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    opened = create_backbone(tmp_path / "a.safetensors")
+    assert type(opened) is type(backbone) and opened.channels == backbone.channels
+    with pytest.raises(UserError, match="holds a backbone alone, which detects nothing"):
+        load_detector(tmp_path / "a.safetensors")
+
+
+def test_a_supernets_detector_comes_back_but_detects_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    info = DetectorInfo(SPACE, None, SETTINGS["fpn"](), CATEGORIES)
+    save_detector(file, info.build(), info)
+    loaded, its_info = load_weights(file)
+    assert its_info == info and isinstance(find_backbone(loaded), Supernet)
+    with pytest.raises(UserError, match="holds a supernet's detector"):
+        load_detector(file)
+
+
+def test_a_retinanet_from_before_there_was_a_choice_has_torchvisions_losses(tmp_path: Path) -> None:
+    detector, info = make("retinanet")
+    save_detector(tmp_path / "new.safetensors", detector, info)
+    with safe_open(tmp_path / "new.safetensors", "pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    settings = json.loads(metadata["detector"])
+    assert settings.pop("losses") == "paper"
+    save_file(tensors, tmp_path / "old.safetensors", metadata | {"detector": json.dumps(settings)})
+    _, its_info = load_detector(tmp_path / "old.safetensors")
+    assert its_info == replace(info, settings=SETTINGS["retinanet"](norm="batch", losses="torchvision"))
 
 
 def test_a_file_that_lost_something_is_refused(tmp_path: Path) -> None:
