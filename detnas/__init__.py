@@ -15,6 +15,7 @@ from detnas.version import __version__
 if TYPE_CHECKING:
     from detnas.errors import UserError
     from detnas.models.create import create_backbone, create_detector
+    from detnas.models.official import import_official
     from detnas.pipeline import run
     from detnas.spaces import Architecture, SearchSpace, search_space
 
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "create_backbone",
     "create_detector",
+    "import_official",
     "run",
     "search_space",
 ]
@@ -35,6 +37,7 @@ _HOMES = {
     "UserError": "detnas.errors",
     "create_backbone": "detnas.models.create",
     "create_detector": "detnas.models.create",
+    "import_official": "detnas.models.official",
     "run": "detnas.pipeline",
     "search_space": "detnas.spaces",
 }

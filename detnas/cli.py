@@ -125,6 +125,23 @@ def predict(
         typer.echo(line)
 
 
+@app.command("import")
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of the official code.")],
+    name: Annotated[str, typer.Option("--as", metavar="NAME", help="Which network it is, as detnas-fpn-300m.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The weights file to write.")],
+    shuffle: Annotated[
+        str | None,
+        typer.Option(help="even_odd or interleave, where the checkpoint's channels are not split as the release's."),
+    ] = None,
+) -> None:
+    """Weights of the official release, a backbone, a supernet or a whole detector, into a weights file."""
+    from detnas.importing import import_weights
+
+    for line in import_weights(checkpoint, name, out, shuffle):
+        typer.echo(line)
+
+
 @app.command()
 def doctor() -> None:
     """What this machine has, and whether anything is in the way."""

@@ -1,9 +1,5 @@
-"""Backbones: numbers of the official blocks, and the supernet against the plain networks that come out of it."""
+"""Backbones: their form, and the supernet against the plain networks that come out of it."""
 
-import json
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from small_models import ARCHITECTURES, SPACE, fpn, pictures, retinanet
@@ -15,10 +11,8 @@ from detnas.models.backbone import Backbone, Subnet, Supernet, extract_subnet, f
 from detnas.models.blocks import split_channels
 from detnas.models.classifier import Classifier
 from detnas.models.detectors import build_detector
-from detnas.spaces import Architecture, SearchSpace, search_space
+from detnas.spaces import Architecture, search_space
 from detnas.training.schedules import build_optimizer
-
-FIXTURES = Path(__file__).parents[2].parent / "shared" / "fixtures"
 
 
 def randomise(model: nn.Module, seed: int = 0) -> None:
@@ -42,62 +36,6 @@ def state(model: nn.Module) -> dict[str, torch.Tensor]:
 def differing(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
     assert before.keys() == after.keys()
     return {name for name in before if not torch.equal(before[name], after[name])}
-
-
-# The official numbers
-
-
-def load_official(name: str) -> tuple[Backbone, Architecture, dict[str, np.ndarray]]:
-    """A network of ours with the fixture's weights, which stand in the same order, and the fixture."""
-    file = FIXTURES / f"official_{name}.npz"
-    if not file.exists():
-        pytest.skip(f"{file} is not here")
-    with np.load(file) as stored:
-        fixture = dict(stored)
-    meta = json.loads(fixture["meta"].tobytes())
-    space = SearchSpace("official", meta["stem"], tuple(meta["channels"]), tuple(meta["repeats"]))
-    architecture = space.architecture(meta["architecture"])
-    backbone: Backbone
-    if meta["supernet"]:
-        backbone = Supernet(space, meta["shuffle"])
-        backbone.activate(architecture)
-    else:
-        backbone = Subnet(space, architecture, meta["shuffle"])
-    ours = backbone.state_dict()
-    theirs = [key for key in fixture if key.startswith("w/")]
-    assert len(ours) == len(theirs)
-    for name, key in zip(ours, theirs, strict=True):
-        assert ours[name].shape == fixture[key].shape, (name, key)
-        assert name.rpartition(".")[2] == key.rpartition(".")[2], (name, key)
-    weights = {name: torch.from_numpy(fixture[key]) for name, key in zip(ours, theirs, strict=True)}
-    backbone.load_state_dict(weights)
-    return backbone.eval(), architecture, fixture
-
-
-def assert_official_outputs(maps: list[torch.Tensor], fixture: dict[str, np.ndarray]) -> None:
-    assert len(maps) == 4
-    for stage, ours in enumerate(maps):
-        theirs = fixture[f"out/{stage}"]
-        assert ours.shape == theirs.shape
-        assert np.abs(ours.numpy() - theirs).max() <= 1e-5 * np.abs(theirs).max()
-
-
-@pytest.mark.parametrize("name", ["single_even_odd", "single_interleave", "supernet_interleave"])
-def test_outputs_equal_those_of_the_official_blocks(name: str) -> None:
-    backbone, architecture, fixture = load_official(name)
-    with torch.no_grad():
-        assert_official_outputs(backbone(torch.from_numpy(fixture["input"])), fixture)
-        if isinstance(backbone, Supernet):
-            subnet = backbone.subnet(architecture)
-            assert_official_outputs(subnet(torch.from_numpy(fixture["input"])), fixture)
-
-
-def test_the_official_fixtures_tell_the_shuffles_apart() -> None:
-    backbone, architecture, fixture = load_official("single_interleave")
-    other = Subnet(backbone.space, architecture, "even_odd").eval()
-    other.load_state_dict(backbone.state_dict())
-    with torch.no_grad(), pytest.raises(AssertionError):
-        assert_official_outputs(other(torch.from_numpy(fixture["input"])), fixture)
 
 
 def test_channels_are_split_as_the_paper_lists_them() -> None:

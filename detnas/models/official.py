@@ -1,0 +1,267 @@
+"""Weights of the official release, and of what people trained with the official code, as networks of ours."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN, FasterRCNN_ResNet50_FPN_Weights
+from torchvision.models.segmentation import FCN_ResNet50_Weights
+
+from detnas.config import OFFICIAL_INPUT, FPNSettings, RetinaNetSettings
+from detnas.config.loading import explain
+from detnas.errors import UserError, suggestion
+from detnas.models.backbone import Subnet, Supernet
+from detnas.models.blocks import Shuffle
+from detnas.models.detectors import Detector
+from detnas.models.official_names import Names, backbone_names, detector_names
+from detnas.models.published import PUBLISHED
+from detnas.models.weights import BackboneInfo, DetectorInfo
+from detnas.spaces import Architecture, SearchSpace, search_space
+
+SUPERNETS = {"small-supernet": "small", "large-supernet": "large"}
+"""Names of supernets, and their spaces'."""
+
+Network: TypeAlias = str | SearchSpace | tuple[SearchSpace, Architecture]
+
+STEM = "first_conv.conv.weight"
+"""By this tensor a checkpoint's backbone is found."""
+
+CLASSIFIER = {
+    *(f"last_conv.conv.{tensor}" for tensor in ("weight", "bias")),
+    *(f"last_conv.bn.{tensor}" for tensor in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")),
+    *(f"{layer}.{tensor}" for layer in ("fc", "fc.fc") for tensor in ("weight", "bias")),
+}
+"""The head of the official ImageNet networks, which no detector has."""
+
+ANCHORS = "rpn.anchor_generator.cell_anchors."
+HEADS = ("rpn.", "roi_heads.")
+SHOWN = 2
+"""Names of tensors in a message, of each kind."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """An official network, what a weights file says about it, and the official tensors that it has no place for."""
+
+    model: Subnet | Supernet | Detector
+    info: BackboneInfo | DetectorInfo
+    left_out: tuple[str, ...]
+
+
+def import_official(
+    source: Mapping[str, Any] | str | Path, name: Network, shuffle: Shuffle | None = None
+) -> Subnet | Supernet | Detector:
+    """A network of ours, in evaluation mode, from weights of the official code (megvii-model/DetNAS).
+
+    `source` is a state dict, a checkpoint that holds one under `model` or `state_dict`, or such a checkpoint's file,
+    which is read as data (`weights_only=True`). `name` says which network it is: published
+    (`detnas.models.published.PUBLISHED`), `small-supernet` or `large-supernet`, or a pair of space and architecture,
+    or a space alone for its supernet. Channels are split as in the released weights: `even_odd` in single networks,
+    `interleave` in supernets, unless `shuffle` says otherwise; with the wrong one the weights are worth nothing.
+
+    A checkpoint with detection heads (Faster R-CNN with FPN, or RetinaNet, by its keys) gives a whole detector of
+    ours, which takes RGB in 0-1 as all do and feeds its network BGR in 0-255; its boxes are those of the official code
+    but for what `detnas/models/geometry.py` names. Classes come in the official order: label 0 of ours is the official
+    1, of COCO's 80 by rising category id or of VOC's 20 by name. Any other gives the backbone, a `Subnet` or
+    `Supernet`; it too was trained on BGR in 0-255, so build detectors around it with
+    `**detnas.config.OFFICIAL_INPUT.model_dump()`. The ImageNet head (1x1 convolution, linear layer) has no place in a
+    backbone and is left out; `detnas import` names it. Of a supernet, BN statistics fit no path before recalibration.
+
+    Raises `UserError` if the file cannot be read as data, the name is unknown, or a tensor is missing, unknown or of
+    another shape.
+    """
+    return read_official(source, name, shuffle).model
+
+
+def read_official(source: Mapping[str, Any] | str | Path, name: Network, shuffle: Shuffle | None = None) -> Imported:
+    """As `import_official`, with what else there is to say."""
+    space, architecture = _network(name)
+    shuffle = shuffle or ("interleave" if architecture is None else "even_odd")
+    where = "the state dict" if isinstance(source, Mapping) else str(source)
+    checkpoint = source if isinstance(source, Mapping) else _load(Path(source))
+    reader = _Reader(f"{where}, as {_said(name)}", _tensors(checkpoint, where), space, architecture, shuffle)
+    return reader.detector() if any(key.startswith(HEADS) for key in reader.tensors) else reader.backbone()
+
+
+@dataclass
+class _Reader:
+    """The tensors of one checkpoint, and the network that they are to be."""
+
+    where: str
+    tensors: dict[str, Tensor]
+    space: SearchSpace
+    architecture: Architecture | None
+    shuffle: Shuffle
+
+    def backbone(self) -> Imported:
+        self._check_stem()
+        prefix = next(key for key in self.tensors if key.endswith(STEM)).removesuffix(STEM)
+        left_out = tuple(key for key in self.tensors if key in {prefix + name for name in CLASSIFIER})
+        for key in left_out:
+            del self.tensors[key]
+        info = BackboneInfo(self.space, self.architecture, OFFICIAL_INPUT, self.shuffle)
+        model = info.build()
+        self._fill(model, backbone_names(model), prefix)
+        return Imported(model, info, left_out)
+
+    def detector(self) -> Imported:
+        self._check_stem()
+        settings = self._settings()
+        rows = self._rows("roi_heads.box.predictor.cls_score.weight", "rpn.head.cls_logits.weight", default=81)
+        anchors = len(settings.anchor_ratios)
+        if isinstance(settings, RetinaNetSettings):
+            num_classes = rows // (anchors * len(settings.anchor_scales))
+        else:
+            num_classes = rows - 1
+        categories = official_categories(max(1, num_classes))
+        info = DetectorInfo(self.space, self.architecture, settings, categories, self.shuffle)
+        model = info.build()
+        self._check_anchors(model)
+        self._fill(model, detector_names(model))
+        return Imported(model, info, ())
+
+    def _check_stem(self) -> None:
+        if not any(key.endswith(STEM) for key in self.tensors):
+            raise UserError(
+                f"{self.where}: holds no backbone of the official code (no {STEM}); give another checkpoint"
+            )
+        is_supernet = any("features.0.0.conv." in key for key in self.tensors)
+        if is_supernet and self.architecture is not None:
+            raise UserError(f"{self.where}: holds a supernet; name it {' or '.join(SUPERNETS)}")
+        if not is_supernet and self.architecture is None:
+            raise UserError(f"{self.where}: holds a single network; name one of {', '.join(PUBLISHED)}")
+
+    def _settings(self) -> FPNSettings | RetinaNetSettings:
+        """The official settings, with the widths that the tensors have."""
+        common: dict[str, Any] = OFFICIAL_INPUT.model_dump() | {"geometry": "maskrcnn-benchmark"}
+        normalised = any("fpn_inner4.1." in key for key in self.tensors)
+        common["norm"] = "batch" if normalised else "none"
+        kind: type[FPNSettings | RetinaNetSettings]
+        if "rpn.head.cls_tower.0.weight" in self.tensors:
+            kind = RetinaNetSettings
+            towers = [key for key in self.tensors if key.startswith("rpn.head.cls_tower.") and key.endswith("weight")]
+            own = {"fpn_channels": self._rows("rpn.head.cls_tower.0.weight"), "head_convs": len(towers)}
+        else:
+            kind = FPNSettings
+            extractor = "roi_heads.box.feature_extractor"
+            convs = [key for key, tensor in self.tensors.items() if extractor in key and tensor.dim() == 4]
+            own = {
+                "fpn_channels": self._rows("rpn.head.conv.weight", default=256),
+                "box_convs": len(convs),
+                "box_channels": self._rows(*convs[:1], default=256),
+                "box_features": self._rows(f"{extractor}.fc6.weight", default=1024),
+            }
+        try:
+            return kind.model_validate(common | own)
+        except ValidationError as error:
+            raise UserError(f"{self.where}: its tensors' shapes fit no detector ({explain(error, kind)})") from None
+
+    def _rows(self, *keys: str, default: int = 0) -> int:
+        """The first dimension of the first of these tensors that is there; `_fill` tells of those that are not."""
+        found = (self.tensors[key].shape for key in keys if key in self.tensors)
+        return next((shape[0] for shape in found if shape), default)
+
+    def _check_anchors(self, detector: Detector) -> None:
+        """The official code stores its anchors; ours must be the same, but for the way in which pixels are counted."""
+        generator = detector.rpn.anchor_generator if isinstance(detector, FasterRCNN) else detector.anchor_generator
+        for level, ours in enumerate(generator.cell_anchors):
+            theirs = self.tensors.pop(f"{ANCHORS}{level}", None)
+            if theirs is None:
+                continue
+            pixel = ours.new_tensor([0, 0, 1, 1])
+            if theirs.shape != ours.shape or not torch.allclose(theirs.to(ours) + pixel, ours):
+                raise UserError(f"{self.where}: has other anchors than the official configurations; it cannot be read")
+
+    def _fill(self, model: nn.Module, names: Names, prefix: str = "") -> None:
+        """Load all tensors, named with `prefix`, into `model`; none may be missing, left over or of another shape."""
+        ours = model.state_dict()
+        keys = {}
+        for key in ours:
+            module, _, tensor = key.rpartition(".")
+            keys[f"{prefix}{names.modules[module]}.{tensor}"] = key
+        # Counts of batches, which evaluation does not use, are missing in files of old versions of PyTorch.
+        needed = {key for key in keys if not key.endswith("num_batches_tracked")} | names.biases.keys()
+        missing = [key for key in (*keys, *names.biases) if key in needed and key not in self.tensors]
+        unknown = [key for key in self.tensors if key not in keys and key not in names.biases]
+        shapes = {theirs: ours[key].shape for theirs, key in keys.items()}
+        shapes |= {bias: ours[mean].shape for bias, mean in names.biases.items()}
+        misshapen = [
+            f"{key} {tuple(self.tensors[key].shape)} instead of {tuple(shape)}"
+            for key, shape in shapes.items()
+            if key in self.tensors and self.tensors[key].shape != shape
+        ]
+        wrong = [
+            f"{len(found)} {what} ({', '.join(found[:SHOWN])}{', …' if len(found) > SHOWN else ''})"
+            for what, found in (("missing", missing), ("unknown", unknown), ("of another shape", misshapen))
+            if found
+        ]
+        if wrong:
+            raise UserError(
+                f"{self.where}: of its tensors {', '.join(wrong)}; give that network's checkpoint, or its name"
+            )
+        state = ours | {key: self.tensors[theirs] for theirs, key in keys.items() if theirs in self.tensors}
+        for bias, mean in names.biases.items():
+            state[mean] = state[mean] - self.tensors[bias]
+        model.load_state_dict(state)
+        model.eval()
+
+
+def official_categories(num_classes: int) -> tuple[tuple[int, str], ...]:
+    """(id, name) in the order of the official labels: COCO's 80, VOC's 20 numbered from 1, else numbers for names."""
+    # A category's id is its place in these lists of torchvision's, where those that COCO left out are N/A.
+    coco = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    voc = FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.meta["categories"]
+    unnamed = ["__background__", *(f"class {label}" for label in range(1, num_classes + 1))]
+    names = {80: coco, 20: voc}.get(num_classes, unnamed)
+    return tuple((id, name) for id, name in enumerate(names) if name not in ("__background__", "N/A"))
+
+
+def _network(name: Network) -> tuple[SearchSpace, Architecture | None]:
+    """The space, and the architecture unless it is a supernet."""
+    if isinstance(name, SearchSpace):
+        return name, None
+    if isinstance(name, tuple):
+        space, architecture = name
+        space.check(architecture)
+        return space, architecture
+    if name in SUPERNETS:
+        return search_space(SUPERNETS[name]), None
+    if name not in PUBLISHED:
+        raise UserError(f"network {name!r} is unknown; {suggestion(name, [*PUBLISHED, *SUPERNETS])}")
+    return PUBLISHED[name].space, PUBLISHED[name].architecture
+
+
+def _said(name: Network) -> str:
+    if isinstance(name, tuple):
+        return f"{name[1]} of space {name[0].name}"
+    return f"the supernet of space {name.name}" if isinstance(name, SearchSpace) else name
+
+
+def _load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); name a checkpoint's file") from None
+    except Exception:  # an unpickler meets anything in a stranger's file
+        raise UserError(
+            f"{path}: no PyTorch checkpoint, or a pickle of more than tensors (as Caffe2's are), which could run "
+            "anything when it is read; give a file that torch.load reads with weights_only=True"
+        ) from None
+
+
+def _tensors(checkpoint: Any, where: str) -> dict[str, Tensor]:
+    """The state dict inside a checkpoint, without the prefix that DataParallel puts before its keys."""
+    for wrapper in ("model", "state_dict"):
+        if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get(wrapper), Mapping):
+            checkpoint = checkpoint[wrapper]
+    if not isinstance(checkpoint, Mapping) or not checkpoint:
+        raise UserError(f"{where}: holds no state dict; give a checkpoint of the official code")
+    strange = [key for key, value in checkpoint.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
+    if strange:
+        raise UserError(f"{where}: {strange[0]!r} is no tensor; give a state dict, or a checkpoint that holds one")
+    wrapped = all(key.startswith("module.") for key in checkpoint)
+    return {key.removeprefix("module.") if wrapped else key: tensor for key, tensor in checkpoint.items()}

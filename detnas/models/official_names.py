@@ -1,0 +1,133 @@
+"""What the official code calls the modules of our networks.
+
+Official code: megvii-model/DetNAS, detectors on maskrcnn-benchmark. Its blocks are `1a`, `1b`, … by stage and place;
+convolutions are called `interstellar…`, with `_s` where they are depthwise.
+"""
+
+from dataclasses import dataclass, field
+from itertools import count
+
+from torch import nn
+from torchvision.models.detection import FasterRCNN
+
+from detnas.models.backbone import ChoiceBlock, Subnet, Supernet
+from detnas.models.blocks import Op
+from detnas.models.detectors import Detector
+from detnas.spaces import OPS
+
+OFFICIAL_OPS = dict(zip(OPS, ("shufflenet_3x3", "shufflenet_5x5", "shufflenet_7x7", "xception_3x3"), strict=True))
+
+
+@dataclass
+class Names:
+    """`modules`: our name of every module that holds tensors -> the official one, both without the tensor's own.
+
+    `biases`: official biases of convolutions beside BN -> the running mean that takes them up. Ours have none there:
+    BN subtracts the mean of what it gets, and with it any constant, so that the bias does nothing in training, and in
+    evaluation it is the same as a mean that is less by it.
+    """
+
+    modules: dict[str, str] = field(default_factory=dict)
+    biases: dict[str, str] = field(default_factory=dict)
+
+    def add(self, ours: str, theirs: str) -> None:
+        self.modules[ours] = theirs
+
+    def add_normalised(self, ours: str, convolution: str, norm: str | None) -> None:
+        """A torchvision convolution `ours`.0 with its norm `ours`.1, or without one."""
+        self.add(f"{ours}.0", convolution)
+        if norm is not None:
+            self.add(f"{ours}.1", norm)
+            self.biases[f"{convolution}.bias"] = f"{ours}.1.running_mean"
+
+
+def backbone_names(backbone: Subnet | Supernet) -> Names:
+    names = Names({"stem.0": "first_conv.conv", "stem.1": "first_conv.bn"})
+    places = [
+        f"{stage}{chr(ord('a') + place)}" for stage, n in enumerate(backbone.space.repeats, 1) for place in range(n)
+    ]
+    for index, (block, place) in enumerate(zip(backbone.blocks, places, strict=True)):
+        ours, theirs = f"blocks.{index}", f"features.{index}"
+        if isinstance(block, ChoiceBlock):
+            for choice, name in enumerate(OPS):
+                _add_op(names, block.op(choice), name, place, f"{ours}.ops.{choice}", f"{theirs}.{choice}")
+        else:
+            assert isinstance(block, Op) and isinstance(backbone, Subnet)
+            _add_op(names, block, OPS[backbone.architecture.ops[index]], place, ours, theirs)
+    return names
+
+
+def detector_names(detector: Detector) -> Names:
+    """Of a detector with a searched backbone or a supernet inside."""
+    body = detector.backbone.body
+    # The official code keeps a supernet and its pyramid side by side, else the one and the other under `backbone`.
+    theirs, pyramid = ("backbone", "fpn") if isinstance(body, Supernet) else ("backbone.body", "backbone.fpn")
+    names = Names()
+    for our_part, their_part in backbone_names(body).modules.items():
+        names.add(f"backbone.body.{our_part}", f"{theirs}.{their_part}")
+    for index, stride in enumerate(detector.backbone.strides):
+        level = body.strides.index(stride) + 1
+        for blocks, name in (("inner_blocks", "fpn_inner"), ("layer_blocks", "fpn_layer")):
+            normalised = len(getattr(detector.backbone.pyramid, blocks)[index]) > 1
+            official = f"{pyramid}.{name}{level}"
+            convolution, norm = (f"{official}.0", f"{official}.1") if normalised else (official, None)
+            names.add_normalised(f"backbone.pyramid.{blocks}.{index}", convolution, norm)
+    if isinstance(detector, FasterRCNN):
+        _add_faster_rcnn(names, detector)
+    else:
+        for level in ("p6", "p7"):
+            names.add(f"backbone.pyramid.extra_blocks.{level}", f"{pyramid}.top_blocks.{level}")
+        _add_retinanet(names, detector)
+    return names
+
+
+def _add_faster_rcnn(names: Names, detector: FasterRCNN) -> None:
+    names.add("rpn.head.conv.0.0", "rpn.head.conv")
+    names.add("rpn.head.cls_logits", "rpn.head.cls_logits")
+    names.add("rpn.head.bbox_pred", "rpn.head.bbox_pred")
+    head = detector.roi_heads.box_head
+    places = count()
+    for index, block in enumerate(head):
+        if isinstance(block, nn.Linear):
+            names.add(f"roi_heads.box_head.{index}", "roi_heads.box.feature_extractor.fc6")
+        elif isinstance(block, nn.Sequential):
+            official = [f"roi_heads.box.feature_extractor.xconvs.{next(places)}" for _ in block]
+            names.add_normalised(f"roi_heads.box_head.{index}", official[0], official[1] if len(block) == 3 else None)
+    names.add("roi_heads.box_predictor.cls_score", "roi_heads.box.predictor.cls_score")
+    names.add("roi_heads.box_predictor.bbox_pred", "roi_heads.box.predictor.bbox_pred")
+
+
+def _add_retinanet(names: Names, detector: Detector) -> None:
+    for ours, tower, our_last, last in (
+        ("classification_head", "cls_tower", "cls_logits", "cls_logits"),
+        ("regression_head", "bbox_tower", "bbox_reg", "bbox_pred"),
+    ):
+        for index in range(len(getattr(detector.head, ours).conv)):
+            names.add(f"head.{ours}.conv.{index}.0", f"rpn.head.{tower}.{2 * index}")
+        names.add(f"head.{ours}.{our_last}", f"rpn.head.{last}")
+
+
+def _add_op(names: Names, op: Op, name: str, place: str, ours: str, theirs: str) -> None:
+    branch = f"{place}_{OFFICIAL_OPS[name]}_branch2"
+    if name == "xception":
+        main = [part for unit, letter in enumerate("abc") for part in _separable(f"conv.{unit}", branch + letter)]
+    else:
+        main = [*_pointwise("conv.0", f"{branch}a"), *_separable("conv.1", f"{branch}b")]
+    _add_sequence(names, op.main, f"{ours}.main", [f"{theirs}.{part}" for part in main])
+    if op.projection is not None:
+        projection = _separable("proj_conv", f"{place}_proj")
+        _add_sequence(names, op.projection, f"{ours}.projection", [f"{theirs}.{part}" for part in projection])
+
+
+def _add_sequence(names: Names, sequence: nn.Sequential, ours: str, theirs: list[str]) -> None:
+    holders = [index for index, module in enumerate(sequence) if not isinstance(module, nn.ReLU)]
+    for index, official in zip(holders, theirs, strict=True):
+        names.add(f"{ours}.{index}", official)
+
+
+def _pointwise(path: str, name: str) -> list[str]:
+    return [f"{path}.interstellar{name}", f"{path}.bn{name}"]
+
+
+def _separable(path: str, name: str) -> list[str]:
+    return [f"{path}.interstellar{name}_s", f"{path}.interstellar{name}_s_bn", *_pointwise(path, name)]
