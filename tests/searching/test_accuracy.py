@@ -41,7 +41,7 @@ class Trained:
     def accuracy(self, seed: int = 1, cache_mb: int = 100, **changes: object) -> Accuracy:
         fit, search = (self.classes.samples(part, None, cache_mb=0) for part in ("fit", "search"))
         detector = self.recipe.detector
-        task = ClassificationTask(fit, 0.0, detector.image_mean, detector.image_std)
+        task = ClassificationTask(fit, 0.0, detector)
         settings = SearchSettings(**{**self.recipe.search.model_dump(), **changes})
         inputs = partial(task.inputs, device=CPU)
         return Accuracy(self.classifier, fit, search, inputs, settings, seed=seed, cache_mb=cache_mb)
