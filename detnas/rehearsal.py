@@ -85,7 +85,7 @@ def rehearse(recipe: Recipe, data: Path | None, progress: Progress) -> list[Row]
         short, source, rehearsed_on = with_pictures(shortened(recipe), data, Path(temporary) / "data")
         with open_run(short, Path(temporary) / "run", source, Progress(quiet=True)) as run:
             progress.say(f"Rehearsal of recipe {recipe.name} on this {run.device.type}, on {rehearsed_on}")
-            progress.say(_line("", "batch", "walked", "each", "memory", "projected"))
+            progress.say(_line("", "batch", "iterations", "time of one", "peak memory", "projected"))
             rehearsal = Rehearsal(recipe, run, real_data=data is not None, say=progress.say)
             for stage in STAGES:
                 rehearsal.walk(stage)

@@ -254,41 +254,57 @@ class World:
                         self.now += 0.25 * at_a_time
                         bar.advance(by=at_a_time)
 
+    def stages(self) -> dict[str, Callable[[Run], None]]:
+        return {
+            "supernet-pretrain": self.supernet_pretrain,
+            "supernet-finetune": self.supernet_finetune,
+            "search": self.search,
+            "finetune": self.finetune,
+        }
 
-def test_the_projection_adds_up(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    recipe = small_recipe(
-        data__shapes=None,
-        supernet_pretrain__steps=1000,
-        supernet_pretrain__batch=16,
-        supernet_pretrain__checkpoint_every=100,
-        supernet_finetune__steps=2000,
-        supernet_finetune__batch=16,
-        supernet_finetune__checkpoint_every=500,
-        finetune__steps=100,
-        finetune__batch=10,
-        finetune__checkpoint_every=50,
-        search__evaluations=30,
-        search__pictures=200,
-        search__recalibration_batches=50,
-        search__recalibration_batch=2,
-        baselines=["random"],
-    )
     monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: world.now))
     monkeypatch.setattr(rehearsal, "available_memory", lambda: None)
-    monkeypatch.setattr(rehearsal, "kinds", lambda baselines: {"random": 5})
-    stages = {
-        "supernet-pretrain": world.supernet_pretrain,
-        "supernet-finetune": world.supernet_finetune,
-        "search": world.search,
-        "finetune": world.finetune,
-    }
-    monkeypatch.setattr(rehearsal, "STAGES", stages)
+    monkeypatch.setattr(rehearsal, "STAGES", world.stages())
+    return world
+
+
+def walked(world: World, recipe: Recipe, device: torch.device, data: Path, directory: Path) -> Rehearsal:
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
-    run = Run(shortened(recipe), tmp_path, open_data(blocks, recipe.data, 0), sampler, CPU, Progress(quiet=True))
+    run_data = open_data(data, recipe.data, recipe.seed)
+    run = Run(shortened(recipe), directory, run_data, sampler, device, Progress(quiet=True))
     walk = Rehearsal(recipe, run, real_data=False, say=lambda text: None)
-    for stage in stages:
+    for stage in world.stages():
         walk.walk(stage)
+    return walk
+
+
+LONG = {
+    "data__shapes": None,
+    "supernet_pretrain__steps": 1000,
+    "supernet_pretrain__batch": 16,
+    "supernet_pretrain__checkpoint_every": 100,
+    "supernet_finetune__steps": 2000,
+    "supernet_finetune__batch": 16,
+    "supernet_finetune__checkpoint_every": 500,
+    "supernet_finetune__workers": 6,
+    "finetune__steps": 100,
+    "finetune__batch": 10,
+    "finetune__checkpoint_every": 50,
+    "search__evaluations": 30,
+    "search__pictures": 200,
+    "search__recalibration_batches": 50,
+    "search__recalibration_batch": 2,
+    "baselines": ["random"],
+}
+
+
+def test_the_projection_adds_up(world: World, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsal, "kinds", lambda baselines: {"random": 5})
+    walk = walked(world, small_recipe(**LONG), CPU, blocks, tmp_path)
     found = {row.name: (row.batch, row.iterations, row.seconds, row.projected) for row in walk.rows}
     expected = {
         # The whole batch fits: 16 pictures in 1.6 s; five steps; ten checkpoints of 3 s.
@@ -308,3 +324,17 @@ def test_the_projection_adds_up(blocks: Path, tmp_path: Path, monkeypatch: pytes
         assert found[name] == pytest.approx(values), name
     assert any("random stands for the 5" in note for note in walk.notes())
     assert any("smaller" in note for note in walk.notes())
+
+
+def test_a_gpu_takes_the_whole_batch(
+    world: World, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = SimpleNamespace(reset=lambda: None, peak=lambda: 10**9, resets=True)
+    monkeypatch.setattr(rehearsal, "PeakMemory", lambda device: memory)
+    walk = walked(world, small_recipe(**LONG), torch.device("cuda"), blocks, tmp_path)
+    rows = {row.name: row for row in walk.rows}
+    assert all(row.batch == row.whole_batch and row.memory == 10**9 for row in walk.rows)
+    # One to warm up, two for each of six workers, and a round of theirs.
+    assert rows["supernet-finetune"].iterations == 1 + 12 + 6
+    assert rows["supernet-finetune"].projected == pytest.approx(32_000 * 1.9 + 12)
+    assert not any("smaller" in note for note in walk.notes())
