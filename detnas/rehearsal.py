@@ -45,12 +45,13 @@ TRAINING_SECONDS = 20.0
 """How long a step and a training may take on a CPU, if there is a choice."""
 JUDGING_SECONDS = 5.0
 """About how long a network is judged for."""
+WORTHWHILE = 1.5
+"""A training is begun anew with a batch that is larger by this factor at least, or the recipe's."""
 MEMORY_SHARE = 0.7
 """Of the available memory, what a step on a CPU may take: pictures differ in size."""
 NO_BOUND = sys.maxsize
 SUPERNET_STAGES = ("supernet-pretrain", "supernet-finetune")
 NETWORK_STAGES = ("pretrain", "finetune")
-DETECTION_STAGES = ("supernet-finetune", "finetune")
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,14 @@ class Rehearsal:
         self.say = say
         self.rows: list[Row] = []
         self.memory = PeakMemory(run.device)
-        self.sizes = (len(run.data.search), len(run.data.val)) if real_data else split_sizes(recipe)
+        self.search_pictures = self._search_pictures()
+        self.sizes = (self.search_pictures, len(run.data.val)) if real_data else split_sizes(recipe)
         """Of the search split and of the validation set, in the whole run."""
         self.pictures = pictures(recipe, *self.sizes)
         self.networks = {WINNER: 1, **kinds(recipe.baselines)}
         self.on_gpu = run.device.type == "cuda"
         self.judging_batch = NO_BOUND if self.on_gpu else LEAST_BATCH
-        """Pictures that are judged at a time, at most; learnt from the last training of a detector."""
+        """Pictures that are judged at a time, at most; learnt from the last training of what is judged next."""
         self.judged = 2 * LEAST_BATCH
         """Pictures that are judged in all; learnt there, too."""
 
@@ -142,17 +144,7 @@ class Rehearsal:
             batch = whole.batch
             tasks = attempt(batch, steps_to_walk(whole))
         else:
-            batch = min(whole.batch, LEAST_BATCH)
-            fits: _MoreFits | None = None
-            try:
-                tasks = attempt(batch, LEAST_STEPS, _stop_if_more_fits(whole, task=Path(name).name))
-            except _MoreFits as more:
-                fits = more.with_traceback(None)  # which holds the model and the loaders of the first attempt
-            if fits is not None:
-                # The checkpoint of the first attempt would be continued.
-                shutil.rmtree(self.run.directory / name, ignore_errors=True)
-                batch = fits.batch
-                tasks = attempt(batch, fits.steps)
+            batch, tasks = self._grow(whole, name, attempt)
         if not tasks:  # the recipe has no such training
             return
         training, *judgings = tasks
@@ -162,10 +154,23 @@ class Rehearsal:
         self._add(Row(name, batch, whole.batch, len(training.ends), seconds, training.memory, projected))
         for judging in judgings:
             self._add(self._judging_row(judging, stands_for))
-        if stage in DETECTION_STAGES:
+        if stage in (self.run.trained_supernet, "finetune"):
             self.judging_batch = NO_BOUND if batch == whole.batch else batch
             at_a_time = min(self.judging_batch, self.recipe.search.batch)
             self.judged = max(2 * at_a_time, int(JUDGING_SECONDS * batch / seconds))
+
+    def _grow(
+        self, whole: TrainingSettings, name: str, attempt: Callable[[int, int, Callable[[Laps], None]], list[Laps]]
+    ) -> tuple[int, list[Laps]]:
+        """Begin a training with the least, and anew as long as more fits; returns the last batch and its tasks."""
+        batch, steps = min(whole.batch, LEAST_BATCH), LEAST_STEPS
+        while True:
+            try:
+                return batch, attempt(batch, steps, _stop_if_more_fits(whole, Path(name).name, batch, steps))
+            except _MoreFits as more:
+                batch, steps = more.batch, more.steps
+            # Its checkpoint would be continued.
+            shutil.rmtree(self.run.directory / name, ignore_errors=True)
 
     def _judging_row(self, laps: Laps, stands_for: int) -> Row:
         a_picture, batch = laps.seconds(warm_up=1), laps.amounts[0]
@@ -178,22 +183,29 @@ class Rehearsal:
         whole = self.recipe.search
         short = short_search(whole, self.judging_batch, self.judged)
         field = f"search.batch = {short.batch}, search.recalibration_batch = {short.recalibration_batch}"
-        data = self.run.recipe.data
-        if self._search_split_bytes() > data.cache_mb * 1e6:
-            data = data.model_copy(update={"cache_mb": 0})
+        cached = self._search_bytes() <= self.recipe.data.cache_mb * 1e6
+        data = self.run.recipe.data.model_copy(update={"cache_mb": self.recipe.data.cache_mb if cached else 0})
         (laps,) = self._attempt("search", {"data": data}, field)
         each = laps.seconds(warm_up=1)
         rows = read_json_lines(self.run.directory / "search" / "candidates.jsonl")
         judging = fmean(row["seconds"] for row in rows[min(1, len(rows) - 1) :])
-        judged = min(self.judged, len(self.run.data.search))
+        judged = min(self.judged, self.search_pictures)
         a_picture = judging / (judged + short.recalibration_batches * short.recalibration_batch)
         # Only the judging is longer with more pictures, not the keeping of the study.
         projected = self.pictures["search"] * a_picture + whole.evaluations * max(0.0, each - judging)
         self._add(Row("search", short.batch, whole.batch, len(laps.ends), each, laps.memory, projected))
 
-    def _search_split_bytes(self) -> float:
+    def _search_pictures(self) -> int:
+        """Pictures of the search split that there are here."""
+        if self.recipe.search.fitness == "classification":
+            return len(self.run.classification(None, "search")[0].samples)
+        return len(self.run.data.search)
+
+    def _search_bytes(self) -> float:
         """Of the decoded pictures that candidates are judged on in the whole run."""
         count = min(self.sizes[0], self.recipe.search.pictures or NO_BOUND)
+        if self.recipe.search.fitness == "classification":
+            return 3 * self.recipe.pretraining.image_size**2 * count
         return float(3 * self.run.data.search.sizes.prod(axis=1).mean() * count)
 
     def _report(self, stage: str) -> None:
@@ -264,19 +276,20 @@ class _MoreFits(BaseException):
         self.steps = steps
 
 
-def _stop_if_more_fits(whole: TrainingSettings, task: str) -> Callable[[Laps], None]:
-    """Looks at the training `task`, begun with the least, at its last step."""
-    begun = short_training(whole, LEAST_BATCH, LEAST_STEPS)
+def _stop_if_more_fits(whole: TrainingSettings, task: str, batch: int, steps: int) -> Callable[[Laps], None]:
+    """Looks at the training `task` of `steps` steps once it has warmed up."""
 
     def look(laps: Laps) -> None:
-        if laps.name != task or len(laps.ends) < begun.steps:
+        if laps.name != task or len(laps.ends) != min(LEAST_STEPS, whole.steps):
             return
-        a_picture = laps.seconds(warm_up=1) / begun.batch
-        memory_a_picture = max(1, laps.memory - laps.memory_before) / begun.batch
-        batch = more_pictures(a_picture, memory_a_picture, available_memory(), begun.batch, whole.batch)
-        steps = min(int(TRAINING_SECONDS / (a_picture * batch)), steps_to_walk(whole), whole.steps)
-        if batch > begun.batch or steps > begun.steps:
-            raise _MoreFits(batch, max(steps, begun.steps))
+        a_picture = laps.seconds(warm_up=1) / batch
+        memory_a_picture = max(1, laps.memory - laps.memory_before) / batch
+        more = more_pictures(a_picture, memory_a_picture, available_memory(), batch, whole.batch)
+        if more < min(WORTHWHILE * batch, whole.batch):
+            more = batch
+        affordable = max(LEAST_STEPS, min(int(TRAINING_SECONDS / (a_picture * more)), steps_to_walk(whole)))
+        if more > batch or (affordable > steps == LEAST_STEPS < whole.steps):
+            raise _MoreFits(more, affordable)
 
     return look
 
