@@ -112,13 +112,17 @@ class Rehearsal:
         self.pictures = pictures(recipe, *self.sizes)
         self.networks = {WINNER: 1, **kinds(recipe.baselines)}
         self.on_gpu = run.device.type == "cuda"
+        self._judge_least()
+
+    def _judge_least(self) -> None:
+        """Until it is known how fast what is judged next can be: these pictures at a time, and in all, at most."""
         self.judging_batch = NO_BOUND if self.on_gpu else LEAST_BATCH
-        """Pictures that are judged at a time, at most; learnt from the last training of what is judged next."""
         self.judged = 2 * LEAST_BATCH
-        """Pictures that are judged in all; learnt there, too."""
 
     def walk(self, stage: str) -> None:
         """Rehearse a stage of the pipeline."""
+        if stage == "finetune" and self.recipe.search.fitness == "classification":
+            self._judge_least()  # so far classifiers have been judged
         if stage in SUPERNET_STAGES:
             self._train(stage, stage, stands_for=1, baselines=())
         elif stage in NETWORK_STAGES:

@@ -70,14 +70,16 @@ def test_stand_in_pictures_where_there_are_no_data(nothing_left: Callable[[], bo
         data={"train": "trainval.json", "search_fraction": 0.01},
         pretraining__source="folder",
         pretraining__folder="/nowhere",
+        search__fitness="classification",  # ClsNAS: the supernet never detects
         baselines=[],
     )
     rows = {row.name: row for row in rehearse(recipe, None, Progress(quiet=True))}
-    assert nothing_left() and len(rows) == 7
+    final = ["pretrain/winner", "finetune/winner", "evaluate winner", "report"]
+    assert nothing_left() and list(rows) == ["supernet-pretrain", "search", *final]
     assert all(row.projected > 0 and row.seconds > 0 and row.memory > 50e6 for row in rows.values())
     # The recipe's batches and steps are small enough for any machine.
-    assert rows["supernet-pretrain"].batch == 4 and rows["supernet-finetune"].batch == 2
-    assert rows["search"].iterations == 3 and rows["supernet-finetune"].iterations == 5
+    assert rows["supernet-pretrain"].batch == 4 and rows["finetune/winner"].batch == 2
+    assert rows["search"].iterations == 3 and rows["finetune/winner"].iterations == 5
     assert not Path("runs").exists()
 
 
