@@ -53,7 +53,7 @@ def table() -> str:
             cells = [
                 f"`{result['recipe']}`, {result['data']}" if first else "",
                 row["network"],
-                f"`{row['architecture']}`",
+                f"`{row['architecture']}`" if row["architecture"] else "-",  # a ResNet has none
                 f"{row['flops'] / 1e6:.1f}M",
                 f"{row['params'] / 1e6:.2f}M",
                 f"{row['scores']['mAP']:.3f}",

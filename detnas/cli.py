@@ -93,6 +93,15 @@ def profile(recipe: RecipeName, changes: Changes = None) -> None:
 
 
 @app.command()
+def models() -> None:
+    """The published networks by name: for `baselines` in a recipe, and for `detnas.create_backbone`."""
+    from detnas.models.listing import describe
+
+    for line in describe():
+        typer.echo(line)
+
+
+@app.command()
 def evaluate(
     weights: Weights,
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the detection data set.")],

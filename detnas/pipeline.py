@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
+from detnas.baselines import baselines
 from detnas.config import Recipe, SupernetTrainingSettings, TrainingSettings, load_recipe
 from detnas.data.classification import ClassificationSet, Part
 from detnas.data.detection import DetectionSet
@@ -33,6 +33,7 @@ from detnas.errors import UserError
 from detnas.files import read_json, write_json
 from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone
 from detnas.models.classifier import Classifier
+from detnas.models.create import Network, find_network
 from detnas.models.detectors import Detector, build_detector
 from detnas.models.weights import DetectorInfo, save_detector
 from detnas.progress import Progress
@@ -154,17 +155,12 @@ class Run:
         for stage in ("supernet-pretrain", "supernet-finetune"):
             self.paths(stage)
 
-    def networks(self) -> dict[str, Architecture]:
-        """The architectures that are trained alone, by name: the winner and the recipe's baselines."""
-        networks = {WINNER: Architecture.parse(read_json(self.directory / "search" / "best.json")["architecture"])}
-        for name in self.recipe.baselines:
-            if name == "random":
-                drawn = self.sampler.sample(np.random.default_rng(self.seed("random baseline")))
-                assert drawn is not None  # the sampler refuses a budget that holds nothing
-                networks[name] = drawn
-            else:
-                networks[name] = self.space.uniform(name)
-        return networks
+    def networks(self) -> dict[str, Callable[[], Network]]:
+        """What makes the networks that are trained alone, by name: the winner and the recipe's baselines."""
+        return {WINNER: partial(Subnet, self.space, self.winner()), **baselines(self.recipe, self.sampler)}
+
+    def winner(self) -> Architecture:
+        return Architecture.parse(read_json(self.directory / "search" / "best.json")["architecture"])
 
     def classifier(self, make_backbone: Callable[[], Backbone], num_classes: int) -> Classifier:
         torch.manual_seed(self.seed("classifier"))
@@ -283,37 +279,37 @@ def _accuracy(run: Run) -> Accuracy:
 
 def pretrain(run: Run) -> None:
     """The winner and the baselines learn classification, each from scratch."""
-    for name, architecture in run.networks().items():
+    for name, make_backbone in run.networks().items():
         stage = f"pretrain/{name}"
         if run.pretrains and not _is_done(run, stage):
             settings = run.recipe.pretrain
             task, num_classes = run.classification(settings, "train")
-            run.train(run.classifier(partial(Subnet, run.space, architecture), num_classes), task, settings, stage)
+            run.train(run.classifier(make_backbone, num_classes), task, settings, stage)
 
 
 def finetune(run: Run) -> None:
     """The winner and the baselines learn detection from all training pictures, and are judged on the validation set."""
-    for name, architecture in run.networks().items():
+    for name, make_backbone in run.networks().items():
         stage = f"finetune/{name}"
         directory = run.directory / stage
         if not (directory / EVALUATION).exists():
             settings = run.recipe.finetune
             pretrained = run.directory / "pretrain" / name if run.pretrains else None
-            detector = run.detector(partial(Subnet, run.space, architecture), pretrained)
+            detector = run.detector(make_backbone, pretrained)
             run.train(detector, run.detection(settings, run.data.train), settings, stage)
             if name == WINNER:
                 categories = tuple((category.id, category.name) for category in run.data.train.categories)
                 recipe = run.recipe
                 info = DetectorInfo(
-                    run.space, architecture, recipe.detector, categories, data=recipe.data, seed=recipe.seed
+                    run.space, run.winner(), recipe.detector, categories, data=recipe.data, seed=recipe.seed
                 )
                 save_detector(run.directory / WEIGHTS, detector, info)
-            _judge(run, name, architecture, detector)
+            _judge(run, name, detector)
         scores = read_json(directory / EVALUATION)["scores"]
         run.progress.say(f"  {name}: mAP {scores['mAP']:.3f}, AP50 {scores['AP50']:.3f} on the validation set")
 
 
-def _judge(run: Run, name: str, architecture: Architecture, detector: Detector) -> None:
+def _judge(run: Run, name: str, detector: Detector) -> None:
     """Evaluate a finished network on the validation set, and keep what it scored and detected."""
     val = run.data.val
     images = Images(val.files, run.recipe.data.cache_mb, val.sizes)
@@ -326,14 +322,15 @@ def _judge(run: Run, name: str, architecture: Architecture, detector: Detector) 
             device=run.device,
             after_batch=lambda pictures: bar.advance(by=pictures),
         )
-    cost = run.sampler.table.cost(architecture.ops)
+    network = find_network(detector)
+    cost = network.cost(run.recipe.budget.size)
     directory = run.directory / "finetune" / name
     write_json(directory / DETECTIONS, evaluation.results)
     write_json(
         directory / EVALUATION,
         {
             "network": name,
-            "architecture": str(architecture),
+            "architecture": None if network.architecture is None else str(network.architecture),
             "flops": cost.flops,
             "params": cost.params,
             "images": len(val),

@@ -1,19 +1,22 @@
 """Before anything is trained: what a recipe searches, and about how long it takes on this device."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from detnas.baselines import baselines
 from detnas.config import Recipe, TrainingSettings
 from detnas.device import choose_device
 from detnas.models.backbone import Subnet
 from detnas.models.classifier import Classifier
+from detnas.models.create import Network
 from detnas.models.detectors import build_detector, first_label
 from detnas.progress import duration
-from detnas.spaces import OPS, Architecture, BudgetSampler
+from detnas.spaces import OPS, BudgetSampler
 
 DRAWN = 1001
 """Architectures drawn to find the cheapest, the median and the dearest."""
@@ -41,36 +44,57 @@ def describe(recipe: Recipe) -> Iterator[str]:
     drawn.sort(key=lambda architecture: sampler.table.cost(architecture.ops).flops)
     for name, architecture in (("cheapest", drawn[0]), ("median", drawn[len(drawn) // 2]), ("dearest", drawn[-1])):
         cost = sampler.table.cost(architecture.ops)
-        figures = f"{cost.flops / 1e6:.1f}M FLOPs, {cost.params / 1e6:.2f}M params"
-        yield f"  {name:8} of {DRAWN} drawn: {architecture}  {figures}"
+        yield f"  {name:8} of {DRAWN} drawn: {architecture}  {cost.in_millions()}"
+    networks = {name: make_network() for name, make_network in baselines(recipe, sampler).items()}
+    if networks:
+        yield "baselines:"
+    for name, network in networks.items():
+        yield f"  {name}: {network.architecture or '-'}  {network.cost(recipe.budget.size).in_millions()}"
     device = choose_device(recipe.device)
-    seconds = _expected(recipe, drawn[len(drawn) // 2], device)
+    seconds = _expected(recipe, Subnet(space, drawn[len(drawn) // 2]), list(networks.values()), device)
     yield f"expected time on this {device.type}, roughly:"
     for stage, time_of_stage in seconds.items():
         yield f"  {stage:18} {duration(time_of_stage)}"
     yield f"  {'together':18} {duration(sum(seconds.values()))}"
 
 
-def _expected(recipe: Recipe, architecture: Architecture, device: torch.device) -> dict[str, float]:
+@dataclass(frozen=True)
+class Pace:
+    """Seconds a picture."""
+
+    train_classifier: float
+    classify: float
+    train_detector: float
+    detect: float
+
+
+def _expected(recipe: Recipe, median: Subnet, others: Iterable[Network], device: torch.device) -> dict[str, float]:
     """Seconds by stage. A step of the supernet costs what a step of one of its paths costs."""
-    networks = 1 + len(recipe.baselines)
-    per_image = _detection_seconds(recipe, architecture, device)
+    pace = _pace(recipe, median, device)
+    paces = [pace]  # of the winner, then of the baselines
+    for network in others:
+        alike = isinstance(network, Subnet) and network.space == median.space
+        paces.append(pace if alike else _pace(recipe, network, device))
     pictures = recipe.search.pictures or ASSUMED_PICTURES
     if recipe.data.shapes is not None:
         pictures = min(pictures, round(recipe.data.shapes.train * recipe.data.search_fraction))
     search = recipe.search
     judged = pictures + search.recalibration_batches * search.recalibration_batch
-    classify = {"train": 0.0, "judge": 0.0}
-    if recipe.pretraining.source != "none":
-        classify = _classification_seconds(recipe, architecture, device)
     by_detection = search.fitness == "detection"
     return {
-        "supernet-pretrain": _images(recipe.supernet_pretrain) * classify["train"] * recipe.pretrains_supernet,
-        "supernet-finetune": _images(recipe.supernet_finetune) * per_image["train"] * by_detection,
-        "search": search.evaluations * judged * (per_image["detect"] if by_detection else classify["judge"]),
-        "pretrain": networks * _images(recipe.pretrain) * classify["train"],
-        "finetune": networks * _images(recipe.finetune) * per_image["train"],
+        "supernet-pretrain": _images(recipe.supernet_pretrain) * pace.train_classifier * recipe.pretrains_supernet,
+        "supernet-finetune": _images(recipe.supernet_finetune) * pace.train_detector * by_detection,
+        "search": search.evaluations * judged * (pace.detect if by_detection else pace.classify),
+        "pretrain": _images(recipe.pretrain) * sum(one.train_classifier for one in paces),
+        "finetune": _images(recipe.finetune) * sum(one.train_detector for one in paces),
     }
+
+
+def _pace(recipe: Recipe, network: Network, device: torch.device) -> Pace:
+    classification = (0.0, 0.0)
+    if recipe.pretraining.source != "none":
+        classification = _classification_seconds(recipe, network, device)
+    return Pace(*classification, *_detection_seconds(recipe, network, device))
 
 
 def _images(settings: TrainingSettings) -> int:
@@ -82,20 +106,19 @@ def _batch(side: int) -> int:
     return max(2, MEASURED_PIXELS // side**2)
 
 
-def _classification_seconds(recipe: Recipe, architecture: Architecture, device: torch.device) -> dict[str, float]:
+def _classification_seconds(recipe: Recipe, network: Network, device: torch.device) -> tuple[float, float]:
     """Of training and of judging, a picture."""
     side = recipe.pretraining.image_size
     batch = _batch(side)
-    network = Subnet(recipe.search_space(), architecture)
     model = Classifier(network, ASSUMED_CLASSES, recipe.pretraining.head_channels).to(device).train()
     images = torch.rand(batch, 3, side, side, device=device)
     trained = _seconds(lambda: model(images).square().mean().backward(), device) / batch
     model.eval()
     with torch.no_grad():
-        return {"train": trained, "judge": _seconds(lambda: model(images), device) / batch}
+        return trained, _seconds(lambda: model(images), device) / batch
 
 
-def _detection_seconds(recipe: Recipe, architecture: Architecture, device: torch.device) -> dict[str, float]:
+def _detection_seconds(recipe: Recipe, network: Network, device: torch.device) -> tuple[float, float]:
     """Of training and of detection, a picture."""
     settings = recipe.detector
     side = min(settings.min_size, MEASURED_SIDE)
@@ -103,7 +126,7 @@ def _detection_seconds(recipe: Recipe, architecture: Architecture, device: torch
     # Work by the box, too, is measured in proportion to the pixels, and scaled up with them.
     fewer = {name: max(1, round(getattr(settings, name) * share)) for name in COUNTS if hasattr(settings, name)}
     small = settings.model_copy(update={"min_size": side, "max_size": side, **fewer})
-    model = build_detector(Subnet(recipe.search_space(), architecture), ASSUMED_CLASSES, small).to(device)
+    model = build_detector(network, ASSUMED_CLASSES, small).to(device)
     batch = _batch(side)
     images = [torch.rand(3, side, side, device=device) for _ in range(batch)]
     box = torch.tensor([[side * 0.2, side * 0.2, side * 0.6, side * 0.7]], device=device)
@@ -121,7 +144,7 @@ def _detection_seconds(recipe: Recipe, architecture: Architecture, device: torch
     model.train()
     trained = _seconds(step, device) * scale
     model.eval()
-    return {"train": trained, "detect": _seconds(detect, device) * scale}
+    return trained, _seconds(detect, device) * scale
 
 
 def _seconds(work: Callable[[], None], device: torch.device) -> float:

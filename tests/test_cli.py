@@ -20,7 +20,7 @@ from detnas.cli import main
 from detnas.config import load_recipe, recipe_names
 from detnas.data.shapes import CLASSES
 from detnas.models.official_names import backbone_names
-from detnas.models.published import PUBLISHED, PublishedNetwork
+from detnas.models.published import NAMES, PUBLISHED, PublishedNetwork
 from detnas.models.weights import load_detector
 from detnas.pipeline import run
 from detnas.spaces import BudgetSampler, SearchSpace
@@ -236,6 +236,20 @@ def test_profile_of_a_small_recipe(tmp_path: Path, shell: Shell) -> None:
     assert 0 < share < 100
     assert "budget.flops" in shell.refused("profile", recipe, "--set", "budget.flops_max=1k")
     assert list(tmp_path.iterdir()) == [recipe]
+
+
+# models
+
+
+def test_models_lists_the_published_networks_with_their_costs(shell: Shell) -> None:
+    head, *lines = shell("models").splitlines()
+    assert head.split("  ")[0] == "name" and "FLOPs at 224" in head
+    assert [line.split()[0] for line in lines] == list(NAMES)
+    found = {line.split()[0]: re.split(r"  +", line) for line in lines}
+    assert found["detnas-fpn-300m"][1:5] == ["small", "2120 2112 33130031 3132", "288.1M", "1.85M"]
+    assert found["resnet50"][1:5] == ["-", "-", "4087.1M", "23.51M"]
+    assert found["mmrazor-detnas"][5].endswith("only the choice of ops is theirs")
+    assert all(len(cells) == 6 for cells in found.values())
 
 
 # evaluate, predict

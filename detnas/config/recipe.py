@@ -4,6 +4,7 @@ from math import inf
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -17,9 +18,24 @@ from detnas.config.detector import DetectorSettings
 from detnas.config.numbers import Count
 from detnas.config.section import Section
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
-from detnas.errors import UserError
+from detnas.errors import UserError, suggestion
+from detnas.models import published
 from detnas.spaces import Budget, SearchSpace, search_space
 from detnas.spaces.space import SPACES
+
+RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}
+"""Baselines drawn within the budget, and which draw each is."""
+
+BASELINES = ("shuffle3", *RANDOM, *published.NAMES)
+
+
+def _check_baseline(name: str) -> str:
+    if name not in BASELINES:
+        raise ValueError(f"unknown baseline; {suggestion(name, BASELINES)}")
+    return name
+
+
+Baseline = Annotated[str, AfterValidator(_check_baseline)]
 
 
 class SpaceSettings(Section):
@@ -185,8 +201,9 @@ class Recipe(Section):
     pretrain: TrainingSettings
     """Of the winner and of each baseline, from scratch."""
     finetune: TrainingSettings
-    baselines: tuple[Literal["shuffle3", "random"], ...] = ("shuffle3", "random")
-    """`shuffle3`: every block that op, which is ShuffleNetV2 in this space; `random`: one drawn within the budget."""
+    baselines: tuple[Baseline, ...] = ("shuffle3", "random")
+    """`shuffle3`: every block that op, which is ShuffleNetV2 in this space; `random`, `random2` … `random9`: drawn
+    within the budget; and any published network, in its own space (`detnas models` lists them)."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -201,6 +218,8 @@ class Recipe(Section):
         steps = getattr(self, first).steps
         if self.warm_start >= steps:
             raise ValueError(f"warm_start {self.warm_start} must be less than the {steps} steps of {first}")
+        if len(set(self.baselines)) < len(self.baselines):
+            raise ValueError(f"baselines {list(self.baselines)}: name each once")
         return self
 
     @property

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from pydantic import ValidationError
+from torch import nn
 
 from detnas.config import FPNSettings, RetinaNetSettings
 from detnas.config.loading import explain
@@ -34,15 +35,27 @@ def create_backbone(source: Architecture | str | Path, space: SearchSpace | str 
     if isinstance(source, Architecture):
         return Subnet(search_space(space) if isinstance(space, str) else space, source)
     if isinstance(source, str):
-        if source in PUBLISHED:
-            return Subnet(PUBLISHED[source].space, PUBLISHED[source].architecture)
-        if source in RESNETS:
-            return ResNet(source)
+        if source in NAMES:
+            return build_published(source)
         if not is_file(Path(source)):
             raise UserError(f"backbone {source!r}: no published network and no file; {suggestion(source, NAMES)}")
     model, _ = load_weights(Path(source))
     backbone = find_backbone(model)
     assert isinstance(backbone, Subnet | Supernet)  # as every weights file's
+    return backbone
+
+
+def build_published(name: str) -> Network:
+    """The published network `name`, one of `detnas.models.published.NAMES`, with fresh weights."""
+    if name in RESNETS:
+        return ResNet(name)
+    return Subnet(PUBLISHED[name].space, PUBLISHED[name].architecture)
+
+
+def find_network(model: nn.Module) -> Network:
+    """The backbone inside `model` (a classifier or a detector), which must not be a supernet."""
+    backbone = find_backbone(model)
+    assert isinstance(backbone, Network)
     return backbone
 
 

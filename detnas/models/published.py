@@ -50,7 +50,7 @@ PUBLISHED = {
     ),
     "shufflenetv2-20": PublishedNetwork(SMALL, SMALL.uniform("shuffle3"), SHUFFLENET, "every block shuffle3"),
     "shufflenetv2-40": PublishedNetwork(
-        LARGE, LARGE.uniform("shuffle3"), SHUFFLENET, "every block shuffle3; theirs is listed at 1.3G, so may be wider"
+        LARGE, LARGE.uniform("shuffle3"), SHUFFLENET, "every block shuffle3; theirs may be wider (1.3G, unconfirmed)"
     ),
 }
 

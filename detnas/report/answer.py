@@ -1,5 +1,7 @@
 """The page's first sentences: what was found, how good it is and at what cost, in plain words."""
 
+from detnas.config.recipe import RANDOM
+from detnas.models.published import PUBLISHED, RESNETS
 from detnas.report.collect import Network, Run
 
 FEW_IMAGES = 1000
@@ -8,7 +10,9 @@ UNKNOWN = "-"
 DESCRIPTIONS = {
     "winner": "found by the search",
     "shuffle3": "every block shuffle3",
-    "random": "drawn at random within the budget",
+    **dict.fromkeys(RANDOM, "drawn at random within the budget"),
+    **{name: network.source for name, network in PUBLISHED.items()},
+    **RESNETS,
 }
 
 
@@ -43,16 +47,21 @@ def answer(run: Run) -> str:
     if winner.map is None:
         return _answer_without_score(run)
     images = f"the {winner.images:,} validation images" if winner.images else "the validation images"
-    rivals = [(network.map, network) for network in run.baselines if network.map is not None]
-    if not rivals:
+    scored = [(network.map, network) for network in run.baselines if network.map is not None]
+    scored.sort(key=lambda pair: pair[0], reverse=True)
+    # A network beyond the budget shows what more computation buys, not whether the search was worth it.
+    within = [pair for pair in scored if not _exceeds_budget(pair[1], run)]
+    beyond = [pair for pair in scored if _exceeds_budget(pair[1], run)]
+    if not scored:
         return (
             f"The detector with the searched backbone scores {points(winner.map)} mAP on {images}, "
             f"at {count(winner.flops)} multiply-adds. No baseline has been evaluated, so this run cannot say "
             "whether the search was worth it."
         )
-    best_map, rival = max(rivals, key=lambda pair: pair[0])
+    best_map, rival = (within or beyond)[0]
     lead = round(100 * (winner.map - best_map), 1)
-    rival_is = f"the best baseline ({describe(rival)}, {points(best_map)})"
+    where = " within the budget" if within and beyond else ""
+    rival_is = f"the best baseline{where} ({describe(rival)}, {points(best_map)})"
     if lead == 0:
         standing = f"the same as {rival_is}"
     else:
@@ -62,8 +71,13 @@ def answer(run: Run) -> str:
     elif lead > 0:
         verdict = "In this run the search found the better backbone"
         verdict += ", which is also the dearer one." if _extra_cost(winner, rival) > 0 else "."
-    else:
+    elif within:
         verdict = "In this run the search did not pay: the baseline is better."
+    else:
+        verdict = "In this run the baseline is better, at a cost beyond the budget."
+    if within and beyond:
+        best_map, best = beyond[0]
+        verdict += f" Beyond the budget, {best.name} scores {points(best_map)} at {count(best.flops)} multiply-adds."
     return (
         f"On {images} the detector with the searched backbone scores {points(winner.map)} mAP, {standing}, "
         f"at {_cost(winner, rival)}. {verdict}"
@@ -89,6 +103,12 @@ def describe(network: Network) -> str:
     """A network's name with what it is, where that is known."""
     description = DESCRIPTIONS.get(network.name)
     return f"{network.name}, {description}" if description else network.name
+
+
+def _exceeds_budget(network: Network, run: Run) -> bool:
+    budget = run.recipe.get("budget") or {}
+    bounds = ((network.flops, budget.get("flops_max")), (network.params, budget.get("params_max")))
+    return any(cost is not None and bound is not None and cost > float(bound) for cost, bound in bounds)
 
 
 def _answer_without_score(run: Run) -> str:

@@ -64,7 +64,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Network:
-    """The winner or a baseline; what is not known yet is None or empty."""
+    """The winner or a baseline; what is not known yet is None or empty, as is the architecture of a ResNet."""
 
     name: str
     architecture: str | None = None
@@ -219,7 +219,7 @@ def _read_network(run: Path, name: str, best: Best | None) -> Network:
         return Network(name, chosen.architecture, chosen.flops, chosen.params) if chosen else Network(name)
     return Network(
         name=name,
-        architecture=str(evaluation["architecture"]),
+        architecture=evaluation["architecture"],
         flops=int(evaluation["flops"]),
         params=int(evaluation["params"]),
         images=evaluation.get("images"),

@@ -72,6 +72,7 @@ def render(run: Run, examples: Sequence[Example] = ()) -> str:
         answer=answer(run),
         caveat=caveat(run),
         descriptions=DESCRIPTIONS,
+        side=(run.recipe.get("budget") or {}).get("size", 224),
         best_scores={key: _highest(run, key) for key in ("mAP", "AP50")},
         score_names=list(dict.fromkeys(name for network in run.networks for name in network.scores)),
         class_names=list(dict.fromkeys(name for network in run.networks for name in network.per_class)),

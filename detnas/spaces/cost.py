@@ -17,6 +17,10 @@ class Cost:
     flops: int
     params: int
 
+    def in_millions(self) -> str:
+        """For people: 288.1M FLOPs, 1.85M params."""
+        return f"{self.flops / 1e6:.1f}M FLOPs, {self.params / 1e6:.2f}M params"
+
 
 class CostTable:
     """Costs of the stem and of every (block, op), for square inputs of `size` pixels.

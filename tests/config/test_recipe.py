@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from detnas.config import FPNSettings, Recipe, RetinaNetSettings, load_recipe, recipe_names
+from detnas.config.recipe import BASELINES
 from detnas.errors import UserError
 from detnas.spaces import Budget, BudgetSampler, search_space
 from detnas.spaces.space import SPACES
@@ -496,6 +497,31 @@ def test_a_wrong_value_is_refused_with_its_field(change: str, minimal: Path) -> 
     value = yaml.safe_load(text)
     if not isinstance(value, list | dict | bool):
         assert str(value) in message
+
+
+def test_baselines_are_known_by_name(minimal: Path) -> None:
+    names = ["shuffle3", "random", "random2", "random9", "resnet50", "detnas-fpn-1.3g"]
+    assert load_recipe(minimal, [f"baselines={names}"]).baselines == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("randm", "did you mean random?"),
+        ("random1", "did you mean random"),
+        ("random10", "did you mean random"),
+        ("resnet5", "did you mean resnet50?"),
+        ("DetNAS-FPN-3.8G", "did you mean detnas-fpn-3.8g?"),
+        ("qqqqqq", f"choose one of {', '.join(BASELINES)}"),
+    ],
+)
+def test_an_unknown_baseline_is_refused_with_the_nearest(name: str, remedy: str, minimal: Path) -> None:
+    message = refused(minimal, f"baselines=[shuffle3, {name}]")
+    assert message.startswith(f"{minimal}: baselines.1 = '{name}': unknown baseline; {remedy}")
+
+
+def test_a_baseline_named_twice_is_refused(minimal: Path) -> None:
+    assert "baselines ['random', 'random']: name each once" in refused(minimal, "baselines=[random, random]")
 
 
 def test_yes_is_no_number(minimal: Path) -> None:

@@ -1,6 +1,7 @@
 """The sentences and numbers of the page."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,29 @@ def test_a_small_difference_is_no_result(baseline: float) -> None:
 def test_few_images_make_a_larger_difference_no_result() -> None:
     assert "too close to call" in answer(run_with(images=100, winner=0.35, random=0.32))
     assert "found the better" in answer(run_with(images=100, winner=0.35, random=0.30))
+
+
+def beyond_the_budget(**scores: float) -> Run:
+    """A run with a budget of 310M multiply-adds, of which resnet50 takes more."""
+    found = run_with(**scores)
+    networks = [replace(one, flops=4_087_000_000) if one.name == "resnet50" else one for one in found.networks]
+    return replace(found, recipe={"budget": {"flops_max": 310e6, "params_max": None}}, networks=networks)
+
+
+def test_a_network_beyond_the_budget_does_not_judge_the_search() -> None:
+    text = answer(beyond_the_budget(winner=0.35, random=0.31, resnet50=0.42))
+    assert "4.0 points above the best baseline within the budget (random" in text
+    assert text.endswith("found the better backbone. Beyond the budget, resnet50 scores 42.0 at 4.09 G multiply-adds.")
+    alone = answer(beyond_the_budget(winner=0.35, resnet50=0.42))
+    assert "7.0 points below the best baseline (resnet50" in alone and "did not pay" not in alone
+    assert alone.endswith("the baseline is better, at a cost beyond the budget.")
+
+
+def test_a_network_with_too_many_parameters_is_beyond_the_budget() -> None:
+    run = replace(run_with(winner=0.30, random=0.31, resnet50=0.40), recipe={"budget": {"params_max": 2e6}})
+    dear = [replace(one, params=23_500_000) if one.name == "resnet50" else one for one in run.networks]
+    assert "within the budget (random" in answer(replace(run, networks=dear))
+    assert "the best baseline (resnet50" in answer(run)
 
 
 def test_no_baseline_no_claim() -> None:

@@ -1,0 +1,27 @@
+"""The published networks as a table."""
+
+from collections.abc import Iterator
+
+from detnas.models.published import PUBLISHED, RESNETS
+from detnas.models.resnet import ResNet
+from detnas.spaces import Cost
+
+HEAD = ("name", "space", "architecture", "FLOPs at 224", "params", "published as")
+
+
+def describe() -> Iterator[str]:
+    """Lines for people, one a network, in columns. Costs are those of the backbone alone."""
+    rows = [HEAD]
+    for name, network in PUBLISHED.items():
+        cost = network.space.cost(network.architecture)
+        source = f"{network.source}; {network.note}" if network.note else network.source
+        rows.append((name, network.space.name, str(network.architecture), *_shown(cost), source))
+    for name, source in RESNETS.items():
+        rows.append((name, "-", "-", *_shown(ResNet(name).cost()), source))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _shown(cost: Cost) -> tuple[str, str]:
+    return f"{cost.flops / 1e6:.1f}M", f"{cost.params / 1e6:.2f}M"
