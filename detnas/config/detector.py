@@ -67,7 +67,11 @@ class _Detector(Preprocessing):
 
 
 class FPNSettings(_Detector):
-    """Faster R-CNN with a feature pyramid and the 4conv1fc box head."""
+    """Faster R-CNN with a feature pyramid and the 4conv1fc box head.
+
+    Its losses are torchvision's. The official code's differ in two places: smooth-L1 of the box head has beta 1 there,
+    not 1/9, and anchors that reach outside the picture are not trained.
+    """
 
     type: Literal["fpn"] = "fpn"
     strides: Strides = (4, 8, 16, 32)

@@ -1,5 +1,6 @@
 """Weights of the official release, and of what people trained with the official code, as networks of ours."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,7 +244,9 @@ def _said(name: Network) -> str:
 
 def _load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that are refused anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); name a checkpoint's file") from None
     except Exception:  # an unpickler meets anything in a stranger's file
