@@ -10,8 +10,8 @@ import torch
 from small_recipe import assert_same, checkpoint, small_recipe, write_blocks
 from torch import nn
 
-import detnas.pipeline as pipeline
 import detnas.training.loop as loop
+import detnas.training.paths as paths
 from detnas.config import Recipe, TrainingSettings
 from detnas.data.samples import Key
 from detnas.errors import UserError
@@ -120,7 +120,7 @@ def test_the_warm_start_is_spread_in_the_step_after_it(blocks: Path, tmp_path: P
         with pytest.MonkeyPatch.context() as patch:
             stopwatch = Stopwatch(patch)
             spread_after: list[int] = []
-            patch.setattr(pipeline, "spread", lambda net, s=stopwatch, into=spread_after: into.append(s.steps))
+            patch.setattr(paths, "spread", lambda net, s=stopwatch, into=spread_after: into.append(s.steps))
             stopwatch.cut_at = 16
             with pytest.raises(Cut):
                 run(recipe, tmp_path / str(warm_start), blocks, stages=("supernet-pretrain",))
