@@ -1,9 +1,11 @@
 """A recipe cut short for a rehearsal: every stage and every size as it is, but few steps, candidates and pictures."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from detnas.config import DataSettings, Recipe, SearchSettings, TrainingSettings
+from detnas.config.recipe import RANDOM
 from detnas.data.standin import CLASSIFICATION, write_stand_in
 from detnas.training.schedules import learning_rate
 
@@ -76,8 +78,9 @@ def short_search(settings: SearchSettings, batch: int, judged: int) -> SearchSet
 
 
 def kinds(baselines: tuple[str, ...]) -> dict[str, int]:
-    """The baselines that are rehearsed, and how many of the recipe's each stands for."""
-    return dict.fromkeys(baselines, 1)
+    """The baselines that are rehearsed, and how many of the recipe's each stands for: random draws cost alike."""
+    drawn = [name for name in baselines if name in RANDOM]
+    return dict(Counter(drawn[0] if name in drawn else name for name in baselines))
 
 
 def with_pictures(recipe: Recipe, data: Path | None, folder: Path) -> tuple[Recipe, Path | None, str]:

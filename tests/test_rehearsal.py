@@ -24,7 +24,7 @@ from detnas.pipeline import STAGES, Run
 from detnas.progress import Progress
 from detnas.projection import pictures, split_sizes
 from detnas.rehearsal import Rehearsal, more_pictures, rehearse
-from detnas.short_recipe import short_training, shortened, steps_to_walk, with_pictures
+from detnas.short_recipe import kinds, short_training, shortened, steps_to_walk, with_pictures
 from detnas.spaces import BudgetSampler
 from detnas.training.schedules import learning_rate
 
@@ -304,9 +304,18 @@ LONG = {
 }
 
 
-def test_the_projection_adds_up(world: World, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rehearsal, "kinds", lambda baselines: {"random": 5})
-    walk = walked(world, small_recipe(**LONG), CPU, blocks, tmp_path)
+def test_one_random_draw_stands_for_all() -> None:
+    assert kinds(("shuffle3", "random3", "resnet50", "random", "random2")) == {
+        "shuffle3": 1,
+        "random3": 3,
+        "resnet50": 1,
+    }
+    assert kinds(()) == {}
+
+
+def test_the_projection_adds_up(world: World, blocks: Path, tmp_path: Path) -> None:
+    drawn = ["random", "random2", "random3", "random4", "random5"]
+    walk = walked(world, small_recipe(**LONG | {"baselines": drawn}), CPU, blocks, tmp_path)
     found = {row.name: (row.batch, row.iterations, row.seconds, row.projected) for row in walk.rows}
     expected = {
         # The whole batch fits: 16 pictures in 1.6 s; five steps; ten checkpoints of 3 s.
