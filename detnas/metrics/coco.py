@@ -20,13 +20,8 @@ def coco_scores(
     Raises `ValueError` on a detection of an unknown image or category, or with a number that is not finite:
     evaluators let these pass in silence.
     """
-    images = {image["id"] for image in ground_truth["images"]}
+    check_detections(ground_truth, detections)
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-    for detection in detections:
-        if detection["image_id"] not in images or detection["category_id"] not in names:
-            raise ValueError(f"detection of an unknown image or category: {detection}")
-        if not all(math.isfinite(number) for number in (*detection["bbox"], detection["score"])):
-            raise ValueError(f"detection with a number that is not finite: {detection}")
     truth = COCO(ground_truth)
     evaluation = COCOeval(truth, truth.load_res(detections), "bbox")
     evaluation.evaluate()
@@ -42,6 +37,17 @@ def coco_scores(
         mean = float(values[values > -1].mean()) if (values > -1).any() else -1.0
         per_class[f"{name} ({id})" if name in shared else name] = _known(mean)
     return dict(zip(SCORES, map(_known, evaluation.stats), strict=True)), per_class
+
+
+def check_detections(ground_truth: dict[str, Any], detections: list[dict[str, Any]]) -> None:
+    """Raise `ValueError` on a detection of an unknown image or category, or with a number that is not finite."""
+    images = {image["id"] for image in ground_truth["images"]}
+    categories = {category["id"] for category in ground_truth["categories"]}
+    for detection in detections:
+        if detection["image_id"] not in images or detection["category_id"] not in categories:
+            raise ValueError(f"detection of an unknown image or category: {detection}")
+        if not all(math.isfinite(number) for number in (*detection["bbox"], detection["score"])):
+            raise ValueError(f"detection with a number that is not finite: {detection}")
 
 
 def _known(value: float) -> float | None:
