@@ -112,7 +112,7 @@ def evaluate(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a data field of the run: data.val=FILE; repeatable."),
     ] = None,
 ) -> None:
-    """The twelve COCO numbers of a detector on the validation set of a data folder, and its AP by class."""
+    """COCO's twelve numbers and VOC's two of a detector on the validation set of a data folder; AP by class."""
     from detnas.using import evaluate_weights
 
     for line in evaluate_weights(weights, data, batch, device, changes or ()):

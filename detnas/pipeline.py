@@ -27,7 +27,7 @@ from detnas.data.detection import DetectionSet
 from detnas.data.images import Images
 from detnas.data.samples import DetectionSamples
 from detnas.data.shapes_once import draw_once
-from detnas.data.sources import RunData, open_data, open_validation
+from detnas.data.sources import RunData, open_data
 from detnas.device import choose_device
 from detnas.errors import UserError
 from detnas.files import read_json, write_json
@@ -38,9 +38,9 @@ from detnas.models.detectors import Detector, build_detector
 from detnas.models.weights import DetectorInfo, save_detector
 from detnas.progress import Progress
 from detnas.report import validation_examples, write_report
-from detnas.run_directory import RECIPE, SHAPES, claim, store_recipe, stored_run
+from detnas.run_directory import RECIPE, SHAPES, claim, store_recipe, store_splits, stored_run
 from detnas.searching.accuracy import Accuracy
-from detnas.searching.evaluation import evaluate
+from detnas.searching.evaluation import evaluate, headline
 from detnas.searching.fitness import Fitness, search_pictures
 from detnas.searching.study import search
 from detnas.seeds import seed_of
@@ -96,6 +96,7 @@ def open_run(recipe: Recipe, directory: Path, data: Path | None, progress: Progr
         current = Run(recipe, directory, run_data, sampler, device, progress)
         current.check()
         store_recipe(directory, recipe, run_data.directory, run_data.fingerprint())
+        store_splits(directory, run_data)
         yield current
 
 
@@ -115,7 +116,7 @@ def write_page(directory: Path) -> Path:
     if not detections.exists():
         return write_report(directory)
     recipe = load_recipe(directory / RECIPE)
-    val = open_validation(Path(stored["data_directory"]), recipe.data, recipe.seed)
+    val = open_data(Path(stored["data_directory"]), recipe.data, recipe.seed).val
     return write_report(directory, validation_examples(val, read_json(detections)))
 
 
@@ -306,7 +307,7 @@ def finetune(run: Run) -> None:
                 save_detector(run.directory / WEIGHTS, detector, info)
             _judge(run, name, detector)
         scores = read_json(directory / EVALUATION)["scores"]
-        run.progress.say(f"  {name}: mAP {scores['mAP']:.3f}, AP50 {scores['AP50']:.3f} on the validation set")
+        run.progress.say(f"  {name}: {headline(scores, run.recipe.search.metric)} on the validation set")
 
 
 def _judge(run: Run, name: str, detector: Detector) -> None:

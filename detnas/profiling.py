@@ -75,8 +75,10 @@ def _expected(recipe: Recipe, median: Subnet, others: Iterable[Network], device:
     for network in others:
         alike = isinstance(network, Subnet) and network.space == median.space
         paces.append(pace if alike else _pace(recipe, network, device))
-    pictures = recipe.search.pictures or ASSUMED_PICTURES
-    if recipe.data.shapes is not None:
+    pictures = recipe.search.pictures or recipe.data.search_images or ASSUMED_PICTURES
+    if recipe.data.search_images is not None:
+        pictures = min(pictures, recipe.data.search_images)
+    elif recipe.data.shapes is not None:
         pictures = min(pictures, round(recipe.data.shapes.train * recipe.data.search_fraction))
     search = recipe.search
     judged = pictures + search.recalibration_batches * search.recalibration_batch

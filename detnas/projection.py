@@ -14,8 +14,9 @@ def split_sizes(recipe: Recipe) -> tuple[int, int]:
     """
     shapes = recipe.data.shapes
     if shapes is not None:
-        return max(1, round(shapes.train * recipe.data.search_fraction)), shapes.val
-    search = recipe.search.pictures or ASSUMED_PICTURES
+        search = recipe.data.search_images or max(1, round(shapes.train * recipe.data.search_fraction))
+        return search, shapes.val
+    search = recipe.data.search_images or recipe.search.pictures or ASSUMED_PICTURES
     return search, search
 
 

@@ -10,13 +10,17 @@ from typing import Any
 import torch
 import torchvision
 import yaml
+from pydantic import ValidationError
 
 from detnas.config import Recipe
+from detnas.data.detection import DetectionSet
+from detnas.data.sources import RunData
 from detnas.errors import UserError
-from detnas.files import write_text
+from detnas.files import write_json, write_text
 from detnas.version import __version__
 
 RECIPE = "recipe.yaml"
+SPLITS = "splits.json"
 LOCK = ".lock"
 SHAPES = "data"
 """Where the embedded data set is drawn."""
@@ -33,7 +37,7 @@ def claim(directory: Path, recipe: Recipe) -> Iterator[None]:
     """
     stored = _read_stored(directory)
     if stored is not None:
-        difference = _difference(stored, recipe.model_dump(mode="json"))
+        difference = _difference(_completed(stored), recipe.model_dump(mode="json"))
         if difference:
             raise UserError(
                 f"--out {directory}: holds the run of another recipe ({difference}); choose another folder, or give "
@@ -82,6 +86,23 @@ def store_recipe(directory: Path, recipe: Recipe, data: Path, fingerprint: str) 
         raise UserError(f"{directory}: the data set has changed since this run was begun; choose another --out")
 
 
+def store_splits(directory: Path, data: RunData) -> None:
+    """Write splits.json when the run begins: the pictures of the sets that were cut from the training pictures.
+
+    `search` and, unless it has files of its own, `val` list image ids and file names, these relative to the data.
+    """
+    if not (directory / SPLITS).exists():
+        parts = {"search": data.search} | ({"val": data.val} if data.val_is_cut else {})
+        write_json(directory / SPLITS, {name: _pictures(part, data.directory) for name, part in parts.items()})
+
+
+def _pictures(part: DetectionSet, folder: Path) -> list[dict[str, Any]]:
+    return [
+        {"id": id, "file": str(file.relative_to(folder) if file.is_relative_to(folder) else file)}
+        for id, file in zip(part.image_ids, part.files, strict=True)
+    ]
+
+
 def stored_run(directory: Path) -> dict[str, Any]:
     """The recipe.yaml of a run directory as a tree. Raises `UserError` if there is none."""
     stored = _read_stored(directory)
@@ -102,6 +123,15 @@ def versions() -> dict[str, str]:
         "torchvision": str(torchvision.__version__),
         "python": platform.python_version(),
     }
+
+
+def _completed(stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored recipe, with the defaults of fields that the version of detnas which stored it did not have."""
+    try:
+        recipe = Recipe.model_validate({key: value for key, value in stored.items() if key in Recipe.model_fields})
+    except ValidationError:
+        return stored  # a field has changed since; the difference will name it
+    return recipe.model_dump(mode="json")
 
 
 def _difference(stored: dict[str, Any], wanted: dict[str, Any], path: str = "") -> str | None:

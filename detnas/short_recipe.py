@@ -93,7 +93,7 @@ def with_pictures(recipe: Recipe, data: Path | None, folder: Path) -> tuple[Reci
     if recipe.data.shapes is not None:
         fewer = {name: min(count, getattr(recipe.data.shapes, name)) for name, count in SHAPES.items()}
         shapes = recipe.data.shapes.model_copy(update=fewer)
-        changed = recipe.data.model_copy(update={"shapes": shapes})
+        changed = recipe.data.model_copy(update={"shapes": shapes, "search_images": None})
         return recipe.model_copy(update={"data": changed}), None, "some pictures of the embedded data set"
     folders = recipe.pretraining.source == "folder"
     write_stand_in(folder, classification=folders)

@@ -6,6 +6,7 @@ from pathlib import Path
 from detnas.config import Recipe, load_recipe
 from detnas.files import read_json, read_json_lines
 from detnas.run_directory import RECIPE, stored_run
+from detnas.searching.evaluation import headline
 from detnas.spaces import Cost
 
 
@@ -28,7 +29,7 @@ def describe(directory: Path) -> Iterator[str]:
             found = read_json(evaluation)
             scores = found["scores"]
             yield f"  {found['architecture'] or network}: {Cost(found['flops'], found['params']).in_millions()}"
-            yield f"  mAP {scores['mAP']:.3f}, AP50 {scores['AP50']:.3f} on the validation set"
+            yield f"  {headline(scores, recipe.search.metric)} on the validation set"
     page = directory / "report.html"
     yield f"report: {page if page.exists() else 'not written yet'}"
 

@@ -27,8 +27,8 @@ def evaluate_weights(weights: Path, data: Path, batch: int, device: str, changes
     Raises `UserError` if the data set's categories are not those that the detector knows.
     """
     detector, info = load_detector(weights)
-    val = open_validation(data, change_data(info.data, changes), info.seed)
     known = tuple(Category(id, name) for id, name in info.categories)
+    val = open_validation(data, change_data(info.data, changes), info.seed, known)
     if val.categories != known:
         raise UserError(
             f"--data {data}: its categories are not the detector's ({', '.join(name for _, name in info.categories)}); "

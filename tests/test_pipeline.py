@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
 from small_recipe import COLOURS, assert_same, checkpoint, small_recipe, write_blocks, write_recipe
@@ -81,6 +82,7 @@ def test_a_run_leaves_what_the_design_lists(finished: Path) -> None:
     }
     assert {path.name for path in finished.iterdir()} - {".lock"} == {
         "recipe.yaml",
+        "splits.json",
         "supernet-pretrain",
         "supernet-finetune",
         "search",
@@ -346,6 +348,7 @@ def test_bad_boxes_are_dropped_when_the_recipe_says_so(flaw: str, tmp_path: Path
         ("supernet_finetune.flops_bins=[0, 1G, 2G]", ["supernet_finetune.flops_bins", "1,000,000,000", "there are"]),
         ("space.name=tny", ["tny", "tiny"]),
         ("data.train=missing.json", ["missing.json", "cannot be read"]),
+        ("data.search_images=24", ["data.search_images = 24", "24 training pictures", "at most 23"]),
         ("pretraining.source=folder", ["pretraining.folder"]),
         ("detector.type=yolo", ["yolo", "retinanet"]),
         ("search.evaluations=0", ["search.evaluations", "0"]),
@@ -449,6 +452,35 @@ def test_a_second_process_is_refused(
     with claim(finished, recipe):
         assert "another process" in refusal(capsys, monkeypatch, *words)
     assert command(monkeypatch, *words) == 0
+
+
+def test_a_run_of_an_earlier_version_goes_on(blocks: Path, tmp_path: Path) -> None:
+    """What its recipe does not say has the usual value; splits.json comes late."""
+    run = pipeline.run(small_recipe(), tmp_path / "run", blocks, stages=())
+    stored = yaml.safe_load((run / "recipe.yaml").read_text())
+    del stored["search"]["metric"], stored["data"]["search_images"]
+    (run / "recipe.yaml").write_text(yaml.safe_dump(stored))
+    (run / "splits.json").unlink()
+    pipeline.run(small_recipe(), run, blocks, stages=())
+    assert (run / "splits.json").exists()
+    with pytest.raises(UserError, match=r"search.metric: 'mAP' there, 'VOC' here"):
+        pipeline.run(small_recipe(search__metric="VOC"), run, blocks, stages=())
+    (run / "recipe.yaml").write_text(yaml.safe_dump(stored | {"warm_start": "long"}))
+    with pytest.raises(UserError, match=r"warm_start: 'long' there, 5 here"):
+        pipeline.run(small_recipe(), run, blocks, stages=())
+
+
+def test_the_pictures_of_the_splits_are_written_down(blocks: Path, tmp_path: Path) -> None:
+    whole = pipeline.run(small_recipe(data__search_images=4), tmp_path / "whole", blocks, stages=())
+    splits = json.loads((whole / "splits.json").read_text())
+    data = open_data(blocks, DataSettings(search_images=4), small_recipe().seed)
+    assert splits.keys() == {"search"} and [row["id"] for row in splits["search"]] == list(data.search.image_ids)
+    assert [blocks / row["file"] for row in splits["search"]] == list(data.search.files)
+    folder = write_blocks(tmp_path / "data", val=0)
+    cut = pipeline.run(small_recipe(data__search_images=4), tmp_path / "cut", folder, stages=())
+    splits = json.loads((cut / "splits.json").read_text())
+    assert len(splits["search"]) == 4 and len(splits["val"]) == 5
+    assert not {row["file"] for row in splits["search"]} & {row["file"] for row in splits["val"]}
 
 
 def test_a_run_that_was_refused_can_be_given_again(blocks: Path, tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """The recipe: a complete experiment."""
 
 from math import inf
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -36,6 +37,16 @@ def _check_baseline(name: str) -> str:
 
 
 Baseline = Annotated[str, AfterValidator(_check_baseline)]
+
+
+def _files(value: Any) -> Any:
+    names = value if isinstance(value, list | tuple) else [value]
+    if value is not None and not (names and all(isinstance(name, str) for name in names)):
+        raise ValueError("name a file or set, or several in a list")
+    return value
+
+
+Files = Annotated[str | tuple[str, ...] | None, BeforeValidator(_files)]
 
 
 class SpaceSettings(Section):
@@ -100,19 +111,28 @@ class DataSettings(Section):
 
     shapes: ShapesSettings | None = None
     """Draw the embedded data set when no `--data` is given."""
-    train: str | None = None
-    """COCO JSON of the training set, relative to the folder; found by itself where the layout is a usual one."""
+    train: Files = None
+    """The training set: COCO JSON, or a set of a VOC tree as VOC2007/trainval, relative to the folder; or a list of
+    several, all of which are taken. Found by itself where the layout is a usual one."""
     train_images: str | None = None
-    val: str | None = None
+    """The folder of their pictures; found by itself too."""
+    val: Files = None
     val_images: str | None = None
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Where the folder holds no validation set, this share of the training pictures becomes one."""
     search_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the training pictures that becomes the search split."""
+    search_images: PositiveInt | None = None
+    """So many training pictures become the search split, whatever `search_fraction` says; the paper's are 5000."""
     bad_boxes: Literal["refuse", "drop"] = "refuse"
     """What to do with boxes outside their picture or without area."""
     cache_mb: NonNegativeInt = 2000
     """Decoded pictures are kept in memory when all of them take at most this many megabytes."""
+
+    def named(self, split: Literal["train", "val"]) -> tuple[str, ...]:
+        """What `train` or `val` names, one by one."""
+        files = {"train": self.train, "val": self.val}[split]
+        return (files,) if isinstance(files, str) else files or ()
 
 
 class Pretraining(Section):
@@ -161,6 +181,8 @@ class SearchSettings(Section):
     """Training batches over which a candidate's BN statistics are averaged."""
     recalibration_batch: PositiveInt = 8
     """Pictures in each."""
+    metric: Literal["mAP", "AP50", "VOC07", "VOC"] = "mAP"
+    """Of `detection`, the score that is the fitness: COCO's mAP or AP at IoU 0.5, or VOC's by 11 points or by area."""
     pictures: PositiveInt | None = None
     """Judge on this many pictures of the search split; all of them if not given."""
     batch: PositiveInt = 8
@@ -177,7 +199,7 @@ class SearchSettings(Section):
     @property
     def score(self) -> str:
         """The name of the score that is a candidate's fitness."""
-        return "accuracy" if self.fitness == "classification" else "mAP"
+        return "accuracy" if self.fitness == "classification" else self.metric
 
 
 class Recipe(Section):

@@ -7,8 +7,10 @@ from PIL import Image
 
 from detnas.config import DataSettings
 from detnas.data.coco import Finding, find_problems
+from detnas.data.finding import Source, find_sources
 from detnas.data.images import UNREADABLE
-from detnas.data.sources import Source, find_sources
+from detnas.data.sources import open_data
+from detnas.errors import UserError
 from detnas.files import is_file
 
 
@@ -18,16 +20,23 @@ def check(directory: Path) -> tuple[list[str], bool]:
     Raises `UserError` where there is no data set at all.
     """
     lines, fine = [], True
-    for split, source in find_sources(directory, DataSettings()).items():
+    settings = DataSettings()
+    for split, source in [(split, one) for split, found in find_sources(directory, settings).items() for one in found]:
         tree = source.tree
         names = {category["id"]: category["name"] for category in tree["categories"]}
         counts = Counter(annotation["category_id"] for annotation in tree["annotations"])
-        lines.append(f"{split}: {source.annotations}, pictures under {source.images}")
+        lines.append(f"{split}: {source.format}, {source.annotations}, pictures under {source.images}")
         lines.append(f"  {len(tree['images']):,} pictures, {len(tree['annotations']):,} boxes, {len(names)} categories")
         lines.append("  boxes by category: " + ", ".join(f"{name} {counts[id]:,}" for id, name in names.items()))
         for finding in find_problems(tree, source.images) + _check_pictures(tree["images"], source):
             lines.append(f"  {'ERROR' if finding.fatal else 'note'}: {finding}")
             fine = fine and not finding.fatal
+    if fine:
+        try:
+            open_data(directory, settings, seed=0)  # what is wrong with the splits together
+        except UserError as error:
+            lines.append(f"ERROR: {error}")
+            fine = False
     lines.append("Nothing in the way of training." if fine else "Mend the errors before training.")
     return lines, fine
 

@@ -120,7 +120,10 @@ FIELDS: dict[str, dict[str, Callable[[Any], bool]]] = {
 
 
 def find_problems(tree: dict[str, Any], images: Path) -> list[Finding]:
-    """All that is wrong or remarkable, the gravest first."""
+    """All that is wrong or remarkable, the gravest first.
+
+    An annotation that was not read from a COCO file says by `where` how it is found.
+    """
     sizes = {image["id"]: (image["width"], image["height"]) for image in tree["images"]}
     categories = {category["id"] for category in tree["categories"]}
     findings = []
@@ -160,9 +163,10 @@ def find_problems(tree: dict[str, Any], images: Path) -> list[Finding]:
     ]
     report("boxes outside their picture", [_name(a, sizes) for a in outside], remedy, about_boxes=True)
     bare = sizes.keys() - {a["image_id"] for a in tree["annotations"]}
-    report("pictures without boxes", [f"image id {id}" for id in sorted(bare)], fatal=False)
+    examples = [f"{i['file_name']}, image id {i['id']}" for i in tree["images"] if i["id"] in bare]
+    report("pictures without boxes", examples, fatal=False)
     crowds = [_name(a) for a in tree["annotations"] if a.get("iscrowd")]
-    report("crowd boxes, left out of training and ignored in evaluation", crowds, fatal=False)
+    report("crowd or difficult boxes, left out of training and ignored in evaluation", crowds, fatal=False)
     return findings
 
 
@@ -172,7 +176,9 @@ def _shortened(ids: list[int]) -> str:
 
 def _name(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]] | None = None) -> str:
     image = annotation["image_id"]
-    text = f"annotation {annotation.get('id', '?')} of image {image}, bbox {annotation['bbox']}"
+    text = annotation.get(
+        "where", f"annotation {annotation.get('id', '?')} of image {image}, bbox {annotation['bbox']}"
+    )
     return f"{text} in {sizes[image][0]}x{sizes[image][1]} pixels" if sizes else text
 
 

@@ -1,7 +1,7 @@
 """A detection data set in memory: packed arrays, whatever format it was read from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,12 @@ class DetectionSet:
             categories=self.categories,
         )
 
+    def relabelled(self, categories: tuple[Category, ...]) -> "DetectionSet":
+        """The same boxes by other categories, which are matched by name; each that occurs must be among them."""
+        place = {category.name: label for label, category in enumerate(categories)}
+        new = np.array([place[category.name] for category in self.categories], np.int64)
+        return replace(self, labels=new[self.labels], categories=categories)
+
     def ground_truth(self) -> dict[str, Any]:
         """The data set as a COCO dictionary, with its own image and category ids."""
         annotations = []
@@ -105,3 +111,24 @@ class DetectionSet:
             }
             for (x1, y1, x2, y2), score, label in zip(boxes, scores, labels, strict=True)
         ]
+
+
+def join(parts: Sequence[DetectionSet]) -> DetectionSet:
+    """Sets of the same categories as one. Where an image id would stand for two pictures, all are numbered from 1."""
+    if len(parts) == 1:
+        return parts[0]
+    image_ids = [id for part in parts for id in part.image_ids]
+    if len(set(image_ids)) < len(image_ids):
+        image_ids = list(range(1, len(image_ids) + 1))
+    counts = np.concatenate([np.diff(part.starts) for part in parts])
+    return DetectionSet(
+        files=tuple(file for part in parts for file in part.files),
+        image_ids=tuple(image_ids),
+        sizes=np.concatenate([part.sizes for part in parts]),
+        boxes=np.concatenate([part.boxes for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        areas=np.concatenate([part.areas for part in parts]),
+        crowd=np.concatenate([part.crowd for part in parts]),
+        starts=np.concatenate([[0], np.cumsum(counts)]),
+        categories=parts[0].categories,
+    )

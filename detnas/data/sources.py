@@ -1,35 +1,18 @@
 """From a data folder to the sets of a run: training, search split, validation."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from detnas.config import DataSettings
-from detnas.data.coco import detection_set, load_tree
-from detnas.data.detection import DetectionSet
+from detnas.data.detection import Category, DetectionSet, join
+from detnas.data.finding import Source, Split, find_sources, find_split, nothing_found
+from detnas.data.voc import voc_categories
 from detnas.errors import UserError
-from detnas.files import is_file
 from detnas.seeds import seed_of
-
-SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
-
-
-@dataclass(frozen=True)
-class Source:
-    """One annotation file and the folder of its pictures."""
-
-    annotations: Path
-    images: Path
-    tree: dict[str, Any]
-    """What the annotation file holds."""
-
-    def read(self, settings: DataSettings) -> DetectionSet:
-        drop = settings.bad_boxes == "drop"
-        return detection_set(self.tree, self.annotations, self.images, drop_bad_boxes=drop)
 
 
 @dataclass(frozen=True)
@@ -47,6 +30,8 @@ class RunData:
     val: DetectionSet
     description: str
     """Which files were found, for people to read."""
+    val_is_cut: bool
+    """Whether `val` was cut from the training files, for want of files of its own."""
 
     def fingerprint(self) -> str:
         """Changes with the pictures' names, boxes and splits."""
@@ -64,115 +49,120 @@ def open_data(directory: Path, settings: DataSettings, seed: int) -> RunData:
     Raises `UserError` on anything that training would stumble over.
     """
     sources = find_sources(directory, settings)
-    train = sources["train"].read(settings)
-    description = f"COCO: {sources['train'].annotations}"
-    if "val" in sources:
-        val = sources["val"].read(settings)
-        description += f" and {sources['val'].annotations}"
-        if val.categories != train.categories:
-            raise UserError(
-                f"{sources['val'].annotations}: its categories differ from those of {sources['train'].annotations}; "
-                "both must list the same ids and names"
-            )
+    sets = _read(sources, settings)
+    train = sets["train"]
+    description = f"{sources['train'][0].format}: {_files(sources['train'])}"
+    if "val" in sets:
+        val = sets["val"]
+        description += f" and {_files(sources['val'])}"
+        _check_apart(sources, train, val)
     else:
         train, val = _cut_validation(train, settings, seed)
         description += f" ({len(val)} pictures of it set aside for validation)"
-    fit, search = _cut(train, settings.search_fraction, seed, "search")
+    fit, search = _cut(train, _search_images(train, settings), seed, "search")
     for part, role in ((fit, "training"), (search, "search split"), (val, "validation")):
         if part.crowd.all():  # crowds apart, there is nothing to learn or to find
             raise _no_boxes(directory, part, role)
-    return RunData(directory, train, fit, search, val, description)
+    return RunData(directory, train, fit, search, val, description, val_is_cut="val" not in sets)
 
 
-def open_validation(directory: Path, settings: DataSettings, seed: int) -> DetectionSet:
+def open_validation(
+    directory: Path, settings: DataSettings, seed: int, known: tuple[Category, ...] = ()
+) -> DetectionSet:
     """The validation set that `open_data` would give; training annotations are read only where it is cut from them.
 
-    Raises `UserError` if there is neither, or on anything wrong with what is read.
+    Categories that the files know by name only are those of `known` if all are among them.
+    Raises `UserError` if there is neither set, or on anything wrong with what is read.
     """
-    source = find_source(directory, settings, "val")
-    if source is not None:
-        val = source.read(settings)
+    val = find_split(directory, settings, "val")
+    if val:
+        data = _read({"val": val}, settings, known)["val"]
     else:
-        source = find_source(directory, settings, "train")
-        if source is None:
-            raise _nothing_found(directory)
-        _, val = _cut_validation(source.read(settings), settings, seed)
-    if val.crowd.all():
-        raise _no_boxes(directory, val, "validation")
-    return val
+        train = find_split(directory, settings, "train")
+        if not train:
+            raise nothing_found(directory)
+        _, data = _cut_validation(_read({"train": train}, settings, known)["train"], settings, seed)
+    if data.crowd.all():
+        raise _no_boxes(directory, data, "validation")
+    return data
 
 
-def _cut_validation(train: DetectionSet, settings: DataSettings, seed: int) -> tuple[DetectionSet, DetectionSet]:
-    return _cut(train, settings.val_fraction, seed, "val")
+def _read(
+    sources: Mapping[Split, Sequence[Source]], settings: DataSettings, known: tuple[Category, ...] = ()
+) -> dict[Split, DetectionSet]:
+    """The data of each split, with the same categories."""
+    parts = {split: [source.read(settings) for source in found] for split, found in sources.items()}
+    if all(source.format == "VOC" for found in sources.values() for source in found):
+        names = {category.name for split in parts.values() for part in split for category in part.categories}
+        shared = known if names <= {category.name for category in known} else voc_categories(names)
+        parts = {split: [part.relabelled(shared) for part in found] for split, found in parts.items()}
+    for split, found in parts.items():
+        _check_parts(sources[split], found)
+    return {split: join(found) for split, found in parts.items()}
 
 
-def _cut(data: DetectionSet, fraction: float, seed: int, what: str) -> tuple[DetectionSet, DetectionSet]:
-    """The data without a random share of its pictures, and that share."""
-    order = np.random.default_rng(seed_of(seed, "split", what)).permutation(len(data))
-    aside = min(max(1, round(len(data) * fraction)), len(data) - 1)
-    return data.subset(sorted(order[aside:].tolist())), data.subset(sorted(order[:aside].tolist()))
+def _check_parts(sources: Sequence[Source], parts: Sequence[DetectionSet]) -> None:
+    """Refuse parts of one split that do not fit together."""
+    first: dict[Path, Source] = {}
+    for source, part in zip(sources, parts, strict=True):
+        if part.categories != parts[0].categories:
+            raise _other_categories(source, sources[0])
+        for file in part.files:
+            if first.setdefault(file, source) is not source:
+                raise UserError(
+                    f"{source.annotations}: {file} is in {first[file].annotations} too; each picture may stand in one"
+                )
 
 
-def find_sources(directory: Path, settings: DataSettings) -> dict[str, Source]:
-    """The source of `train` and, if there is one, of `val`. Raises `UserError` if there is none for `train`."""
-    found = {split: find_source(directory, settings, split) for split in SPLIT_NAMES}
-    if found["train"] is None:
-        raise _nothing_found(directory)
-    return {split: source for split, source in found.items() if source is not None}
+def _check_apart(sources: Mapping[Split, Sequence[Source]], train: DetectionSet, val: DetectionSet) -> None:
+    """Refuse a validation set of other categories, or one that is trained on."""
+    if val.categories != train.categories:
+        raise _other_categories(sources["val"][0], sources["train"][0])
+    shared = sorted(set(train.files) & set(val.files))
+    if shared:
+        raise UserError(
+            f"{_files(sources['val'])}: {len(shared):,} of its pictures are also trained on (first: {shared[0]}); name "
+            "sets that share none by data.train and data.val"
+        )
 
 
-def find_source(directory: Path, settings: DataSettings, split: str) -> Source | None:
-    """The annotation file of a split in the usual layouts or as the recipe names it; None if there is none.
-
-    Raises `UserError` if the folder is missing, or the file is not COCO.
-    """
-    if not directory.is_dir():
-        raise UserError(f"--data {directory}: no such folder; name the folder that holds your COCO files")
-    named, images = {
-        "train": (settings.train, settings.train_images),
-        "val": (settings.val, settings.val_images),
-    }[split]
-    found = directory / named if named else next(_candidates(directory, split), None)
-    if found is None:
-        return None
-    tree = load_tree(found)
-    return Source(found, directory / images if images else _image_folder(directory, found, tree), tree)
-
-
-def _nothing_found(directory: Path) -> UserError:
-    state = "is empty" if not any(directory.iterdir()) else "holds no COCO file that is found by itself"
+def _other_categories(source: Source, first: Source) -> UserError:
     return UserError(
-        f"--data {directory}: the folder {state}; put train.json (COCO) and the pictures in train/ there, "
-        "or name the file by data.train"
+        f"{source.annotations}: its categories differ from those of {first.annotations}; "
+        "both must list the same ids and names"
     )
+
+
+def _files(sources: Sequence[Source]) -> str:
+    return " + ".join(str(source.annotations) for source in sources)
 
 
 def _no_boxes(directory: Path, part: DetectionSet, role: str) -> UserError:
     return UserError(f"{directory}: the {role} ({len(part)} pictures) holds no box; more pictures are needed")
 
 
-def _candidates(directory: Path, split: str) -> Iterator[Path]:
-    """Annotation files of a split in the layouts that people use."""
-    for name in SPLIT_NAMES[split]:
-        for pattern in (
-            f"{name}.json",
-            f"annotations/{name}.json",
-            f"{name}/_annotations.coco.json",
-            f"annotations/instances_{name}*.json",
-            f"instances_{name}*.json",
-        ):
-            yield from sorted(directory.glob(pattern))
-    if split == "train":
-        for name in ("annotations.json", "instances.json", "_annotations.coco.json"):
-            yield from directory.glob(name)
+def _search_images(train: DetectionSet, settings: DataSettings) -> int:
+    """How many pictures the search split has."""
+    asked = settings.search_images
+    if asked is None:
+        return _share(train, settings.search_fraction)
+    if asked >= len(train):
+        raise UserError(
+            f"data.search_images = {asked}: there are {len(train):,} training pictures, and some must remain to train "
+            f"on; give at most {len(train) - 1}"
+        )
+    return asked
 
 
-def _image_folder(directory: Path, annotations: Path, tree: dict[str, Any]) -> Path:
-    """The folder in which the first picture of the file lies; the likeliest one if it lies nowhere."""
-    stem = annotations.stem.removeprefix("instances_")
-    folders = [directory / "images" / stem, directory / stem, directory / "images", annotations.parent, directory]
-    likeliest = next((folder for folder in folders if folder.is_dir()), directory)
-    if not tree["images"]:
-        return likeliest
-    first = tree["images"][0]["file_name"]
-    return next((folder for folder in folders if is_file(folder / first)), likeliest)
+def _cut_validation(train: DetectionSet, settings: DataSettings, seed: int) -> tuple[DetectionSet, DetectionSet]:
+    return _cut(train, _share(train, settings.val_fraction), seed, "val")
+
+
+def _share(data: DetectionSet, fraction: float) -> int:
+    return min(max(1, round(len(data) * fraction)), len(data) - 1)
+
+
+def _cut(data: DetectionSet, aside: int, seed: int, what: str) -> tuple[DetectionSet, DetectionSet]:
+    """The data without `aside` random pictures, and these."""
+    order = np.random.default_rng(seed_of(seed, "split", what)).permutation(len(data))
+    return data.subset(sorted(order[aside:].tolist())), data.subset(sorted(order[:aside].tolist()))

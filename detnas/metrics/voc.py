@@ -84,7 +84,7 @@ def _iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.flo
     sides = np.minimum(one[:, 2:], other[:, 2:]) - np.maximum(one[:, :2], other[:, :2])
     common = sides.clip(0).prod(axis=1)
     union = (one[:, 2:] - one[:, :2]).prod(axis=1) + (other[:, 2:] - other[:, :2]).prod(axis=1) - common
-    return np.divide(common, union, out=np.zeros(len(common)), where=union > 0)
+    return np.asarray(np.divide(common, union, out=np.zeros(len(common)), where=union > 0))
 
 
 def _right(overlapped: NDArray[np.int64], difficult: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -115,7 +115,12 @@ class Run:
     @property
     def metric(self) -> str:
         """The name of the score that is the candidates' fitness."""
-        return "accuracy" if self.by_classification else "mAP"
+        return "accuracy" if self.by_classification else self.detection_metric
+
+    @property
+    def detection_metric(self) -> str:
+        """The name of the score that candidates are judged by where they are judged by detection."""
+        return str((self.recipe.get("search") or {}).get("metric", "mAP"))
 
     @property
     def winner(self) -> Network:

@@ -9,17 +9,24 @@ import torch
 from detnas.data.detection import DetectionSet
 from detnas.data.images import Images
 from detnas.metrics.coco import coco_scores
+from detnas.metrics.voc import voc_scores
 from detnas.models.detectors import Detector
 from detnas.models.inference import detect
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The twelve COCO numbers, AP by class, and the detections as COCO results."""
+    """The twelve COCO numbers and the two of VOC, COCO's AP by class, and the detections as COCO results."""
 
     scores: dict[str, float | None]
     per_class: dict[str, float | None]
     results: list[dict[str, Any]]
+
+
+def headline(scores: dict[str, float | None], metric: str) -> str:
+    """mAP, AP50 and, if it is another, the score that guided the search, for people."""
+    names = dict.fromkeys(("mAP", "AP50", metric))
+    return ", ".join(f"{name} {scores[name]:.3f}" for name in names)
 
 
 def evaluate(
@@ -42,4 +49,6 @@ def evaluate(
         for index, found in zip(indices, detect(detector, [images[i] for i in indices], device), strict=True):
             results += data.results(index, found.boxes, found.scores, found.labels)
         after_batch(len(indices))
-    return Evaluation(*coco_scores(data.ground_truth(), results), results)
+    truth = data.ground_truth()
+    scores, per_class = coco_scores(truth, results)
+    return Evaluation(scores | voc_scores(truth, results), per_class, results)

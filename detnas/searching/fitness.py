@@ -40,7 +40,7 @@ class Fitness:
         self.images = Images(self.search.files, cache_mb, self.search.sizes)
 
     def __call__(self, architecture: Architecture) -> Evaluation:
-        """The candidate's evaluation on the search split; its fitness is `scores["mAP"]`."""
+        """The candidate's evaluation on the search split; its fitness is the score that `search.metric` names."""
         candidate = calibrated_candidate(self.detector, architecture, self._calibration_batches())
         return evaluate(candidate, self.search, self.images, batch=self.settings.batch, device=self.device)
 

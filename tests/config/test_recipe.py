@@ -23,12 +23,13 @@ seed: 3
 device: cpu
 data:
   shapes: {train: 40, val: 10, size: 64, crops: 20, crop_size: 32, min_object: 6, max_objects: 3, clutter: 0.5, seed: 1}
-  train: annotations/a.json
+  train: [annotations/a.json, annotations/c.json]
   train_images: pictures
   val: annotations/b.json
   val_images: pictures
   val_fraction: 0.1
   search_fraction: 0.3
+  search_images: 5
   bad_boxes: drop
   cache_mb: 100
 space: {name: tiny, width: 0.5}
@@ -101,6 +102,7 @@ search:
   crossovers: 5
   recalibration_batches: 8
   recalibration_batch: 4
+  metric: VOC07
   pictures: 100
   batch: 16
 finetune: {<<: *training, steps: 50, schedule: cosine}
@@ -438,6 +440,11 @@ def test_a_detector_of_no_known_type_is_refused(kind: Any, tmp_path: Path) -> No
         "data.search_fraction=0",
         "data.search_fraction=1",
         "data.bad_boxes=ignore",
+        "data.search_images=0",
+        "data.train=3",
+        "data.train=[]",
+        "data.val=[a.json, 3]",
+        "search.metric=AP75",
         "data.shapes.size=16",
         "space.name=smal",
         "space.name=5",

@@ -276,7 +276,7 @@ def test_what_is_merely_remarkable_is_no_reason_to_refuse(images: Path, tmp_path
     findings = find_problems(tree, images)
     assert [(finding.what, finding.count, finding.fatal) for finding in findings] == [
         ("pictures without boxes", 1, False),
-        ("crowd boxes, left out of training and ignored in evaluation", 1, False),
+        ("crowd or difficult boxes, left out of training and ignored in evaluation", 1, False),
     ]
     assert "image id 30" in str(findings[0])
 

@@ -11,7 +11,8 @@ import pytest
 from make_coco import some_pictures, tree_of, write_coco
 
 from detnas.config import DataSettings
-from detnas.data.sources import RunData, find_sources, open_data, open_validation
+from detnas.data.finding import find_sources
+from detnas.data.sources import RunData, open_data, open_validation
 from detnas.errors import UserError
 
 TRAIN, VAL = tree_of(some_pictures(20)), tree_of(some_pictures(6))
@@ -65,10 +66,10 @@ def test_usual_layouts_are_found_by_themselves(layout: str, tmp_path: Path) -> N
     write_layout(tmp_path, layout)
     train_json, train_images, val_json, val_images = LAYOUTS[layout]
     sources = find_sources(tmp_path, DataSettings())
-    assert sources["train"].annotations == tmp_path / train_json
-    assert sources["train"].images == tmp_path / train_images
-    assert sources["val"].annotations == tmp_path / val_json
-    assert sources["val"].images == tmp_path / val_images
+    assert sources["train"][0].annotations == tmp_path / train_json
+    assert sources["train"][0].images == tmp_path / train_images
+    assert sources["val"][0].annotations == tmp_path / val_json
+    assert sources["val"][0].images == tmp_path / val_images
     data = open_data(tmp_path, DataSettings(), seed=0)
     assert len(data.train) == 20 and len(data.val) == 6
     assert all(file.is_file() for file in (*data.train.files, *data.val.files))
@@ -78,9 +79,9 @@ def test_usual_layouts_are_found_by_themselves(layout: str, tmp_path: Path) -> N
 def test_the_test_set_stands_in_where_there_is_no_validation_set(tmp_path: Path) -> None:
     write_layout(tmp_path, "plain", ("train",))
     write_coco(tmp_path / "test.json", tmp_path / "test", VAL)
-    assert find_sources(tmp_path, DataSettings())["val"].annotations == tmp_path / "test.json"
+    assert find_sources(tmp_path, DataSettings())["val"][0].annotations == tmp_path / "test.json"
     write_coco(tmp_path / "valid.json", tmp_path / "valid", VAL)
-    assert find_sources(tmp_path, DataSettings())["val"].annotations == tmp_path / "valid.json"
+    assert find_sources(tmp_path, DataSettings())["val"][0].annotations == tmp_path / "valid.json"
 
 
 @pytest.mark.parametrize("name", ["annotations.json", "instances.json", "_annotations.coco.json", "train.json"])
@@ -100,12 +101,12 @@ def test_the_recipe_names_files_that_lie_elsewhere(tmp_path: Path) -> None:
     write_coco(tmp_path / "mine" / "a.json", tmp_path / "photos", odd)
     settings = DataSettings(train="mine/a.json", train_images="photos", val="val.json")
     sources = find_sources(tmp_path, settings)
-    assert sources["train"].annotations == tmp_path / "mine" / "a.json"
-    assert sources["train"].images == tmp_path / "photos"
-    assert sources["val"].images == tmp_path / "val"
+    assert sources["train"][0].annotations == tmp_path / "mine" / "a.json"
+    assert sources["train"][0].images == tmp_path / "photos"
+    assert sources["val"][0].images == tmp_path / "val"
     assert len(open_data(tmp_path, settings, seed=0).train) == 10
     absolute = DataSettings(train=str(tmp_path / "mine" / "a.json"), train_images=str(tmp_path / "photos"))
-    assert find_sources(tmp_path / "val", absolute)["train"].images == tmp_path / "photos"
+    assert find_sources(tmp_path / "val", absolute)["train"][0].images == tmp_path / "photos"
 
 
 # The validation set alone
@@ -135,6 +136,35 @@ def test_no_validation_set_and_nothing_to_cut_it_from_is_refused(tmp_path: Path)
         open_validation(tmp_path, DataSettings(), 0)
 
 
+# Several files
+
+
+def test_several_files_are_one_set(tmp_path: Path) -> None:
+    write_layout(tmp_path, "coco")
+    later = tree_of(some_pictures(4))
+    write_coco(tmp_path / "annotations" / "more.json", tmp_path / "more", later)
+    names = ["annotations/instances_train2017.json", "annotations/more.json"]
+    data = open_data(tmp_path, DataSettings(train=names), seed=0).train
+    assert len(data) == 24 and data.files[0].parent.name == "train2017" and data.files[23].parent.name == "more"
+    assert data.image_ids == tuple(range(1, 25))  # for both files count from 10
+    one, two = (open_data(tmp_path, DataSettings(train=name), seed=0).train for name in names)
+    for index, (part, place) in enumerate([*((one, i) for i in range(20)), *((two, i) for i in range(4))]):
+        for mine, theirs in zip(data.training_boxes(index), part.training_boxes(place), strict=True):
+            assert np.array_equal(mine, theirs)
+    val = open_data(tmp_path, DataSettings(val=["annotations/instances_val2017.json", "annotations/more.json"]), 0).val
+    assert val.image_ids == (*(5000 + 10 * n for n in range(1, 7)), 10, 20, 30, 40)
+
+
+def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    write_layout(tmp_path, "plain")
+    write_coco(tmp_path / "b.json", tmp_path / "b", tree_of(some_pictures(4), categories=(1, 2, 3, 4)))
+    shutil.copy(tmp_path / "train.json", tmp_path / "c.json")
+    assert "b.json: its categories differ" in refused(tmp_path, DataSettings(train=["train.json", "b.json"]))
+    same = refused(tmp_path, DataSettings(train=["train.json", "c.json"], train_images="train"))
+    assert "c.json: " in same and f"10.png is in {tmp_path / 'train.json'} too" in same
+    assert "20 of its pictures are also trained on" in refused(tmp_path, DataSettings(val="c.json", val_images="train"))
+
+
 # Refusals
 
 
@@ -150,7 +180,7 @@ def test_a_folder_without_a_data_set_is_refused(tmp_path: Path) -> None:
     assert f"{tmp_path / 'nowhere'}: no such folder" in missing and "name the folder" in missing
     assert f"{tmp_path}: the folder is empty" in refused(tmp_path) and "train.json" in refused(tmp_path)
     (tmp_path / "a.png").touch()
-    assert "no COCO file that is found by itself" in refused(tmp_path) and "data.train" in refused(tmp_path)
+    assert "no COCO file or VOC tree that is found by itself" in refused(tmp_path) and "data.train" in refused(tmp_path)
     assert "no such folder" in refused(tmp_path / "a.png")
 
 
@@ -239,6 +269,23 @@ def test_the_search_split_is_cut_from_the_training_set(fraction: float, plain: P
     assert len(data.search) == min(max(1, round(20 * fraction)), 19)
     assert found["val"] == {image["id"] for image in VAL["images"]}
     assert not found["val"] & found["train"]
+
+
+def test_the_search_split_can_be_a_number_of_pictures(plain: Path) -> None:
+    for images in (1, 7, 19):
+        data = open_data(plain, DataSettings(search_images=images, search_fraction=0.4), seed=0)
+        assert len(data.search) == images and len(data.fit) == 20 - images
+        same = open_data(plain, DataSettings(search_fraction=images / 20), seed=0)
+        assert same.search.image_ids == data.search.image_ids
+    assert "data.search_images = 20: there are 20 training pictures" in refused(plain, DataSettings(search_images=20))
+    assert "give at most 19" in refused(plain, DataSettings(search_images=5000))
+
+
+def test_the_splits_of_recorded_results_stay_what_they_were(plain: Path, tmp_path: Path) -> None:
+    assert open_data(plain, DataSettings(), seed=0).search.image_ids == (60, 70, 130, 170)
+    write_coco(tmp_path / "train.json", tmp_path / "train", TRAIN)
+    data = open_data(tmp_path, DataSettings(), seed=0)
+    assert data.val.image_ids == (70, 80, 130, 200) and data.search.image_ids == (50, 60, 170)
 
 
 def test_the_search_split_is_a_function_of_the_seed(plain: Path) -> None:

@@ -209,6 +209,19 @@ def test_of_equals_the_cheaper_one_wins(tmp_path: Path) -> None:
     assert best(tmp_path)["flops"] == min(row["flops"] for row in rows(tmp_path))
 
 
+def test_a_search_is_guided_by_the_score_that_the_recipe_names(tmp_path: Path) -> None:
+    class Scores(Judge):
+        def __call__(self, architecture: Architecture) -> dict[str, float | None]:
+            other = float(GAINS[range(6), list(architecture.ops)].min())
+            return super().__call__(architecture) | {"VOC07": other}
+
+    for metric in ("AP50", "VOC07"):
+        judge = run_search(tmp_path / metric, Scores(), settings={"metric": metric, "evaluations": 5})
+        expected = [Scores()(architecture)[metric] for architecture in judge.judged]
+        assert [row["fitness"] for row in rows(tmp_path / metric)] == expected
+        assert best(tmp_path / metric)["fitness"] == max(expected) and best(tmp_path / metric)["metric"] == metric
+
+
 def test_a_search_by_accuracy_is_guided_by_it_and_says_so(tmp_path: Path) -> None:
     class Classifies(Judge):
         def __call__(self, architecture: Architecture) -> dict[str, float | None]:

@@ -1,0 +1,119 @@
+"""Finding a data set's files: in the usual layouts, or as the recipe names them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from detnas.config import DataSettings
+from detnas.data.coco import detection_set, load_tree
+from detnas.data.detection import DetectionSet
+from detnas.data.voc import VocSet, load_voc
+from detnas.data.voc_layout import default_sets, named_set
+from detnas.errors import UserError
+from detnas.files import is_file
+
+Split = Literal["train", "val"]
+OTHER: dict[Split, Split] = {"train": "val", "val": "train"}
+SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One annotation file, or one set of a VOC tree, and the folder of its pictures."""
+
+    format: Literal["COCO", "VOC"]
+    annotations: Path
+    images: Path
+    tree: dict[str, Any]
+    """What the annotations say, as a COCO dictionary."""
+
+    def read(self, settings: DataSettings) -> DetectionSet:
+        drop = settings.bad_boxes == "drop"
+        return detection_set(self.tree, self.annotations, self.images, drop_bad_boxes=drop)
+
+
+def find_sources(directory: Path, settings: DataSettings) -> dict[Split, tuple[Source, ...]]:
+    """The sources of `train` and, if there are any, of `val`. Raises `UserError` if there is none for `train`."""
+    found = {split: find_split(directory, settings, split) for split in OTHER}
+    if not found["train"]:
+        raise nothing_found(directory)
+    return {split: sources for split, sources in found.items() if sources}
+
+
+def find_split(directory: Path, settings: DataSettings, split: Split) -> tuple[Source, ...]:
+    """The sources of one split; none if there is nothing for it.
+
+    Raises `UserError` if the folder is missing, or a file is not what it should be.
+    """
+    if not directory.is_dir():
+        raise UserError(f"--data {directory}: no such folder; name the folder that holds your data set")
+    images = {"train": settings.train_images, "val": settings.val_images}[split]
+    named = _named(directory, settings, split)
+    sets = named or _usual(directory, settings, split)
+    return tuple(_load(directory, one, directory / images if images else None) for one in sets)
+
+
+def nothing_found(directory: Path) -> UserError:
+    """The refusal of a folder without a training set."""
+    state = "is empty" if not any(directory.iterdir()) else "holds no COCO file or VOC tree that is found by itself"
+    return UserError(
+        f"--data {directory}: the folder {state}; put train.json (COCO) and the pictures in train/ there, "
+        "or name the file by data.train"
+    )
+
+
+def _named(directory: Path, settings: DataSettings, split: Split) -> list[Path | VocSet]:
+    """The files and sets that the recipe names."""
+    found: list[Path | VocSet] = []
+    for name in settings.named(split):
+        file = directory / name
+        found.append(file if is_file(file) else named_set(directory, name) or file)
+    return found
+
+
+def _usual(directory: Path, settings: DataSettings, split: Split) -> Sequence[Path | VocSet]:
+    """The files or sets of a split that the recipe does not name."""
+    file = next(_coco_files(directory, split), None)
+    if file is not None:
+        return [file]
+    others = _named(directory, settings, OTHER[split])
+    voc = [one for one in others if isinstance(one, VocSet)]
+    if len(voc) < len(others) or (not others and any(_coco_files(directory, OTHER[split]))):
+        return []  # of a data set in COCO files nothing is VOC
+    train, val = default_sets(directory, val=voc) if split == "train" else default_sets(directory, train=voc)
+    return train if split == "train" else val
+
+
+def _load(directory: Path, one: Path | VocSet, images: Path | None) -> Source:
+    if isinstance(one, VocSet):
+        return Source("VOC", one.listing, images or one.images, load_voc(one, images or one.images))
+    tree = load_tree(one)
+    return Source("COCO", one, images or _image_folder(directory, one, tree), tree)
+
+
+def _coco_files(directory: Path, split: Split) -> Iterator[Path]:
+    """COCO files of a split in the layouts that people use."""
+    for name in SPLIT_NAMES[split]:
+        for pattern in (
+            f"{name}.json",
+            f"annotations/{name}.json",
+            f"{name}/_annotations.coco.json",
+            f"annotations/instances_{name}*.json",
+            f"instances_{name}*.json",
+        ):
+            yield from sorted(directory.glob(pattern))
+    if split == "train":
+        for name in ("annotations.json", "instances.json", "_annotations.coco.json"):
+            yield from directory.glob(name)
+
+
+def _image_folder(directory: Path, annotations: Path, tree: dict[str, Any]) -> Path:
+    """The folder in which the first picture of the file lies; the likeliest one if it lies nowhere."""
+    stem = annotations.stem.removeprefix("instances_")
+    folders = [directory / "images" / stem, directory / stem, directory / "images", annotations.parent, directory]
+    likeliest = next((folder for folder in folders if folder.is_dir()), directory)
+    if not tree["images"]:
+        return likeliest
+    first = tree["images"][0]["file_name"]
+    return next((folder for folder in folders if is_file(folder / first)), likeliest)
