@@ -15,6 +15,10 @@ from detnas.searching.evolution import ORIGIN, EvolutionSampler, SpaceExhausted,
 from detnas.spaces import Architecture, BudgetSampler
 
 
+SHOWN_EVERY = 50
+"""Candidates after which candidates.jsonl is written at the latest: a random search is one long generation."""
+
+
 def search(
     judge: Callable[[Architecture], Mapping[str, float | None]],
     sampler: BudgetSampler,
@@ -66,7 +70,7 @@ def search(
             study.tell(trial, scores[settings.score])
             done += 1
             bar.advance(f"best {study.best_value:.3f}")
-            if done % settings.population == 0:
+            if done % min(settings.population, SHOWN_EVERY) == 0:
                 write_json_lines(directory / "candidates.jsonl", candidates(study, settings))
     rows = candidates(study, settings)
     best = max(rows, key=lambda row: (row["fitness"], -row["flops"], -row["number"]))
