@@ -14,7 +14,6 @@ from detnas.progress import Progress
 from detnas.searching.evolution import ORIGIN, EvolutionSampler, SpaceExhausted, architecture_of, slot_of
 from detnas.spaces import Architecture, BudgetSampler
 
-
 SHOWN_EVERY = 50
 """Candidates after which candidates.jsonl is written at the latest: a random search is one long generation."""
 
