@@ -1,5 +1,6 @@
 """The paper's recipes hold the paper's figures, as collected in shared/paper.md (its sections are named below)."""
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -7,6 +8,12 @@ import pytest
 from detnas.config import FPNSettings, Recipe, RetinaNetSettings, load_recipe, recipe_names
 from detnas.spaces import BudgetSampler
 from detnas.training.schedules import learning_rate
+
+
+@cache
+def paper(name: str) -> Recipe:
+    return load_recipe(name)
+
 
 PAPER = [name for name in recipe_names() if name.startswith("paper-")]
 NAMES = {
@@ -113,7 +120,7 @@ def test_every_experiment_has_its_recipe() -> None:
 
 @pytest.mark.parametrize("name", PAPER)
 def test_the_figures_are_the_papers(name: str) -> None:
-    recipe = load_recipe(name)
+    recipe = paper(name)
     assert recipe.device == "auto" and recipe.warm_start == 0
     blocks, flops = ARCHITECTURES[size_of(name)]
     assert recipe.space.name == size_of(name) and recipe.space.width == 1
@@ -152,7 +159,7 @@ def near(*steps: int) -> list[int]:
 
 @pytest.mark.parametrize("name", PAPER)
 def test_the_sets_are_the_papers(name: str) -> None:
-    data = load_recipe(name).data
+    data = paper(name).data
     if "voc" in name:  # 3.4
         assert data.named("train") == ("VOC2007/trainval", "VOC2012/trainval")
         assert data.named("val") == ("VOC2007/test",)
@@ -163,7 +170,7 @@ def test_the_sets_are_the_papers(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAPER)
 def test_candidates_are_judged_as_in_the_paper(name: str) -> None:
-    search = load_recipe(name).search
+    search = paper(name).search
     if name == "paper-clsnas":
         assert (search.fitness, search.score, search.pictures) == ("classification", "accuracy", 8000)
         assert search.recalibration_batch == 128
@@ -174,13 +181,13 @@ def test_candidates_are_judged_as_in_the_paper(name: str) -> None:
 
 
 def test_the_held_out_pictures_of_clsnas_are_enough_to_judge_on() -> None:
-    recipe = load_recipe("paper-clsnas")
+    recipe = paper("paper-clsnas")
     assert recipe.search.pictures is not None
     assert recipe.search.pictures <= round(1_281_167 * recipe.pretraining.search_fraction) < 8100
 
 
 def test_the_baselines_are_the_papers() -> None:
-    baselines = {name: load_recipe(name).baselines for name in PAPER}
+    baselines = {name: paper(name).baselines for name in PAPER}
     assert baselines["paper-random-nets"] == ("random", "random2", "random3", "random4", "random5")
     assert {"resnet50", "resnet101", "shufflenetv2-40"} <= set(baselines["paper-coco-fpn-large"])  # 6.2
     for name in NAMES - {"paper-random-nets"}:
@@ -209,7 +216,7 @@ def test_only_what_an_experiment_is_about_differs_from_the_main_one(name: str) -
         "paper-coco-retinanet-small": {"detector", "supernet_finetune", "finetune"},
         "paper-voc-fpn": {"data", "search", "supernet_finetune", "finetune"},
     }
-    one, main = load_recipe(name).model_dump(), load_recipe("paper-coco-fpn-small").model_dump()
+    one, main = paper(name).model_dump(), paper("paper-coco-fpn-small").model_dump()
     differ = {key for key in main if one[key] != main[key]} - {"name"}
     if name in allowed:
         assert differ == allowed[name]
@@ -217,5 +224,5 @@ def test_only_what_an_experiment_is_about_differs_from_the_main_one(name: str) -
 
 def test_budgets_can_be_met() -> None:
     for name in ("paper-coco-fpn-small", "paper-coco-fpn-large"):
-        recipe: Recipe = load_recipe(name)
+        recipe = paper(name)
         assert BudgetSampler(recipe.search_space(), recipe.cost_budget()).share() > 0.5
