@@ -31,7 +31,7 @@ def finished(run: Path) -> bool:
     return {"detector.safetensors", "report.html"} <= {path.name for path in run.iterdir()}
 
 
-@pytest.mark.parametrize("source", ["crops", "folder"])
+@pytest.mark.parametrize("source", [pytest.param("crops", marks=pytest.mark.slow), "folder"])
 def test_clsnas_is_guided_by_accuracy_alone(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No detector but the final ones; the supernet sees nothing of what candidates are judged on; and it is said."""
     stage, seen, read = [""], {}, Images.__getitem__
