@@ -131,6 +131,7 @@ def test_without_its_pre_training_a_supernet_warms_up_in_its_fine_tuning(tmp_pat
         )
 
 
+@pytest.mark.slow
 def test_a_first_generation_of_all_evaluations_is_random_search(tmp_path: Path) -> None:
     recipe = small_recipe(**SHORT, search__population=6, pretraining__source="none")
     run = pipeline.run(recipe, tmp_path / "run")
