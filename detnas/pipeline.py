@@ -31,7 +31,7 @@ from detnas.data.sources import RunData, open_data
 from detnas.device import choose_device
 from detnas.errors import UserError
 from detnas.files import read_json, write_json
-from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone
+from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone, shrink_depthwise
 from detnas.models.classifier import Classifier
 from detnas.models.create import Network, find_network
 from detnas.models.detectors import Detector, build_detector
@@ -165,15 +165,22 @@ class Run:
 
     def classifier(self, make_backbone: Callable[[], Backbone], num_classes: int) -> Classifier:
         torch.manual_seed(self.seed("classifier"))
-        return Classifier(make_backbone(), num_classes, self.recipe.pretraining.head_channels)
+        return Classifier(self._fresh(make_backbone), num_classes, self.recipe.pretraining.head_channels)
 
     def detector(self, make_backbone: Callable[[], Backbone], pretrained: Path | None) -> Detector:
         """A new detector, its backbone taken from the classifier trained in `pretrained` if that is given."""
         torch.manual_seed(self.seed("detector"))
-        detector = build_detector(make_backbone(), len(self.data.train.categories), self.recipe.detector)
+        backbone = self._fresh(make_backbone)
+        detector = build_detector(backbone, len(self.data.train.categories), self.recipe.detector)
         if pretrained is not None:
-            load_weights(find_backbone(detector), pretrained, part="backbone")
+            load_weights(backbone, pretrained, part="backbone")
         return detector
+
+    def _fresh(self, make_backbone: Callable[[], Backbone]) -> Backbone:
+        backbone = make_backbone()
+        if self.recipe.depthwise_init == "fan_in":
+            shrink_depthwise(backbone)
+        return backbone
 
     def classification(self, settings: TrainingSettings | None, part: Part) -> tuple[ClassificationTask, int]:
         """What pre-training learns, and how many classes that has; without `settings`, pictures as they are judged."""

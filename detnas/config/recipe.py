@@ -217,6 +217,9 @@ class Recipe(Section):
     warm_start: NonNegativeInt = 0
     """Steps of the supernet's first training on the all-`shuffle3` path alone, whose weights then become the start of
     every op; 0 is the paper's way. Worth most where the supernet can be trained for minutes only."""
+    depthwise_init: Literal["official", "fan_in"] = "official"
+    """Standard deviation of fresh depthwise kernels: 1 whatever their size, as in the official code, or 1 / side, with
+    which the larger kernels learn as fast as the smaller ones where schedules are short."""
     supernet_pretrain: SupernetTrainingSettings
     supernet_finetune: SupernetTrainingSettings
     search: SearchSettings = SearchSettings()

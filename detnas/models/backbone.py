@@ -153,3 +153,15 @@ def _initialise(module: nn.Module) -> None:
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.ones_(module.weight)
         nn.init.constant_(module.bias, 1e-4)
+
+
+def shrink_depthwise(backbone: Backbone) -> None:
+    """Divide fresh depthwise kernels by their side: a standard deviation of one over the root of the fan-in.
+
+    The official initialisation gives them 1 whatever their size. BN makes the scale meaningless for what they compute,
+    not for how fast they change: a step of the optimiser turns a large kernel by less.
+    """
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
+            with torch.no_grad():
+                module.weight /= module.weight[0].numel() ** 0.5
