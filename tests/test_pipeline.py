@@ -22,12 +22,14 @@ from detnas.config import DataSettings, recipe_names
 from detnas.data.images import Images
 from detnas.data.sources import open_data
 from detnas.errors import UserError
+from detnas.models.backbone import Supernet, find_backbone
 from detnas.models.weights import load_detector
 from detnas.progress import Progress
 from detnas.run_directory import claim
 from detnas.searching.evaluation import evaluate
 from detnas.searching.fitness import search_pictures
 from detnas.seeds import seed_of
+from detnas.spaces import BudgetSampler
 
 NETWORKS = ("winner", "shuffle3", "random")
 CPU = torch.device("cpu")
@@ -260,6 +262,21 @@ def test_winner_and_baselines_are_trained_alike(blocks: Path, tmp_path: Path, mo
         told = [seen[f"{stage}/{network}"] for network in NETWORKS]
         assert told[0] == told[1] == told[2] and told[0][0] == getattr(recipe, stage)
     assert len({seen[name][1] for name in ("pretrain/winner", "finetune/winner", "supernet-finetune")}) == 3
+
+
+@pytest.mark.parametrize("init", ["official", "fan_in"])
+def test_fresh_networks_are_initialised_as_the_recipe_says(blocks: Path, tmp_path: Path, init: str) -> None:
+    recipe = small_recipe(depthwise_init=init)
+    sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
+    data = open_data(blocks, recipe.data, recipe.seed)
+    run = pipeline.Run(recipe, tmp_path, data, sampler, torch.device("cpu"), Progress(quiet=True))
+    for model in (run.classifier(lambda: Supernet(run.space), 3), run.detector(lambda: Supernet(run.space), None)):
+        kernels = [
+            module.weight.flatten()
+            for module in find_backbone(model).modules()
+            if isinstance(module, torch.nn.Conv2d) and module.groups > 1 and module.kernel_size == (7, 7)
+        ]
+        assert torch.cat(kernels).std().item() == pytest.approx(1 / 7 if init == "fan_in" else 1, rel=0.1)
 
 
 # What is refused, before any training

@@ -7,7 +7,7 @@ from torch import nn
 
 from detnas.config import TrainingSettings
 from detnas.errors import UserError
-from detnas.models.backbone import Backbone, Subnet, Supernet, extract_subnet, find_backbone
+from detnas.models.backbone import Backbone, Subnet, Supernet, extract_subnet, find_backbone, shrink_depthwise
 from detnas.models.blocks import split_channels
 from detnas.models.classifier import Classifier
 from detnas.models.detectors import build_detector
@@ -89,6 +89,19 @@ def test_initialisation_is_that_of_the_official_code() -> None:
         elif isinstance(module, nn.Conv2d) and module.weight.numel() > 1000:
             expected = 0.01 if name == "stem.0" else 1 / module.weight.shape[1]
             assert module.weight.std().item() == pytest.approx(expected, rel=0.15), name
+
+
+def test_depthwise_kernels_shrink_to_the_root_of_their_fan_in() -> None:
+    torch.manual_seed(0)
+    space = search_space("small")
+    official, shrunk = Supernet(space), Supernet(space)
+    shrunk.load_state_dict(official.state_dict())
+    shrink_depthwise(shrunk)
+    modules = dict(official.named_modules())
+    for name, module in shrunk.named_modules():
+        if isinstance(module, nn.Conv2d):
+            side = module.kernel_size[0] if module.groups > 1 else 1
+            torch.testing.assert_close(module.weight * side, modules[name].weight)
 
 
 def test_networks_start_from_the_seed() -> None:
