@@ -1,0 +1,23 @@
+"""The documents name what is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from detnas.config import recipe_names
+
+ROOT = Path(__file__).parent.parent
+TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.name)
+def test_every_test_recipe_and_file_that_is_named_exists(file: Path) -> None:
+    text = file.read_text()
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert {name for name in named if f"def {name}(" not in tests} == set()
+    recipes = set(re.findall(r"\b(?:paper|shapes|own-data)-[a-z0-9-]*[a-z0-9](?![\w*-])", text))
+    assert {name for name in recipes if name not in recipe_names()} == set()
+    paths = set(re.findall(r"`((?:bench|docs|detnas)/[\w./-]+)`", text))
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
