@@ -13,7 +13,7 @@ from machine import machine
 from detnas.config import load_recipe, recipe_names
 from detnas.files import read_json, write_json
 from detnas.progress import Progress
-from detnas.rehearsal import rehearse
+from detnas.rehearsing.rehearsal import rehearse
 
 RESULTS = Path(__file__).parent / "results" / "rehearsals.json"
 

@@ -47,7 +47,7 @@ def run(
     from detnas.progress import Progress
 
     if rehearse:
-        from detnas import rehearsal
+        from detnas.rehearsing import rehearsal
 
         if out is not None:
             raise UserError(f"--out {out}: a rehearsal leaves nothing behind; leave out --out or --rehearse")

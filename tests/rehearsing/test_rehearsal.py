@@ -12,9 +12,9 @@ import pytest
 import torch
 from small_recipe import small_recipe, write_recipe
 
-import detnas.rehearsal as rehearsal
-import detnas.short_recipe as short_recipe
-import detnas.stopwatch as stopwatch
+import detnas.rehearsing.rehearsal as rehearsal
+import detnas.rehearsing.short_recipe as short_recipe
+import detnas.rehearsing.stopwatch as stopwatch
 from detnas.cli import main
 from detnas.config import Recipe, load_recipe, recipe_names
 from detnas.data.sources import open_data
@@ -23,8 +23,8 @@ from detnas.files import write_json_lines
 from detnas.pipeline import STAGES, Run
 from detnas.progress import Progress
 from detnas.projection import pictures, split_sizes
-from detnas.rehearsal import Rehearsal, more_pictures, rehearse
-from detnas.short_recipe import kinds, short_training, shortened, steps_to_walk, with_pictures
+from detnas.rehearsing.rehearsal import Rehearsal, more_pictures, rehearse
+from detnas.rehearsing.short_recipe import kinds, short_training, shortened, steps_to_walk, with_pictures
 from detnas.spaces import BudgetSampler
 from detnas.training.schedules import learning_rate
 

@@ -22,11 +22,11 @@ from detnas.config import Recipe, TrainingSettings
 from detnas.data.detection import DetectionSet
 from detnas.errors import UserError
 from detnas.files import read_json_lines
-from detnas.memory import PeakMemory, available_memory
 from detnas.pipeline import STAGES, WINNER, Run, open_run
 from detnas.progress import Progress, duration
 from detnas.projection import pictures, split_sizes
-from detnas.short_recipe import (
+from detnas.rehearsing.memory import PeakMemory, available_memory
+from detnas.rehearsing.short_recipe import (
     LEAST_BATCH,
     LEAST_STEPS,
     TRAININGS,
@@ -38,7 +38,7 @@ from detnas.short_recipe import (
     steps_to_walk,
     with_pictures,
 )
-from detnas.stopwatch import Laps, Stopwatch
+from detnas.rehearsing.stopwatch import Laps, Stopwatch
 
 STEP_SECONDS = 10.0
 TRAINING_SECONDS = 20.0

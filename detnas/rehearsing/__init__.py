@@ -1,0 +1,1 @@
+"""Rehearsing a recipe before anybody waits for it."""
