@@ -15,6 +15,7 @@ LEAST_STEPS = 2
 """The first warms up."""
 MEASURED = 4
 """Steps of a training that are measured, where time allows."""
+NEGLIGIBLE_RATE = 1e-9
 CANDIDATES = 3
 """The third descends from the first two."""
 SHAPES = {"train": 240, "val": 60, "crops": 240}
@@ -42,13 +43,16 @@ def least_batch(recipe: Recipe, training: str) -> int:
 
 
 def short_training(settings: TrainingSettings, batch: int, steps: int) -> TrainingSettings:
-    """At most the first `steps` of a training, at the rate with which it begins; the rate falls with the batch."""
+    """At most the first `steps` of a training, at the rate with which it begins.
+
+    With a smaller batch next to nothing is learnt: whether that diverges says nothing of the whole training.
+    """
     batch = min(batch, settings.batch)
     changes = {
         "steps": min(steps, settings.steps),
         "batch": batch,
         "warmup": 0,
-        "lr": learning_rate(settings, 0) * batch / settings.batch,
+        "lr": learning_rate(settings, 0) if batch == settings.batch else NEGLIGIBLE_RATE,
     }
     return settings.model_copy(update=changes)
 
