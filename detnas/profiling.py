@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from detnas.baselines import baselines
-from detnas.config import Recipe, TrainingSettings
+from detnas.config import Recipe
 from detnas.device import choose_device
 from detnas.models.backbone import Subnet
 from detnas.models.classifier import Classifier
 from detnas.models.create import Network
 from detnas.models.detectors import build_detector, first_label
 from detnas.progress import duration
+from detnas.projection import pictures, split_sizes
 from detnas.spaces import OPS, BudgetSampler
 
 DRAWN = 1001
@@ -28,8 +29,7 @@ COUNTS = ("rpn_candidates_train", "rpn_candidates", "proposals_train", "proposal
 LONG = 0.7
 """Seconds after which a measurement is not repeated."""
 ASSUMED_CLASSES = 20
-ASSUMED_PICTURES = 1000
-"""A recipe does not say how many classes the data set has, or how many pictures its search split."""
+"""A recipe does not say how many classes the data set has."""
 
 
 def describe(recipe: Recipe) -> Iterator[str]:
@@ -75,20 +75,14 @@ def _expected(recipe: Recipe, median: Subnet, others: Iterable[Network], device:
     for network in others:
         alike = isinstance(network, Subnet) and network.space == median.space
         paces.append(pace if alike else _pace(recipe, network, device))
-    pictures = recipe.search.pictures or recipe.data.search_images or ASSUMED_PICTURES
-    if recipe.data.search_images is not None:
-        pictures = min(pictures, recipe.data.search_images)
-    elif recipe.data.shapes is not None:
-        pictures = min(pictures, round(recipe.data.shapes.train * recipe.data.search_fraction))
-    search = recipe.search
-    judged = pictures + search.recalibration_batches * search.recalibration_batch
-    by_detection = search.fitness == "detection"
+    images = pictures(recipe, *split_sizes(recipe))
+    judge = pace.detect if recipe.search.fitness == "detection" else pace.classify
     return {
-        "supernet-pretrain": _images(recipe.supernet_pretrain) * pace.train_classifier * recipe.pretrains_supernet,
-        "supernet-finetune": _images(recipe.supernet_finetune) * pace.train_detector * by_detection,
-        "search": search.evaluations * judged * (pace.detect if by_detection else pace.classify),
-        "pretrain": _images(recipe.pretrain) * sum(one.train_classifier for one in paces),
-        "finetune": _images(recipe.finetune) * sum(one.train_detector for one in paces),
+        "supernet-pretrain": images["supernet-pretrain"] * pace.train_classifier,
+        "supernet-finetune": images["supernet-finetune"] * pace.train_detector,
+        "search": images["search"] * judge,
+        "pretrain": images["pretrain"] * sum(one.train_classifier for one in paces),
+        "finetune": sum(images["finetune"] * one.train_detector + images["evaluate"] * one.detect for one in paces),
     }
 
 
@@ -97,10 +91,6 @@ def _pace(recipe: Recipe, network: Network, device: torch.device) -> Pace:
     if recipe.pretraining.source != "none":
         classification = _classification_seconds(recipe, network, device)
     return Pace(*classification, *_detection_seconds(recipe, network, device))
-
-
-def _images(settings: TrainingSettings) -> int:
-    return settings.steps * settings.batch
 
 
 def _batch(side: int) -> int:

@@ -7,17 +7,20 @@ ASSUMED_PICTURES = 1000
 
 
 def split_sizes(recipe: Recipe) -> tuple[int, int]:
-    """Pictures of the search split and of the validation set, as far as the recipe tells.
+    """Pictures that candidates can be judged on, and of the validation set, as far as the recipe tells.
 
-    Where it says nothing of the validation set, that is taken to be as large as the search split: so it is with COCO
-    and VOC.
+    Where it says nothing of the validation set, that is taken to be as large as the detection set's search split: so
+    it is with COCO and VOC.
     """
-    shapes = recipe.data.shapes
-    if shapes is not None:
-        search = recipe.data.search_images or max(1, round(shapes.train * recipe.data.search_fraction))
-        return search, shapes.val
-    search = recipe.data.search_images or recipe.search.pictures or ASSUMED_PICTURES
-    return search, search
+    data, settings = recipe.data, recipe.search
+    by_detection = settings.fitness == "detection"
+    if data.shapes is not None:
+        split = data.search_images or max(1, round(data.shapes.train * data.search_fraction))
+        validation = data.shapes.val
+    else:
+        split = data.search_images or (by_detection and settings.pictures) or ASSUMED_PICTURES
+        validation = split
+    return split if by_detection else settings.pictures or ASSUMED_PICTURES, validation
 
 
 def pictures(recipe: Recipe, search: int, validation: int) -> dict[str, int]:

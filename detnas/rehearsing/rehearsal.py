@@ -1,8 +1,8 @@
 """A rehearsal: every stage of a recipe for a few iterations, at its full resolution and batch, and what all will cost.
 
 The stages are the pipeline's own, on the recipe cut short and in a temporary run directory. A GPU takes the recipe's
-batches. On a CPU each training begins with a batch of two, and is then begun anew with the largest batch that memory
-and patience allow.
+batches. On a CPU each training begins with one or two pictures a step, and is begun anew with the largest batch that
+memory and patience allow.
 """
 
 import shutil
@@ -27,10 +27,10 @@ from detnas.progress import Progress, duration
 from detnas.projection import pictures, split_sizes
 from detnas.rehearsing.memory import PeakMemory, available_memory
 from detnas.rehearsing.short_recipe import (
-    LEAST_BATCH,
     LEAST_STEPS,
     TRAININGS,
     kinds,
+    least_batch,
     measured_steps,
     short_search,
     short_training,
@@ -116,8 +116,9 @@ class Rehearsal:
 
     def _judge_least(self) -> None:
         """Until it is known how fast what is judged next can be: these pictures at a time, and in all, at most."""
-        self.judging_batch = NO_BOUND if self.on_gpu else LEAST_BATCH
-        self.judged = 2 * LEAST_BATCH
+        least = least_batch(self.recipe, "finetune")
+        self.judging_batch = NO_BOUND if self.on_gpu else least
+        self.judged = 2 * least
 
     def walk(self, stage: str) -> None:
         """Rehearse a stage of the pipeline."""
@@ -148,7 +149,7 @@ class Rehearsal:
             batch = whole.batch
             tasks = attempt(batch, steps_to_walk(whole))
         else:
-            batch, tasks = self._grow(whole, name, attempt)
+            batch, tasks = self._grow(field, name, attempt)
         if not tasks:  # the recipe has no such training
             return
         training, *judgings = tasks
@@ -164,10 +165,11 @@ class Rehearsal:
             self.judged = max(2 * at_a_time, int(JUDGING_SECONDS * batch / seconds))
 
     def _grow(
-        self, whole: TrainingSettings, name: str, attempt: Callable[[int, int, Callable[[Laps], None]], list[Laps]]
+        self, field: str, name: str, attempt: Callable[[int, int, Callable[[Laps], None]], list[Laps]]
     ) -> tuple[int, list[Laps]]:
         """Begin a training with the least, and anew as long as more fits; returns the last batch and its tasks."""
-        batch, steps = min(whole.batch, LEAST_BATCH), LEAST_STEPS
+        whole: TrainingSettings = getattr(self.recipe, field)
+        batch, steps = min(whole.batch, least_batch(self.recipe, field)), LEAST_STEPS
         while True:
             try:
                 return batch, attempt(batch, steps, _stop_if_more_fits(whole, Path(name).name, batch, steps))

@@ -9,38 +9,50 @@ from detnas.config.recipe import RANDOM
 from detnas.data.standin import CLASSIFICATION, write_stand_in
 from detnas.training.schedules import learning_rate
 
-LEAST_BATCH = 2
-"""BN in training needs more than one value a channel."""
+LARGE = 256
+"""Detectors' maps of pictures so large have several values a channel, as BN in training needs, even of one picture."""
 LEAST_STEPS = 2
 """The first warms up."""
 MEASURED = 4
 """Steps of a training that are measured, where time allows."""
+NEGLIGIBLE_RATE = 1e-9
 CANDIDATES = 3
 """The third descends from the first two."""
 SHAPES = {"train": 240, "val": 60, "crops": 240}
 """At most so many pictures of the embedded data set are drawn."""
-TRAININGS = ("supernet_pretrain", "supernet_finetune", "pretrain", "finetune")
+DETECTION = ("supernet_finetune", "finetune")
+TRAININGS = ("supernet_pretrain", "pretrain", *DETECTION)
 
 
 def shortened(recipe: Recipe) -> Recipe:
     """The recipe with the least of everything that still walks every stage."""
-    trainings = {name: short_training(getattr(recipe, name), LEAST_BATCH, LEAST_STEPS) for name in TRAININGS}
+    trainings = {
+        name: short_training(getattr(recipe, name), least_batch(recipe, name), LEAST_STEPS) for name in TRAININGS
+    }
     changes = {
-        "search": short_search(recipe.search, LEAST_BATCH, LEAST_BATCH),
+        "search": short_search(recipe.search, batch=1, judged=1),
         "warm_start": min(recipe.warm_start, LEAST_STEPS - 1),
         "baselines": tuple(kinds(recipe.baselines)),
     }
     return recipe.model_copy(update=trainings | changes)
 
 
+def least_batch(recipe: Recipe, training: str) -> int:
+    """What a training can be begun with where memory and time are short."""
+    return 1 if training in DETECTION and recipe.detector.min_size >= LARGE else 2
+
+
 def short_training(settings: TrainingSettings, batch: int, steps: int) -> TrainingSettings:
-    """At most the first `steps` of a training, at the rate with which it begins; the rate falls with the batch."""
+    """At most the first `steps` of a training, at the rate with which it begins.
+
+    With a smaller batch next to nothing is learnt: whether that diverges says nothing of the whole training.
+    """
     batch = min(batch, settings.batch)
     changes = {
         "steps": min(steps, settings.steps),
         "batch": batch,
         "warmup": 0,
-        "lr": learning_rate(settings, 0) * batch / settings.batch,
+        "lr": learning_rate(settings, 0) if batch == settings.batch else NEGLIGIBLE_RATE,
     }
     return settings.model_copy(update=changes)
 
@@ -93,7 +105,7 @@ def with_pictures(recipe: Recipe, data: Path | None, folder: Path) -> tuple[Reci
     if recipe.data.shapes is not None:
         fewer = {name: min(count, getattr(recipe.data.shapes, name)) for name, count in SHAPES.items()}
         shapes = recipe.data.shapes.model_copy(update=fewer)
-        changed = recipe.data.model_copy(update={"shapes": shapes, "search_images": None})
+        changed = recipe.data.model_copy(update={"shapes": shapes})
         return recipe.model_copy(update={"data": changed}), None, "some pictures of the embedded data set"
     folders = recipe.pretraining.source == "folder"
     write_stand_in(folder, classification=folders)

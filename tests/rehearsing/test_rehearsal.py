@@ -173,11 +173,11 @@ def test_every_recipe_cut_short_is_a_recipe(name: str, tmp_path: Path, monkeypat
 
 def test_a_training_cut_short_begins_as_the_whole_does() -> None:
     whole = small_recipe(supernet_finetune__batch=16, supernet_finetune__warmup=8).supernet_finetune
-    short = short_training(whole, batch=4, steps=2)
-    assert (short.steps, short.batch, short.warmup) == (2, 4, 0)
-    assert learning_rate(short, 0) == pytest.approx(learning_rate(whole, 0) / 4)
-    assert short_training(whole, batch=99, steps=99).batch == 16
-    assert short_training(whole, batch=99, steps=99).steps == 20
+    short = short_training(whole, batch=99, steps=2)
+    assert (short.steps, short.batch, short.warmup) == (2, 16, 0)
+    assert learning_rate(short, 0) == learning_rate(whole, 0) < whole.lr
+    smaller = short_training(whole, batch=4, steps=99)
+    assert (smaller.steps, smaller.batch) == (20, 4) and smaller.lr < 1e-6
 
 
 def test_batches_that_workers_have_prepared_ahead_are_not_measured() -> None:
@@ -201,7 +201,16 @@ def test_pictures_of_a_recipe() -> None:
         "evaluate": 8,
     }
     assert pictures(small_recipe(pretraining__source="none"), 6, 8)["pretrain"] == 0
-    assert split_sizes(small_recipe(data__shapes=None, search__pictures=500)) == (500, 500)
+
+
+def test_sizes_that_a_recipe_tells() -> None:
+    real: dict[str, Any] = {"data__shapes": None, "search__pictures": 500}
+    assert split_sizes(small_recipe(data__shapes=None)) == (1000, 1000)
+    assert split_sizes(small_recipe(**real)) == (500, 500)
+    assert split_sizes(small_recipe(**real, data__search_images=5000)) == (5000, 5000)
+    accuracy = small_recipe(**real, data__search_images=700, search__fitness="classification")
+    assert split_sizes(accuracy) == (500, 700)
+    assert split_sizes(small_recipe(data__search_images=4)) == (4, 8)
 
 
 @pytest.mark.parametrize(
