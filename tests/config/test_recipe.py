@@ -69,6 +69,7 @@ pretraining:
   background: 0.1
   search_fraction: 0.3
 warm_start: 10
+depthwise_init: fan_in
 pretrain: &training
   steps: 100
   batch: 8
