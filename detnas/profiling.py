@@ -21,8 +21,8 @@ from detnas.spaces import OPS, BudgetSampler
 
 DRAWN = 1001
 """Architectures drawn to find the cheapest, the median and the dearest."""
-MEASURED_SIDE = 224
-MEASURED_PIXELS = 8 * 96 * 96
+MEASURED_SIDE = 128
+MEASURED_PIXELS = 2 * 128 * 128
 """Times are measured on pictures no larger than this, in batches of about so many pixels, and scaled up."""
 COUNTS = ("rpn_candidates_train", "rpn_candidates", "proposals_train", "proposals", "rois", "candidates")
 """The detectors' settings that say how many boxes a picture are worked on."""
@@ -71,10 +71,8 @@ class Pace:
 def _expected(recipe: Recipe, median: Subnet, others: Iterable[Network], device: torch.device) -> dict[str, float]:
     """Seconds by stage. A step of the supernet costs what a step of one of its paths costs."""
     pace = _pace(recipe, median, device)
-    paces = [pace]  # of the winner, then of the baselines
-    for network in others:
-        alike = isinstance(network, Subnet) and network.space == median.space
-        paces.append(pace if alike else _pace(recipe, network, device))
+    # Of the winner, then of the baselines.
+    paces = [pace, *(_scaled(pace, network.cost().flops / median.cost().flops, recipe) for network in others)]
     images = pictures(recipe, *split_sizes(recipe))
     judge = pace.detect if recipe.search.fitness == "detection" else pace.classify
     return {
@@ -84,6 +82,18 @@ def _expected(recipe: Recipe, median: Subnet, others: Iterable[Network], device:
         "pretrain": images["pretrain"] * sum(one.train_classifier for one in paces),
         "finetune": sum(images["finetune"] * one.train_detector + images["evaluate"] * one.detect for one in paces),
     }
+
+
+def _scaled(pace: Pace, ratio: float, recipe: Recipe) -> Pace:
+    """The pace of a network with `ratio` times the FLOPs: in a detector only the backbone's part, which is about what
+    the classifier takes, changes with it."""
+    more = (ratio - 1) * (recipe.detector.min_size / recipe.pretraining.image_size) ** 2
+    return Pace(
+        train_classifier=ratio * pace.train_classifier,
+        classify=ratio * pace.classify,
+        train_detector=pace.train_detector + more * pace.train_classifier,
+        detect=pace.detect + more * pace.classify,
+    )
 
 
 def _pace(recipe: Recipe, network: Network, device: torch.device) -> Pace:
@@ -100,14 +110,16 @@ def _batch(side: int) -> int:
 
 def _classification_seconds(recipe: Recipe, network: Network, device: torch.device) -> tuple[float, float]:
     """Of training and of judging, a picture."""
-    side = recipe.pretraining.image_size
+    side = min(recipe.pretraining.image_size, MEASURED_SIDE)
+    share = (side / recipe.pretraining.image_size) ** 2
     batch = _batch(side)
     model = Classifier(network, ASSUMED_CLASSES, recipe.pretraining.head_channels).to(device).train()
     images = torch.rand(batch, 3, side, side, device=device)
-    trained = _seconds(lambda: model(images).square().mean().backward(), device) / batch
+    scale = 1 / share / batch
+    trained = _seconds(lambda: model(images).square().mean().backward(), device) * scale
     model.eval()
     with torch.no_grad():
-        return trained, _seconds(lambda: model(images), device) / batch
+        return trained, _seconds(lambda: model(images), device) * scale
 
 
 def _detection_seconds(recipe: Recipe, network: Network, device: torch.device) -> tuple[float, float]:
