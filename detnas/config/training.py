@@ -46,7 +46,7 @@ class TrainingSettings(Section):
     scale_jitter: tuple[PositiveFloat, PositiveFloat] | None = None
     """Of detection: pictures are resized by a factor drawn from this range, then cropped or padded to their size."""
     workers: NonNegativeInt = 0
-    """Processes that prepare pictures; 0 prepares them in the training process."""
+    """Processes that prepare pictures, at most one a core; 0 prepares them in the training process."""
     checkpoint_every: Annotated[int, Field(gt=0, multiple_of=10)] = 500
     """Steps between checkpoints."""
 

@@ -1,5 +1,6 @@
 """Batches as a function of the step: a run that was cut continues with the batch that came next."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,13 +40,13 @@ class StepSampler(Sampler[list[Key]]):
 def batches(
     samples: Any, collate: Callable[[Any], Any] | None, *, batch: int, seed: int, start: int, stop: int, workers: int
 ) -> Iterator[Any]:
-    """The batches of steps `start` to `stop` (not included)."""
+    """The batches of steps `start` to `stop` (not included), the same from any number of workers; one a core at most."""
     return iter(
         DataLoader(
             samples,
             batch_sampler=StepSampler(len(samples), batch, seed, start, stop),
             collate_fn=collate,
-            num_workers=workers,
+            num_workers=min(workers, os.cpu_count() or 1),
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # or it would draw its workers' seeds from the global one
         )
