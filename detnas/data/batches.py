@@ -40,7 +40,7 @@ class StepSampler(Sampler[list[Key]]):
 def batches(
     samples: Any, collate: Callable[[Any], Any] | None, *, batch: int, seed: int, start: int, stop: int, workers: int
 ) -> Iterator[Any]:
-    """The batches of steps `start` to `stop` (not included), the same from any number of workers; one a core at most."""
+    """The batches of steps `start` to `stop` (not included), alike for any number of workers; one a core at most."""
     return iter(
         DataLoader(
             samples,
