@@ -9,13 +9,14 @@ import pytest
 import torch
 from small_recipe import small_recipe, training
 
-from detnas import pipeline, profiling, status
+from detnas import pace, pipeline, profiling, status
 from detnas.baselines import baselines
 from detnas.config import Recipe
 from detnas.config.recipe import RANDOM
 from detnas.models.backbone import Subnet
 from detnas.models.published import PUBLISHED
 from detnas.models.resnet import ResNet
+from detnas.progress import duration
 from detnas.seeds import seed_of
 from detnas.spaces import Architecture, Budget, BudgetSampler
 
@@ -143,7 +144,7 @@ def test_status_shows_every_baseline(run: Path) -> None:
 
 
 def test_profile_shows_every_baseline_and_counts_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiling, "_pace", lambda recipe, network, device: profiling.Pace(1, 0.5, 10, 5))
+    monkeypatch.setattr(pace, "_pace", lambda recipe, network, device: pace.Pace(1, 0.5, 10, 5))
     recipe = small_recipe(baselines=NAMES, budget={"size": 97})
     said = list(profiling.describe(recipe))
     cost = ResNet("resnet50").cost(97)
@@ -163,4 +164,4 @@ def test_profile_shows_every_baseline_and_counts_its_time(monkeypatch: pytest.Mo
         "finetune": 10 * 2 * (4 * 10 + sum(more) * pixels) + 8 * (4 * 5 + sum(more) * 0.5 * pixels),
     }
     for stage, expected in seconds.items():
-        assert times[stage].endswith(profiling.duration(expected))
+        assert times[stage].endswith(duration(expected))
