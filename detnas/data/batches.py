@@ -40,14 +40,19 @@ class StepSampler(Sampler[list[Key]]):
 def batches(
     samples: Any, collate: Callable[[Any], Any] | None, *, batch: int, seed: int, start: int, stop: int, workers: int
 ) -> Iterator[Any]:
-    """The batches of steps `start` to `stop` (not included), alike for any number of workers; one a core at most."""
+    """The batches of steps `start` to `stop` (not included), alike for any number of workers."""
     return iter(
         DataLoader(
             samples,
             batch_sampler=StepSampler(len(samples), batch, seed, start, stop),
             collate_fn=collate,
-            num_workers=min(workers, os.cpu_count() or 1),
+            num_workers=loading_processes(workers),
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # or it would draw its workers' seeds from the global one
         )
     )
+
+
+def loading_processes(workers: int) -> int:
+    """How many processes prepare pictures where a recipe asks for `workers`: one a core at most."""
+    return min(workers, os.cpu_count() or 1)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from detnas.config import Recipe, TrainingSettings
+from detnas.data.batches import loading_processes
 from detnas.data.detection import DetectionSet
 from detnas.errors import UserError
 from detnas.files import read_json_lines
@@ -267,7 +268,7 @@ class Rehearsal:
         for name, number in self.networks.items():
             if number > 1:
                 yield f"  {name} stands for the {number} networks of its kind."
-        workers = max(getattr(self.recipe, name).workers for name in TRAININGS)
+        workers = max(loading_processes(getattr(self.recipe, name).workers) for name in TRAININGS)
         if workers and not self.on_gpu:
             yield f"  Memory is that of the training process; up to {workers} loading processes come on top."
         if not self.memory.resets:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from naive_candidate import calibrate_naively, inherit_naively
 from PIL import Image
 from small_recipe import COLOURS, assert_same, checkpoint, small_recipe, training, write_blocks
 from test_fitness import ARCHITECTURES, decoded
@@ -80,36 +81,8 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def naive_subnet(trained: Trained, architecture: Architecture) -> Classifier:
     model = Classifier(Subnet(trained.recipe.search_space(), architecture), trained.classes.num_classes, 16)
-    weights = {}
-    for name in model.state_dict():
-        source = name
-        if ".blocks." in name:
-            head, tail = name.split(".blocks.")
-            block, rest = tail.split(".", 1)
-            source = f"{head}.blocks.{block}.ops.{architecture.ops[int(block)]}.{rest}"
-        weights[name] = trained.classifier.state_dict()[source]
-    model.load_state_dict(weights)
+    inherit_naively(model, trained.classifier, architecture)
     return model
-
-
-def calibrate_naively(model: nn.Module, batches: list[torch.Tensor]) -> None:
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    seen: dict[nn.Module, list[tuple[torch.Tensor, torch.Tensor]]] = {norm: [] for norm in norms}
-
-    def hook(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-        seen[module].append((inputs[0].mean(dim=(0, 2, 3)), inputs[0].var(dim=(0, 2, 3))))
-
-    model.eval()
-    handles = [norm.train().register_forward_hook(hook) for norm in norms]
-    with torch.no_grad():
-        for batch in batches:
-            model(batch)
-    for handle in handles:
-        handle.remove()
-    for norm, rows in seen.items():
-        norm.running_mean.copy_(torch.stack([mean for mean, _ in rows]).mean(dim=0))
-        norm.running_var.copy_(torch.stack([var for _, var in rows]).mean(dim=0))
-    model.eval()
 
 
 def normalised(pictures: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from naive_candidate import calibrate_naively, inherit_naively
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -64,16 +65,9 @@ def naive_fitness(trained: Trained, architecture: Architecture, calibration: lis
     """The subnet built by hand, its statistics averaged by hand, judged picture by picture by pycocotools."""
     recipe, data, supernet = trained
     model = build_detector(Subnet(recipe.search_space(), architecture), 3, recipe.detector)
-    weights = {}
-    for name in model.state_dict():
-        source = name
-        if ".blocks." in name:
-            head, tail = name.split(".blocks.")
-            block, rest = tail.split(".", 1)
-            source = f"{head}.blocks.{block}.ops.{architecture.ops[int(block)]}.{rest}"
-        weights[name] = supernet.state_dict()[source]
-    model.load_state_dict(weights)
-    calibrate_naively(model, calibration, batch)
+    inherit_naively(model, supernet, architecture)
+    starts = range(0, len(calibration), batch)
+    calibrate_naively(model, ([decoded(file) for file in calibration[start : start + batch]] for start in starts))
     model.eval()
     results = []
     for file, image_id in zip(data.search.files, data.search.image_ids, strict=True):
@@ -97,26 +91,6 @@ def naive_fitness(trained: Trained, architecture: Architecture, calibration: lis
 
 def decoded(path: Path) -> torch.Tensor:
     return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) / 255
-
-
-def calibrate_naively(model: nn.Module, files: list[Path], batch: int) -> None:
-    """Train-mode passes of BN alone; each norm gets the mean of what its batches had."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    seen: dict[nn.Module, list[tuple[torch.Tensor, torch.Tensor]]] = {norm: [] for norm in norms}
-
-    def hook(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-        seen[module].append((inputs[0].mean(dim=(0, 2, 3)), inputs[0].var(dim=(0, 2, 3))))
-
-    model.eval()
-    handles = [norm.train().register_forward_hook(hook) for norm in norms]
-    with torch.no_grad():
-        for start in range(0, len(files), batch):
-            model([decoded(file) for file in files[start : start + batch]])
-    for norm, rows in seen.items():
-        norm.running_mean.copy_(torch.stack([mean for mean, _ in rows]).mean(dim=0))
-        norm.running_var.copy_(torch.stack([var for _, var in rows]).mean(dim=0))
-    for handle in handles:
-        handle.remove()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
