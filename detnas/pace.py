@@ -19,7 +19,7 @@ MEASURED_PIXELS = 2 * 128 * 128
 """Times are measured on pictures no larger than this, in batches of about so many pixels, and scaled up."""
 COUNTS = ("rpn_candidates_train", "rpn_candidates", "proposals_train", "proposals", "rois", "candidates")
 """The detectors' settings that say how many boxes a picture are worked on."""
-LONG = 0.7
+LONG = 0.3
 """Seconds after which a measurement is not repeated."""
 ASSUMED_CLASSES = 20
 """A recipe does not say how many classes the data set has."""

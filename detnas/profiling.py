@@ -1,6 +1,8 @@
 """Before anything is trained: what a recipe searches, and about how long it takes on this device."""
 
+import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -26,12 +28,16 @@ def describe(recipe: Recipe) -> Iterator[str]:
         cost = sampler.table.cost(architecture.ops)
         yield f"  {name:8} of {DRAWN} drawn: {architecture}  {cost.in_millions()}"
     # What needs torch comes last: it takes seconds to import.
-    from detnas.baselines import baselines
-    from detnas.device import choose_device
-    from detnas.models.backbone import Subnet
-    from detnas.pace import expected
+    with _uncollected():
+        import torch
 
-    networks = {name: make_network() for name, make_network in baselines(recipe, sampler).items()}
+        from detnas.baselines import baselines
+        from detnas.device import choose_device
+        from detnas.models.backbone import Subnet
+        from detnas.pace import expected
+
+    with torch.device("meta"):  # their costs are asked for, never their weights
+        networks = {name: make_network() for name, make_network in baselines(recipe, sampler).items()}
     if networks:
         yield "baselines:"
     for name, network in networks.items():
@@ -42,3 +48,12 @@ def describe(recipe: Recipe) -> Iterator[str]:
     for stage, time_of_stage in seconds.items():
         yield f"  {stage:18} {duration(time_of_stage)}"
     yield f"  {'together':18} {duration(sum(seconds.values()))}"
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """For imports: modules stay, so looking for garbage among all their objects, again and again, wastes a second."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
