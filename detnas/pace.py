@@ -38,7 +38,7 @@ class Pace:
 def expected(recipe: Recipe, median: Subnet, others: Iterable[Network], device: torch.device) -> dict[str, float]:
     """Seconds by stage, of a recipe whose candidates are like `median` and whose baselines are `others`.
 
-    A step of the supernet costs what a step of one of its paths costs.
+    A pass of the supernet costs what a step of one of its paths costs.
     """
     pace = _pace(recipe, median, device)
     # Of the winner, then of the baselines.
@@ -46,8 +46,8 @@ def expected(recipe: Recipe, median: Subnet, others: Iterable[Network], device: 
     images = pictures(recipe, *split_sizes(recipe))
     judge = pace.detect if recipe.search.fitness == "detection" else pace.classify
     return {
-        "supernet-pretrain": images["supernet-pretrain"] * pace.train_classifier,
-        "supernet-finetune": images["supernet-finetune"] * pace.train_detector,
+        "supernet-pretrain": images["supernet-pretrain"] * recipe.supernet_pretrain.passes * pace.train_classifier,
+        "supernet-finetune": images["supernet-finetune"] * recipe.supernet_finetune.passes * pace.train_detector,
         "search": images["search"] * judge,
         "pretrain": images["pretrain"] * sum(one.train_classifier for one in paces),
         "finetune": sum(images["finetune"] * one.train_detector + images["evaluate"] * one.detect for one in paces),

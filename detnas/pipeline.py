@@ -11,7 +11,7 @@ A stage whose `done.json` stands is not run again, and a training continues from
 finishes a run that was cut.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -45,7 +45,8 @@ from detnas.searching.fitness import Fitness, search_pictures
 from detnas.searching.study import search
 from detnas.seeds import seed_of
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
-from detnas.training.loop import DONE, load_weights, train
+from detnas.training.checkpoints import load_weights
+from detnas.training.loop import DONE, one_pass, train
 from detnas.training.paths import PathSampler, path_chooser
 from detnas.training.tasks import ClassificationTask, DetectionTask, Task
 
@@ -195,7 +196,6 @@ class Run:
 
     def train(self, model: nn.Module, task: Task, settings: TrainingSettings, stage: str) -> None:
         """Train `model` in the stage's directory."""
-        backbone = find_backbone(model)
         train(
             model,
             task,
@@ -205,19 +205,22 @@ class Run:
             seed=self.seed(stage.split("/")[0]),
             device=self.device,
             progress=self.progress,
-            before_step=self._path_chooser(backbone, stage) if isinstance(backbone, Supernet) else lambda step: None,
+            passes=self._passes(find_backbone(model), stage),
         )
 
     def paths(self, stage: str) -> PathSampler:
         """What a supernet's paths are drawn by in one of its trainings."""
         field = stage.replace("-", "_")
         settings: SupernetTrainingSettings = getattr(self.recipe, field)
-        return PathSampler(self.space, settings.flops_bins, self.recipe.budget.size, f"{field}.flops_bins")
+        bins, size = settings.flops_bins, self.recipe.budget.size
+        return PathSampler(self.space, bins, settings.fair_paths, size, f"{field}.flops_bins")
 
-    def _path_chooser(self, supernet: Supernet, stage: str) -> Callable[[int], None]:
+    def _passes(self, backbone: Backbone, stage: str) -> Callable[[int], Iterable[None]]:
+        if not isinstance(backbone, Supernet):
+            return one_pass
         first_training = "supernet-pretrain" if self.recipe.pretrains_supernet else "supernet-finetune"
         warm_start = self.recipe.warm_start if stage == first_training else 0
-        return path_chooser(supernet, self.paths(stage), lambda step: self.seed(stage, "path", str(step)), warm_start)
+        return path_chooser(backbone, self.paths(stage), lambda step: self.seed(stage, "path", str(step)), warm_start)
 
 
 def supernet_pretrain(run: Run) -> None:

@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from detnas.config.numbers import Count
 from detnas.config.section import Section
+from detnas.spaces import OPS
 
 
 class TrainingSettings(Section):
@@ -66,10 +67,21 @@ class SupernetTrainingSettings(TrainingSettings):
     """Rising edges of bins of the backbone's multiply-adds, counted as the budget counts them: for each step a bin is
     drawn, then a path within it. Without bins a path is drawn from the whole space, as the paper has it."""
 
+    fair_paths: bool = False
+    """Whether each step trains four paths on its batch, in which each op of each block stands once, and sums their
+    gradients (FairNAS's strict fairness): four times the work of a step."""
+
     @model_validator(mode="after")
-    def _check_bins(self) -> Self:
+    def _check_paths(self) -> Self:
         edges = self.flops_bins
         if edges is not None and (len(edges) < 2 or any(low >= high for low, high in pairwise(edges))):
             written = ", ".join(f"{edge:,.0f}" for edge in edges)
             raise ValueError(f"flops_bins [{written}] must be two or more edges, each above the one before it")
+        if edges is not None and self.fair_paths:
+            raise ValueError("fair_paths draws from the whole space; leave out flops_bins, or fair_paths")
         return self
+
+    @property
+    def passes(self) -> int:
+        """Paths that a step trains."""
+        return len(OPS) if self.fair_paths else 1

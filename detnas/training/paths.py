@@ -1,6 +1,6 @@
 """Who chooses a supernet's path: drawn anew for every step, as a function of the seed and the step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from math import ceil
 
@@ -13,17 +13,22 @@ from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace
 
 
 class PathSampler:
-    """Draws paths of `space`: each equally often, or first one of the bins of `edges`, then a path within it.
+    """Draws the paths of `space` that a step trains.
 
-    A bin holds what costs its lower edge or more multiply-adds and less than its upper edge, for pictures of `size` x
-    `size` pixels. In bins, cheap and dear paths are trained as often as those of middling cost, which are most of the
-    space. The official code bins the paths of supernet pre-training so; the paper's text knows no bins.
+    One path, each equally often; or, with `edges`, first one of the bins between them, then a path within it. A bin
+    holds what costs its lower edge or more multiply-adds and less than its upper edge, for pictures of `size` x `size`
+    pixels. In bins, cheap and dear paths are trained as often as those of middling cost, which are most of the space.
+    The official code bins the paths of supernet pre-training so; the paper's text knows no bins.
+
+    Or, if `fair`, as many paths as there are ops, in which each op of each block stands exactly once: strict fairness
+    (Chu et al., FairNAS, arXiv:1907.01845, section 3.2).
 
     Raises `UserError` for a bin that holds no path; its message begins with `field`.
     """
 
-    def __init__(self, space: SearchSpace, edges: Sequence[float] | None, size: int, field: str) -> None:
+    def __init__(self, space: SearchSpace, edges: Sequence[float] | None, fair: bool, size: int, field: str) -> None:
         self.space = space
+        self.fair = fair
         self.bins: list[BudgetSampler] = []
         try:
             for low, high in pairwise(edges or ()):
@@ -32,28 +37,36 @@ class PathSampler:
         except UserError as error:
             raise UserError(f"{field}: {str(error).removeprefix('budget.flops: ')}") from None
 
-    def draw(self, rng: np.random.Generator) -> Architecture:
+    def draw(self, rng: np.random.Generator) -> list[Architecture]:
+        """The paths of one step."""
+        if self.fair:
+            orders = rng.permuted(np.tile(np.arange(len(OPS)), (len(self.space.blocks), 1)), axis=1)
+            return [self.space.architecture(ops.tolist()) for ops in orders.T]
         if not self.bins:
-            return self.space.architecture(rng.integers(len(OPS), size=sum(self.space.repeats)).tolist())
+            return [self.space.architecture(rng.integers(len(OPS), size=len(self.space.blocks)).tolist())]
         path = self.bins[int(rng.integers(len(self.bins)))].sample(rng)
         assert path is not None  # a sampler refuses a budget that holds nothing
-        return path
+        return [path]
 
 
 def path_chooser(
     supernet: Supernet, paths: PathSampler, seed_of_step: Callable[[int], int], warm_start: int
-) -> Callable[[int], None]:
-    """Activates a path of `supernet` before each step; for the first `warm_start` steps it is `shuffle3` throughout.
+) -> Callable[[int], Iterator[None]]:
+    """Activates a path of `supernet` for each pass of a step; for the first `warm_start` steps it is `shuffle3`
+    throughout.
 
     `seed_of_step` gives the seed of a step's draw.
     """
 
-    def choose(step: int) -> None:
+    def choose(step: int) -> Iterator[None]:
         if step < warm_start:
             supernet.activate(supernet.space.uniform("shuffle3"))
+            yield
             return
         if step == warm_start > 0:
             spread(supernet)
-        supernet.activate(paths.draw(np.random.default_rng(seed_of_step(step))))
+        for path in paths.draw(np.random.default_rng(seed_of_step(step))):
+            supernet.activate(path)
+            yield
 
     return choose

@@ -91,8 +91,8 @@ pretrain: &training
   scale_jitter: [0.5, 2]
   workers: 2
   checkpoint_every: 50
-supernet_pretrain: {<<: *training, flops_bins: [5M, 0.01G, 20000000]}
-supernet_finetune: {<<: *training, flops_bins: null}
+supernet_pretrain: {<<: *training, flops_bins: [5M, 0.01G, 20000000], fair_paths: false}
+supernet_finetune: {<<: *training, flops_bins: null, fair_paths: true}
 search:
   fitness: classification
   evaluations: 40
@@ -163,6 +163,7 @@ def test_a_complete_recipe_is_read(complete: Path) -> None:
     assert recipe.supernet_pretrain.lr == 1e-3 and recipe.supernet_pretrain.scale_jitter == (0.5, 2)
     assert recipe.finetune.steps == 50 and recipe.finetune.schedule == "cosine"
     assert recipe.supernet_pretrain.flops_bins == (5e6, 10e6, 20e6)
+    assert (recipe.supernet_pretrain.passes, recipe.supernet_finetune.passes) == (1, 4)
     assert recipe.baselines == ("random",)
     assert (recipe.budget.flops_min, recipe.budget.flops_max) == (5e6, 20e6)
     assert (recipe.budget.params_min, recipe.budget.params_max) == (10_000, 500_000)
@@ -277,8 +278,10 @@ def test_changes_are_made_to_any_depth(minimal: Path) -> None:
 
 
 def test_changes_of_an_aliased_section_stay_where_they_are_made(complete: Path) -> None:
-    text = COMPLETE.replace("{<<: *training, flops_bins: null}", "*training")
-    complete.write_text(text.replace("{<<: *training, flops_bins: [5M, 0.01G, 20000000]}", "*training"))
+    text = COMPLETE.replace("{<<: *training, flops_bins: null, fair_paths: true}", "*training")
+    complete.write_text(
+        text.replace("{<<: *training, flops_bins: [5M, 0.01G, 20000000], fair_paths: false}", "*training")
+    )
     recipe = load_recipe(complete, ["supernet_pretrain.steps=77"])
     assert recipe.supernet_pretrain.steps == 77
     assert recipe.pretrain.steps == recipe.supernet_finetune.steps == 100
@@ -475,6 +478,7 @@ def test_a_detector_of_no_known_type_is_refused(kind: Any, tmp_path: Path) -> No
         "supernet_finetune.flops_bins=[a, b]",
         "supernet_finetune.flops_bins=300M",
         "finetune.flops_bins=[1, 2]",
+        "finetune.fair_paths=true",
         "baselines=[shuffle9]",
         "baselines=random",
         "detector.anchor_sizes=[32]",
@@ -579,3 +583,7 @@ def test_a_recipe_object_is_checked_like_a_file() -> None:
 def test_a_space_that_cannot_be_is_named_with_its_field(minimal: Path) -> None:
     assert refused(minimal, "space.name=smal") == f"{minimal}: space.name = 'smal': choose one of {', '.join(SPACES)}"
     assert refused(minimal, "space.width=0.01").startswith(f"{minimal}: space.width = 0.01: space small-x0.01: widths ")
+
+
+def test_fair_paths_and_bins_exclude_each_other(complete: Path) -> None:
+    assert "fair_paths" in refused(complete, "supernet_finetune.flops_bins=[1M, 2M]")

@@ -1,7 +1,7 @@
 """The training loop: a training that was cut ends in the same bytes as one that ran through."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from detnas.models.classifier import Classifier
 from detnas.models.detectors import build_detector
 from detnas.pipeline import run
 from detnas.progress import Progress
-from detnas.training.loop import load_weights, train, train_step
+from detnas.training.checkpoints import load_weights
+from detnas.training.loop import one_pass, train, train_step
 from detnas.training.schedules import build_optimizer
 
 CPU = torch.device("cpu")
@@ -119,12 +120,12 @@ def test_the_warm_start_is_spread_in_the_step_after_it(blocks: Path, tmp_path: P
         recipe = small_recipe(warm_start=warm_start, supernet_pretrain__steps=30)
         with pytest.MonkeyPatch.context() as patch:
             stopwatch = Stopwatch(patch)
-            spread_after: list[int] = []
-            patch.setattr(paths, "spread", lambda net, s=stopwatch, into=spread_after: into.append(s.steps))
+            spread_in: list[int] = []
+            patch.setattr(paths, "spread", lambda net, s=stopwatch, into=spread_in: into.append(s.steps))
             stopwatch.cut_at = 16
             with pytest.raises(Cut):
                 run(recipe, tmp_path / str(warm_start), blocks, stages=("supernet-pretrain",))
-        assert spread_after == ([10] if warm_start == 10 else [])
+        assert spread_in == ([11] if warm_start == 10 else [])
         states[warm_start] = checkpoint(tmp_path / str(warm_start) / "supernet-pretrain")
     assert_same(states[10], states[20])
     names = [name for name in states[10]["model"] if ".ops." in name and name.endswith("num_batches_tracked")]
@@ -181,11 +182,11 @@ def settings(**changes: Any) -> TrainingSettings:
     return TrainingSettings(**{"steps": 45, "batch": 4, "lr": 0.01, "checkpoint_every": 10, **changes})
 
 
-def train_linear(directory: Path, task: Task, before_step: Callable[[int], None] = lambda step: None) -> None:
+def train_linear(directory: Path, task: Task, passes: Callable[[int], Iterable[None]] = one_pass) -> None:
     torch.manual_seed(0)
     model = nn.Linear(2, 2)
     quiet = Progress(quiet=True)
-    train(model, task, settings(), directory, seed=1, device=CPU, progress=quiet, before_step=before_step)
+    train(model, task, settings(), directory, seed=1, device=CPU, progress=quiet, passes=passes)
 
 
 @pytest.mark.parametrize(("source", "first"), [("crops", "supernet_pretrain"), ("none", "supernet_finetune")])
@@ -197,10 +198,11 @@ def test_a_warm_start_must_end_before_the_training_does(source: str, first: str)
         small_recipe(warm_start=20, **changes)
 
 
-def cut_before(step_to_cut: int) -> Callable[[int], None]:
-    def choose(step: int) -> None:
+def cut_before(step_to_cut: int) -> Callable[[int], Iterable[None]]:
+    def choose(step: int) -> Iterable[None]:
         if step == step_to_cut:
             raise Cut
+        return one_pass(step)
 
     return choose
 
@@ -277,7 +279,7 @@ def one_step(
             targets = [{"boxes": torch.tensor([[5.0, 5, 30, 30]]), "labels": torch.tensor([1])} for _ in images]
             return model(images, targets), {}
 
-    figures: dict[str, float] = train_step(model, Two(), None, chosen, told, CPU)  # type: ignore[arg-type]
+    figures: dict[str, float] = train_step(model, Two(), None, chosen, told, CPU, one_pass(0))  # type: ignore[arg-type]
     return figures
 
 

@@ -1,17 +1,23 @@
 """Paths: drawn uniformly, or bin by bin; the same for the same step."""
 
+import copy
 from collections import Counter
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detnas.config import TrainingSettings
 from detnas.errors import UserError
 from detnas.models.backbone import Supernet
 from detnas.spaces import Architecture, SearchSpace, search_space
+from detnas.training.loop import train_step
 from detnas.training.paths import PathSampler, path_chooser
+from detnas.training.schedules import build_optimizer
 
 TOY = SearchSpace("toy", 4, (8, 16, 24), (1, 2, 1))
 ALL = {path: TOY.cost(path, 64).flops for path in (TOY.architecture(ops) for ops in product(range(4), repeat=4))}
@@ -36,14 +42,14 @@ def test_draws_lie_in_the_bins_and_empty_bins_are_refused(chosen: set[float]) ->
     bins = bins_of(edges)
     if not all(bins):
         with pytest.raises(UserError) as refusal:
-            PathSampler(TOY, edges, 64, "supernet_pretrain.flops_bins")
+            PathSampler(TOY, edges, False, 64, "supernet_pretrain.flops_bins")
         message = str(refusal.value)
         assert message.startswith("supernet_pretrain.flops_bins: ") and "\n" not in message
         assert f"{COSTS[0]:,}" in message and f"{COSTS[-1]:,}" in message
         return
     rng = np.random.default_rng(0)
-    sampler = PathSampler(TOY, edges, 64, "field")
-    drawn = Counter(sampler.draw(rng) for _ in range(30 * len(bins)))
+    sampler = PathSampler(TOY, edges, False, 64, "field")
+    drawn = Counter(sampler.draw(rng)[0] for _ in range(30 * len(bins)))
     assert set(drawn) <= set.union(*bins)
     assert all(sum(drawn[path] for path in members) > 0 for members in bins)
 
@@ -52,18 +58,18 @@ def test_bins_come_equally_often_and_paths_within_a_bin_too() -> None:
     edges = [COSTS[0], COSTS[len(COSTS) // 10], COSTS[len(COSTS) // 2], COSTS[-1] + 1]
     bins = bins_of(edges)
     assert len(bins[0]) * 5 < len(bins[1])  # or uniform draws would pass too
-    sampler = PathSampler(TOY, edges, 64, "field")
+    sampler = PathSampler(TOY, edges, False, 64, "field")
     rng = np.random.default_rng(1)
-    drawn = Counter(sampler.draw(rng) for _ in range(6000))
+    drawn = Counter(sampler.draw(rng)[0] for _ in range(6000))
     assert abs(chi_square([sum(drawn[path] for path in members) for members in bins])) < 4
     for members in bins:
         assert abs(chi_square([drawn[path] for path in members])) < 4
 
 
 def test_without_bins_every_op_of_every_block_is_as_frequent_and_independent() -> None:
-    sampler = PathSampler(TOY, None, 64, "field")
+    sampler = PathSampler(TOY, None, False, 64, "field")
     rng = np.random.default_rng(2)
-    drawn = Counter(sampler.draw(rng) for _ in range(20 * len(ALL)))
+    drawn = Counter(sampler.draw(rng)[0] for _ in range(20 * len(ALL)))
     assert abs(chi_square([drawn[path] for path in ALL])) < 4
 
 
@@ -71,9 +77,9 @@ def test_the_official_bins_of_the_small_space_are_met() -> None:
     """Seven bins of 10M from 290M to 360M of total multiply-adds; last convolution and classifier are 33,136,640."""
     space = search_space("small")
     edges = [290e6 + 10e6 * number - 33_136_640 for number in range(8)]
-    sampler = PathSampler(space, edges, 224, "field")
+    sampler = PathSampler(space, edges, False, 224, "field")
     rng = np.random.default_rng(3)
-    totals = [space.cost(sampler.draw(rng)).flops + 33_136_640 for _ in range(700)]
+    totals = [space.cost(sampler.draw(rng)[0]).flops + 33_136_640 for _ in range(700)]
     counts = Counter(int((total - 290e6) // 10e6) for total in totals)
     assert set(counts) == set(range(7)) and abs(chi_square(list(counts.values()))) < 4
 
@@ -84,11 +90,64 @@ def test_a_step_has_its_path_whatever_came_before() -> None:
 
     def path(steps: list[int]) -> list[int]:
         supernet = Supernet(space)
-        choose = path_chooser(supernet, PathSampler(space, edges, 224, "field"), lambda step: 100 + step, warm_start=2)
+        choose = path_chooser(
+            supernet, PathSampler(space, edges, False, 224, "field"), lambda step: 100 + step, warm_start=2
+        )
         for step in steps:
-            choose(step)
+            list(choose(step))
         return [block.active for block in supernet.choices]
 
     assert path([0]) == path([1]) == [0] * 10
     assert path([2, 3, 4, 5]) == path([5])
     assert len({tuple(path([step])) for step in range(3, 13)}) == 10
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32))
+def test_fair_paths_hold_each_op_of_each_block_once(seed: int) -> None:
+    paths = PathSampler(TOY, None, True, 64, "field").draw(np.random.default_rng(seed))
+    assert len(paths) == 4
+    for ops in zip(*(path.ops for path in paths), strict=True):
+        assert sorted(ops) == [0, 1, 2, 3]
+
+
+def test_fair_paths_are_uniform_each_for_itself() -> None:
+    sampler = PathSampler(TOY, None, True, 64, "field")
+    rng = np.random.default_rng(4)
+    steps = [sampler.draw(rng) for _ in range(20 * len(ALL))]
+    for place in range(4):
+        drawn = Counter(paths[place] for paths in steps)
+        assert abs(chi_square([drawn[path] for path in ALL])) < 4
+
+
+def test_a_fair_step_sums_the_gradients_of_its_paths() -> None:
+    """Against each path on its own: one update moves every op of every block, by its own path's gradient alone."""
+    space = search_space("tiny", 0.25)
+    supernet = Supernet(space).train()
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+    class Squares:
+        def losses(self, model: Supernet, batch: None, device: torch.device) -> tuple[dict[str, torch.Tensor], Any]:
+            return {"squares": torch.stack([feature.square().mean() for feature in model(images)]).sum()}, {}
+
+    sampler = PathSampler(space, None, True, 64, "field")
+    expected: dict[str, torch.Tensor] = {}
+    losses = []
+    for path in sampler.draw(np.random.default_rng(7)):
+        alone = copy.deepcopy(supernet)
+        alone.activate(path)
+        loss = Squares().losses(alone, None, torch.device("cpu"))[0]["squares"]
+        loss.backward()
+        losses.append(loss.item())
+        for name, parameter in alone.named_parameters():
+            if parameter.grad is not None:
+                expected[name] = expected.get(name, 0) + parameter.grad
+    told = TrainingSettings(steps=10, batch=2, lr=1.0, momentum=0.0, weight_decay=0.0)
+    optimizer = build_optimizer(supernet, told)
+    before = {name: parameter.detach().clone() for name, parameter in supernet.named_parameters()}
+    passes = path_chooser(supernet, sampler, lambda step: step, warm_start=0)(7)
+    figures = train_step(supernet, Squares(), None, optimizer, told, torch.device("cpu"), passes)  # type: ignore[arg-type]
+    assert figures["loss"] == pytest.approx(sum(losses) / 4)
+    assert expected.keys() == before.keys()
+    for name, parameter in supernet.named_parameters():
+        assert torch.allclose(before[name] - parameter, expected[name], rtol=1e-4, atol=1e-6), name
