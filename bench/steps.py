@@ -1,0 +1,151 @@
+"""What a training step costs: a supernet's, and a plain network's with other settings, beside the plain network's.
+
+`python bench/steps.py` writes bench/results/steps.json. All variants compute the same architecture on the same batch,
+and their whole steps (forward, backward, clipping, optimiser) take turns, so that whatever else the machine does hits
+all; each ratio is the median of the steps' ratios to the plain step, with the quartiles. About six minutes on two
+cores, of which torch.compile takes two.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import torch
+from machine import machine
+from torch import Tensor, nn
+
+from detnas.config import Recipe, TrainingSettings, load_recipe
+from detnas.device import choose_device
+from detnas.files import write_json
+from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone
+from detnas.models.classifier import Classifier
+from detnas.models.detectors import build_detector, first_label
+from detnas.training.loop import one_pass, train_step
+from detnas.training.schedules import build_optimizer
+
+CLASSES = 12
+WARM_UP, MEASURED = 5, 41
+PLAIN = "plain"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training of a recipe, with a batch that this machine bears."""
+
+    recipe: str
+    training: str
+    batch: int
+    gpu_batch: int
+    compiled: bool = False
+    """Whether torch.compile is tried too: it takes minutes."""
+
+
+CASES = (
+    Case("shapes-quick", "supernet_pretrain", batch=32, gpu_batch=512, compiled=True),
+    Case("shapes-quick", "supernet_finetune", batch=16, gpu_batch=128),
+    Case("paper-coco-fpn-small", "supernet_pretrain", batch=4, gpu_batch=128),
+    Case("paper-coco-fpn-large", "supernet_pretrain", batch=2, gpu_batch=128),
+)
+
+
+class Fixed:
+    """A task whose one batch lies on the device: nothing but the step is measured."""
+
+    def __init__(self, recipe: Recipe, training: str, batch: int, device: torch.device) -> None:
+        detects = training == "supernet_finetune"
+        side = recipe.detector.min_size if detects else recipe.pretraining.image_size
+        self.images = torch.rand(batch, 3, side, side, device=device)
+        self.labels = torch.arange(batch, device=device) % CLASSES
+        box = torch.tensor([[side * 0.2, side * 0.2, side * 0.6, side * 0.7]], device=device)
+        self.targets = [{"boxes": box, "labels": label[None]} for label in self.labels]
+        self.detects = detects
+
+    def losses(self, model: nn.Module, batch: Any, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        if not self.detects:
+            return {"classification": nn.functional.cross_entropy(model(self.images), self.labels)}, {}
+        first = first_label(model)
+        targets = [{"boxes": one["boxes"], "labels": one["labels"] + first} for one in self.targets]
+        return model(list(self.images), targets), {}
+
+
+def ratios(case: Case, device: torch.device) -> dict[str, Any]:
+    recipe = load_recipe(case.recipe)
+    settings: TrainingSettings = getattr(recipe, case.training)
+    batch = case.gpu_batch if device.type == "cuda" else case.batch
+    task = Fixed(recipe, case.training, batch, device)
+    steps = {
+        name: stepper(model, task, settings.model_copy(update=changes), device)
+        for name, (model, changes) in variants(case, recipe, task.detects, device).items()
+    }
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(WARM_UP + MEASURED):
+        for name in steps if turn % 2 else reversed(steps):  # none always comes first
+            began = time.perf_counter()
+            steps[name]()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            times[name].append(time.perf_counter() - began)
+    plain = times.pop(PLAIN)[WARM_UP:]
+    result: dict[str, Any] = {"batch": batch, "milliseconds of the plain step": round(1000 * median(plain), 2)}
+    for name, values in times.items():
+        each = [one / other for one, other in zip(values[WARM_UP:], plain, strict=True)]
+        first, middle, third = quantiles(each, n=4)
+        result[f"{name} / plain"] = {"median": round(middle, 3), "quartiles": [round(first, 3), round(third, 3)]}
+    return result
+
+
+def variants(case: Case, recipe: Recipe, detects: bool, device: torch.device) -> dict[str, tuple[nn.Module, Any]]:
+    """The models that take turns, and what each changes in the training's settings."""
+    space = recipe.search_space()
+    architecture = space.architecture([block % 4 for block in range(len(space.blocks))])
+    torch.manual_seed(0)
+
+    def model(backbone: Backbone) -> nn.Module:
+        if detects:
+            return build_detector(backbone, CLASSES, recipe.detector).train().to(device)
+        return Classifier(backbone, CLASSES, recipe.pretraining.head_channels).train().to(device)
+
+    supernet = Supernet(space)
+    supernet.activate(architecture)
+    found: dict[str, tuple[nn.Module, Any]] = {
+        PLAIN: (model(Subnet(space, architecture)), {}),
+        "supernet": (model(supernet), {}),
+        "bf16": (model(Subnet(space, architecture)), {"precision": "bf16"}),
+        "channels first": (channels_first(model(Subnet(space, architecture))), {}),
+    }
+    if case.compiled or device.type == "cuda":
+        compiled = model(Subnet(space, architecture))
+        find_backbone(compiled).compile()
+        found["torch.compile"] = (compiled, {})
+    return found
+
+
+def channels_first(model: nn.Module) -> nn.Module:
+    """The model in PyTorch's usual layout; backbones ask for channels_last themselves, before their stem."""
+    model.to(memory_format=torch.contiguous_format)
+    find_backbone(model).stem.register_forward_pre_hook(lambda stem, images: images[0].contiguous())  # type: ignore[operator,union-attr]
+    return model
+
+
+def stepper(model: nn.Module, task: Any, settings: TrainingSettings, device: torch.device) -> Callable[[], object]:
+    optimizer = build_optimizer(model, settings)
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-6  # the same work at every step
+    return lambda: train_step(model, task, None, optimizer, settings, device, one_pass(0))
+
+
+def main() -> None:
+    device = choose_device("auto")
+    results = {}
+    for case in CASES:
+        name = f"{case.recipe} {case.training}"
+        results[name] = ratios(case, device)
+        print(name, results[name])
+    write_json(Path(__file__).parent / "results" / "steps.json", {"machine": machine(), "steps": results})
+
+
+if __name__ == "__main__":
+    main()
