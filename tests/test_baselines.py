@@ -14,11 +14,11 @@ from detnas.baselines import baselines
 from detnas.config import Recipe
 from detnas.config.recipe import RANDOM
 from detnas.models.backbone import Subnet
-from detnas.models.published import PUBLISHED
 from detnas.models.resnet import ResNet
 from detnas.progress import duration
 from detnas.seeds import seed_of
 from detnas.spaces import Architecture, Budget, BudgetSampler
+from detnas.spaces.published import PUBLISHED
 
 
 def architectures(recipe: Recipe, budget: Budget | None = None) -> dict[str, Architecture | None]:

@@ -20,10 +20,10 @@ from detnas.cli import main
 from detnas.config import load_recipe, recipe_names
 from detnas.data.shapes import CLASSES
 from detnas.models.official_names import backbone_names
-from detnas.models.published import NAMES, PUBLISHED, PublishedNetwork
 from detnas.models.weights import load_detector
 from detnas.pipeline import run
 from detnas.spaces import BudgetSampler, SearchSpace
+from detnas.spaces.published import NAMES, PUBLISHED, PublishedNetwork
 from detnas.spaces.space import SPACES
 
 

@@ -20,8 +20,7 @@ from detnas.config.numbers import Count
 from detnas.config.section import Section
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
 from detnas.errors import UserError, suggestion
-from detnas.models import published
-from detnas.spaces import Budget, SearchSpace, search_space
+from detnas.spaces import Budget, SearchSpace, published, search_space
 from detnas.spaces.space import SPACES
 
 RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}

@@ -12,10 +12,10 @@ from detnas.errors import UserError, suggestion
 from detnas.files import is_file
 from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone
 from detnas.models.detectors import Detector, build_detector
-from detnas.models.published import NAMES, PUBLISHED, RESNETS
 from detnas.models.resnet import ResNet
 from detnas.models.weights import load_weights
 from detnas.spaces import Architecture, SearchSpace, search_space
+from detnas.spaces.published import NAMES, PUBLISHED, RESNETS
 
 DETECTORS: dict[str, type[FPNSettings | RetinaNetSettings]] = {"fpn": FPNSettings, "retinanet": RetinaNetSettings}
 
@@ -25,7 +25,7 @@ Network: TypeAlias = Subnet | ResNet
 
 
 def create_backbone(source: Architecture | str | Path, space: SearchSpace | str = "small") -> Network | Supernet:
-    """A backbone: published, by name (`detnas.models.published.NAMES`), or of an architecture in `space`, both with
+    """A backbone: published, by name (`detnas.spaces.published.NAMES`), or of an architecture in `space`, both with
     fresh weights; or with its weights out of a weights file, of a detector or of a backbone alone.
 
     The network maps images (N, 3, H, W), normalised as the file's metadata say, to a list of four maps; see its
@@ -46,7 +46,7 @@ def create_backbone(source: Architecture | str | Path, space: SearchSpace | str 
 
 
 def build_published(name: str) -> Network:
-    """The published network `name`, one of `detnas.models.published.NAMES`, with fresh weights."""
+    """The published network `name`, one of `detnas.spaces.published.NAMES`, with fresh weights."""
     if name in RESNETS:
         return ResNet(name)
     return Subnet(PUBLISHED[name].space, PUBLISHED[name].architecture)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from detnas.models.published import PUBLISHED, RESNETS
 from detnas.models.resnet import ResNet
 from detnas.spaces import Cost
+from detnas.spaces.published import PUBLISHED, RESNETS
 
 HEAD = ("name", "space", "architecture", "FLOPs at 224", "params", "published as")
 

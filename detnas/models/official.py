@@ -19,9 +19,9 @@ from detnas.models.backbone import Subnet, Supernet
 from detnas.models.blocks import Shuffle
 from detnas.models.detectors import Detector
 from detnas.models.official_names import Names, backbone_names, detector_names
-from detnas.models.published import PUBLISHED
 from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.spaces import Architecture, SearchSpace, search_space
+from detnas.spaces.published import PUBLISHED
 
 SUPERNETS = {"small-supernet": "small", "large-supernet": "large"}
 """Names of supernets, and their spaces'."""
@@ -60,7 +60,7 @@ def import_official(
 
     `source` is a state dict, a checkpoint that holds one under `model` or `state_dict`, or such a checkpoint's file,
     which is read as data (`weights_only=True`). `name` says which network it is: published
-    (`detnas.models.published.PUBLISHED`), `small-supernet` or `large-supernet`, or a pair of space and architecture,
+    (`detnas.spaces.published.PUBLISHED`), `small-supernet` or `large-supernet`, or a pair of space and architecture,
     or a space alone for its supernet. Channels are split as in the released weights: `even_odd` in single networks,
     `interleave` in supernets, unless `shuffle` says otherwise; with the wrong one the weights are worth nothing.
 

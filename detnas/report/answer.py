@@ -1,8 +1,8 @@
 """The page's first sentences: what was found, how good it is and at what cost, in plain words."""
 
 from detnas.config.recipe import RANDOM
-from detnas.models.published import PUBLISHED, RESNETS
 from detnas.report.collect import Network, Run
+from detnas.spaces.published import PUBLISHED, RESNETS
 
 FEW_IMAGES = 1000
 UNKNOWN = "-"

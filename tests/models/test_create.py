@@ -11,9 +11,9 @@ from torchvision.models.detection import FasterRCNN, RetinaNet
 from detnas.errors import UserError
 from detnas.models.backbone import Subnet, find_backbone
 from detnas.models.create import create_backbone, create_detector
-from detnas.models.published import NAMES
 from detnas.models.weights import DetectorInfo, save_detector
 from detnas.spaces import Architecture, search_space
+from detnas.spaces.published import NAMES
 
 
 def test_a_backbone_of_an_architecture() -> None:

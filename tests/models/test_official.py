@@ -18,8 +18,8 @@ from detnas.models.detectors import first_label
 from detnas.models.official import CLASSIFIER, official_categories, read_official
 from detnas.models.official_names import backbone_names
 from detnas.models.preprocessing import normalise
-from detnas.models.published import PUBLISHED
 from detnas.spaces import Architecture, SearchSpace, search_space
+from detnas.spaces.published import PUBLISHED
 
 FIXTURES = Path(__file__).parents[2].parent / "shared" / "fixtures"
 SPACE = SearchSpace("official", reference.STEM, reference.CHANNELS, reference.REPEATS)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from detnas.models.create import create_backbone
-from detnas.models.published import NAMES, PUBLISHED
 from detnas.spaces import search_space
+from detnas.spaces.published import NAMES, PUBLISHED
 
 OFFICIAL = Path(__file__).parents[2].parent / "shared" / "fixtures" / "official_flops.json"
 OFFICIAL_NAMES = {
