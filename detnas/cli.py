@@ -66,6 +66,19 @@ def search(directory: Directory) -> None:
 
 
 @app.command()
+def rank(
+    directory: Directory,
+    count: Annotated[int, typer.Option("--n", metavar="N", help="Architectures to train alone.")],
+) -> None:
+    """How well the supernet ranks: architectures trained alone, beside its fitness. Several processes may share it."""
+    from detnas.progress import Progress
+    from detnas.ranking import rank
+
+    for line in rank(directory, count, Progress()):
+        typer.echo(line)
+
+
+@app.command()
 def report(directory: Directory) -> None:
     """Write the page of a run anew; it may still be under way."""
     from detnas.pipeline import write_page

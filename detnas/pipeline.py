@@ -11,7 +11,7 @@ A stage whose `done.json` stands is not run again, and a training continues from
 finishes a run that was cut.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -85,14 +85,17 @@ def run(
 
 
 @contextmanager
-def open_run(recipe: Recipe, directory: Path, data: Path | None, progress: Progress) -> "Iterator[Run]":
+def open_run(
+    recipe: Recipe, directory: Path, data: Path | None, progress: Progress, shared: bool = False
+) -> "Iterator[Run]":
     """Hold `directory` for a run of `recipe`, all that can be checked before training checked, until the block ends.
 
+    `shared`: beside other processes that share it.
     Raises `UserError` for whatever cannot work.
     """
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
     device = choose_device(recipe.device)
-    with claim(directory, recipe):
+    with claim(directory, recipe, shared):
         run_data = _open_data(recipe, directory, data, progress)
         current = Run(recipe, directory, run_data, sampler, device, progress)
         current.check()
@@ -247,12 +250,26 @@ def search_stage(run: Run) -> None:
     stage = "search"
     settings = run.recipe.search
     if not _is_done(run, stage):
-        if not _is_done(run, run.trained_supernet):
-            raise UserError(f"{run.directory}: the supernet is not trained yet; continue it by `detnas run`")
-        judge = _accuracy(run) if settings.fitness == "classification" else _detection_scores(run)
-        search(judge, run.sampler, settings, run.directory / stage, seed=run.seed(stage), progress=run.progress)
+        search(
+            candidate_judge(run),
+            run.sampler,
+            settings,
+            run.directory / stage,
+            seed=run.seed(stage),
+            progress=run.progress,
+        )
     best = read_json(run.directory / stage / "best.json")
     run.progress.say(f"  winner: {best['architecture']}, {settings.score} {best['fitness']:.3f} on the search split")
+
+
+def candidate_judge(run: Run) -> Callable[[Architecture], Mapping[str, float | None]]:
+    """Gives a candidate's scores by name, with the weights of the trained supernet.
+
+    Raises `UserError` if the supernet is not trained yet.
+    """
+    if not _is_done(run, run.trained_supernet):
+        raise UserError(f"{run.directory}: the supernet is not trained yet; continue it by `detnas run`")
+    return _accuracy(run) if run.recipe.search.fitness == "classification" else _detection_scores(run)
 
 
 def _detection_scores(run: Run) -> Callable[[Architecture], dict[str, float | None]]:
@@ -290,7 +307,11 @@ def _accuracy(run: Run) -> Accuracy:
 
 def pretrain(run: Run) -> None:
     """The winner and the baselines learn classification, each from scratch."""
-    for name, make_backbone in run.networks().items():
+    pretrain_networks(run, run.networks())
+
+
+def pretrain_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -> None:
+    for name, make_backbone in networks.items():
         stage = f"pretrain/{name}"
         if run.pretrains and not _is_done(run, stage):
             settings = run.recipe.pretrain
@@ -300,7 +321,11 @@ def pretrain(run: Run) -> None:
 
 def finetune(run: Run) -> None:
     """The winner and the baselines learn detection from all training pictures, and are judged on the validation set."""
-    for name, make_backbone in run.networks().items():
+    finetune_networks(run, run.networks())
+
+
+def finetune_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -> None:
+    for name, make_backbone in networks.items():
         stage = f"finetune/{name}"
         directory = run.directory / stage
         if not (directory / EVALUATION).exists():

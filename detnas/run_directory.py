@@ -30,8 +30,8 @@ UNFINISHED = (f".{SHAPES}-", f".{RECIPE}.")
 
 
 @contextmanager
-def claim(directory: Path, recipe: Recipe) -> Iterator[None]:
-    """Hold `directory` for a run of `recipe` until the block ends.
+def claim(directory: Path, recipe: Recipe, shared: bool = False) -> Iterator[None]:
+    """Hold `directory` for a run of `recipe` until the block ends, alone or with others that hold it `shared`.
 
     Raises `UserError` if it holds another recipe's run, or anything else, or if another process works in it.
     """
@@ -52,7 +52,7 @@ def claim(directory: Path, recipe: Recipe) -> Iterator[None]:
         raise UserError(f"--out {directory}: cannot be written ({error.strerror}); choose another folder") from None
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
             raise UserError(f"--out {directory}: another process is working in it; wait for it, or stop it") from None
         try:

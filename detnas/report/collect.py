@@ -52,6 +52,17 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Ranking:
+    """Networks that were trained alone, beside the supernet's fitness; with Kendall's tau."""
+
+    metric: str
+    networks: Sequence[Mapping[str, Any]]
+    """Of each: architecture, flops, fitness, score (of `metric`)."""
+    taus: Mapping[str, Mapping[str, float | None]]
+    """By what ranks them; value, low and high."""
+
+
+@dataclass(frozen=True)
 class Best:
     """What the search chose."""
 
@@ -96,6 +107,7 @@ class Run:
     search_done: bool
     search_seconds: float | None
     networks: Sequence[Network]
+    ranking: Ranking | None = None
 
     @property
     def pretrains(self) -> bool:
@@ -155,6 +167,7 @@ def collect(run: Path) -> Run:
         search_done=done is not None,
         search_seconds=_number((done or {}).get("seconds")),
         networks=[_read_network(run, name, best) for name in names],
+        ranking=_read_ranking(run / "rank" / "ranking.json"),
     )
 
 
@@ -215,6 +228,17 @@ def _read_best(path: Path) -> Best | None:
         params=int(best["params"]),
         number=best.get("number"),
     )
+
+
+def _read_ranking(path: Path) -> Ranking | None:
+    found = _read_json(path)
+    if found is None:
+        return None
+    taus = {
+        name: {key: _number(value) for key, value in figures["Kendall's tau"].items()}
+        for name, figures in found["figures"].items()
+    }
+    return Ranking(metric=found["metric"], networks=found["networks"], taus=taus)
 
 
 def _read_network(run: Path, name: str, best: Best | None) -> Network:

@@ -65,7 +65,7 @@ def render(run: Run, examples: Sequence[Example] = ()) -> str:
     environment.filters.update(points=points, count=count, duration=duration, box_label=label)
     shown = pictures(examples)
     spells = _spells(run)
-    search = _search_plots(run)
+    search = [*_search_plots(run), *_ranking_plots(run)]
     curves = _loss_plots(run)
     return environment.from_string(files("detnas.report").joinpath("template.html").read_text(encoding="utf-8")).render(
         run=run,
@@ -121,6 +121,29 @@ def _search_plots(run: Run) -> list[Plot]:
             _data(plots.fitness_against_flops(run.candidates, run.best, run.metric, bounds)),
         ),
     ]
+
+
+def _ranking_plots(run: Run) -> list[Plot]:
+    ranking = run.ranking
+    if ranking is None:
+        return []
+    taus = "; ".join(
+        f"by {name} {_signed(tau['value'])} (95 % interval {_signed(tau['low'])} to {_signed(tau['high'])})"
+        for name, tau in ranking.taus.items()
+    )
+    return [
+        Plot(
+            "plot-ranking",
+            "How well the supernet ranks",
+            f"{len(ranking.networks)} networks trained alone. Kendall's tau with their {ranking.metric}: {taus}. "
+            "1 would be the same order, 0 none.",
+            _data(plots.trained_alone(ranking, run.metric)),
+        )
+    ]
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _loss_plots(run: Run) -> list[Plot]:

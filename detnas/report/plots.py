@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from detnas.report.collect import Best, Candidate, Curve, Training
+from detnas.report.collect import Best, Candidate, Curve, Ranking, Training
 
 HIGHLIGHT = "#d9622b"
 NETWORK_COLOURS = (HIGHLIGHT, "#4a7fb5", "#5f9150", "#8f6bb8", "#b08a2e", "#3f9a9a")
@@ -60,6 +60,23 @@ def fitness_against_flops(
         figure.add_vline(x=bound / 1e6, line={"width": 1, "dash": "dash", "color": "#8d8d8d"})
     chosen = _chosen(candidates, best)
     _add_chosen(figure, chosen, [candidate.flops / 1e6 for candidate in chosen])
+    return figure
+
+
+def trained_alone(ranking: Ranking, metric: str) -> go.Figure:
+    """What the supernet said of each network, and what became of it alone."""
+    figure = _figure(f"fitness ({metric} x 100)", f"trained alone ({ranking.metric} x 100)")
+    figure.add_scatter(
+        x=[_percent(network["fitness"]) for network in ranking.networks],
+        y=[_percent(network["score"]) for network in ranking.networks],
+        customdata=[
+            f"<b>{escape(network['architecture'])}</b><br>fitness {_percent(network['fitness']):.2f}, "
+            f"alone {_percent(network['score']):.2f}<br>{network['flops'] / 1e6:,.1f} M multiply-adds"
+            for network in ranking.networks
+        ],
+        hovertemplate="%{customdata}<extra></extra>", showlegend=False,
+        mode="markers", name="networks", marker={"color": NETWORK_COLOURS[1], "size": 8, "opacity": 0.85},
+    )  # fmt: skip
     return figure
 
 
