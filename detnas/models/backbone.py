@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from detnas.models.blocks import Op, Shuffle
 from detnas.spaces.architecture import OPS, Architecture
+from detnas.spaces.block import Block
 from detnas.spaces.cost import Cost
-from detnas.spaces.space import Block, SearchSpace
+from detnas.spaces.space import SearchSpace
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from detnas.spaces.architecture import KERNELS
-from detnas.spaces.space import Block
+from detnas.spaces.block import Block
 
 Shuffle = Literal["even_odd", "interleave"]
 """Which channels a stride-1 block passes on untouched and which it computes on.

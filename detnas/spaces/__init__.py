@@ -1,9 +1,10 @@
 """What can be chosen: architectures, search spaces, their costs, and budgets. Knows no torch."""
 
 from detnas.spaces.architecture import OPS, Architecture
+from detnas.spaces.block import Block
 from detnas.spaces.budget import Budget, BudgetSampler
 from detnas.spaces.cost import Cost, CostTable
-from detnas.spaces.space import Block, SearchSpace, search_space
+from detnas.spaces.space import SearchSpace, search_space
 
 __all__ = [
     "OPS",

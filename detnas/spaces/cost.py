@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from detnas.spaces.architecture import KERNELS, OPS
-
-if TYPE_CHECKING:
-    from detnas.spaces.space import Block
+from detnas.spaces.block import Block
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class CostTable:
     A network's cost is the stem's plus one entry a block. BN and activations cost no FLOPs.
     """
 
-    def __init__(self, stem_channels: int, blocks: Sequence["Block"], size: int) -> None:
+    def __init__(self, stem_channels: int, blocks: Sequence[Block], size: int) -> None:
         self.size = size
         resolution = _halved(size)
         self.stem = Cost(
@@ -80,7 +77,7 @@ class _Counter:
         self.params += weights + 2 * out_channels
 
 
-def _block_cost(block: "Block", op: str, resolution: int) -> Cost:
+def _block_cost(block: Block, op: str, resolution: int) -> Cost:
     """Mirrors `detnas.models.blocks`; a test holds the two against each other."""
     middle = block.out_channels // 2
     main_in = block.in_channels if block.stride == 2 else block.in_channels // 2

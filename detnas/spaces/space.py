@@ -8,17 +8,8 @@ from math import inf
 
 from detnas.errors import UserError
 from detnas.spaces.architecture import OPS, Architecture
+from detnas.spaces.block import Block
 from detnas.spaces.cost import Cost, CostTable
-
-
-@dataclass(frozen=True)
-class Block:
-    """One place of the network where an op is chosen: channels in and out, and the stride (1 or 2)."""
-
-    stage: int
-    in_channels: int
-    out_channels: int
-    stride: int
 
 
 @dataclass(frozen=True)
