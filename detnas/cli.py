@@ -176,15 +176,34 @@ def doctor() -> None:
 @data_app.command("check")
 def data_check(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the detection data set.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A data field as in a recipe: data.train=FILE; repeatable."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to draw (.jpg, .png); runs/check-NAME.jpg if not given.")
+    ] = None,
 ) -> None:
-    """What a data set holds and what is wrong with it; exit status 2 if training could go wrong."""
-    from detnas.data.checking import check
+    """What a data set (COCO, VOC or YOLO) holds and what is wrong with it, and some of it drawn with its boxes.
 
-    lines, fine = check(directory)
+    Every picture is decoded. Exit status 2 if training could go wrong.
+    """
+    from detnas.config import DataSettings, change_data
+    from detnas.data.checking import check
+    from detnas.data.grid import choose_file, write_grid
+    from detnas.progress import Progress
+
+    file = choose_file(directory, out)
+    lines, data = check(directory, change_data(DataSettings(), changes or ()), Progress())
     for line in lines:
         typer.echo(line)
-    if not fine:
+    if data is None:
         raise typer.Exit(2)
+    if file is None:
+        typer.echo("Not drawn, for this is the data folder: name a file elsewhere by --out.")
+    else:
+        write_grid(file, data)
+        typer.echo(f"Drawn with boxes: {file}")
 
 
 @data_app.command("shapes")
