@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detnas.config import change_data
-from detnas.data.decoding import EXTENSIONS, read_image
+from detnas.data.decoding import EXTENSIONS
 from detnas.data.detection import Category
 from detnas.data.drawing import draw_boxes, write_picture
-from detnas.data.images import Images
+from detnas.data.images import Images, read_image
 from detnas.data.sources import open_validation
 from detnas.device import choose_device
 from detnas.errors import UserError

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from detnas.data.samples import Key
+from detnas.errors import UserError
 from detnas.seeds import seed_of
 
 
@@ -40,17 +41,23 @@ class StepSampler(Sampler[list[Key]]):
 def batches(
     samples: Any, collate: Callable[[Any], Any] | None, *, batch: int, seed: int, start: int, stop: int, workers: int
 ) -> Iterator[Any]:
-    """The batches of steps `start` to `stop` (not included), alike for any number of workers."""
-    return iter(
-        DataLoader(
-            samples,
-            batch_sampler=StepSampler(len(samples), batch, seed, start, stop),
-            collate_fn=collate,
-            num_workers=loading_processes(workers),
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # or it would draw its workers' seeds from the global one
-        )
+    """The batches of steps `start` to `stop` (not included), alike for any number of workers.
+
+    Raises the `UserError` that a worker raised.
+    """
+    loader = DataLoader(
+        samples,
+        batch_sampler=StepSampler(len(samples), batch, seed, start, stop),
+        collate_fn=collate,
+        num_workers=loading_processes(workers),
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # or it would draw its workers' seeds from the global one
     )
+    try:
+        yield from loader
+    except UserError as error:
+        # From a worker it comes with a traceback, of which the last line is its message.
+        raise UserError(str(error).rstrip().rpartition(f"{UserError.__name__}: ")[2]) from None
 
 
 def loading_processes(workers: int) -> int:

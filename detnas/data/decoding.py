@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
-from torch import Tensor
 
 from detnas.errors import UserError
 
@@ -79,8 +77,8 @@ def read_header(path: Path, *, decode: bool = False) -> Header:
     return header
 
 
-def read_image(path: Path, size: Size | None = None) -> Tensor:
-    """A picture as RGB, (3, H, W) uint8, turned as the rule above says; alpha is left out.
+def read_pixels(path: Path, size: Size | None = None) -> NDArray[np.uint8]:
+    """A picture as RGB, (H, W, 3) uint8, turned as the rule above says; alpha is left out.
 
     Raises `UserError` if it cannot be decoded, or if it has neither way the width and height of `size`.
     """
@@ -97,9 +95,7 @@ def read_image(path: Path, size: Size | None = None) -> Tensor:
             f"{path}: the picture has {width}x{height} pixels, but the annotations say {size[0]}x{size[1]}; mend width "
             "and height there, or the picture"
         )
-    if header.is_turned(size):
-        pixels = TURNS[header.orientation](pixels)
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return TURNS[header.orientation](pixels) if header.is_turned(size) else pixels
 
 
 @contextmanager

@@ -9,16 +9,17 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torchvision.transforms import v2
 
-from detnas.data.decoding import read_image
 from detnas.data.detection import DetectionSet
 from detnas.data.drawing import FORMATS, draw_boxes, write_picture
+from detnas.data.images import read_image
 from detnas.data.sources import RunData
 from detnas.errors import UserError
 
 COLUMNS = 4
 SHOWN = {"train": 8, "val": 4}
 CELL = 320
-"""Longest side of a picture in pixels."""
+"""Side of the square that a picture has, in pixels, with its margin."""
+MARGIN = 4
 STRIP = 16
 """Height of the line under it, which names its file."""
 
@@ -73,7 +74,7 @@ def _cells(split: str, data: DetectionSet, count: int) -> Iterator[Tensor]:
     for index in choose(data, count):
         width, height = data.sizes[index].tolist()
         picture = read_image(data.files[index], (width, height))
-        scale = CELL / max(width, height)
+        scale = (CELL - MARGIN) / max(width, height)
         size = [max(1, round(height * scale)), max(1, round(width * scale))]
         boxes = data.boxes[data.of(index)].copy()
         boxes[:, 2:] += boxes[:, :2]
@@ -84,12 +85,12 @@ def _cells(split: str, data: DetectionSet, count: int) -> Iterator[Tensor]:
             for label, is_crowd in zip(labels, crowd, strict=True)
         ]
         drawn = draw_boxes(v2.functional.resize(picture, size, antialias=True), boxes, labels.tolist(), captions)
-        yield _with_name(drawn, f"{split}: {data.files[index].name}")
+        yield _with_name(drawn, f"{split}: {data.files[index].name[-44:]}")
 
 
 def _with_name(picture: Tensor, name: str) -> Tensor:
     """A cell of the grid: the picture on black, over a line of text."""
     cell = Image.new("RGB", (CELL, CELL + STRIP))
     cell.paste(Image.fromarray(picture.permute(1, 2, 0).numpy()))
-    ImageDraw.Draw(cell).text((2, CELL + 2), name[-50:], "white")
+    ImageDraw.Draw(cell).text((2, CELL + 2), name, "white")
     return torch.from_numpy(np.array(cell)).permute(2, 0, 1)

@@ -1,16 +1,25 @@
-"""Decoded pictures, kept in memory when they fit."""
+"""Pictures as tensors, kept in memory when they fit."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detnas.data.decoding import read_image
+from detnas.data.decoding import Size, read_pixels
 
 PROBED = 20
 """Pictures decoded to judge whether all fit in memory."""
+
+
+def read_image(path: Path, size: Size | None = None) -> Tensor:
+    """A picture as RGB, (3, H, W) uint8, turned by the rule of `decoding`.
+
+    Raises `UserError` if it cannot be decoded, or if it has not the width and height of `size`.
+    """
+    return torch.from_numpy(np.ascontiguousarray(read_pixels(path, size).transpose(2, 0, 1)))
 
 
 class Images:

@@ -10,9 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from detnas.data.decoding import read_image
 from detnas.data.folder import read_folder
-from detnas.data.images import Images
+from detnas.data.images import Images, read_image
 from detnas.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)

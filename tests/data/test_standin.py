@@ -7,8 +7,8 @@ from PIL import Image
 
 from detnas.config import DataSettings
 from detnas.data.checking import check
-from detnas.data.decoding import read_image
 from detnas.data.folder import read_folder
+from detnas.data.images import read_image
 from detnas.data.sources import open_data
 from detnas.data.standin import CATEGORIES, CLASSES, CLASSIFICATION, PICTURES, write_stand_in
 from detnas.progress import Progress
