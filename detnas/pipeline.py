@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -159,6 +160,20 @@ class Run:
             search_pictures(self.data.search, self.recipe.search, self.seed("search"))
         for stage in ("supernet-pretrain", "supernet-finetune"):
             self.paths(stage)
+        for part in (self.data.train, self.data.val):
+            self._check_sizes(part)
+
+    def _check_sizes(self, part: DetectionSet) -> None:
+        """Refuse pictures so long that nothing is left of the shorter side where the longer is reduced to max_size."""
+        longest = self.recipe.detector.max_size
+        too_long = np.flatnonzero(part.sizes.min(axis=1) * longest < part.sizes.max(axis=1))
+        if len(too_long):
+            first = int(too_long[0])
+            width, height = part.sizes[first].tolist()
+            raise UserError(
+                f"{part.files[first]}: of its {width}x{height} pixels the shorter side vanishes where the longer is "
+                f"reduced to detector.max_size = {longest}; cut it into pieces, or raise max_size ({len(too_long)} such)"
+            )
 
     def networks(self) -> dict[str, Callable[[], Network]]:
         """What makes the networks that are trained alone, by name: the winner and the recipe's baselines."""

@@ -19,7 +19,7 @@ def read_image(path: Path, size: Size | None = None) -> Tensor:
 
     Raises `UserError` if it cannot be decoded, or if it has not the width and height of `size`.
     """
-    return torch.from_numpy(np.ascontiguousarray(read_pixels(path, size).transpose(2, 0, 1)))
+    return torch.from_numpy(read_pixels(path, size).transpose(2, 0, 1).copy())
 
 
 class Images:

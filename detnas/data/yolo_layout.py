@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import yaml
 
+from detnas.config.yaml_text import parse_yaml
 from detnas.data.decoding import EXTENSIONS
 from detnas.errors import UserError
 from detnas.files import is_file
@@ -86,11 +87,11 @@ def label_file(picture: Path) -> Path | None:
 def _read(file: Path) -> dict[str, Any]:
     try:
         # As text whatever it looks like: a class may be called no, or 7.
-        tree = yaml.load(file.read_bytes(), yaml.BaseLoader)
+        tree = parse_yaml(file.read_bytes(), yaml.BaseLoader)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); name another by data.train or data.val") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UserError(f"{file}: not YAML ({' '.join(str(error).split())}); write a YOLO data.yaml") from None
+    except ValueError as error:
+        raise UserError(f"{file}: not YAML ({error}); write a YOLO data.yaml") from None
     if not isinstance(tree, dict):
         raise UserError(f"{file}: not a YOLO data.yaml; it must hold the keys train, val and names")
     if tree.get("kpt_shape"):

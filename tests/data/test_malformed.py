@@ -31,18 +31,24 @@ RECIPE = small_tree(
     seed=0,
     data={},
     detector__min_size=SIDE,
-    detector__max_size=SIDE,
+    detector__max_size=2 * SIDE,
     pretraining={"source": "none"},
     warm_start=0,
     supernet_finetune=training(steps=1, batch=2, warmup=0, scale_jitter=[0.8, 1.2], color_jitter=0.1),
     baselines=[],
 )
-NUMBERS = st.sampled_from([-(10**400), -1, 0, 1, 2, 3, 7, 31, 33, 1e-9, 0.5, -0.5, 1.5, float("nan"), float("inf"), 1e300])
-TEXTS = st.sampled_from(["", " ", "0", "1", "nan", "a\nb", "../..", "/", "x" * 300, "\0", "\ud800", "ä 例", "t 0.png", "0x1F"])
+NUMBERS = st.sampled_from(
+    [-(10**400), -1, 0, 1, 2, 3, 7, 31, 33, 1e-9, 0.5, -0.5, 1.5, float("nan"), float("inf"), 1e300]
+)
+TEXTS = st.sampled_from(
+    ["", " ", "0", "1", "nan", "a\nb", "../..", "/", "x" * 300, "\0", "\ud800", "ä 例", "t 0.png", "0x1F"]
+)
 LEAVES = st.none() | st.booleans() | NUMBERS | TEXTS
 VALUES = LEAVES | st.lists(LEAVES, max_size=5) | st.dictionaries(TEXTS, LEAVES, max_size=2)
 """What may stand where something else should."""
-BYTES = st.sampled_from([b"", b"\0", b"\xff\xfe", b"[" * 3000, b"<", b"&a;", b"{", b"\n", b": ", b"- ", b"9" * 5000, b"\x80"])
+BYTES = st.sampled_from(
+    [b"", b"\0", b"\xff\xfe", b"[" * 3000, b"<", b"&a;", b"{", b"\n", b": ", b"- ", b"9" * 5000, b"\x80"]
+)
 
 
 def examples(count: int) -> Any:
@@ -140,7 +146,7 @@ def spoil_bytes(data: st.DataObject, file: Path) -> None:
     file.write_bytes(content[:place] + more + rest)
 
 
-@examples(70)
+@examples(50)
 @given(data=st.data())
 def test_coco(sound: Path, data: st.DataObject) -> None:
     with copied(sound / "coco") as folder:
@@ -154,18 +160,32 @@ def test_coco(sound: Path, data: st.DataObject) -> None:
         check_agrees(folder, trains_or_refuses(sound / "recipe.yaml", folder))
 
 
-@examples(50)
+@examples(35)
 @given(data=st.data())
 def test_voc(sound: Path, data: st.DataObject) -> None:
     with copied(sound / "voc") as folder:
         file = data.draw(st.sampled_from(sorted([*folder.rglob("*.xml"), *folder.rglob("*.txt")])))
         text = file.read_text()
         if file.suffix == ".xml" and data.draw(st.integers(0, 3)):
-            tags = ["name", "width", "height", "xmin", "ymin", "xmax", "ymax", "difficult", "filename", "object", "size"]
+            tags = [
+                "name",
+                "width",
+                "height",
+                "xmin",
+                "ymin",
+                "xmax",
+                "ymax",
+                "difficult",
+                "filename",
+                "object",
+                "size",
+            ]
             tag = data.draw(st.sampled_from(tags))
             before, rest = text.split(f"<{tag}>", 1)
             value, after = rest.split(f"</{tag}>", 1)
-            new = data.draw(st.one_of(NUMBERS.map(str), st.sampled_from(["", "a", "<a/>", "24", "-3", "dog", "\n7 ", value])))
+            new = data.draw(
+                st.one_of(NUMBERS.map(str), st.sampled_from(["", "a", "<a/>", "24", "-3", "dog", "\n7 ", value]))
+            )
             whole = data.draw(st.sampled_from([f"<{tag}>{new}</{tag}>", "", f"<{tag}>{value}</{tag}>" * 2]))
             file.write_text(before + whole + after)
         elif data.draw(st.booleans()):
@@ -175,7 +195,7 @@ def test_voc(sound: Path, data: st.DataObject) -> None:
         check_agrees(folder, trains_or_refuses(sound / "recipe.yaml", folder))
 
 
-@examples(60)
+@examples(45)
 @given(data=st.data())
 def test_yolo(sound: Path, data: st.DataObject) -> None:
     with copied(sound / "yolo") as folder:
@@ -197,7 +217,7 @@ def test_yolo(sound: Path, data: st.DataObject) -> None:
         check_agrees(folder, trains_or_refuses(sound / "recipe.yaml", folder))
 
 
-@examples(60)
+@examples(45)
 @given(data=st.data(), kind=st.sampled_from(["coco", "voc", "yolo"]))
 def test_pictures(sound: Path, data: st.DataObject, kind: str) -> None:
     with copied(sound / kind) as folder:
@@ -215,7 +235,7 @@ def test_pictures(sound: Path, data: st.DataObject, kind: str) -> None:
             modes = ["L", "1", "CMYK"] if file.suffix == ".jpg" else ["L", "1", "P", "LA", "RGBA", "I;16", "I", "F"]
             mode = data.draw(st.sampled_from(modes))
             picture = image.convert(mode) if mode != "I;16" else Image.fromarray(np.asarray(image, np.uint16)[..., 0])
-            picture.save(file, "TIFF" if mode == "F" else None)
+            picture.save(file, "TIFF" if mode in ("I", "F") else None)
         elif what == "size":
             image.resize((data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40)))).save(file)
         else:
@@ -223,11 +243,11 @@ def test_pictures(sound: Path, data: st.DataObject, kind: str) -> None:
             image.save(file, exif=image.getexif())
         accepted = trains_or_refuses(sound / "recipe.yaml", folder)
         status, _ = detnas("data", "check", folder, "--out", folder.parent / "grid.png")
-        # A run decodes the pictures that it trains on, `data check` all.
-        assert accepted if status == 0 else not accepted or what == "bytes"
+        # Of damaged pictures a run decodes those that it trains on, and these may have any size.
+        assert what == "bytes" or accepted == (status == 0)
 
 
-@examples(80)
+@examples(50)
 @given(data=st.data())
 def test_recipes(sound: Path, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as temporary:
@@ -246,19 +266,25 @@ def test_recipes(sound: Path, data: st.DataObject) -> None:
         trains_or_refuses(recipe, folder)
 
 
-KEYS = [".".join(path) for path in [("seed",), ("data", "train"), ("data", "val_images")]]
 SETTINGS = st.sampled_from(
-    ["", "[", "{a: 1}", "null", "~", "yes", "-1", "0", "1", "2", "0.5", ".nan", ".inf", "1e400", "[1, 2]", "[0.5, 0.1]"]
-    + ["2020-13-45", "!!int a", "!!bool maybe", "!!timestamp x", "!!python/object:os.system {}", "*a", "&a [*a]", "a: b"]
-    + ["[" * 3000, "9" * 5000, "'\\", "../coco/train.json", "nowhere", "\0", "300M", "M", "k", "0x", "1:99", "? a"]
+    [
+        *("", "[", "{a: 1}", "null", "~", "yes", "-1", "0", "1", "2", "0.5", ".nan", ".inf", "1e400", "[1, 2]"),
+        *("[0.5, 0.1]", "2020-13-45", "!!int a", "!!bool maybe", "!!timestamp x", "!!python/object:os.system {}"),
+        *("*a", "&a [*a]", "a: b", "[" * 3000, "9" * 5000, "'\\", "../coco/train.json", "nowhere", "\0", "300M", "M"),
+        *("k", "0x", "1:99", "? a"),
+    ]
 )
 
 
-@examples(80)
+@examples(40)
 @given(data=st.data())
 def test_changes(sound: Path, data: st.DataObject) -> None:
     def paths(tree: Any, path: str = "") -> list[str]:
-        below = [one for key, value in tree.items() for one in paths(value, f"{path}{key}.")] if isinstance(tree, dict) else []
+        below = (
+            [one for key, value in tree.items() for one in paths(value, f"{path}{key}.")]
+            if isinstance(tree, dict)
+            else []
+        )
         return [path.rstrip("."), *below]
 
     known = [*paths(RECIPE), "data.train", "data.val", "data.train_images", "data.search_images", "budget.flops_max"]
