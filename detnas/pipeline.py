@@ -171,8 +171,8 @@ class Run:
             first = int(too_long[0])
             width, height = part.sizes[first].tolist()
             raise UserError(
-                f"{part.files[first]}: of its {width}x{height} pixels the shorter side vanishes where the longer is "
-                f"reduced to detector.max_size = {longest}; cut it into pieces, or raise max_size ({len(too_long)} such)"
+                f"{part.files[first]}: nothing is left of the shorter side of its {width}x{height} pixels where the "
+                f"longer is reduced to detector.max_size = {longest}; cut it into pieces, or raise max_size"
             )
 
     def networks(self) -> dict[str, Callable[[], Network]]:
