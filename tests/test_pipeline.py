@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from small_recipe import COLOURS, assert_same, checkpoint, small_recipe, write_blocks, write_recipe
@@ -296,6 +297,13 @@ BAD_BOXES = {
     "without area": edit("train", lambda tree: tree["annotations"][3].update(bbox=[4, 4, 0, 5])),
     "in the validation set": edit("val", lambda tree: tree["annotations"][2].update(bbox=[-9, 4, 20, 5])),
 }
+
+
+def make_long(folder: Path) -> None:
+    edit("train", lambda tree: tree["images"][3].update(height=4800))(folder)
+    Image.new("RGB", (48, 4800)).save(folder / "train/train3.png")
+
+
 BAD_DATA: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no folder": (shutil.rmtree, ["no such folder"]),
     "empty": (lambda folder: (shutil.rmtree(folder), folder.mkdir()), ["is empty", "train.json"]),
@@ -304,6 +312,11 @@ BAD_DATA: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no images": (edit("train", lambda tree: tree.pop("images")), ["train.json", "not COCO", "images"]),
     "a picture is missing": (lambda folder: (folder / "train/train3.png").unlink(), ["1 pictures", "train3.png"]),
     "a picture of val is missing": (lambda folder: (folder / "val/val2.png").unlink(), ["val.json", "val2.png"]),
+    "a picture of val is cut short": (
+        lambda folder: (folder / "val/val2.png").write_bytes((folder / "val/val2.png").read_bytes()[:-60]),
+        ["val.json", "1 files that are no pictures, or damaged", "val2.png"],
+    ),
+    "a picture is too long": (make_long, ["train3.png", "48x4800 pixels", "detector.max_size = 64"]),
     "an undefined category": (
         edit("train", lambda tree: [a.update(category_id=8) for a in tree["annotations"][3:5]]),
         ["2 annotations", "category_id 8", "0, 7, 90"],

@@ -1,4 +1,4 @@
-"""VOC annotations: one XML file a picture, read as what the checks of `coco` take."""
+"""VOC annotations: one XML file a picture, read as what the checks of `problems` take."""
 
 import math
 from collections.abc import Iterable, Sequence
