@@ -111,8 +111,8 @@ class DataSettings(Section):
     shapes: ShapesSettings | None = None
     """Draw the embedded data set when no `--data` is given."""
     train: Files = None
-    """The training set: COCO JSON, a YOLO data.yaml, or a set of a VOC tree as VOC2007/trainval, relative to the folder;
-    or a list of several, all of which are taken. Found by itself where the layout is a usual one."""
+    """The training set: COCO JSON, a YOLO data.yaml, or a set of a VOC tree as VOC2007/trainval, relative to the
+    folder; or a list of several, all of which are taken. Found by itself where the layout is a usual one."""
     train_images: str | None = None
     """The folder of their pictures; found by itself too. Of YOLO, what stands in place of the `train` of data.yaml."""
     val: Files = None

@@ -87,8 +87,10 @@ def _usual(directory: Path, settings: DataSettings, split: Split) -> Sequence[Pa
     if not others and not any(_coco_files(directory, "train")):
         yamls = [file for file in [find_yaml(directory)] if file is not None]
     if yamls:
-        sets = (yolo_set(file, split, _images(settings, split)) for file in yamls)
-        return [one for one in sets if one is not None]
+        sets = [one for file in yamls if (one := yolo_set(file, split, _images(settings, split))) is not None]
+        if split == "train" and not sets:
+            raise _no_split(yamls[0], split)
+        return sets
     file = next(_coco_files(directory, split), None)
     if file is not None:
         return [file]
@@ -114,6 +116,10 @@ def _load(directory: Path, one: Path | VocSet | YoloSet, split: Split, images: s
         return Source("YOLO", one.description, one.images, load_yolo(one))
     tree = load_tree(one)
     return Source("COCO", one, folder or _image_folder(directory, one, tree), tree)
+
+
+def _no_split(file: Path, split: Split) -> UserError:
+    return UserError(f"{file}: has no {split!r}; write where its pictures lie, or name another file by data.{split}")
 
 
 def _coco_files(directory: Path, split: Split) -> Iterator[Path]:

@@ -341,6 +341,9 @@ def test_a_file_that_the_recipe_names_must_be_there_and_have_the_split(folder: P
     assert "nowhere.yaml: cannot be read" in refused(folder, train="nowhere.yaml")
     (folder / "data.yaml").write_text(YAML.replace("val:", "other:"))
     assert f"{folder / 'data.yaml'}: has no 'val'" in refused(folder, val="data.yaml")
+    (folder / "data.yaml").write_text(YAML.replace("train:", "other:"))
+    assert f"{folder / 'data.yaml'}: has no 'train'" in refused(folder)
+    assert len(open_validation(folder, DataSettings(), 0)) == 1
 
 
 def test_a_missing_folder_can_be_named_by_the_recipe(folder: Path) -> None:
