@@ -1,4 +1,4 @@
-"""Finding a data set's files: in the usual layouts, or as the recipe names them."""
+"""Finding a data set's files: in the usual layouts, or as the recipe names them. COCO goes before YOLO before VOC."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ def nothing_found(directory: Path) -> UserError:
     )
     return UserError(
         f"--data {directory}: the folder {state}; put train.json (COCO) and the pictures in train/ there, "
-        "or name the file by data.train"
+        "or a data.yaml (YOLO), or name the file by data.train"
     )
 
 
@@ -108,9 +108,7 @@ def _load(directory: Path, one: Path | VocSet | YoloSet, split: Split, images: s
     if isinstance(one, Path) and one.suffix.lower() in YAML:
         named = yolo_set(one, split, images)
         if named is None:
-            raise UserError(
-                f"{one}: has no {split!r}; write its pictures' folder, or name another file by data.{split}"
-            )
+            raise _no_split(one, split)
         one = named
     if isinstance(one, YoloSet):
         return Source("YOLO", one.description, one.images, load_yolo(one))

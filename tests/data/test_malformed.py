@@ -14,7 +14,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from make_coco import some_pictures, tree_of, write_coco
 from make_voc import write_voc
@@ -98,6 +98,7 @@ def trains_or_refuses(recipe: Path, data: Path, *changes: str) -> bool:
     words = [word for change in changes for word in ("--set", change)]
     with mock.patch.object(pipeline, "STAGES", {"supernet-finetune": pipeline.supernet_finetune}):
         status, said = detnas("run", recipe, "--data", data, "--out", out, *words)
+    event("accepted" if status == 0 else "refused")
     if status == 0:
         assert said == "" and (out / "supernet-finetune" / "done.json").exists()
         return True
@@ -279,15 +280,14 @@ SETTINGS = st.sampled_from(
 @examples(40)
 @given(data=st.data())
 def test_changes(sound: Path, data: st.DataObject) -> None:
-    def paths(tree: Any, path: str = "") -> list[str]:
-        below = (
-            [one for key, value in tree.items() for one in paths(value, f"{path}{key}.")]
-            if isinstance(tree, dict)
-            else []
-        )
-        return [path.rstrip("."), *below]
+    def paths(tree: dict[str, Any], path: str = "") -> list[str]:
+        below = [
+            paths(value, f"{path}{key}.") if isinstance(value, dict) else [path + key] for key, value in tree.items()
+        ]
+        return [one for several in below for one in several]
 
     known = [*paths(RECIPE), "data.train", "data.val", "data.train_images", "data.search_images", "budget.flops_max"]
     key = data.draw(st.sampled_from(known) | st.sampled_from(["", ".", "a", "seed.a", "search..pictures", "detector"]))
+    value = data.draw(st.sampled_from(["0", "1", "2", "0.5", "33"]) | SETTINGS)
     with copied(sound / "coco") as folder:
-        trains_or_refuses(sound / "recipe.yaml", folder, f"{key}={data.draw(SETTINGS)}")
+        trains_or_refuses(sound / "recipe.yaml", folder, f"{key}={value}")
