@@ -107,7 +107,7 @@ def _picture_problems(
         except BrokenPicture as error:
             return error
 
-    with ThreadPool(READERS) as pool:
+    with ThreadPool((os.cpu_count() or 1) if decode else READERS) as pool:
         for image, header in zip(tree["images"], pool.imap(look, tree["images"], chunksize=16), strict=True):
             after_each()
             name, stated = image["file_name"], (image["width"], image["height"])
