@@ -23,6 +23,8 @@ from detnas.data.reduction import reduced_sizes
 Key = tuple[int, int]
 Target = dict[str, Tensor]
 
+XYXY = tv_tensors.BoundingBoxFormat.XYXY
+
 GREY = 114
 """What borders are filled with, where a picture is made smaller."""
 
@@ -84,22 +86,23 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
         target = {"boxes": torch.from_numpy(boxes * scale).float(), "labels": torch.from_numpy(labels)}
         with drawn_by(seed):
             image, target = self._changed(image, target)
-        # What the detector, too, does not scale.
-        target["boxes"][:, 2:] += torch.from_numpy(self.unscaled_edge * (1 - scale[2:]))
+        if self.unscaled_edge:  # which the detector would not have scaled either
+            target["boxes"][:, 2:] += torch.from_numpy(self.unscaled_edge * (1 - scale[2:]))
         return image, target
 
     def _changed(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
         if self.colour is not None:
             image = self.colour(image)
-        # By hand what v2's flips do: wrapping boxes for them takes longer than flipping.
-        height, width = image.shape[-2:]
+        # What v2's transforms draw and do; unwrapped, for wrapping and unwrapping takes longer than flipping.
+        size = tuple(image.shape[-2:])
         boxes = target["boxes"]
         if self.settings.flip > 0 and torch.rand(1) < self.settings.flip:
             image = image.flip(-1)
-            boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
+            boxes = v2.functional.horizontal_flip_bounding_boxes(boxes, XYXY, size)
         if self.settings.vertical_flip > 0 and torch.rand(1) < self.settings.vertical_flip:
             image = image.flip(-2)
-            boxes[:, [1, 3]] = height - boxes[:, [3, 1]]
+            boxes = v2.functional.vertical_flip_bounding_boxes(boxes, XYXY, size)
+        target = target | {"boxes": boxes}
         if self.settings.scale_jitter is not None:
             return _scale_jittered(image, target, self.settings.scale_jitter)
         return image, target
@@ -163,6 +166,6 @@ def _scale_jittered(image: Tensor, target: Target, scale: tuple[float, float]) -
             v2.SanitizeBoundingBoxes(min_size=2),
         ]
     )
-    boxes = tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=(height, width))
+    boxes = tv_tensors.BoundingBoxes(target["boxes"], format=XYXY, canvas_size=(height, width))
     image, target = changes(tv_tensors.Image(image), target | {"boxes": boxes})
     return image.as_subclass(Tensor), {name: value.as_subclass(Tensor) for name, value in target.items()}
