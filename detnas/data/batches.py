@@ -106,8 +106,9 @@ def batches(
     try:
         yield from loader
     except UserError as error:
-        # From a worker it comes with a traceback, of which the last line is its message.
-        raise UserError(str(error).rstrip().rpartition(f"{UserError.__name__}: ")[2]) from None
+        # From a worker it comes as a traceback, which ends in its message.
+        last = str(error).rstrip().rpartition("\n")[2]
+        raise UserError(last.removeprefix(f"{UserError.__module__}.{UserError.__qualname__}: ")) from None
 
 
 def loading_processes(workers: int) -> int:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from detnas.data.folder import read_folder
 from detnas.data.images import Images, read_image
+from detnas.data.picture_block import PictureBlock
 from detnas.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -98,6 +99,18 @@ def test_a_picture_of_another_size_than_stated_is_refused(cache_mb: int, tmp_pat
     assert Images(files, cache_mb, np.array([[30, 20], [30, 20]]))[1].shape == (3, 20, 30)
     with pytest.raises(UserError, match=r"b\.png: the picture has 30x20 pixels, but the annotations say 20x30; mend"):
         Images(files, cache_mb, np.array([[30, 20], [20, 30]]))
+
+
+@pytest.mark.parametrize("room", [0, 700, 10**6])
+def test_a_block_holds_pictures_of_any_size(room: int) -> None:
+    pictures = [torch.full((3, 2 + side, 9 - side), side, dtype=torch.uint8) for side in range(8)]
+    block = PictureBlock(iter(pictures), room)
+    assert len(block) == 8 and all(torch.equal(one, other) for one, other in zip(block, pictures, strict=True))
+    assert torch.equal(block[-1], pictures[-1]) and [one.shape for one in block[2:4]] == [(3, 4, 7), (3, 5, 6)]
+    assert len({one.untyped_storage().data_ptr() for one in block}) == 1  # one piece of memory
+    with pytest.raises(IndexError):
+        block[8]
+    assert list(PictureBlock([], 0)) == []
 
 
 def save(*files: Path) -> None:
