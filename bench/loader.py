@@ -37,7 +37,7 @@ from detnas.files import write_json
 from detnas.training.tasks import ClassificationTask, DetectionTask
 
 TINY = "--tiny" in sys.argv
-PICTURES, ROUNDS, BATCHES = (24, 1, 4) if TINY else (300, 5, 24)
+PICTURES, ROUNDS, BATCHES = (24, 1, 4) if TINY else (300, 5, 20)
 PHOTOS = 8 if TINY else 48
 PHOTO_SIZES = ((2400, 1800), (1800, 2400))
 CLASSES, CATEGORIES, BOXES = 10, 80, 7

@@ -1,6 +1,6 @@
 """Memory of a training process and its workers while they load: started by bench/loader.py, prints JSON.
 
-python bench/loader_memory.py detnas | "lists of dictionaries" [--tiny]: of a data set of COCO's size (in names and boxes;
+python bench/loader_memory.py detnas | "lists of dictionaries" [--tiny]: of a data set of COCO's size (in names, boxes;
 the pictures are tiny), over 2,000 steps with two workers. Megabytes of PSS, which counts shared memory once, of all
 processes together.
 """
