@@ -17,7 +17,7 @@ class Task(Protocol):
     """What the training loop asks of a task."""
 
     samples: Any
-    """A map-style data set indexed by `detnas.data.samples.Key`."""
+    """A map-style data set indexed by `detnas.data.samples.Key`; `batches` looks at its `upright`, if it has one."""
 
     def collate(self, samples: list[Any]) -> Any:
         """A batch from samples."""
