@@ -25,6 +25,7 @@ from detnas.baselines import baselines
 from detnas.config import Recipe, SupernetTrainingSettings, TrainingSettings, load_recipe
 from detnas.data.classification import ClassificationSet, Part
 from detnas.data.detection import DetectionSet
+from detnas.data.disk_cache import DiskCache
 from detnas.data.images import Images
 from detnas.data.samples import DetectionSamples
 from detnas.data.shapes_once import draw_once
@@ -55,6 +56,8 @@ WINNER = "winner"
 WEIGHTS = "detector.safetensors"
 EVALUATION = "evaluation.json"
 DETECTIONS = "detections.json"
+PICTURES = "pictures"
+"""Where decoded ones are kept."""
 
 
 def run(
@@ -149,6 +152,11 @@ class Run:
     def space(self) -> SearchSpace:
         return self.sampler.space
 
+    @property
+    def disk_cache(self) -> DiskCache | None:
+        megabytes = self.recipe.data.disk_cache_mb
+        return DiskCache(self.directory / PICTURES, megabytes) if megabytes else None
+
     def seed(self, *what: str) -> int:
         return seed_of(self.recipe.seed, *what)
 
@@ -205,12 +213,21 @@ class Run:
         """What pre-training learns, and how many classes that has; without `settings`, pictures as they are judged."""
         data = ClassificationSet(self.recipe, self.data)
         # What is judged is kept as it was prepared, and need not be kept before.
-        samples = data.samples(part, settings, cache_mb=self.recipe.data.cache_mb if settings else 0)
+        samples = data.samples(part, settings, self.recipe.data.cache_mb if settings else 0, self.disk_cache)
         smoothing = settings.label_smoothing if settings else 0.0
         return ClassificationTask(samples, smoothing, self.recipe.detector), data.num_classes
 
     def detection(self, settings: TrainingSettings, data: DetectionSet) -> DetectionTask:
-        return DetectionTask(DetectionSamples(data, settings, self.recipe.data.cache_mb))
+        recipe = self.recipe
+        samples = DetectionSamples(
+            data,
+            settings,
+            recipe.data.cache_mb,
+            detector=recipe.detector,
+            disk=self.disk_cache,
+            group_by_aspect=recipe.data.group_by_aspect,
+        )
+        return DetectionTask(samples)
 
     def train(self, model: nn.Module, task: Task, settings: TrainingSettings, stage: str) -> None:
         """Train `model` in the stage's directory."""
@@ -299,6 +316,7 @@ def _detection_scores(run: Run) -> Callable[[Architecture], dict[str, float | No
         seed=run.seed("search"),
         device=run.device,
         cache_mb=run.recipe.data.cache_mb,
+        disk=run.disk_cache,
     )
     return lambda architecture: fitness(architecture).scores
 
@@ -363,7 +381,7 @@ def finetune_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -
 def _judge(run: Run, name: str, detector: Detector) -> None:
     """Evaluate a finished network on the validation set, and keep what it scored and detected."""
     val = run.data.val
-    images = Images(val.files, run.recipe.data.cache_mb, val.sizes)
+    images = Images(val.files, run.recipe.data.cache_mb, val.sizes, disk=run.disk_cache)
     with run.progress.task(f"evaluate {name}", total=len(val)) as bar:
         evaluation = evaluate(
             detector,

@@ -246,6 +246,32 @@ def test_every_stage_sees_the_pictures_it_may_see(
     assert seen.keys() == {"supernet-pretrain", "supernet-finetune", "search", "pretrain", "finetune", "judge"}
 
 
+def test_pictures_kept_on_the_disk_give_the_same_bytes(blocks: Path, tmp_path: Path) -> None:
+    """Of pictures that are reduced in training, but not where candidates are judged."""
+    changes = {
+        "detector__min_size": 32,
+        "detector__max_size": 40,
+        "pretraining__source": "none",
+        "warm_start": 0,
+        "supernet_finetune__steps": 10,
+        "search__evaluations": 1,
+        "search__population": 1,
+        "search__mutants": 0,
+        "search__crossovers": 0,
+    }
+    for name, cache_mb, disk_cache_mb in (("memory", 10, 0), ("disk", 0, 1)):
+        recipe = small_recipe(**changes, data__cache_mb=cache_mb, data__disk_cache_mb=disk_cache_mb)
+        pipeline.run(recipe, tmp_path / name, blocks, stages=("supernet-finetune", "search"))
+    memory, disk = tmp_path / "memory", tmp_path / "disk"
+    assert_same(checkpoint(disk / "supernet-finetune"), checkpoint(memory / "supernet-finetune"))
+    found, expected = (json.loads((run / "search" / "best.json").read_text())["fitness"] for run in (disk, memory))
+    assert found == expected
+    assert not (memory / "pictures").exists()
+    sides = [round(((path.stat().st_size - 8) / 3) ** 0.5) for path in (disk / "pictures").glob("??/*")]
+    # 39 is 32 times the largest factor of `scale_jitter`. The search split and what is recalibrated on are whole.
+    assert sides.count(39) >= 10 and sides.count(48) == 6 + 4 and len(sides) == sides.count(39) + sides.count(48)
+
+
 def test_winner_and_baselines_are_trained_alike(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = small_recipe(search__evaluations=2)
     seen: dict[str, Any] = {}

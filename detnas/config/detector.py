@@ -61,6 +61,11 @@ class _Detector(Preprocessing):
         return self
 
     @property
+    def unscaled_edge(self) -> float:
+        """How many pixels of a box's right and lower edges are not scaled when a picture is resized."""
+        return 1.0 if self.geometry == "maskrcnn-benchmark" else 0.0
+
+    @property
     def _extra_levels(self) -> int:
         """Pyramid levels beyond the backbone's maps."""
         raise NotImplementedError

@@ -129,7 +129,13 @@ class DataSettings(Section):
     bad_boxes: Literal["refuse", "drop"] = "refuse"
     """What to do with boxes outside their picture or without area."""
     cache_mb: NonNegativeInt = 2000
-    """Decoded pictures are kept in memory when all of them take at most this many megabytes."""
+    """Decoded pictures are kept in memory when all of them take at most this many megabytes…"""
+    disk_cache_mb: NonNegativeInt = 0
+    """…or else on the disk, in the folder `pictures` of the run, when all of them take at most this many; what does not
+    fit beside the pictures of other stages is decoded each time. 0: never. The folder may be deleted at any time."""
+    group_by_aspect: bool = True
+    """Detection trains on batches of upright pictures or of lying ones, which need less padding, where there are enough
+    of both to fill a batch. Square pictures count as lying."""
 
     def named(self, split: Literal["train", "val"]) -> tuple[str, ...]:
         """What `train` or `val` names, one by one."""

@@ -1,41 +1,84 @@
 """Batches as a function of the step: a run that was cut continues with the batch that came next."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
 from detnas.data.samples import Key
 from detnas.errors import UserError
 from detnas.seeds import seed_of
 
+PREFETCHED = 2
+"""Batches that each loading process prepares ahead."""
+
 
 class StepSampler(Sampler[list[Key]]):
-    """The keys of each step's samples: shuffled epochs in a row, cut into batches, from step `start` to `stop`."""
+    """The keys of each step's samples, from step `start` to `stop`: shuffled epochs in a row, cut into batches.
 
-    def __init__(self, size: int, batch: int, seed: int, start: int, stop: int) -> None:
+    Where `upright` (size,) has at least a batch of either kind, each batch is of one kind, and each kind has its own
+    epochs: none of its samples comes again before all have come. A kind's share of the steps is its share of the
+    samples: of the first n steps, rounded up or down. So after as many steps as make k epochs of all, every sample has
+    come k times, but for fewer of a kind than a batch has, which have come once more or less.
+    """
+
+    def __init__(
+        self, size: int, batch: int, seed: int, start: int, stop: int, upright: NDArray[np.bool_] | None = None
+    ) -> None:
         self.size = size
         self.batch = batch
         self.seed = seed
         self.start = start
         self.stop = stop
+        kinds = [np.arange(size)]
+        if upright is not None and 1 < batch <= min(upright.sum(), (~upright).sum()):
+            kinds = [np.flatnonzero(~upright), np.flatnonzero(upright)]
+        self.kinds = kinds
 
     def __iter__(self) -> Iterator[list[Key]]:
-        epoch, order = -1, np.empty(0, np.int64)
+        streams = [_Stream(kind, self.seed, name) for kind, name in zip(self.kinds, ("epoch", "upright"), strict=False)]
         for step in range(self.start, self.stop):
-            keys = []
-            for place in range(step * self.batch, (step + 1) * self.batch):
-                if place // self.size != epoch:
-                    epoch = place // self.size
-                    order = np.random.default_rng(seed_of(self.seed, "epoch", epoch)).permutation(self.size)
-                keys.append((int(order[place % self.size]), seed_of(self.seed, "sample", place)))
-            yield keys
+            kind, turn = self._turn(step)
+            places = range(turn * self.batch, (turn + 1) * self.batch)
+            first = step * self.batch
+            yield [
+                (streams[kind][place], seed_of(self.seed, "sample", first + number))
+                for number, place in enumerate(places)
+            ]
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+    def _turn(self, step: int) -> tuple[int, int]:
+        """The kind of a step's batch, and how many batches of this kind come before it."""
+        if len(self.kinds) == 1:
+            return 0, step
+        phase = seed_of(self.seed, "phase") % self.size
+        before, after = ((steps * len(self.kinds[1]) + phase) // self.size for steps in (step, step + 1))
+        return (1, before) if after > before else (0, step - before)
+
+
+class _Stream:
+    """Shuffled epochs of samples, one after another."""
+
+    def __init__(self, samples: NDArray[np.int64], seed: int, name: str) -> None:
+        self.samples = samples
+        self.seed = seed
+        self.name = name
+        self.epoch = -1
+        self.order = np.empty(0, np.int64)
+
+    def __getitem__(self, place: int) -> int:
+        epoch, within = divmod(place, len(self.samples))
+        if epoch != self.epoch:
+            rng = np.random.default_rng(seed_of(self.seed, self.name, epoch))
+            self.epoch, self.order = epoch, self.samples[rng.permutation(len(self.samples))]
+        return int(self.order[within])
 
 
 def batches(
@@ -43,21 +86,29 @@ def batches(
 ) -> Iterator[Any]:
     """The batches of steps `start` to `stop` (not included), alike for any number of workers.
 
+    Upright pictures, where `samples.upright` tells them, have batches of their own. The workers live until the last
+    step, each `PREFETCHED` batches ahead, with one thread and the parent's flushing of denormals.
     Raises the `UserError` that a worker raised.
     """
+    processes = loading_processes(workers)
+    upright = getattr(samples, "upright", None)
     loader = DataLoader(
         samples,
-        batch_sampler=StepSampler(len(samples), batch, seed, start, stop),
+        batch_sampler=StepSampler(len(samples), batch, seed, start, stop, upright),
         collate_fn=collate,
-        num_workers=loading_processes(workers),
+        num_workers=processes,
+        prefetch_factor=PREFETCHED if processes else None,
+        # Forked, they share the data set's memory. Python 3.14 no longer forks by itself.
+        multiprocessing_context="fork" if processes and sys.platform == "linux" else None,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # or it would draw its workers' seeds from the global one
     )
     try:
         yield from loader
     except UserError as error:
-        # From a worker it comes with a traceback, of which the last line is its message.
-        raise UserError(str(error).rstrip().rpartition(f"{UserError.__name__}: ")[2]) from None
+        # From a worker it comes as a traceback, which ends in its message.
+        name = f"{UserError.__module__}.{UserError.__qualname__}: "
+        raise UserError(str(error).rpartition(name)[2]) from None
 
 
 def loading_processes(workers: int) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 
 from detnas.config import Recipe, TrainingSettings
 from detnas.data.crops import CropSamples, crop_objects
+from detnas.data.disk_cache import DiskCache
 from detnas.data.folder import read_folder
 from detnas.data.images import Images
 from detnas.data.samples import ClassSamples
@@ -51,12 +52,13 @@ class ClassificationSet:
                 "search": sorted(order[:aside].tolist()),
             }
 
-    def samples(self, part: Part, changes: TrainingSettings | None, cache_mb: int) -> ClassSamples | CropSamples:
+    def samples(
+        self, part: Part, changes: TrainingSettings | None, cache_mb: int, disk: DiskCache | None = None
+    ) -> ClassSamples | CropSamples:
         """The samples of a part, changed at random as `changes` say, or as they are judged."""
         settings = self.settings
         if settings.source == "crops":
             boxes = {"train": self.data.train, "fit": self.data.fit, "search": self.data.search}[part]
-            return CropSamples(boxes, settings.image_size, settings.background, changes, cache_mb)
-        images = Images([self.files[index] for index in self.indices[part]], cache_mb)
-        labels = [self.labels[index] for index in self.indices[part]]
-        return ClassSamples(images, labels, settings.image_size, settings.min_scale, changes)
+            return CropSamples(boxes, settings.image_size, settings.background, changes, cache_mb, disk)
+        images = Images(self.files.take(self.indices[part]), cache_mb, disk=disk)
+        return ClassSamples(images, self.labels[self.indices[part]], settings.image_size, settings.min_scale, changes)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from detnas.data.detection import Category, DetectionSet
+from detnas.data.paths import PackedPaths
 from detnas.data.problems import find_problems, has_area, is_inside
 from detnas.errors import UserError
 
@@ -106,7 +107,7 @@ def _pack(tree: dict[str, Any], images: Path) -> DetectionSet:
     rows = [annotation for annotations in of_image.values() for annotation in annotations]
     boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
     return DetectionSet(
-        files=tuple(images / image["file_name"] for image in tree["images"]),
+        files=PackedPaths(images / image["file_name"] for image in tree["images"]),
         image_ids=tuple(of_image),
         sizes=np.array([sizes[id] for id in of_image], np.int64).reshape(-1, 2),
         boxes=boxes,

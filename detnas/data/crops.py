@@ -11,8 +11,9 @@ from torchvision.transforms import v2
 
 from detnas.config import TrainingSettings
 from detnas.data.detection import DetectionSet
+from detnas.data.disk_cache import DiskCache
 from detnas.data.images import Images
-from detnas.data.samples import GREY, Key, colour_and_flips
+from detnas.data.samples import GREY, Key, colour_and_flips, drawn_by
 from detnas.errors import UserError
 
 SMALLEST = 4
@@ -27,11 +28,17 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(
-        self, data: DetectionSet, size: int, background: float, settings: TrainingSettings | None, cache_mb: int
+        self,
+        data: DetectionSet,
+        size: int,
+        background: float,
+        settings: TrainingSettings | None,
+        cache_mb: int,
+        disk: DiskCache | None = None,
     ) -> None:
         self.data = data
         self.size = size
-        self.images = Images(data.files, cache_mb, data.sizes)
+        self.images = Images(data.files, cache_mb, data.sizes, disk=disk)
         self.changes = v2.Compose(colour_and_flips(settings))
         self.objects = crop_objects(data)
         self.num_background = round(len(self.objects) * background / (1 - background))
@@ -41,10 +48,9 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         index, seed = key
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
+        with drawn_by(seed):
             if index < len(self.objects):
-                picture, row = self.objects[index]
+                picture, row = self.objects[index].tolist()
                 x, y, side = _around(*self.data.boxes[row])
                 label = int(self.data.labels[row])
             else:
@@ -59,7 +65,7 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
         boxes = self.data.boxes[self.data.of(picture)]  # crowds too: they are no background
         tries = []
         for _ in range(20):
-            _, row = self.objects[int(torch.randint(len(self.objects), ()))]
+            row = self.objects[int(torch.randint(len(self.objects), ())), 1]
             side = min(float(self.data.boxes[row, 2:].max()), float(width), float(height))
             x, y = float(torch.rand(())) * (width - side), float(torch.rand(())) * (height - side)
             tries.append((_overlap(boxes, x, y, side), x, y, side))
@@ -84,8 +90,8 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
         return resized
 
 
-def crop_objects(data: DetectionSet) -> list[tuple[int, int]]:
-    """The objects worth cutting out: the picture and the row of each box. Raises `UserError` if there is none."""
+def crop_objects(data: DetectionSet) -> NDArray[np.int64]:
+    """The objects worth cutting out, (n, 2): the picture and the row of each box. Raises `UserError` without any."""
     picture_of = np.repeat(np.arange(len(data)), np.diff(data.starts))
     whole = np.flatnonzero((data.boxes[:, 2:].min(axis=1) >= SMALLEST) & ~data.crowd)
     if len(whole) == 0:
@@ -93,7 +99,7 @@ def crop_objects(data: DetectionSet) -> list[tuple[int, int]]:
             f"pretraining.source: no box of the {len(data)} pictures to cut crops from is {SMALLEST} pixels wide and "
             "high; choose source folder or none"
         )
-    return [(int(picture_of[row]), int(row)) for row in whole]
+    return np.stack((picture_of[whole], whole), axis=1)
 
 
 def _around(x: float, y: float, width: float, height: float) -> tuple[float, float, float]:

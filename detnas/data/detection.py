@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from detnas.data.paths import PackedPaths
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class DetectionSet:
     `starts[i]:starts[i + 1]`. `labels` (B,) int64 from 0, `areas` (B,) float64 pixels, `crowd` (B,) bool.
     """
 
-    files: tuple[Path, ...]
+    files: PackedPaths
     image_ids: tuple[int, ...]
     sizes: NDArray[np.int64]
     """(N, 2): width and height in pixels."""
@@ -56,7 +57,7 @@ class DetectionSet:
         slices = [np.arange(self.of(index).start, self.of(index).stop) for index in indices]
         rows = np.concatenate([*slices, np.empty(0, np.int64)]).astype(np.int64)
         return DetectionSet(
-            files=tuple(self.files[index] for index in indices),
+            files=self.files.take(indices),
             image_ids=tuple(self.image_ids[index] for index in indices),
             sizes=self.sizes[list(indices)],
             boxes=self.boxes[rows],
@@ -122,7 +123,7 @@ def join(parts: Sequence[DetectionSet]) -> DetectionSet:
         image_ids = list(range(1, len(image_ids) + 1))
     counts = np.concatenate([np.diff(part.starts) for part in parts])
     return DetectionSet(
-        files=tuple(file for part in parts for file in part.files),
+        files=PackedPaths(file for part in parts for file in part.files),
         image_ids=tuple(image_ids),
         sizes=np.concatenate([part.sizes for part in parts]),
         boxes=np.concatenate([part.boxes for part in parts]),

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 
+from detnas.data.paths import PackedPaths
 from detnas.errors import UserError
 
 
-def read_folder(directory: Path) -> tuple[list[Path], list[int], list[str]]:
-    """The pictures below `directory`, the class index of each, and the names of the classes (the sub-folders).
+def read_folder(directory: Path) -> tuple[PackedPaths, NDArray[np.int64], list[str]]:
+    """The pictures below `directory`, the class index of each (int64), and the names of the classes (the sub-folders).
 
     Raises `UserError` if there is no such folder, or a class without pictures.
     """
@@ -22,4 +25,4 @@ def read_folder(directory: Path) -> tuple[list[Path], list[int], list[str]]:
         raise UserError(
             f"pretraining.folder {directory}: {reason}; it must hold a sub-folder of pictures for each class"
         ) from None
-    return [Path(file) for file, _ in found], [label for _, label in found], classes
+    return PackedPaths(file for file, _ in found), np.array([label for _, label in found], np.int64), classes

@@ -1,6 +1,7 @@
-"""Pictures as tensors, kept in memory when they fit."""
+"""Pictures as tensors, kept when they fit."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detnas.data.decoding import Size, read_pixels
+from detnas.data.disk_cache import DiskCache
+from detnas.data.picture_block import PictureBlock
+from detnas.data.reduction import reduced
 
 PROBED = 20
-"""Pictures decoded to judge whether all fit in memory."""
+"""Pictures decoded to judge how much room all take, and whether they are as they should be."""
 
 
 def read_image(path: Path, size: Size | None = None) -> Tensor:
@@ -23,29 +27,55 @@ def read_image(path: Path, size: Size | None = None) -> Tensor:
 
 
 class Images:
-    """Decoded pictures by index: kept once read if all take about `cache_mb` megabytes at most.
+    """Pictures by index, decoded: all kept if they fit, else decoded each time.
 
-    `sizes` (N, 2) are the width and height that each must have. Raises `UserError` when it reads a picture of another
-    size, or one that cannot be decoded.
+    They are kept in memory if they take about `cache_mb` megabytes at most, or else, as they are read, by `disk` if
+    they can fit there. `sizes` (N, 2) are the width and height that each must have; with `seen` (N, 2), each is
+    reduced to that size. Raises `UserError` when it reads a picture of another size, or one that cannot be decoded.
     """
 
-    def __init__(self, files: Sequence[Path], cache_mb: int, sizes: NDArray[np.int64] | None = None) -> None:
+    def __init__(
+        self,
+        files: Sequence[Path],
+        cache_mb: int,
+        sizes: NDArray[np.int64] | None = None,
+        *,
+        seen: NDArray[np.int64] | None = None,
+        disk: DiskCache | None = None,
+    ) -> None:
         self.files = files
         self.sizes = sizes
-        self.cache: list[Tensor] | None = None
-        probe = [self._read(index).numel() for index in range(0, len(files), max(1, len(files) // PROBED))]
-        if sum(probe) / max(1, len(probe)) * len(files) <= cache_mb * 1e6:
-            self.cache = [self._read(index) for index in range(len(files))]
+        self.seen = sizes if seen is None else seen
+        self.disk: DiskCache | None = None
+        self.cache: PictureBlock | None = None
+        size = self._bytes()
+        if size <= cache_mb * 1e6:
+            self.cache = PictureBlock(map(self._decoded, range(len(files))), size)
+        elif disk is not None and size <= disk.capacity:
+            self.disk = disk
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Tensor:
-        """(3, H, W) uint8; not to be changed."""
-        return self._read(index) if self.cache is None else self.cache[index]
+        """(3, H, W) uint8; not to be changed. It may be a view of all: copy it before sending it to a process."""
+        if self.cache is not None:
+            return self.cache[index]
+        if self.disk is not None:
+            how = "" if self.sizes is None or self.seen is None else f"{self.sizes[index]} to {self.seen[index]}"
+            return self.disk.fetch(self.files[index], how, partial(self._decoded, index))
+        return self._decoded(index)
 
-    def _read(self, index: int) -> Tensor:
-        if self.sizes is None:
+    def _bytes(self) -> int:
+        """What all take; without their sizes, as a few of them let expect."""
+        # These few are read in any case: what is wrong with all of them is then known before work starts.
+        probe = [self._decoded(index).numel() for index in range(0, len(self), max(1, len(self) // PROBED))]
+        if self.seen is not None:
+            return 3 * int(self.seen.prod(axis=1).sum())
+        return sum(probe) * len(self) // max(1, len(probe))
+
+    def _decoded(self, index: int) -> Tensor:
+        if self.sizes is None or self.seen is None:
             return read_image(self.files[index])
         width, height = self.sizes[index].tolist()
-        return read_image(self.files[index], (width, height))
+        return reduced(read_image(self.files[index], (width, height)), *self.seen[index].tolist())

@@ -3,34 +3,77 @@
 A key is (index, seed): the same key gives the same sample in any process and any order.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from detnas.config import TrainingSettings
+from detnas.config import DetectorSettings, TrainingSettings
 from detnas.data.detection import DetectionSet
+from detnas.data.disk_cache import DiskCache
 from detnas.data.images import Images
+from detnas.data.reduction import reduced_sizes
 
 Key = tuple[int, int]
 Target = dict[str, Tensor]
+
+XYXY = tv_tensors.BoundingBoxFormat.XYXY
 
 GREY = 114
 """What borders are filled with, where a picture is made smaller."""
 
 
-class DetectionSamples(Dataset[tuple[Tensor, Target]]):
-    """Pictures (3, H, W) uint8 with `boxes` (n, 4) float32, x1, y1, x2, y2, and `labels` (n,) int64 from 0."""
+@contextmanager
+def drawn_by(seed: int) -> Iterator[None]:
+    """What is drawn from torch's global generator of the CPU within the block is a function of `seed`.
 
-    def __init__(self, data: DetectionSet, settings: TrainingSettings, cache_mb: int) -> None:
+    It is left as it was. `torch.manual_seed` would reseed every device's generator for each sample, and is slow.
+    """
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+class DetectionSamples(Dataset[tuple[Tensor, Target]]):
+    """Pictures (3, H, W) uint8 with `boxes` (n, 4) float32, x1, y1, x2, y2, and `labels` (n,) int64 from 0.
+
+    Pictures that are larger than `detector` would see them, enlarged as `settings` may have it, are reduced, and their
+    boxes with them. They are kept in `cache_mb` megabytes of memory or by `disk`, as `Images` says.
+    """
+
+    def __init__(
+        self,
+        data: DetectionSet,
+        settings: TrainingSettings,
+        cache_mb: int,
+        *,
+        detector: DetectorSettings | None = None,
+        disk: DiskCache | None = None,
+        group_by_aspect: bool = False,
+    ) -> None:
         self.data = data
-        self.scale_jitter = settings.scale_jitter
-        self.changes = v2.Compose(colour_and_flips(settings))
-        self.images = Images(data.files, cache_mb, data.sizes)
+        self.settings = settings
+        self.colour = v2.ColorJitter(*[settings.color_jitter] * 3) if settings.color_jitter > 0 else None
+        self.sizes = data.sizes
+        self.unscaled_edge = 0.0
+        if detector is not None:
+            enlarged = max((1.0, *(settings.scale_jitter or ())))
+            self.sizes = reduced_sizes(data.sizes, detector.min_size, detector.max_size, enlarged)
+            self.unscaled_edge = detector.unscaled_edge
+        self.images = Images(data.files, cache_mb, data.sizes, seen=self.sizes, disk=disk)
+        self.upright: NDArray[np.bool_] | None = None
+        """(N,): which pictures make batches of their own."""
+        if group_by_aspect:
+            self.upright = data.sizes[:, 0] < data.sizes[:, 1]
 
     def __len__(self) -> int:
         return len(self.data)
@@ -39,19 +82,30 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
         index, seed = key
         image = self.images[index]
         boxes, labels = self.data.training_boxes(index)
-        height, width = image.shape[-2:]
-        target: dict[str, Any] = {
-            "boxes": tv_tensors.BoundingBoxes(
-                torch.from_numpy(boxes).float(), format="XYXY", canvas_size=(height, width)
-            ),
-            "labels": torch.from_numpy(labels),
-        }
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
-            image, target = self.changes(tv_tensors.Image(image), target)
-            if self.scale_jitter is not None:
-                image, target = _scale_jitter(self.scale_jitter, height, width)(image, target)
-        return image.as_subclass(Tensor), {name: value.as_subclass(Tensor) for name, value in target.items()}
+        scale = np.tile(self.sizes[index] / self.data.sizes[index], 2)
+        target = {"boxes": torch.from_numpy(boxes * scale).float(), "labels": torch.from_numpy(labels)}
+        with drawn_by(seed):
+            image, target = self._changed(image, target)
+        if self.unscaled_edge:  # which the detector would not have scaled either
+            target["boxes"][:, 2:] += torch.from_numpy(self.unscaled_edge * (1 - scale[2:]))
+        return image, target
+
+    def _changed(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
+        if self.colour is not None:
+            image = self.colour(image)
+        # What v2's transforms draw and do; unwrapped, for wrapping and unwrapping takes longer than flipping.
+        size = tuple(image.shape[-2:])
+        boxes = target["boxes"]
+        if self.settings.flip > 0 and torch.rand(1) < self.settings.flip:
+            image = image.flip(-1)
+            boxes = v2.functional.horizontal_flip_bounding_boxes(boxes, XYXY, size)
+        if self.settings.vertical_flip > 0 and torch.rand(1) < self.settings.vertical_flip:
+            image = image.flip(-2)
+            boxes = v2.functional.vertical_flip_bounding_boxes(boxes, XYXY, size)
+        target = target | {"boxes": boxes}
+        if self.settings.scale_jitter is not None:
+            return _scale_jittered(image, target, self.settings.scale_jitter)
+        return image, target
 
 
 class ClassSamples(Dataset[tuple[Tensor, int]]):
@@ -62,7 +116,12 @@ class ClassSamples(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(
-        self, images: Images, labels: Sequence[int], size: int, min_scale: float, settings: TrainingSettings | None
+        self,
+        images: Images,
+        labels: Sequence[int] | NDArray[np.int64],
+        size: int,
+        min_scale: float,
+        settings: TrainingSettings | None,
     ) -> None:
         self.images = images
         self.labels = labels
@@ -77,9 +136,8 @@ class ClassSamples(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         index, seed = key
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
-            return self.changes(self.images[index]), self.labels[index]
+        with drawn_by(seed):
+            return self.changes(self.images[index]), int(self.labels[index])
 
 
 def colour_and_flips(settings: TrainingSettings | None) -> list[v2.Transform]:
@@ -95,11 +153,12 @@ def colour_and_flips(settings: TrainingSettings | None) -> list[v2.Transform]:
     return changes or [v2.Identity()]
 
 
-def _scale_jitter(scale: tuple[float, float], height: int, width: int) -> v2.Compose:
-    """Resize by a random factor, then crop or pad back to the picture's size; boxes cut to slivers are left out."""
+def _scale_jittered(image: Tensor, target: Target, scale: tuple[float, float]) -> tuple[Tensor, Target]:
+    """Resized by a random factor, then cropped or padded back to the same size; boxes cut to slivers are left out."""
     # Not v2.ScaleJitter: it fits pictures that are not square into the transposed size first.
     factor = float(torch.empty(()).uniform_(*scale))
-    return v2.Compose(
+    height, width = image.shape[-2:]
+    changes = v2.Compose(
         [
             v2.Resize([max(1, round(height * factor)), max(1, round(width * factor))], antialias=True),
             v2.RandomCrop((height, width), pad_if_needed=True, fill=GREY),
@@ -107,3 +166,6 @@ def _scale_jitter(scale: tuple[float, float], height: int, width: int) -> v2.Com
             v2.SanitizeBoundingBoxes(min_size=2),
         ]
     )
+    boxes = tv_tensors.BoundingBoxes(target["boxes"], format=XYXY, canvas_size=(height, width))
+    image, target = changes(tv_tensors.Image(image), target | {"boxes": boxes})
+    return image.as_subclass(Tensor), {name: value.as_subclass(Tensor) for name, value in target.items()}

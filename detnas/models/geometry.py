@@ -37,8 +37,7 @@ class PictureTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
     def __init__(self, settings: FPNSettings | RetinaNetSettings) -> None:
         super().__init__(settings.min_size, settings.max_size, list(settings.image_mean), list(settings.image_std))
         self.settings = settings
-        # What of the right and lower edges is not scaled with the picture.
-        self.unscaled = 1.0 if settings.geometry == "maskrcnn-benchmark" else 0.0
+        self.unscaled = settings.unscaled_edge
 
     def normalize(self, image: Tensor) -> Tensor:
         return normalise(image, self.settings)

@@ -6,6 +6,7 @@ from typing import Any
 
 from detnas.config import DataSettings, Recipe, SearchSettings, TrainingSettings
 from detnas.config.recipe import RANDOM
+from detnas.data.batches import PREFETCHED
 from detnas.data.standin import CLASSIFICATION, write_stand_in
 from detnas.training.schedules import learning_rate
 
@@ -65,10 +66,10 @@ def measured_steps(settings: TrainingSettings) -> int:
 def steps_to_walk(settings: TrainingSettings) -> int:
     """Steps until those to be measured can begin, and these.
 
-    Each worker has prepared up to two batches by the time that the first step has warmed up. Only once they are used
-    up does a step take as long as in a long training.
+    Each worker has prepared up to `PREFETCHED` batches by the time that the first step has warmed up. Only once they
+    are used up does a step take as long as in a long training.
     """
-    return 1 + 2 * settings.workers + measured_steps(settings)
+    return 1 + PREFETCHED * settings.workers + measured_steps(settings)
 
 
 def short_search(settings: SearchSettings, batch: int, judged: int) -> SearchSettings:

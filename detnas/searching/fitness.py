@@ -6,6 +6,7 @@ import torch
 
 from detnas.config import SearchSettings
 from detnas.data.detection import DetectionSet
+from detnas.data.disk_cache import DiskCache
 from detnas.data.images import Images
 from detnas.errors import UserError
 from detnas.models.detectors import Detector
@@ -30,14 +31,15 @@ class Fitness:
         seed: int,
         device: torch.device,
         cache_mb: int,
+        disk: DiskCache | None = None,
     ) -> None:
         self.detector = detector
         self.settings = settings
         self.device = device
         calibration = fit.subset(calibration_pictures(len(fit), settings, seed))
-        self.calibration = Images(calibration.files, cache_mb, calibration.sizes)
+        self.calibration = Images(calibration.files, cache_mb, calibration.sizes, disk=disk)
         self.search = search_pictures(search, settings, seed)
-        self.images = Images(self.search.files, cache_mb, self.search.sizes)
+        self.images = Images(self.search.files, cache_mb, self.search.sizes, disk=disk)
 
     def __call__(self, architecture: Architecture) -> Evaluation:
         """The candidate's evaluation on the search split; its fitness is the score that `search.metric` names."""

@@ -1,10 +1,11 @@
 """What is learnt: classification or detection. A task knows its samples and its losses, not who chooses the path."""
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import default_collate
 
 from detnas.config import Preprocessing
 from detnas.data.samples import DetectionSamples, Target
@@ -16,7 +17,7 @@ class Task(Protocol):
     """What the training loop asks of a task."""
 
     samples: Any
-    """A map-style data set indexed by `detnas.data.samples.Key`."""
+    """A map-style data set indexed by `detnas.data.samples.Key`; `batches` looks at its `upright`, if it has one."""
 
     def collate(self, samples: list[Any]) -> Any:
         """A batch from samples."""
@@ -34,8 +35,8 @@ class ClassificationTask:
         self.preprocessing = preprocessing
 
     def collate(self, samples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-        images, labels = zip(*samples, strict=True)
-        return torch.stack(images), torch.tensor(labels)
+        images, labels = default_collate(samples)  # in a worker it stacks them where the parent reads them
+        return images, labels
 
     def inputs(self, images: Tensor, device: torch.device) -> Tensor:
         """What a classifier takes: the pictures normalised, on `device`."""
@@ -51,25 +52,51 @@ class ClassificationTask:
         return {"classification": loss}, {"accuracy": accuracy}
 
 
+class DetectionBatch(NamedTuple):
+    """Pictures with their targets, each part in one piece: few tensors go through processes and to the device."""
+
+    pixels: Tensor
+    """Of all pictures (3, H, W) in a row, uint8."""
+    sizes: list[tuple[int, int]]
+    """Height and width of each picture."""
+    boxes: Tensor
+    """(B, 4) float32, of all pictures in a row."""
+    labels: Tensor
+    """(B,) int64 from 0."""
+    counts: list[int]
+    """Boxes of each picture."""
+
+
 class DetectionTask:
-    """The detector's own losses on lists of pictures (3, H, W) uint8 and targets."""
+    """The detector's own losses on pictures uint8 and targets."""
 
     def __init__(self, samples: DetectionSamples) -> None:
         self.samples = samples
 
-    def collate(self, samples: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:
+    def collate(self, samples: list[tuple[Tensor, Target]]) -> DetectionBatch:
         images, targets = zip(*samples, strict=True)
-        return list(images), list(targets)
+        return DetectionBatch(
+            pixels=torch.cat([image.flatten() for image in images]),
+            sizes=[tuple(image.shape[1:]) for image in images],
+            boxes=torch.cat([target["boxes"] for target in targets]),
+            labels=torch.cat([target["labels"] for target in targets]),
+            counts=[len(target["labels"]) for target in targets],
+        )
 
     def losses(
-        self, model: nn.Module, batch: tuple[list[Tensor], list[Target]], device: torch.device
+        self, model: nn.Module, batch: DetectionBatch, device: torch.device
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        images = [image.to(device, non_blocking=True).float() / 255 for image in batch[0]]
+        pixels, boxes, labels = (
+            part.to(device, non_blocking=True) for part in (batch.pixels, batch.boxes, batch.labels)
+        )
+        pictures = pixels.split_with_sizes([3 * height * width for height, width in batch.sizes])
+        images = [picture.view(3, *size).float() / 255 for picture, size in zip(pictures, batch.sizes, strict=True)]
         targets = [
-            {
-                "boxes": target["boxes"].to(device, non_blocking=True),
-                "labels": target["labels"].to(device, non_blocking=True) + first_label(model),
-            }
-            for target in batch[1]
+            {"boxes": boxes_of_one, "labels": labels_of_one}
+            for boxes_of_one, labels_of_one in zip(
+                boxes.split_with_sizes(batch.counts),
+                (labels + first_label(model)).split_with_sizes(batch.counts),
+                strict=True,
+            )
         ]
         return model(images, targets), {}

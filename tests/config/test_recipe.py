@@ -34,6 +34,8 @@ data:
   search_images: 5
   bad_boxes: drop
   cache_mb: 100
+  disk_cache_mb: 500
+  group_by_aspect: false
 space: {name: tiny, width: 0.5}
 budget: {flops_min: 5M, flops_max: 0.02G, params_min: 10k, params_max: 500k, size: 128}
 detector:

@@ -2,19 +2,26 @@
 
 from collections import Counter
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
 from detnas.data.batches import StepSampler, batches
+from detnas.device import choose_device
+from detnas.errors import UserError
 
 SIZES = st.integers(1, 40)
 BATCHES = st.integers(1, 50)
 
 
-def keys(size: int, batch: int, seed: int, start: int, stop: int) -> list[list[tuple[int, int]]]:
-    return list(StepSampler(size, batch, seed, start, stop))
+def keys(
+    size: int, batch: int, seed: int, start: int, stop: int, upright: list[bool] | None = None
+) -> list[list[tuple[int, int]]]:
+    kinds = None if upright is None else np.array(upright, np.bool_)
+    return list(StepSampler(size, batch, seed, start, stop, kinds))
 
 
 @given(SIZES, BATCHES, st.integers(0, 2**31), st.integers(0, 12), st.integers(0, 12))
@@ -44,6 +51,41 @@ def test_epochs_and_seeds_are_shuffled_differently() -> None:
     assert keys(50, 50, 0, 0, 1) != keys(50, 50, 1, 0, 1)
 
 
+@given(st.integers(2, 6), st.lists(st.booleans(), min_size=2, max_size=60), st.integers(0, 2**31), st.integers(0, 9))
+def test_batches_by_aspect(batch: int, upright: list[bool], seed: int, start: int) -> None:
+    size = len(upright)
+    counts = {kind: upright.count(kind) for kind in (False, True)}
+    steps = -(-3 * size // batch)
+    whole = keys(size, batch, seed, 0, steps, upright)
+    assert keys(size, batch, seed, min(start, steps), steps, upright) == whole[start:]
+    assert len({sample_seed for step in whole for _, sample_seed in step}) == steps * batch
+    if min(counts.values()) < batch:
+        assert whole == keys(size, batch, seed, 0, steps)
+        return
+    drawn: dict[bool, list[int]] = {False: [], True: []}
+    for done, step in enumerate(whole, start=1):
+        (kind,) = {upright[index] for index, _ in step}  # one kind a batch
+        drawn[kind] += [index for index, _ in step]
+        for one, count in counts.items():  # its share of the steps
+            assert abs(len(drawn[one]) / batch - done * count / size) < 1
+    for kind, count in counts.items():
+        members = [index for index in range(size) if upright[index] == kind]
+        for epoch in range(len(drawn[kind]) // count):
+            assert sorted(drawn[kind][epoch * count : (epoch + 1) * count]) == members
+        if 3 * size % batch == 0:
+            times = Counter(drawn[kind])
+            odd = [index for index in members if times[index] != 3]
+            assert len(odd) < batch and all(abs(times[index] - 3) == 1 for index in odd)
+
+
+def test_pictures_of_one_aspect_are_batched_as_without_regard_to_it() -> None:
+    for upright in ([True] * 30, [False] * 30):
+        assert keys(30, 4, 1, 0, 20, upright) == keys(30, 4, 1, 0, 20)
+    mixed = [True, False] * 15
+    assert keys(30, 1, 1, 0, 20, mixed) == keys(30, 1, 1, 0, 20)  # nothing to pad
+    assert keys(30, 4, 1, 0, 20, mixed) != keys(30, 4, 1, 0, 20)
+
+
 class Keys(Dataset):
     """Gives the keys themselves."""
 
@@ -71,3 +113,36 @@ def test_drawing_batches_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     stream(0, 4)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_batches_are_grouped_by_what_the_samples_say() -> None:
+    samples = Keys()
+    samples.upright = np.array([True, False, True, False, True, False, True])
+    for workers in (0, 2):
+        found = list(batches(samples, list, batch=3, seed=5, start=2, stop=8, workers=workers))
+        assert found == keys(7, 3, 5, 2, 8, samples.upright.tolist())
+
+
+class Refused(Keys):
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, int]:
+        raise UserError("a.png: this picture cannot be decoded (UserError: no); replace it")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_worker_refuses_is_said_in_one_line(workers: int) -> None:
+    with pytest.raises(UserError) as refusal:
+        list(batches(Refused(), list, batch=3, seed=5, start=0, stop=2, workers=workers))
+    assert str(refusal.value) == "a.png: this picture cannot be decoded (UserError: no); replace it"
+
+
+class SetUp(Keys):
+    """Threads, and whether denormals are flushed."""
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, int]:
+        return torch.get_num_threads(), int((torch.tensor([1e-39]) * 1.0).item() == 0)
+
+
+def test_workers_have_one_thread_and_flush_denormals() -> None:
+    choose_device("cpu")
+    (found,) = batches(SetUp(), list, batch=2, seed=0, start=0, stop=1, workers=1)
+    assert found == [(1, 1), (1, 1)]

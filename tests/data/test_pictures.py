@@ -13,6 +13,7 @@ from PIL import Image
 from detnas.data.batches import batches
 from detnas.data.folder import read_folder
 from detnas.data.images import Images, read_image
+from detnas.data.picture_block import PictureBlock
 from detnas.data.samples import ClassSamples
 from detnas.errors import UserError
 
@@ -115,6 +116,18 @@ def test_a_picture_that_breaks_in_training_is_named_whoever_reads_it(workers: in
 
 def images_by_key(images: Images) -> ClassSamples:
     return ClassSamples(images, [0] * len(images), 16, 0.5, None)
+
+
+@pytest.mark.parametrize("room", [0, 700, 10**6])
+def test_a_block_holds_pictures_of_any_size(room: int) -> None:
+    pictures = [torch.full((3, 2 + side, 9 - side), side, dtype=torch.uint8) for side in range(8)]
+    block = PictureBlock(iter(pictures), room)
+    assert len(block) == 8 and all(torch.equal(one, other) for one, other in zip(block, pictures, strict=True))
+    assert torch.equal(block[-1], pictures[-1]) and [one.shape for one in block[2:4]] == [(3, 4, 7), (3, 5, 6)]
+    assert len({one.untyped_storage().data_ptr() for one in block}) == 1  # one piece of memory
+    with pytest.raises(IndexError):
+        block[8]
+    assert list(PictureBlock([], 0)) == []
 
 
 def save(*files: Path) -> None:

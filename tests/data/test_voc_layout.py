@@ -118,7 +118,7 @@ def test_a_list_of_all_as_cvat_writes_it(tmp_path: Path) -> None:
     write_voc(tmp_path, {"default": [f"day 1/{name}" for name in "abcd"]})
     data = opened(tmp_path)
     assert len(data.train) == 3 and len(data.val) == 1
-    assert (tmp_path / "JPEGImages" / "day 1" / "a.jpg") in data.train.files + data.val.files
+    assert (tmp_path / "JPEGImages" / "day 1" / "a.jpg") in (*data.train.files, *data.val.files)
 
 
 def test_a_folder_for_each_split_as_roboflow_writes_it(tmp_path: Path) -> None:

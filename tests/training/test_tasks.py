@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.utils.data._utils.pin_memory as pinning
 from small_recipe import small_recipe
 from torch import Tensor, nn
 
 from detnas.config import Preprocessing
 from detnas.models.backbone import Supernet
 from detnas.models.detectors import Detector, build_detector, first_label
-from detnas.training.tasks import ClassificationTask, DetectionTask
+from detnas.training.tasks import ClassificationTask, DetectionBatch, DetectionTask
 
 CPU = torch.device("cpu")
 
@@ -62,3 +63,29 @@ def test_detection_hands_over_the_labels_as_the_detector_counts_them(detector: s
     assert targets[0]["boxes"].tolist() == [[0, 1, 2, 3]] and targets[1]["labels"].tolist() == []
     assert target["labels"].tolist() == [2]  # the sample, which may be cached, is left as it was
     assert parts["all"].item() == 2.5 and figures == {}
+
+
+def test_all_of_a_batch_is_pinned_and_nothing_of_it_is_shared_with_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is sent to another process takes its whole memory with it, which of a view is that of all pictures."""
+    pinned: list[Tensor] = []
+    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor, *_: pinned.append(tensor) or tensor)
+    samples: Any = [None]
+    cache = torch.zeros(1000, dtype=torch.uint8)
+    target = {"boxes": torch.tensor([[0.0, 1.0, 2.0, 3.0]]), "labels": torch.tensor([2])}
+    picture = cache[30:102].view(3, 4, 6)
+    detection = DetectionTask(samples).collate([(picture, target)])
+    classification = ClassificationTask([], 0.0, Preprocessing()).collate([(picture, 2)])
+    for batch in (detection, classification):
+        pinned.clear()
+        pinning.pin_memory(batch)
+        tensors = [part for part in batch if isinstance(part, Tensor)]
+        assert len(pinned) == len(tensors) >= 2 and all(
+            one is other for one, other in zip(pinned, tensors, strict=True)
+        )
+        assert all(tensor.untyped_storage().nbytes() == tensor.nbytes for tensor in tensors)
+    batch = pinning.pin_memory(detection)
+    assert isinstance(batch, DetectionBatch)
+    recipe = small_recipe("fpn")
+    model: Detector = build_detector(Supernet(recipe.search_space()), 3, recipe.detector)
+    model.forward = lambda images, targets: {"shape": torch.tensor(images[0].shape)}
+    assert DetectionTask(samples).losses(model, batch, CPU)[0]["shape"].tolist() == [3, 4, 6]

@@ -1,0 +1,43 @@
+"""Decoded pictures in one piece of memory."""
+
+from collections.abc import Iterable, Sequence
+from typing import overload
+
+import torch
+from torch import Tensor
+
+
+class PictureBlock(Sequence[Tensor]):
+    """Pictures (3, H, W) uint8, one behind the other: forked processes read them without copying any memory.
+
+    `room` is how many bytes they are expected to take; it grows where that was too little.
+    """
+
+    def __init__(self, pictures: Iterable[Tensor], room: int) -> None:
+        self.pixels = torch.empty(room, dtype=torch.uint8)
+        sizes, starts, end = [], [], 0
+        for picture in pictures:
+            starts.append(end)
+            sizes.append(picture.shape[1:])
+            end += picture.numel()
+            if end > len(self.pixels):
+                self.pixels = torch.cat((self.pixels[: starts[-1]], torch.empty(end, dtype=torch.uint8)))
+            self.pixels[starts[-1] : end] = picture.flatten()
+        self.starts = torch.tensor(starts, dtype=torch.int64)
+        self.sizes = torch.tensor(sizes, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        """A view: not to be changed."""
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        start, (height, width) = int(self.starts[index]), self.sizes[index].tolist()
+        return self.pixels[start : start + 3 * height * width].view(3, height, width)
