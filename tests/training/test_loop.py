@@ -20,9 +20,9 @@ from detnas.models.classifier import Classifier
 from detnas.models.detectors import build_detector
 from detnas.pipeline import run
 from detnas.progress import Progress
-from detnas.training.checkpoints import load_weights
+from detnas.training.checkpoints import load_weights, save_checkpoint
 from detnas.training.loop import one_pass, train, train_step
-from detnas.training.schedules import build_optimizer
+from detnas.training.state import TrainingState
 
 CPU = torch.device("cpu")
 
@@ -76,7 +76,7 @@ def whole_and_cut(
 
 def timeless(directory: Path) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "memory_mb")} for row in rows]
 
 
 def assert_same_training(whole: Path, cut: Path) -> None:
@@ -177,6 +177,9 @@ class Numbers:
     def __len__(self) -> int:
         return 6
 
+    def name(self, key: Key) -> str:
+        return f"picture{key[0]}"
+
 
 def settings(**changes: Any) -> TrainingSettings:
     return TrainingSettings(**{"steps": 45, "batch": 4, "lr": 0.01, "checkpoint_every": 10, **changes})
@@ -269,9 +272,7 @@ def test_a_detector_that_diverges_is_refused_in_one_line(detector: str, blocks: 
     assert "\n" not in str(caught.value)
 
 
-def one_step(
-    recipe: Recipe, model: nn.Module, chosen: torch.optim.Optimizer, told: TrainingSettings
-) -> dict[str, float]:
+def one_step(state: TrainingState, told: TrainingSettings) -> dict[str, float]:
     class Two:
         def losses(self, model: nn.Module, batch: Any, device: torch.device) -> Any:
             torch.manual_seed(1)
@@ -279,7 +280,7 @@ def one_step(
             targets = [{"boxes": torch.tensor([[5.0, 5, 30, 30]]), "labels": torch.tensor([1])} for _ in images]
             return model(images, targets), {}
 
-    figures: dict[str, float] = train_step(model, Two(), None, chosen, told, CPU, one_pass(0))  # type: ignore[arg-type]
+    figures: dict[str, float] = train_step(state, Two(), None, told, CPU, one_pass(0))  # type: ignore[arg-type]
     return figures
 
 
@@ -295,15 +296,16 @@ def test_an_op_that_did_not_run_is_not_touched(detector: str, optimizer: str) ->
     told = settings(optimizer=optimizer, weight_decay=0.1)
     model = detector_of(recipe)
     (supernet,) = (module for module in model.modules() if isinstance(module, Supernet))
-    chosen = build_optimizer(model, told)
+    state = TrainingState(model, told)
+    chosen = state.optimizer
     supernet.activate(recipe.search_space().uniform("shuffle5"))
-    one_step(recipe, model, chosen, told)  # the op has momentum from here on
+    one_step(state, told)  # the op has momentum from here on
     supernet.activate(recipe.search_space().uniform("xception"))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     memory = {name: [v.clone() for v in chosen.state[p].values() if torch.is_tensor(v)]
               for name, p in model.named_parameters() if ".ops.1." in name}  # fmt: skip
     assert all(memory.values())
-    one_step(recipe, model, chosen, told)
+    one_step(state, told)
     after = model.state_dict()
     for name in before:
         if any(f".ops.{op}." in name for op in (0, 1, 2)):
@@ -324,7 +326,7 @@ def test_gradients_are_scaled_down_to_the_norm(clip_norm: float | None) -> None:
     told = settings(momentum=0.0, weight_decay=0.0, lr=1.0, clip_norm=clip_norm)
     model = detector_of(recipe)
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    one_step(recipe, model, build_optimizer(model, told), told)
+    one_step(TrainingState(model, told), told)
     moved = torch.stack([(a - b).norm() for a, b in zip(before, model.parameters(), strict=True)]).norm().item()
     if clip_norm is None:
         assert moved > 0.1
@@ -340,9 +342,9 @@ def test_bf16_computes_in_bf16_and_keeps_the_weights_in_fp32(detector: str) -> N
     (supernet,) = (module for module in model.modules() if isinstance(module, Supernet))
     handle = supernet.stem[0].register_forward_hook(lambda module, inputs, output: types.add(output.dtype))
     exact = settings()
-    figures = one_step(recipe, detector_of(recipe), build_optimizer(detector_of(recipe), exact), exact)
+    figures = one_step(TrainingState(detector_of(recipe), exact), exact)
     told = settings(precision="bf16")
-    rough = one_step(recipe, model, build_optimizer(model, told), told)
+    rough = one_step(TrainingState(model, told), told)
     handle.remove()
     assert types == {torch.bfloat16}
     assert all(tensor.dtype != torch.bfloat16 for tensor in model.state_dict().values())
@@ -371,7 +373,7 @@ def test_a_checkpoint_that_would_run_code_is_not_read(blocks: Path, tmp_path: Pa
     recipe = small_recipe()
     run(recipe, tmp_path / "run", blocks, stages=("supernet-pretrain",))
     directory = tmp_path / "run" / "supernet-pretrain"
-    torch.save({"model": Evil(), "optimizer": {}, "step": 1}, directory / "checkpoint.pt")
+    save_checkpoint(directory, 20, {"model": Evil(), "optimizer": {}, "step": 1})
     with pytest.raises(Exception, match=r"(?i)weights.only"):
         load_weights(nn.Linear(1, 1), directory)
     assert not (tmp_path / "ran").exists()

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import detnas.rehearsing.memory as memory
-from detnas.rehearsing.memory import PeakMemory, available_memory
+import detnas.memory as memory
+from detnas.memory import PeakMemory, available_memory
 
 MEGABYTE = 2**20
 
