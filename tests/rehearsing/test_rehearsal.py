@@ -15,6 +15,7 @@ from small_recipe import small_recipe, write_recipe
 import detnas.rehearsing.rehearsal as rehearsal
 import detnas.rehearsing.short_recipe as short_recipe
 import detnas.rehearsing.stopwatch as stopwatch
+from detnas import pipeline
 from detnas.cli import main
 from detnas.config import Recipe, load_recipe, recipe_names
 from detnas.data.sources import open_data
