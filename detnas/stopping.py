@@ -65,5 +65,6 @@ def stop_if_requested() -> None:
 
 
 def leave_to_the_main_process() -> None:
-    """For a process that prepares data: SIGTERM to the whole group would kill it in the middle of the last step."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """For a process that prepares data: a signal to the whole group would end it in the middle of the last step."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

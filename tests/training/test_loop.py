@@ -1,34 +1,26 @@
 """The training loop: a training that was cut ends in the same bytes as one that ran through."""
 
-import json
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from small_recipe import assert_same, checkpoint, small_recipe, write_blocks
+from small_training import CPU, Cut, Task, assert_same_training, cut_before, settings, timeless, train_linear
 from torch import nn
 
 import detnas.training.loop as loop
 import detnas.training.paths as paths
 from detnas.config import Recipe, TrainingSettings
-from detnas.data.samples import Key
 from detnas.errors import UserError
 from detnas.models.backbone import Supernet
 from detnas.models.classifier import Classifier
 from detnas.models.detectors import build_detector
 from detnas.pipeline import run
 from detnas.progress import Progress
-from detnas.training.checkpoints import load_weights, save_checkpoint
+from detnas.training.checkpoints import load_weights
 from detnas.training.loop import one_pass, train, train_step
 from detnas.training.state import TrainingState
-
-CPU = torch.device("cpu")
-
-
-class Cut(Exception):
-    """Where a test kills a training."""
 
 
 class Stopwatch:
@@ -72,17 +64,6 @@ def whole_and_cut(
     torch.manual_seed(99)
     run(recipe, tmp_path / "cut", blocks, stages=(stage,))
     return tmp_path / "whole" / stage, tmp_path / "cut" / stage
-
-
-def timeless(directory: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "memory_mb")} for row in rows]
-
-
-def assert_same_training(whole: Path, cut: Path) -> None:
-    assert_same(checkpoint(cut), checkpoint(whole))
-    assert timeless(cut) == timeless(whole)
-    assert json.loads((cut / "done.json").read_text())["steps"] == checkpoint(whole)["step"]
 
 
 # A checkpoint stands after step 10. A warm start of 0, and ones that end before, exactly at and after it.
@@ -152,46 +133,6 @@ def test_a_finished_training_only_loads_its_weights(blocks: Path, tmp_path: Path
     assert before == {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in directory.iterdir()}
 
 
-class Task:
-    """Learns nothing much from numbers; says what it is asked to."""
-
-    def __init__(self, loss: Callable[[float], float] = lambda x: 1.0) -> None:
-        self.samples = Numbers()
-        self.loss = loss
-        self.batches: list[list[int]] = []
-
-    def collate(self, samples: list[Key]) -> list[Key]:
-        return samples
-
-    def losses(self, model: nn.Module, batch: list[Key], device: torch.device) -> tuple[Any, Any]:
-        self.batches.append([index for index, _ in batch])
-        noise = torch.rand(())  # stands for dropout
-        value = self.loss(len(self.batches))
-        return {"a": model(torch.ones(1, 2)).sum() * noise * value, "b": noise * value}, {"noise": noise}
-
-
-class Numbers:
-    def __getitem__(self, key: Key) -> Key:
-        return key
-
-    def __len__(self) -> int:
-        return 6
-
-    def name(self, key: Key) -> str:
-        return f"picture{key[0]}"
-
-
-def settings(**changes: Any) -> TrainingSettings:
-    return TrainingSettings(**{"steps": 45, "batch": 4, "lr": 0.01, "checkpoint_every": 10, **changes})
-
-
-def train_linear(directory: Path, task: Task, passes: Callable[[int], Iterable[None]] = one_pass) -> None:
-    torch.manual_seed(0)
-    model = nn.Linear(2, 2)
-    quiet = Progress(quiet=True)
-    train(model, task, settings(), directory, seed=1, device=CPU, progress=quiet, passes=passes)
-
-
 @pytest.mark.parametrize(("source", "first"), [("crops", "supernet_pretrain"), ("none", "supernet_finetune")])
 def test_a_warm_start_must_end_before_the_training_does(source: str, first: str) -> None:
     """Or the ops would never get what it learnt."""
@@ -199,15 +140,6 @@ def test_a_warm_start_must_end_before_the_training_does(source: str, first: str)
     assert small_recipe(warm_start=19, **changes).warm_start == 19
     with pytest.raises(ValueError, match=f"warm_start 20 must be less than the 20 steps of {first}"):
         small_recipe(warm_start=20, **changes)
-
-
-def cut_before(step_to_cut: int) -> Callable[[int], Iterable[None]]:
-    def choose(step: int) -> Iterable[None]:
-        if step == step_to_cut:
-            raise Cut
-        return one_pass(step)
-
-    return choose
 
 
 def test_rows_after_a_resume_have_neither_gaps_nor_repetitions(tmp_path: Path) -> None:
