@@ -73,7 +73,7 @@ def test_each_stage_names_its_fields(
     recipe = small_recipe(
         pretraining__source=source, supernet_finetune__steps=3, supernet_finetune__warmup=0, warm_start=0
     )
-    with pytest.raises(UserError, match="^out of memory with ") as caught:
+    with pytest.raises(UserError, match=r"^out of memory with ") as caught:
         pipeline.run(recipe, tmp_path / "run", blocks, stages=stages)
     assert message in str(caught.value)
 

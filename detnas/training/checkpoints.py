@@ -6,6 +6,7 @@ damaged one is never used: torch alone reads many without a complaint.
 
 import hashlib
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> None:
     """
     # To memory first: where the disk is full, torch would fail without saying so.
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(_plain(state), buffer)
     digest = hashlib.sha256(buffer.getbuffer()).digest()
     buffer.write(digest)
     write_file(checkpoint_path(directory, step), lambda file: file.write(buffer.getbuffer()))
@@ -92,6 +93,16 @@ def load_weights(model: nn.Module, directory: Path, part: str = "") -> None:
     prefix = f"{part}." if part else ""
     weights = state["average"]["weights"] if "average" in state else state["model"]
     model.load_state_dict({name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)})
+
+
+def _plain(value: Any) -> Any:
+    """The same without what pickles differently in a training that was cut: strings and tuples that are equal but not
+    one object, or the other way round."""
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item) for item in value)
+    return sys.intern(value) if isinstance(value, str) else value
 
 
 def _last(directory: Path) -> Path:
