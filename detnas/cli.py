@@ -81,8 +81,9 @@ def rank(
     from detnas.progress import Progress
     from detnas.ranking import rank
 
-    for line in rank(directory, count, Progress()):
-        typer.echo(line)
+    with _going_on_later():
+        for line in rank(directory, count, Progress()):
+            typer.echo(line)
 
 
 @app.command()
