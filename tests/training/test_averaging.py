@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_recipe import assert_same, checkpoint, small_recipe
+from small_recipe import assert_same, checkpoint, small_recipe, training
 from small_training import Task, settings, train_linear
 from torch import nn
 
@@ -101,7 +101,15 @@ def test_an_op_is_averaged_over_the_steps_that_trained_it(
 
 
 def test_what_a_run_leaves_is_the_average(blocks: Path, tmp_path: Path) -> None:
-    recipe = small_recipe(finetune__ema_decay=0.9, baselines=[], search__evaluations=2)
+    few = {"steps": 4, "warmup": 0}
+    recipe = small_recipe(
+        pretraining__source="none",
+        warm_start=0,
+        supernet_finetune=training(**few),
+        search__evaluations=1,
+        finetune=training(**few, ema_decay=0.9),
+        baselines=[],
+    )
     directory = run(recipe, tmp_path / "run", blocks)
     saved = checkpoint(directory / "finetune" / "winner")
     detector, _ = load_detector(directory / "detector.safetensors")
