@@ -23,8 +23,8 @@ class MetricsLog:
 
     def __init__(self, directory: Path, start: int, window: list[dict[str, float]], device: torch.device) -> None:
         self.path = directory / METRICS
-        # What a killed process logged beyond its last checkpoint is about to be computed again.
-        self.rows = [row for row in read_json_lines(self.path) if row["step"] <= start]
+        # What a killed process logged beyond its last checkpoint is about to be computed again, and so are scores.
+        self.rows = [row for row in read_json_lines(self.path) if "loss" in row and row["step"] <= start]
         self.seconds = self.rows[-1]["seconds"] if self.rows else 0.0
         self.writer = SummaryWriter(str(directory), purge_step=start + 1)
         self.window = window

@@ -117,7 +117,7 @@ def test_nothing_is_left_after_an_error_in_a_stage(
     ("stage", "field"),
     [
         ("supernet-finetune", "supernet_finetune.batch = 2"),
-        ("search", "search.batch = 2, search.recalibration_batch = 2"),
+        ("search", r"search.batch = \d, search.recalibration_batch = 2"),
     ],
 )
 def test_too_little_memory_is_said_with_what_to_lower(

@@ -65,6 +65,9 @@ def test_scores_are_a_row_of_their_own_and_stand_there_once(tmp_path: Path) -> N
     log_scores(tmp_path, 20, {"mAP": 0.25, "APs": None})
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert rows == [*before, {"step": 20, "mAP": 0.25, "APs": None}]
+    (tmp_path / "done.json").unlink()  # a training that goes on knows of its own rows
+    train_linear(tmp_path, Task(), steps=20)
+    assert read_json_lines(tmp_path / "metrics.jsonl") == rows
     shown = scalars(tmp_path)
     assert shown["validation/mAP"] == {20: pytest.approx(0.25)} and "validation/APs" not in shown
 
