@@ -1,11 +1,16 @@
 """The commands. Nothing heavy is imported before a command needs it."""
 
+import shlex
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from detnas import stopping
 from detnas.errors import UserError
 from detnas.version import __version__
 
@@ -53,7 +58,8 @@ def run(
             raise UserError(f"--out {out}: a rehearsal leaves nothing behind; leave out --out or --rehearse")
         rehearsal.rehearse(load_recipe(recipe, changes or ()), data, Progress())
         return
-    run(recipe, out, data, changes or (), Progress())
+    with _going_on_later():
+        run(recipe, out, data, changes or (), Progress())
 
 
 @app.command()
@@ -62,7 +68,8 @@ def search(directory: Directory) -> None:
     from detnas.pipeline import continue_run
     from detnas.progress import Progress
 
-    continue_run(directory, Progress(), stages=("search",))
+    with _going_on_later():
+        continue_run(directory, Progress(), stages=("search",))
 
 
 @app.command()
@@ -74,8 +81,9 @@ def rank(
     from detnas.progress import Progress
     from detnas.ranking import rank
 
-    for line in rank(directory, count, Progress()):
-        typer.echo(line)
+    with _going_on_later():
+        for line in rank(directory, count, Progress()):
+            typer.echo(line)
 
 
 @app.command()
@@ -221,10 +229,31 @@ def data_shapes(
     typer.echo(f"{train} + {val} pictures in {directory}")
 
 
+@contextmanager
+def _going_on_later() -> Iterator[None]:
+    """Of a command that goes on where it was stopped: says how. After a scheduler's warning all is well, status 0."""
+    try:
+        yield
+    except stopping.Stopped as stopped:
+        typer.echo(
+            f"detnas: stopped; what is done is saved, go on by: {shlex.join(['detnas', *sys.argv[1:]])}", err=True
+        )
+        raise typer.Exit(0 if stopped.signal == signal.SIGTERM else _status(stopped)) from None
+
+
+def _status(stopped: stopping.Stopped) -> int:
+    """As shells have it."""
+    return 128 + stopped.signal
+
+
 def main() -> None:
     """Entry point: what the user must mend is one line on standard error, and exit status 2."""
     try:
-        app()
+        with stopping.heard():
+            app()
     except UserError as error:
         typer.echo(f"detnas: {error}", err=True)
         sys.exit(2)
+    except stopping.Stopped as stopped:
+        typer.echo("detnas: stopped", err=True)
+        sys.exit(_status(stopped))

@@ -46,9 +46,11 @@ from detnas.searching.evaluation import evaluate, headline
 from detnas.searching.fitness import Fitness, search_pictures
 from detnas.searching.study import search
 from detnas.seeds import seed_of
+from detnas.shortage import memory_for, room_in
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
-from detnas.training.checkpoints import load_weights
-from detnas.training.loop import DONE, one_pass, train
+from detnas.training.checkpoints import DONE, is_trained, load_weights
+from detnas.training.loop import one_pass, train
+from detnas.training.metrics_log import log_scores
 from detnas.training.paths import PathSampler, path_chooser
 from detnas.training.tasks import ClassificationTask, DetectionTask, Task
 
@@ -99,7 +101,7 @@ def open_run(
     """
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
     device = choose_device(recipe.device)
-    with claim(directory, recipe, shared):
+    with claim(directory, recipe, shared), room_in(directory):
         run_data = _open_data(recipe, directory, data, progress)
         current = Run(recipe, directory, run_data, sampler, device, progress)
         current.check()
@@ -231,17 +233,22 @@ class Run:
 
     def train(self, model: nn.Module, task: Task, settings: TrainingSettings, stage: str) -> None:
         """Train `model` in the stage's directory."""
-        train(
-            model,
-            task,
-            settings,
-            self.directory / stage,
-            # The winner and its baselines see the same pictures in the same order.
-            seed=self.seed(stage.split("/")[0]),
-            device=self.device,
-            progress=self.progress,
-            passes=self._passes(find_backbone(model), stage),
-        )
+        stage_name = stage.split("/")[0]
+        field = stage_name.replace("-", "_")
+        smaller = "detector.min_size and max_size" if isinstance(task, DetectionTask) else "pretraining.image_size"
+        others = f"and lr with it, or set {field}.precision=bf16, or lower {smaller}"
+        with memory_for(f"{field}.batch = {settings.batch}", others):
+            train(
+                model,
+                task,
+                settings,
+                self.directory / stage,
+                # The winner and its baselines see the same pictures in the same order.
+                seed=self.seed(stage_name),
+                device=self.device,
+                progress=self.progress,
+                passes=self._passes(find_backbone(model), stage),
+            )
 
     def paths(self, stage: str) -> PathSampler:
         """What a supernet's paths are drawn by in one of its trainings."""
@@ -261,7 +268,8 @@ class Run:
 def supernet_pretrain(run: Run) -> None:
     """The supernet learns classification, without the search split."""
     stage = "supernet-pretrain"
-    if run.recipe.pretrains_supernet and not _is_done(run, stage):
+    next_stage = "search" if run.trained_supernet == stage else "supernet-finetune"
+    if run.recipe.pretrains_supernet and not _is_trained(run, stage, needed_by=next_stage):
         settings = run.recipe.supernet_pretrain
         task, num_classes = run.classification(settings, "fit")
         run.train(run.classifier(lambda: Supernet(run.space), num_classes), task, settings, stage)
@@ -270,7 +278,7 @@ def supernet_pretrain(run: Run) -> None:
 def supernet_finetune(run: Run) -> None:
     """The supernet learns detection, without the search split."""
     stage = "supernet-finetune"
-    if run.trained_supernet == stage and not _is_done(run, stage):
+    if run.trained_supernet == stage and not _is_trained(run, stage, needed_by="search"):
         settings = run.recipe.supernet_finetune
         pretrained = run.directory / "supernet-pretrain" if run.recipe.pretrains_supernet else None
         detector = run.detector(lambda: Supernet(run.space), pretrained)
@@ -282,14 +290,16 @@ def search_stage(run: Run) -> None:
     stage = "search"
     settings = run.recipe.search
     if not _is_done(run, stage):
-        search(
-            candidate_judge(run),
-            run.sampler,
-            settings,
-            run.directory / stage,
-            seed=run.seed(stage),
-            progress=run.progress,
-        )
+        batches = f"search.batch = {settings.batch}, search.recalibration_batch = {settings.recalibration_batch}"
+        with memory_for(batches):
+            search(
+                candidate_judge(run),
+                run.sampler,
+                settings,
+                run.directory / stage,
+                seed=run.seed(stage),
+                progress=run.progress,
+            )
     best = read_json(run.directory / stage / "best.json")
     run.progress.say(f"  winner: {best['architecture']}, {settings.score} {best['fitness']:.3f} on the search split")
 
@@ -346,7 +356,7 @@ def pretrain(run: Run) -> None:
 def pretrain_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -> None:
     for name, make_backbone in networks.items():
         stage = f"pretrain/{name}"
-        if run.pretrains and not _is_done(run, stage):
+        if run.pretrains and not _is_trained(run, stage, needed_by=f"finetune/{name}"):
             settings = run.recipe.pretrain
             task, num_classes = run.classification(settings, "train")
             run.train(run.classifier(make_backbone, num_classes), task, settings, stage)
@@ -382,7 +392,10 @@ def _judge(run: Run, name: str, detector: Detector) -> None:
     """Evaluate a finished network on the validation set, and keep what it scored and detected."""
     val = run.data.val
     images = Images(val.files, run.recipe.data.cache_mb, val.sizes, disk=run.disk_cache)
-    with run.progress.task(f"evaluate {name}", total=len(val)) as bar:
+    with (
+        memory_for(f"search.batch = {run.recipe.search.batch}"),
+        run.progress.task(f"evaluate {name}", total=len(val)) as bar,
+    ):
         evaluation = evaluate(
             detector,
             val,
@@ -395,6 +408,7 @@ def _judge(run: Run, name: str, detector: Detector) -> None:
     cost = network.cost(run.recipe.budget.size)
     directory = run.directory / "finetune" / name
     write_json(directory / DETECTIONS, evaluation.results)
+    log_scores(directory, run.recipe.finetune.steps, evaluation.scores)
     write_json(
         directory / EVALUATION,
         {
@@ -426,6 +440,14 @@ STAGES: dict[str, Callable[[Run], None]] = {
 
 def _is_done(run: Run, stage: str) -> bool:
     return (run.directory / stage / DONE).exists()
+
+
+def _is_trained(run: Run, stage: str, needed_by: str) -> bool:
+    """Whether a training is done and, unless the stage that needs its weights is done too, its weights are whole.
+
+    If they are damaged the training goes on from the checkpoint before, and ends in the same weights.
+    """
+    return _is_done(run, stage) and (_is_done(run, needed_by) or is_trained(run.directory / stage))
 
 
 def _open_data(recipe: Recipe, directory: Path, data: Path | None, progress: Progress) -> RunData:

@@ -136,11 +136,11 @@ def test_search_continues_a_search(copied: Path, shell: Shell) -> None:
     before = (copied / "search/candidates.jsonl").read_text()
     for name in ("done.json", "best.json", "candidates.jsonl"):
         (copied / "search" / name).unlink()
-    others = {path: path.stat().st_mtime_ns for path in copied.glob("*/*/checkpoint.pt")}
+    others = {path: path.stat().st_mtime_ns for path in copied.glob("*/*/checkpoint-*.pt")}
     assert "winner: " in shell("search", copied)
     assert (copied / "search/candidates.jsonl").read_text() == before
     assert (copied / "search/done.json").exists() and (copied / "search/best.json").exists()
-    assert {path: path.stat().st_mtime_ns for path in copied.glob("*/*/checkpoint.pt")} == others
+    assert {path: path.stat().st_mtime_ns for path in copied.glob("*/*/checkpoint-*.pt")} == others
 
 
 def test_search_needs_a_trained_supernet(blocks: Path, tmp_path: Path, shell: Shell) -> None:

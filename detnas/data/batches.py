@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from detnas.data.samples import Key
 from detnas.errors import UserError
 from detnas.seeds import seed_of
+from detnas.stopping import leave_to_the_main_process
 
 PREFETCHED = 2
 """Batches that each loading process prepares ahead."""
@@ -83,20 +84,20 @@ class _Stream:
 
 def batches(
     samples: Any, collate: Callable[[Any], Any] | None, *, batch: int, seed: int, start: int, stop: int, workers: int
-) -> Iterator[Any]:
+) -> Generator[Any]:
     """The batches of steps `start` to `stop` (not included), alike for any number of workers.
 
     Upright pictures, where `samples.upright` tells them, have batches of their own. The workers live until the last
-    step, each `PREFETCHED` batches ahead, with one thread and the parent's flushing of denormals.
-    Raises the `UserError` that a worker raised.
+    step or until the generator is closed, each `PREFETCHED` batches ahead, with one thread and the parent's flushing of
+    denormals. Raises the `UserError` that a worker raised.
     """
     processes = loading_processes(workers)
-    upright = getattr(samples, "upright", None)
     loader = DataLoader(
         samples,
-        batch_sampler=StepSampler(len(samples), batch, seed, start, stop, upright),
+        batch_sampler=_sampler(samples, batch, seed, start, stop),
         collate_fn=collate,
         num_workers=processes,
+        worker_init_fn=_begin_worker,
         prefetch_factor=PREFETCHED if processes else None,
         # Forked, they share the data set's memory. Python 3.14 no longer forks by itself.
         multiprocessing_context="fork" if processes and sys.platform == "linux" else None,
@@ -109,6 +110,19 @@ def batches(
         # From a worker it comes as a traceback, which ends in its message.
         name = f"{UserError.__module__}.{UserError.__qualname__}: "
         raise UserError(str(error).rpartition(name)[2]) from None
+
+
+def step_keys(samples: Any, batch: int, seed: int, step: int) -> list[Key]:
+    """The keys of one step's samples."""
+    return next(iter(_sampler(samples, batch, seed, step, step + 1)))
+
+
+def _sampler(samples: Any, batch: int, seed: int, start: int, stop: int) -> StepSampler:
+    return StepSampler(len(samples), batch, seed, start, stop, getattr(samples, "upright", None))
+
+
+def _begin_worker(worker: int) -> None:
+    leave_to_the_main_process()
 
 
 def loading_processes(workers: int) -> int:

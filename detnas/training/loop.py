@@ -1,25 +1,25 @@
 """The one training loop: the four trainings differ in their task and in who chooses the path."""
 
-import math
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from detnas import stopping
 from detnas.config import TrainingSettings
-from detnas.data.batches import batches
-from detnas.errors import UserError
-from detnas.files import write_json
+from detnas.data.batches import batches, step_keys
+from detnas.files import remove_unfinished, write_json
 from detnas.progress import Progress
 from detnas.seeds import seed_of
-from detnas.training.checkpoints import resume, save_checkpoint
+from detnas.training.checkpoints import DONE, newest_checkpoint, save_checkpoint
 from detnas.training.metrics_log import MetricsLog
-from detnas.training.schedules import build_optimizer, learning_rate, set_learning_rate
+from detnas.training.schedules import learning_rate, set_learning_rate
+from detnas.training.state import TrainingState
 from detnas.training.tasks import Task
-
-DONE = "done.json"
+from detnas.training.trouble import is_finite, refuse_not_finite, report_skipped
 
 
 def one_pass(step: int) -> Iterable[None]:
@@ -38,77 +38,122 @@ def train(
     progress: Progress,
     passes: Callable[[int], Iterable[None]] = one_pass,
 ) -> None:
-    """Train `model` in place and leave checkpoint, metrics and `done.json` in `directory`.
+    """Train `model` in place and leave checkpoints, metrics and `done.json` in `directory`.
 
-    Continues from the checkpoint that it finds there, to the same bytes on a CPU as without the interruption: all
-    that is random is a function of (seed, step). `passes` of a step yields before each forward and backward pass of it:
-    a supernet's path is chosen there. Does nothing but load the weights if the training is already done.
+    Continues from the newest whole checkpoint that it finds there, to the same bytes on a CPU as without the
+    interruption: all that is random is a function of (seed, step). `passes` of a step yields before each forward and
+    backward pass of it: a supernet's path is chosen there. Does nothing but load the weights if the training is already
+    done. Where weights are averaged, the model ends with the averages.
 
-    Raises `UserError` when the loss is not finite.
+    A step whose loss or gradient is not finite changes nothing; a line names its pictures.
+
+    Raises `UserError` after ten such steps in a row, when weights are not finite (they are never saved), and
+    where there are checkpoints of which none can be used. Raises `Stopped`, once the step is done and saved, when the
+    process is asked to stop.
     """
     model.to(device)
-    optimizer = build_optimizer(model, settings)
-    start = resume(model, optimizer, directory)
-    if (directory / DONE).exists():
-        return
-    directory.mkdir(parents=True, exist_ok=True)
-    log = MetricsLog(directory, start)
-    model.train()
+    state = TrainingState(model, settings)
+    saved = newest_checkpoint(directory, progress.say)
+    if saved is not None:
+        state.load_state_dict(saved)
+    if not (directory / DONE).exists() or state.step < settings.steps:
+        directory.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(directory)
+        seconds = _train_on(state, task, settings, directory, seed, device, progress, passes)
+        write_json(directory / DONE, {"seconds": seconds, "steps": settings.steps})
+    state.use_average()
+
+
+def _train_on(
+    state: TrainingState,
+    task: Task,
+    settings: TrainingSettings,
+    directory: Path,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
+    passes: Callable[[int], Iterable[None]],
+) -> float:
+    """Train from the step that `state` has come to until the last; returns the seconds of the whole training."""
+    state.model.train()
     stream = batches(
         task.samples,
         task.collate,
         batch=settings.batch,
         seed=seed,
-        start=start,
+        start=state.step,
         stop=settings.steps,
         workers=settings.workers,
     )
-    with progress.task(directory.name, total=settings.steps, start=start) as bar:
-        for step, batch in enumerate(stream, start=start):
+    with (
+        progress.task(directory.name, total=settings.steps, start=state.step) as bar,
+        closing(MetricsLog(directory, state.step, state.window, device)) as log,
+        closing(stream),
+        stopping.deferred(),
+    ):
+        for step, batch in enumerate(stream, start=state.step):
             torch.manual_seed(seed_of(seed, "step", step))
             rate = learning_rate(settings, step)
-            set_learning_rate(optimizer, rate)
-            figures = train_step(model, task, batch, optimizer, settings, device, passes(step))
-            log.add(step + 1, {**figures, "lr": rate}, settings.batch)
-            if not math.isfinite(figures["loss"]):
-                raise UserError(
-                    f"{directory}: the loss of step {step + 1} is {figures['loss']}; lower lr ({settings.lr:g}) or "
-                    "set clip_norm, in a run of its own (another --out)"
-                )
+            set_learning_rate(state.optimizer, rate)
+            figures = train_step(state, task, batch, settings, device, passes(step))
+            state.step = step + 1
+            if is_finite(figures):
+                state.skipped = 0
+                log.add(state.step, {**figures, "lr": rate}, settings.batch)
+            else:
+                state.skipped += 1
+                keys = step_keys(task.samples, settings.batch, seed, step)
+                pictures = [task.samples.name(key) for key in keys]
+                report_skipped(state, settings, directory, {**figures, "lr": rate}, pictures, progress.say)
+                log.add(state.step, {}, settings.batch)
             bar.advance(f"loss {figures['loss']:.3f}")
-            if (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps:
+            if state.step % settings.checkpoint_every == 0 or state.step == settings.steps or stopping.requested():
+                refuse_not_finite(state, settings, directory)
                 # The log first: rows beyond the last checkpoint are dropped when a run continues.
                 log.save()
-                save_checkpoint(model, optimizer, step + 1, directory)
-    log.close()
-    write_json(directory / DONE, {"seconds": log.seconds, "steps": settings.steps})
+                save_checkpoint(directory, state.step, state.state_dict())
+            stopping.stop_if_requested()
+    return log.seconds
 
 
 def train_step(
-    model: nn.Module,
+    state: TrainingState,
     task: Task,
     batch: Any,
-    optimizer: torch.optim.Optimizer,
     settings: TrainingSettings,
     device: torch.device,
     passes: Iterable[None],
 ) -> dict[str, float]:
     """One update from one batch: the gradients of all `passes` over it are summed.
 
-    Returns the loss, its parts, and the task's figures, as means over the passes.
+    Where the loss or the gradient is not finite there is no update, and the BN statistics are as they were.
+
+    Returns the loss, its parts and the task's figures, as means over the passes, and the norm of the gradient.
     """
+    model, optimizer = state.model, state.optimizer
     optimizer.zero_grad(set_to_none=True)
     names: list[str] = []
-    values = []
+    values: list[torch.Tensor] = []
     for _ in passes:
+        if not values:
+            # Not sooner: the choice of the first path may spread a warm start, statistics and all.
+            state.statistics.keep()
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             parts, figures = task.losses(model, batch, device)
             loss = torch.stack(list(parts.values())).sum()
         torch.autograd.backward(loss)
         names = ["loss", *(f"loss_{name}" for name in parts), *figures]
         values.append(torch.stack([value.detach().float() for value in (loss, *parts.values(), *figures.values())]))
-    if settings.clip_norm is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
-    optimizer.step()
+    norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
     # One transfer from the device for all figures.
-    return dict(zip(names, torch.stack(values).mean(dim=0).tolist(), strict=True))
+    all_figures = torch.cat([torch.stack(values).mean(dim=0), norm.reshape(1)]).tolist()
+    told = dict(zip([*names, "gradient_norm"], all_figures, strict=True))
+    if not is_finite(told):
+        state.statistics.restore()
+        return told
+    if settings.clip_norm is not None:
+        nn.utils.clip_grads_with_norm_(model.parameters(), settings.clip_norm, norm)
+    optimizer.step()
+    if state.average is not None:
+        state.average.update()
+    return told

@@ -95,6 +95,7 @@ pretrain: &training
   scale_jitter: [0.5, 2]
   workers: 2
   checkpoint_every: 50
+  ema_decay: 0.99
 supernet_pretrain: {<<: *training, flops_bins: [5M, 0.01G, 20000000], fair_paths: false}
 supernet_finetune: {<<: *training, flops_bins: null, fair_paths: true}
 search:
@@ -472,7 +473,8 @@ def test_a_detector_of_no_known_type_is_refused(kind: Any, tmp_path: Path) -> No
         "finetune.milestones=[1.5]",
         "finetune.scale_jitter=[2, 1]",
         "finetune.scale_jitter=[1]",
-        "finetune.checkpoint_every=15",
+        "finetune.checkpoint_every=0",
+        "finetune.ema_decay=1",
         "finetune.decay_norms=maybe",
         "supernet_pretrain.flops_bins=[]",
         "supernet_pretrain.flops_bins=[300M]",
