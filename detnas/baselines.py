@@ -10,7 +10,7 @@ from detnas.config.recipe import RANDOM
 from detnas.models.backbone import Subnet
 from detnas.models.create import Network, build_published
 from detnas.seeds import seed_of
-from detnas.spaces import Architecture, BudgetSampler
+from detnas.spaces import Architecture, BudgetSampler, Cost
 
 
 def baselines(recipe: Recipe, sampler: BudgetSampler) -> dict[str, Callable[[], Network]]:
@@ -24,6 +24,13 @@ def baselines(recipe: Recipe, sampler: BudgetSampler) -> dict[str, Callable[[], 
         else:
             makers[name] = partial(build_published, name)
     return makers
+
+
+def network_cost(network: Network, sampler: BudgetSampler) -> Cost:
+    """By the sampler's table, which may know latencies; of a network outside its space, FLOPs and parameters."""
+    if isinstance(network, Subnet) and network.space == sampler.space:
+        return sampler.table.cost(network.architecture.ops)
+    return network.cost(sampler.budget.size)
 
 
 def _drawn(number: int, seed: int, sampler: BudgetSampler) -> Architecture:

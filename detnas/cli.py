@@ -104,12 +104,34 @@ def status(directory: Directory) -> None:
 
 
 @app.command()
-def profile(recipe: RecipeName, changes: Changes = None) -> None:
+def profile(
+    recipe: RecipeName,
+    latency: Annotated[
+        bool,
+        typer.Option(
+            "--latency",
+            help="Instead, time every op of every block on this device, by PyTorch and by ONNX Runtime where it is "
+            "installed; leaves tables for budget.latencies.",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the tables go; the current folder if not given.")
+    ] = None,
+    changes: Changes = None,
+) -> None:
     """What a recipe will search, and about how long it takes here; trains nothing."""
     from detnas.config import load_recipe
     from detnas.profiling import describe
 
-    for line in describe(load_recipe(recipe, changes or ())):
+    if latency:
+        from detnas.measuring.latency import profile_latency
+
+        lines = profile_latency(load_recipe(recipe, changes or ()), out or Path())
+    elif out is not None:
+        raise UserError(f"--out {out}: only tables of latencies are written; add --latency or leave out --out")
+    else:
+        lines = describe(load_recipe(recipe, changes or ()))
+    for line in lines:
         typer.echo(line)
 
 

@@ -1,5 +1,8 @@
 """Which device computes, and how a CPU is set up."""
 
+import platform
+from pathlib import Path
+
 import torch
 
 from detnas.errors import UserError
@@ -14,3 +17,13 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device = 'cuda': no GPU that torch can use; set device=cpu or device=auto")
     return torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    """What people call the processor or the GPU."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

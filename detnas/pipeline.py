@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from detnas.baselines import baselines
+from detnas.baselines import baselines, network_cost
 from detnas.config import Recipe, SupernetTrainingSettings, TrainingSettings, load_recipe
 from detnas.data.classification import ClassificationSet, Part
 from detnas.data.detection import DetectionSet
@@ -40,7 +40,7 @@ from detnas.models.detectors import Detector, build_detector
 from detnas.models.weights import DetectorInfo, save_detector
 from detnas.progress import Progress
 from detnas.report import validation_examples, write_report
-from detnas.run_directory import RECIPE, SHAPES, claim, store_recipe, store_splits, stored_run
+from detnas.run_directory import RECIPE, SHAPES, claim, store_latencies, store_recipe, store_splits, stored_run
 from detnas.searching.accuracy import Accuracy
 from detnas.searching.evaluation import evaluate, headline
 from detnas.searching.fitness import Fitness, search_pictures
@@ -106,6 +106,7 @@ def open_run(
         current = Run(recipe, directory, run_data, sampler, device, progress)
         current.check()
         store_recipe(directory, recipe, run_data.directory, run_data.fingerprint())
+        store_latencies(directory, sampler.budget.latencies)
         store_splits(directory, run_data)
         yield current
 
@@ -405,7 +406,6 @@ def _judge(run: Run, name: str, detector: Detector) -> None:
             after_batch=lambda pictures: bar.advance(by=pictures),
         )
     network = find_network(detector)
-    cost = network.cost(run.recipe.budget.size)
     directory = run.directory / "finetune" / name
     write_json(directory / DETECTIONS, evaluation.results)
     log_scores(directory, run.recipe.finetune.steps, evaluation.scores)
@@ -414,8 +414,7 @@ def _judge(run: Run, name: str, detector: Detector) -> None:
         {
             "network": name,
             "architecture": None if network.architecture is None else str(network.architecture),
-            "flops": cost.flops,
-            "params": cost.params,
+            **network_cost(network, run.sampler).facts(),
             "images": len(val),
             "scores": evaluation.scores,
             "per_class": evaluation.per_class,

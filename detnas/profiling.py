@@ -31,7 +31,7 @@ def describe(recipe: Recipe) -> Iterator[str]:
     with _uncollected():
         import torch
 
-        from detnas.baselines import baselines
+        from detnas.baselines import baselines, network_cost
         from detnas.device import choose_device
         from detnas.models.backbone import Subnet
         from detnas.pace import expected
@@ -41,7 +41,7 @@ def describe(recipe: Recipe) -> Iterator[str]:
     if networks:
         yield "baselines:"
     for name, network in networks.items():
-        yield f"  {name}: {network.architecture or '-'}  {network.cost(recipe.budget.size).in_millions()}"
+        yield f"  {name}: {network.architecture or '-'}  {network_cost(network, sampler).in_millions()}"
     device = choose_device(recipe.device)
     seconds = expected(recipe, Subnet(space, drawn[len(drawn) // 2]), list(networks.values()), device)
     yield f"expected time on this {device.type}, roughly:"

@@ -17,10 +17,12 @@ from detnas.data.detection import DetectionSet
 from detnas.data.sources import RunData
 from detnas.errors import UserError
 from detnas.files import write_json, write_text
+from detnas.spaces import LatencyTable, read_latencies
 from detnas.version import __version__
 
 RECIPE = "recipe.yaml"
 SPLITS = "splits.json"
+LATENCIES = "latencies.json"
 LOCK = ".lock"
 SHAPES = "data"
 """Where the embedded data set is drawn."""
@@ -94,6 +96,21 @@ def store_splits(directory: Path, data: RunData) -> None:
     if not (directory / SPLITS).exists():
         parts = {"search": data.search} | ({"val": data.val} if data.val_is_cut else {})
         write_json(directory / SPLITS, {name: _pictures(part, data.directory) for name, part in parts.items()})
+
+
+def store_latencies(directory: Path, latencies: LatencyTable | None) -> None:
+    """Keep the table of latencies that the run budgets by; on later calls check that it is the same.
+
+    Raises `UserError` if it has been measured anew since the run was begun.
+    """
+    path = directory / LATENCIES
+    if latencies is not None and not path.exists():
+        latencies.write(path)
+    elif latencies is not None and read_latencies(path) != latencies:
+        raise UserError(
+            f"{directory}: budget.latencies has been measured anew since this run was begun; put {path} there, or "
+            "choose another --out"
+        )
 
 
 def _pictures(part: DetectionSet, folder: Path) -> list[dict[str, Any]]:

@@ -28,7 +28,8 @@ def describe(directory: Path) -> Iterator[str]:
         if evaluation.exists():
             found = read_json(evaluation)
             scores = found["scores"]
-            yield f"  {found['architecture'] or network}: {Cost(found['flops'], found['params']).in_millions()}"
+            cost = Cost(found["flops"], found["params"], round(1e3 * found.get("latency_ms", 0)))
+            yield f"  {found['architecture'] or network}: {cost.in_millions()}"
             yield f"  {headline(scores, recipe.search.metric)} on the validation set"
     page = directory / "report.html"
     yield f"report: {page if page.exists() else 'not written yet'}"

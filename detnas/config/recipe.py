@@ -1,6 +1,7 @@
 """The recipe: a complete experiment."""
 
 from math import inf
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -20,7 +21,7 @@ from detnas.config.numbers import Count
 from detnas.config.section import Section
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
 from detnas.errors import UserError, suggestion
-from detnas.spaces import Budget, SearchSpace, published, search_space
+from detnas.spaces import Budget, SearchSpace, published, read_latencies, search_space
 from detnas.spaces.space import SPACES
 
 RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}
@@ -86,6 +87,33 @@ class BudgetSettings(Section):
     params_min: Count | None = None
     params_max: Count | None = None
     size: PositiveInt = 224
+    latency_min: Annotated[float, Field(ge=0)] | None = None
+    """Milliseconds, batch 1, by the table `latencies` and at its picture size."""
+    latency_max: Annotated[float, Field(ge=0)] | None = None
+    latencies: str | None = None
+    """The table of measured latencies, a file that `detnas profile RECIPE --latency` wrote; relative to the current
+    folder."""
+
+    @field_validator("latencies")
+    @classmethod
+    def _resolve(cls, latencies: str | None) -> str | None:
+        # A run goes on from another folder, too.
+        return latencies and str(Path(latencies).resolve())
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("latency_min", "latency_max"):
+            if getattr(self, name) is not None and not self.latencies:
+                raise ValueError(
+                    f"{name} {getattr(self, name):g} needs a table of latencies; let budget.latencies name a file that "
+                    "`detnas profile RECIPE --latency` wrote"
+                )
+        return self
+
+    def latency_bounds(self) -> tuple[float, float]:
+        """In microseconds, which tables count in whole ones."""
+        least, most = self.latency_min or 0, inf if self.latency_max is None else self.latency_max
+        return round(1000 * least, 3), round(1000 * most, 3)
 
 
 class ShapesSettings(Section):
@@ -271,9 +299,12 @@ class Recipe(Section):
         return search_space(self.space.name, self.space.width)
 
     def cost_budget(self) -> Budget:
+        """Raises `UserError` if the table of latencies that it names cannot be read."""
         budget = self.budget
         return Budget(
             flops=(budget.flops_min or 0, inf if budget.flops_max is None else budget.flops_max),
             params=(budget.params_min or 0, inf if budget.params_max is None else budget.params_max),
             size=budget.size,
+            latency=budget.latency_bounds(),
+            latencies=read_latencies(Path(budget.latencies)) if budget.latencies else None,
         )

@@ -41,6 +41,22 @@ class Backbone(nn.Module):
         return FeatureInfo(self)
 
 
+class Stem(nn.Sequential):
+    """Images (N, 3, H, W) -> (N, space.stem, H / 2, W / 2)."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        # The bias is redundant before BN; the published networks have it.
+        convolution = nn.Conv2d(3, space.stem, 3, stride=2, padding=1)
+        super().__init__(convolution, nn.BatchNorm2d(space.stem), nn.ReLU(inplace=True))
+
+    def forward(self, images: Tensor) -> Tensor:
+        # Depthwise convolutions are faster in this layout, on CPUs about twice.
+        x = images.contiguous(memory_format=torch.channels_last)
+        for layer in self:
+            x = layer(x)
+        return x
+
+
 class SpaceBackbone(Backbone):
     """Stem and stages of a search space."""
 
@@ -49,18 +65,15 @@ class SpaceBackbone(Backbone):
         self.space = space
         self.channels = list(space.channels)
         self.strides = [4 * 2**stage for stage in range(len(space.channels))]
-        # The bias is redundant before BN; the published networks have it.
-        convolution = nn.Conv2d(3, space.stem, 3, stride=2, padding=1)
-        self.stem = nn.Sequential(convolution, nn.BatchNorm2d(space.stem), nn.ReLU(inplace=True))
+        self.stem = Stem(space)
         self.blocks = nn.ModuleList(make_block(index, block) for index, block in enumerate(space.blocks))
         self._ends = [sum(space.repeats[: stage + 1]) for stage in range(len(space.repeats))]
         self.apply(_initialise)
-        nn.init.normal_(convolution.weight, std=0.01)
+        nn.init.normal_(self.stem.get_parameter("0.weight"), std=0.01)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = []
-        # Depthwise convolutions are faster in this layout, on CPUs about twice.
-        x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        x = self.stem(images)
         for index, block in enumerate(self.blocks, start=1):
             x = block(x)
             if index in self._ends:

@@ -41,6 +41,10 @@ def count(number: float | None) -> str:
     return f"{rounded:g}"
 
 
+def milliseconds(number: float | None) -> str:
+    return UNKNOWN if number is None else f"{number:.3g} ms"
+
+
 def answer(run: Run) -> str:
     """One or two sentences: which backbone, how good against the baselines, at what cost."""
     winner = run.winner
@@ -107,7 +111,11 @@ def describe(network: Network) -> str:
 
 def _exceeds_budget(network: Network, run: Run) -> bool:
     budget = run.recipe.get("budget") or {}
-    bounds = ((network.flops, budget.get("flops_max")), (network.params, budget.get("params_max")))
+    bounds = (
+        (network.flops, budget.get("flops_max")),
+        (network.params, budget.get("params_max")),
+        (network.latency_ms, budget.get("latency_max")),
+    )
     return any(cost is not None and bound is not None and cost > float(bound) for cost, bound in bounds)
 
 

@@ -49,6 +49,7 @@ class Candidate:
     params: int
     fitness: float
     ap50: float | None
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Best:
     flops: int
     params: int
     number: int | None
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class Network:
     images: int | None = None
     scores: Mapping[str, float | None] = field(default_factory=dict)
     per_class: Mapping[str, float | None] = field(default_factory=dict)
+    latency_ms: float | None = None
+    """Of the backbone, by the run's table of latencies."""
 
     @property
     def evaluated(self) -> bool:
@@ -133,6 +137,11 @@ class Run:
     def detection_metric(self) -> str:
         """The name of the score that candidates are judged by where they are judged by detection."""
         return str((self.recipe.get("search") or {}).get("metric", "mAP"))
+
+    @property
+    def timed(self) -> bool:
+        """Whether the run had a table of latencies."""
+        return bool((self.recipe.get("budget") or {}).get("latencies"))
 
     @property
     def winner(self) -> Network:
@@ -216,6 +225,7 @@ def _read_candidates(path: Path) -> list[Candidate]:
             params=int(line["params"]),
             fitness=float(line["fitness"]),
             ap50=_number(line.get("AP50")),
+            latency_ms=_number(line.get("latency_ms")),
         )
         for number, line in sorted(lines.items())
     ]
@@ -231,6 +241,7 @@ def _read_best(path: Path) -> Best | None:
         flops=int(best["flops"]),
         params=int(best["params"]),
         number=best.get("number"),
+        latency_ms=_number(best.get("latency_ms")),
     )
 
 
@@ -248,8 +259,9 @@ def _read_ranking(path: Path) -> Ranking | None:
 def _read_network(run: Path, name: str, best: Best | None) -> Network:
     evaluation = _read_json(run / "finetune" / name / "evaluation.json")
     if evaluation is None:
-        chosen = best if name == WINNER else None
-        return Network(name, chosen.architecture, chosen.flops, chosen.params) if chosen else Network(name)
+        if best is None or name != WINNER:
+            return Network(name)
+        return Network(name, best.architecture, best.flops, best.params, latency_ms=best.latency_ms)
     return Network(
         name=name,
         architecture=evaluation["architecture"],
@@ -258,6 +270,7 @@ def _read_network(run: Path, name: str, best: Best | None) -> Network:
         images=evaluation.get("images"),
         scores={key: _number(value) for key, value in evaluation["scores"].items()},
         per_class={key: _number(value) for key, value in (evaluation.get("per_class") or {}).items()},
+        latency_ms=_number(evaluation.get("latency_ms")),
     )
 
 

@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 from detnas.files import write_text
 from detnas.progress import duration
 from detnas.report import plots
-from detnas.report.answer import DESCRIPTIONS, answer, caveat, count, points
+from detnas.report.answer import DESCRIPTIONS, answer, caveat, count, milliseconds, points
 from detnas.report.collect import Run, Training, collect
 from detnas.report.drawing import draw
 from detnas.report.pictures import MOST_PREDICTIONS, Example, label, pictures
@@ -62,7 +62,7 @@ def write_report(run: Path, examples: Sequence[Example] = ()) -> Path:
 def render(run: Run, examples: Sequence[Example] = ()) -> str:
     """The page as text."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(points=points, count=count, duration=duration, box_label=label)
+    environment.filters.update(points=points, count=count, ms=milliseconds, duration=duration, box_label=label)
     shown = pictures(examples)
     spells = _spells(run)
     search = [*_search_plots(run), *_ranking_plots(run)]

@@ -14,6 +14,7 @@ from detnas.progress import Progress
 from detnas.searching.evolution import ORIGIN, EvolutionSampler, SpaceExhausted, architecture_of, slot_of
 from detnas.spaces import Architecture, BudgetSampler
 
+COSTS = ("flops", "params", "latency_ms")
 SHOWN_EVERY = 50
 """Candidates after which candidates.jsonl is written at the latest: a random search is one long generation."""
 
@@ -60,8 +61,7 @@ def search(
             cost = sampler.table.cost(architecture.ops)
             for name, value in {
                 "architecture": str(architecture),
-                "flops": cost.flops,
-                "params": cost.params,
+                **cost.facts(),
                 "AP50": scores.get("AP50"),
                 "seconds": round(time.perf_counter() - began, 3),
             }.items():
@@ -89,7 +89,7 @@ def candidates(study: optuna.Study, settings: SearchSettings) -> list[dict[str, 
                 "number": slot_of(trial),
                 "generation": slot_of(trial) // settings.population,
                 "origin": facts[ORIGIN],
-                **{name: facts[name] for name in ("architecture", "flops", "params")},
+                **{name: facts[name] for name in ("architecture", *COSTS) if name in facts},
                 "fitness": trial.value,
                 "metric": settings.score,
                 **{name: facts[name] for name in ("AP50", "seconds")},

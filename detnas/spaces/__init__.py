@@ -4,6 +4,7 @@ from detnas.spaces.architecture import OPS, Architecture
 from detnas.spaces.block import Block
 from detnas.spaces.budget import Budget, BudgetSampler
 from detnas.spaces.cost import Cost, CostTable
+from detnas.spaces.latency import LatencyTable, read_latencies
 from detnas.spaces.space import SearchSpace, search_space
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "BudgetSampler",
     "Cost",
     "CostTable",
+    "LatencyTable",
     "SearchSpace",
+    "read_latencies",
     "search_space",
 ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement
 from math import factorial, inf
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,27 +18,41 @@ from numpy.typing import NDArray
 from detnas.errors import UserError
 from detnas.spaces.architecture import OPS, Architecture
 from detnas.spaces.cost import Cost
+from detnas.spaces.latency import REMEDY, LatencyTable
 from detnas.spaces.space import SearchSpace
 
-CostName = Literal["flops", "params"]
+CostName = Literal["flops", "params", "latency"]
+COSTS: tuple[CostName, ...] = get_args(CostName)
 
 DRAWS = 20_000
-"""Draws tried before an architecture that meets a second bound, or has not been seen, is taken not to exist."""
+"""Draws tried before an architecture that meets the other bounds, or has not been seen, is taken not to exist."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Bounds (both ends included) on a backbone's cost: multiply-adds and parameters of stem and blocks.
+    """Bounds (both ends included) on a backbone's cost: multiply-adds and parameters of stem and blocks, and their
+    latency in microseconds by the table `latencies`.
 
     `size` is the side in pixels of the square input at which multiply-adds are counted.
+    Raises `UserError` for bounds on the latency without a table.
     """
 
     flops: tuple[float, float] = (0, inf)
     params: tuple[float, float] = (0, inf)
     size: int = 224
+    latency: tuple[float, float] = (0, inf)
+    latencies: LatencyTable | None = None
+
+    def __post_init__(self) -> None:
+        if self.latency != (0, inf) and self.latencies is None:
+            raise UserError(f"budget.latency: bounds need a table of measured latencies; {REMEDY}")
 
     def allows(self, cost: Cost) -> bool:
-        return self.flops[0] <= cost.flops <= self.flops[1] and self.params[0] <= cost.params <= self.params[1]
+        return (
+            self.flops[0] <= cost.flops <= self.flops[1]
+            and self.params[0] <= cost.params <= self.params[1]
+            and self.latency[0] <= cost.latency <= self.latency[1]
+        )
 
 
 class BudgetSampler:
@@ -50,21 +64,21 @@ class BudgetSampler:
     def __init__(self, space: SearchSpace, budget: Budget) -> None:
         self.space = space
         self.budget = budget
-        self.table = space.cost_table(budget.size)
+        self.table = space.cost_table(budget.size, budget.latencies)
         counted = [self._count(cost) for cost in self._bounded()]
-        # The count is exact for one cost, the rarer one; the other bound, when there is one, is met by rejection.
+        # The count is exact for one cost, the one whose bounds are the rarest met; the others are met by rejection.
         self._halves = min(counted, key=lambda halves: halves.count)
         if len(counted) > 1 and self.sample(np.random.default_rng(0)) is None:
+            bounds = " and ".join(self._bounds(cost) for cost in self._bounded())
             raise UserError(
-                f"budget: no backbone of space {space.name} was found that meets both bounds, {self._bounds('flops')} "
-                f"and {self._bounds('params')}; widen one of them"
+                f"budget: no backbone of space {space.name} was found that meets all bounds, {bounds}; widen one"
             )
 
     def allows(self, architecture: Architecture) -> bool:
         return self.budget.allows(self.table.cost(architecture.ops))
 
     def share(self) -> float:
-        """The fraction of the space within the budget; estimated from draws where both costs are bounded."""
+        """The fraction of the space within the budget; estimated from draws where several costs are bounded."""
         exact = float(self._halves.count / self.space.size)
         if len(self._bounded()) == 1:
             return exact
@@ -88,8 +102,7 @@ class BudgetSampler:
 
     def _bounded(self) -> list[CostName]:
         """The costs that the budget bounds; multiply-adds if it bounds none."""
-        costs: tuple[CostName, CostName] = ("flops", "params")
-        return [cost for cost in costs if getattr(self.budget, cost) != (0, inf)] or ["flops"]
+        return [cost for cost in COSTS if getattr(self.budget, cost) != (0, inf)] or ["flops"]
 
     def _count(self, cost: CostName) -> "_Halves":
         """All totals of one cost, and how many are within its bounds."""
@@ -106,6 +119,13 @@ class BudgetSampler:
         lower, upper = getattr(self.budget, cost)
         stem, rows = getattr(self.table.stem, cost), getattr(self.table, cost)
         least, most = stem + sum(map(min, rows)), stem + sum(map(max, rows))
+        if cost == "latency":
+            table = self.budget.latencies
+            assert table is not None  # the budget refuses bounds without a table
+            return (
+                f"{lower / 1e3:,.3f} to {upper / 1e3:,.3f} ms (there are {least / 1e3:,.3f} to {most / 1e3:,.3f} at "
+                f"{table.height}x{table.width} pixels on {table.device}, {table.backend})"
+            )
         at = f" at {self.budget.size}x{self.budget.size} pixels" if cost == "flops" else ""
         return f"{lower:,.0f} to {upper:,.0f} {cost} (there are {least:,} to {most:,}{at})"
 

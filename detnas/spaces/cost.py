@@ -5,34 +5,47 @@ from dataclasses import dataclass
 
 from detnas.spaces.architecture import KERNELS, OPS
 from detnas.spaces.block import Block
+from detnas.spaces.latency import LatencyTable
 
 
 @dataclass(frozen=True)
 class Cost:
-    """`flops`: multiply-adds of the convolutions, one counted as one. `params`: weights, BN scales and shifts."""
+    """`flops`: multiply-adds of the convolutions, one counted as one. `params`: weights, BN scales and shifts.
+    `latency`: microseconds by a table of measured latencies, 0 without one."""
 
     flops: int
     params: int
+    latency: int = 0
+
+    def facts(self) -> dict[str, float]:
+        """As files keep it; the latency, in milliseconds, where it is known."""
+        known = {"latency_ms": self.latency / 1e3} if self.latency else {}
+        return {"flops": self.flops, "params": self.params} | known
 
     def in_millions(self) -> str:
-        """For people: 288.1M FLOPs, 1.85M params."""
-        return f"{self.flops / 1e6:.1f}M FLOPs, {self.params / 1e6:.2f}M params"
+        """For people: 288.1M FLOPs, 1.85M params, and where the latency is known, 12.3 ms."""
+        latency = f", {self.latency / 1e3:.3g} ms" if self.latency else ""
+        return f"{self.flops / 1e6:.1f}M FLOPs, {self.params / 1e6:.2f}M params{latency}"
 
 
 class CostTable:
     """Costs of the stem and of every (block, op), for square inputs of `size` pixels.
 
-    `flops[b][o]` and `params[b][o]` belong to block b (from input to output) and op o; `stem` to the stem.
-    A network's cost is the stem's plus one entry a block. BN and activations cost no FLOPs.
+    `flops[b][o]`, `params[b][o]` and `latency[b][o]` belong to block b (from input to output) and op o; `stem` to the
+    stem. A network's cost is the stem's plus one entry a block. BN and activations cost no FLOPs. Latencies are those
+    of `latencies`, for inputs of its own size.
     """
 
-    def __init__(self, stem_channels: int, blocks: Sequence[Block], size: int) -> None:
+    def __init__(
+        self, stem_channels: int, blocks: Sequence[Block], size: int, latencies: LatencyTable | None = None
+    ) -> None:
         self.size = size
         resolution = _halved(size)
         self.stem = Cost(
             flops=3 * stem_channels * 9 * resolution**2,
             # The stem's convolution has a bias, redundant before BN, as the published networks have it.
             params=3 * stem_channels * 9 + stem_channels + 2 * stem_channels,
+            latency=latencies.stem_us if latencies else 0,
         )
         costs = []
         for block in blocks:
@@ -41,14 +54,18 @@ class CostTable:
                 resolution = _halved(resolution)
         self.flops = [[cost.flops for cost in row] for row in costs]
         self.params = [[cost.params for cost in row] for row in costs]
+        self.latency = [list(row) for row in latencies.blocks_us] if latencies else [[0] * len(OPS) for _ in costs]
 
     def cost(self, ops: Sequence[int]) -> Cost:
         """The cost of the architecture with these op indices, one a block."""
-        flops, params = self.stem.flops, self.stem.params
-        for op, block_flops, block_params in zip(ops, self.flops, self.params, strict=True):
+        flops, params, latency = self.stem.flops, self.stem.params, self.stem.latency
+        for op, block_flops, block_params, block_latency in zip(
+            ops, self.flops, self.params, self.latency, strict=True
+        ):
             flops += block_flops[op]
             params += block_params[op]
-        return Cost(flops, params)
+            latency += block_latency[op]
+        return Cost(flops, params, latency)
 
 
 def _halved(size: int) -> int:

@@ -10,6 +10,7 @@ from detnas.errors import UserError
 from detnas.spaces.architecture import OPS, Architecture
 from detnas.spaces.block import Block
 from detnas.spaces.cost import Cost, CostTable
+from detnas.spaces.latency import REMEDY, LatencyTable
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,12 @@ class SearchSpace:
                 f"architecture {architecture} has {shape} blocks a stage, but space {self.name} has {self.repeats}"
             )
 
-    def cost_table(self, size: int = 224) -> CostTable:
-        """Costs of every (block, op) for an input of `size` x `size` pixels."""
-        return _cost_table(self, size)
+    def cost_table(self, size: int = 224, latencies: LatencyTable | None = None) -> CostTable:
+        """Costs of every (block, op) for an input of `size` x `size` pixels, with measured latencies if given.
+
+        Raises `UserError` if these are of another space.
+        """
+        return _cost_table(self, size, latencies)
 
     def cost(self, architecture: Architecture, size: int = 224) -> Cost:
         """Multiply-adds and parameters of stem and blocks for an input of `size` x `size` pixels, batch 1."""
@@ -83,8 +87,13 @@ class SearchSpace:
 
 
 @lru_cache(maxsize=64)
-def _cost_table(space: SearchSpace, size: int) -> CostTable:
-    return CostTable(space.stem, space.blocks, size)
+def _cost_table(space: SearchSpace, size: int, latencies: LatencyTable | None) -> CostTable:
+    if latencies is not None and (latencies.space, len(latencies.blocks_us)) != (space.name, len(space.blocks)):
+        raise UserError(
+            f"budget.latencies: a table of space {latencies.space} ({len(latencies.blocks_us)} blocks) does not fit "
+            f"space {space.name} ({len(space.blocks)} blocks); {REMEDY}"
+        )
+    return CostTable(space.stem, space.blocks, size, latencies)
 
 
 SPACES = {

@@ -1,0 +1,61 @@
+"""Latencies of a recipe's space on this device, measured, kept and checked."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from detnas.config import DetectorSettings, Recipe
+from detnas.device import choose_device
+from detnas.measuring.backends import Backend, Eager, OnnxRuntime, missing, named
+from detnas.measuring.checking import check
+from detnas.measuring.table import TIMED, WARM_UP, measure
+from detnas.models.geometry import PictureTransform
+
+PICTURE = (480, 640)
+"""Height and width of the picture whose size at the detector's backbone is timed."""
+
+
+def profile_latency(recipe: Recipe, out: Path) -> Iterator[str]:
+    """Measure the recipe's space by every backend that is installed; lines for people.
+
+    Leaves latency-SPACE-HxW-BACKEND.json for each in the folder `out`: the table, and how far its sums are from whole
+    networks.
+    """
+    space = recipe.search_space()
+    on = choose_device(recipe.device)
+    images = pictures(recipe.detector)
+    height, width = images.shape[2:]
+    yield (
+        f"latency of space {space.name} at {height}x{width} pixels: a picture of {PICTURE[1]} x {PICTURE[0]} under "
+        f"min_size {recipe.detector.min_size}, max_size {recipe.detector.max_size}, padded"
+    )
+    yield (
+        f"batch 1; {WARM_UP} rounds to warm up, then medians of {TIMED}, in which every op of every block runs in its "
+        "place; equal blocks share theirs"
+    )
+    backends: list[Backend] = [Eager(on)]
+    if lacking := missing():
+        yield f"onnxruntime: left out, {' and '.join(lacking)} not installed; pip install detnas[onnx]"
+    else:
+        backends.append(OnnxRuntime())
+    for backend in backends:
+        given = images.to(backend.device)
+        table = measure(space, given, backend)
+        checked = check(space, table, given, backend)
+        file = out / f"latency-{space.name}-{height}x{width}-{backend.name}.json"
+        table.write(file, check=checked.figures())
+        costs = space.cost_table(latencies=table)
+        low, high = (costs.stem.latency + sum(map(pick, costs.latency)) for pick in (min, max))
+        yield f"{backend.name} on {named(backend)}: networks of {low / 1e3:.3g} to {high / 1e3:.3g} ms"
+        yield from (f"  {line}" for line in checked.lines())
+        yield f"  {file}: to search by it, --set budget.latencies={file} --set budget.latency_max=MILLISECONDS"
+
+
+def pictures(settings: DetectorSettings) -> Tensor:
+    """A batch of one, (1, 3, H, W), as a detector by `settings` hands it to its backbone."""
+    torch.manual_seed(0)
+    batch, _ = PictureTransform(settings).eval()([torch.rand(3, *PICTURE)])
+    images: Tensor = batch.tensors
+    return images

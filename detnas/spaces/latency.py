@@ -1,0 +1,50 @@
+"""Measured latencies of every (block, op) of a space, as a file keeps them."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from detnas.errors import UserError
+from detnas.files import is_file, write_json
+
+BackendName = Literal["eager", "onnxruntime"]
+Positive = Annotated[int, Field(gt=0)]
+
+REMEDY = "measure one by `detnas profile RECIPE --latency`"
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """What the stem and every (block, op) of a space take on one device, batch 1, in microseconds.
+
+    `blocks_us[b][o]` belongs to block b (from input to output) and op o; equal blocks have equal rows. A network's
+    latency is the stem's plus one entry a block. `height` and `width` are those of the input in pixels.
+    """
+
+    space: str
+    height: Positive
+    width: Positive
+    device: str
+    backend: BackendName
+    threads: Positive
+    stem_us: Positive
+    blocks_us: tuple[tuple[Positive, Positive, Positive, Positive], ...]
+
+    def write(self, path: Path, **more: Any) -> None:
+        """Write the table, and whatever else its readers may want to know, as JSON."""
+        write_json(path, asdict(self) | more)
+
+
+def read_latencies(path: Path) -> LatencyTable:
+    """The table in a file. Raises `UserError` if there is none."""
+    if not is_file(path):
+        raise UserError(f"budget.latencies = {str(path)!r}: no such file; name a table of latencies, or {REMEDY}")
+    try:
+        return TypeAdapter(LatencyTable).validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        problem = f"{where}: {first['msg']}" if where else first["msg"]
+        raise UserError(f"{path}: not a table of latencies ({problem}); {REMEDY}") from None
