@@ -4,11 +4,10 @@ import copy
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +15,9 @@ from torch import Tensor, nn
 
 from detnas.device import device_name
 from detnas.spaces.latency import BackendName
+
+LEAST_ROUNDS, MOST_ROUNDS, ROUNDS_SECONDS = 5, 51, 10
+"""Every median is over at least and at most so many rounds; none begins after so many seconds but the least."""
 
 Run = Callable[[Any], Any]
 """One pass of a network, or of a part of one, from its input to its (first) output."""
@@ -28,8 +30,6 @@ class Backend(Protocol):
     device: torch.device
     """Where the networks that it loads, and their examples, lie in PyTorch."""
     threads: int
-    crossing: float
-    """Microseconds that a part costs only because it is run on its own."""
 
     def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Run]:
         """`copies` of a network in evaluation mode, each with weights in memory of its own, for inputs as `example`."""
@@ -50,7 +50,6 @@ class Eager:
     """PyTorch without a compiler, in the detectors' memory layout."""
 
     name: BackendName = "eager"
-    crossing = 0.0
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -94,7 +93,6 @@ class OnnxRuntime:
             "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
         )
         onnxruntime.create_and_register_allocator(memory, None)
-        self.crossing = self._crossing()
 
     def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Run]:
         model = exported(network, example)
@@ -117,13 +115,6 @@ class OnnxRuntime:
     def microseconds(self, stamps: Sequence[float]) -> list[float]:
         return _differences(stamps)
 
-    def _crossing(self) -> float:
-        """What a session takes that computes nothing to speak of."""
-        one = torch.ones(1, 1, 1, 1)
-        (run,) = self.load(nn.ReLU(), one)
-        given = self.input(one)
-        return median(lap(self, [run], given)[0] for _ in range(200))
-
 
 def exported(network: nn.Module, example: Tensor) -> bytes:
     """The ONNX model of a network in evaluation mode, for inputs of the shape of `example`."""
@@ -142,6 +133,16 @@ def lap(backend: Backend, parts: Sequence[Run], x: Any) -> list[float]:
         x = part(x)
         stamps.append(backend.stamp())
     return backend.microseconds(stamps)
+
+
+def rounds() -> Iterator[bool]:
+    """Whether each round counts. The first does not: it warms up."""
+    yield False
+    began = time.monotonic()
+    for number in range(MOST_ROUNDS):
+        if number >= LEAST_ROUNDS and time.monotonic() > began + ROUNDS_SECONDS:
+            return
+        yield True
 
 
 def missing() -> list[str]:

@@ -10,15 +10,13 @@ import torch
 from torch import Tensor
 
 from detnas.errors import UserError
-from detnas.measuring.backends import Backend, lap
+from detnas.measuring.backends import Backend, lap, rounds
 from detnas.metrics.correlation import Scores, kendall_tau, spearman_rho
 from detnas.models.backbone import Subnet
 from detnas.seeds import seed_of
 from detnas.spaces import Architecture, Budget, BudgetSampler, LatencyTable, SearchSpace
 
 NETWORKS = 12
-WARM_UP, TIMED = 1, 7
-"""Rounds; in each, every network runs once."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +77,10 @@ def check(space: SearchSpace, table: LatencyTable, images: Tensor, backend: Back
     networks = [backend.load(Subnet(space, architecture).eval(), images) for architecture in architectures]
     given = backend.input(images)
     times = [list[float]() for _ in networks]
-    for number in range(WARM_UP + TIMED):
+    for counts in rounds():
         for network, of_network in zip(networks, times, strict=True):
             (taken,) = lap(backend, network, given)
-            if number >= WARM_UP:
+            if counts:
                 of_network.append(taken)
     costs = space.cost_table(latencies=table)
     return Check(

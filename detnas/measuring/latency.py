@@ -8,9 +8,9 @@ from torch import Tensor
 
 from detnas.config import DetectorSettings, Recipe
 from detnas.device import choose_device
-from detnas.measuring.backends import Backend, Eager, OnnxRuntime, missing, named
+from detnas.measuring.backends import LEAST_ROUNDS, MOST_ROUNDS, Backend, Eager, OnnxRuntime, missing, named
 from detnas.measuring.checking import check
-from detnas.measuring.table import TIMED, WARM_UP, measure
+from detnas.measuring.table import measure
 from detnas.models.geometry import PictureTransform
 
 PICTURE = (480, 640)
@@ -32,8 +32,8 @@ def profile_latency(recipe: Recipe, out: Path) -> Iterator[str]:
         f"min_size {recipe.detector.min_size}, max_size {recipe.detector.max_size}, padded"
     )
     yield (
-        f"batch 1; {WARM_UP} rounds to warm up, then medians of {TIMED}, in which every op of every block runs in its "
-        "place; equal blocks share theirs"
+        f"batch 1; medians of {LEAST_ROUNDS} to {MOST_ROUNDS} rounds after one to warm up, in which every op of every "
+        "block runs in its place in a network; equal blocks share theirs"
     )
     backends: list[Backend] = [Eager(on)]
     if lacking := missing():
@@ -42,13 +42,17 @@ def profile_latency(recipe: Recipe, out: Path) -> Iterator[str]:
         backends.append(OnnxRuntime())
     for backend in backends:
         given = images.to(backend.device)
-        table = measure(space, given, backend)
+        table, excess = measure(space, given, backend)
         checked = check(space, table, given, backend)
         file = out / f"latency-{space.name}-{height}x{width}-{backend.name}.json"
-        table.write(file, check=checked.figures())
+        table.write(file, excess_us=excess, check=checked.figures())
         costs = space.cost_table(latencies=table)
         low, high = (costs.stem.latency + sum(map(pick, costs.latency)) for pick in (min, max))
         yield f"{backend.name} on {named(backend)}: networks of {low / 1e3:.3g} to {high / 1e3:.3g} ms"
+        yield (
+            f"  {abs(excess):.1f} us {'taken off' if excess > 0 else 'added to'} every block, by which networks run in "
+            f"pieces take {'longer' if excess > 0 else 'less'} than as wholes"
+        )
         yield from (f"  {line}" for line in checked.lines())
         yield f"  {file}: to search by it, --set budget.latencies={file} --set budget.latency_max=MILLISECONDS"
 

@@ -1,8 +1,13 @@
 """The table: every (block, op) timed where it stands in a network.
 
-An op alone in a loop finds its weights and its input in the cache, and a sum of such times comes out too low. So whole
-networks run, with a stamp of the clock between two blocks: each block works on what the one before it just wrote, with
+An op alone in a loop finds its weights and its input in the cache, which in a network it does not. So whole networks
+run in pieces, with a stamp of the clock between two blocks: each block works on what the one before it just wrote, with
 weights that the rest of the network has driven out of the cache.
+
+Pieces still do not add up to a network: handing a map from one piece to the next takes time where each is a model of
+its own, and on a busy machine a sum of medians is below the median of sums. What this comes to a block does not depend
+on the ops. It is found on the networks of one fair draw, in which every op of every block stands once, run as wholes;
+it is taken off every block, and told.
 """
 
 from collections import Counter
@@ -13,49 +18,64 @@ import torch
 from torch import Tensor
 
 from detnas.device import device_name
-from detnas.measuring.backends import Backend, Run, lap
-from detnas.models.backbone import Supernet
+from detnas.measuring.backends import Backend, Run, lap, rounds
+from detnas.models.backbone import Subnet, Supernet
 from detnas.seeds import seed_of
 from detnas.spaces import OPS, LatencyTable, SearchSpace
 
-WARM_UP, TIMED = 2, 9
-"""Rounds; in each, every op of every block runs once, in as many networks as there are ops."""
-
 
 @torch.inference_mode()
-def measure(space: SearchSpace, images: Tensor, backend: Backend) -> LatencyTable:
-    """Time every (block, op) on `images` (1, 3, H, W). Equal blocks share the median of all their times."""
-    stem, ops = _parts(space, images, backend)
-    given = backend.input(images)
+def measure(space: SearchSpace, images: Tensor, backend: Backend) -> tuple[LatencyTable, float]:
+    """Time every (block, op) on `images` (1, 3, H, W); equal blocks share the median of all their times.
+
+    Returns the table, and the microseconds that were taken off every block since pieces take longer than wholes.
+    """
     rng = np.random.default_rng(seed_of(0, "latency"))
+    stem, ops = _pieces(space, images, backend)
+    paths = [space.architecture(path) for path in _fair(rng, len(space.blocks))]
+    wholes = [backend.load(Subnet(space, path).eval(), images) for path in paths]
+    given = backend.input(images)
     stem_times: list[float] = []
-    # By what makes blocks equal, and op.
     times = {(block, op): list[float]() for block in space.blocks for op in range(len(OPS))}
-    for number in range(WARM_UP + TIMED):
-        # Every op of every block exactly once, beside neighbours drawn anew.
-        orders = rng.permuted(np.tile(np.arange(len(OPS)), (len(space.blocks), 1)), axis=1)
-        for path in orders.T.tolist():
+    whole_times = [list[float]() for _ in wholes]
+    for counts in rounds():
+        for path in _fair(rng, len(space.blocks)):
             first, *rest = lap(backend, [stem, *(runs[op] for runs, op in zip(ops, path, strict=True))], given)
-            if number >= WARM_UP:
+            if counts:
                 stem_times.append(first)
                 for block, op, taken in zip(space.blocks, path, rest, strict=True):
-                    times[block, op].append(taken - backend.crossing)
-    return LatencyTable(
+                    times[block, op].append(taken)
+        for whole, of_whole in zip(wholes, whole_times, strict=True):
+            if counts:
+                of_whole += lap(backend, whole, given)
+            else:
+                lap(backend, whole, given)
+    rows = [[median(times[block, op]) for op in range(len(OPS))] for block in space.blocks]
+    in_pieces = len(wholes) * median(stem_times) + sum(map(sum, rows))
+    excess = (in_pieces - sum(map(median, whole_times))) / (len(wholes) * len(rows))
+    table = LatencyTable(
         space=space.name,
         height=images.shape[2],
         width=images.shape[3],
         device=device_name(backend.device),
         backend=backend.name,
         threads=backend.threads,
-        stem_us=_microseconds(stem_times),
+        stem_us=max(1, round(median(stem_times))),
         blocks_us=tuple(
-            tuple(_microseconds(times[block, op]) for op in range(len(OPS)))  # type: ignore[misc]
-            for block in space.blocks
+            tuple(max(1, round(taken - excess)) for taken in row)  # type: ignore[misc]
+            for row in rows
         ),
     )
+    return table, excess
 
 
-def _parts(space: SearchSpace, images: Tensor, backend: Backend) -> tuple[Run, list[tuple[Run, ...]]]:
+def _fair(rng: np.random.Generator, blocks: int) -> list[list[int]]:
+    """As many paths as there are ops, in which every op of every block stands once, beside neighbours at random."""
+    paths: list[list[int]] = rng.permuted(np.tile(np.arange(len(OPS)), (blocks, 1)), axis=1).T.tolist()
+    return paths
+
+
+def _pieces(space: SearchSpace, images: Tensor, backend: Backend) -> tuple[Run, list[tuple[Run, ...]]]:
     """The stem, and of each block its ops."""
     supernet = Supernet(space).eval()
     (stem,) = backend.load(supernet.stem, images)
@@ -68,7 +88,3 @@ def _parts(space: SearchSpace, images: Tensor, backend: Backend) -> tuple[Run, l
         loaded += zip(*of_each_op, strict=True)
         x = choice(x)
     return stem, loaded
-
-
-def _microseconds(times: list[float]) -> int:
-    return max(1, round(median(times)))

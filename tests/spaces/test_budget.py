@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from latency_tables import synthetic
 
 from detnas.errors import UserError
 from detnas.spaces import Architecture, Budget, BudgetSampler, SearchSpace, search_space
@@ -17,6 +18,7 @@ PAIRS = SearchSpace("pairs", 4, (8, 16), (2, 3))
 SINGLES = SearchSpace("singles", 4, (8, 16, 24, 32), (1, 1, 1, 1))
 SIX = SearchSpace("six", 8, (16, 24), (1, 5))
 SMALL_SPACES = [PAIRS, SINGLES, SIX]
+TABLES = {space.name: synthetic(space) for space in SMALL_SPACES}
 
 
 def enumeration(space: SearchSpace, size: int = 64) -> list[tuple[Architecture, int, int]]:
@@ -26,14 +28,25 @@ def enumeration(space: SearchSpace, size: int = 64) -> list[tuple[Architecture, 
     return [(a, cost.flops, cost.params) for a, cost in zip(architectures, costs, strict=True)]
 
 
+def latency(space: SearchSpace, architecture: Architecture) -> int:
+    """In microseconds, by the table of `TABLES`."""
+    table = TABLES[space.name]
+    return table.stem_us + sum(row[op] for row, op in zip(table.blocks_us, architecture.ops, strict=True))
+
+
 ALL = {space.name: enumeration(space) for space in SMALL_SPACES}
+LATENCIES = {
+    space.name: [latency(space, architecture) for architecture, _, _ in ALL[space.name]] for space in SMALL_SPACES
+}
 
 
 def within(space: SearchSpace, budget: Budget) -> set[Architecture]:
     return {
         architecture
-        for architecture, flops, params in ALL[space.name]
-        if budget.flops[0] <= flops <= budget.flops[1] and budget.params[0] <= params <= budget.params[1]
+        for (architecture, flops, params), latency in zip(ALL[space.name], LATENCIES[space.name], strict=True)
+        if budget.flops[0] <= flops <= budget.flops[1]
+        and budget.params[0] <= params <= budget.params[1]
+        and budget.latency[0] <= latency <= budget.latency[1]
     }
 
 
@@ -47,14 +60,18 @@ def bounds(draw: st.DrawFn, costs: list[int]) -> tuple[float, float]:
 
 
 @st.composite
-def budgets(draw: st.DrawFn, both: bool) -> tuple[SearchSpace, Budget]:
+def budgets(draw: st.DrawFn, several: bool) -> tuple[SearchSpace, Budget]:
+    """Bounds on one cost, or on two or three."""
     space = draw(st.sampled_from(SMALL_SPACES))
-    flops = draw(bounds([flops for _, flops, _ in ALL[space.name]]))
-    params = draw(bounds([params for _, _, params in ALL[space.name]]))
-    if both:
-        return space, Budget(flops, params, size=64)
-    open_one = draw(st.booleans())
-    return space, Budget((0, inf), params, size=64) if open_one else Budget(flops, (0, inf), size=64)
+    costs = {
+        "flops": [flops for _, flops, _ in ALL[space.name]],
+        "params": [params for _, _, params in ALL[space.name]],
+        "latency": LATENCIES[space.name],
+    }
+    many = st.integers(2, 3) if several else st.just(1)
+    chosen = draw(st.permutations(list(costs)))[: draw(many)]
+    found = {name: draw(bounds(costs[name])) for name in chosen}
+    return space, Budget(**found, size=64, latencies=TABLES[space.name])
 
 
 def check_draws(space: SearchSpace, budget: Budget, draws: int) -> None:
@@ -71,7 +88,7 @@ def check_draws(space: SearchSpace, budget: Budget, draws: int) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(budgets(both=False))
+@given(budgets(several=False))
 def test_the_share_is_that_of_the_enumeration(case: tuple[SearchSpace, Budget]) -> None:
     space, budget = case
     expected = within(space, budget)
@@ -80,9 +97,9 @@ def test_the_share_is_that_of_the_enumeration(case: tuple[SearchSpace, Budget]) 
     check_draws(space, budget, draws=20)
 
 
-@settings(max_examples=20, deadline=None)
-@given(budgets(both=True))
-def test_both_bounds_hold_together(case: tuple[SearchSpace, Budget]) -> None:
+@settings(max_examples=30, deadline=None)
+@given(budgets(several=True))
+def test_all_bounds_hold_together(case: tuple[SearchSpace, Budget]) -> None:
     check_draws(*case, draws=20)
 
 
@@ -90,6 +107,22 @@ def test_the_share_of_both_bounds_is_estimated_well() -> None:
     flops = sorted(flops for _, flops, _ in ALL["six"])
     params = sorted(params for _, _, params in ALL["six"])
     budget = Budget((flops[400], flops[3000]), (params[1000], params[3500]), size=64)
+    exact = len(within(SIX, budget)) / SIX.size
+    assert 0.1 < exact < 0.9
+    assert BudgetSampler(SIX, budget).share() == pytest.approx(exact, abs=0.04)
+
+
+def test_the_share_of_three_bounds_is_estimated_well() -> None:
+    flops = sorted(flops for _, flops, _ in ALL["six"])
+    params = sorted(params for _, _, params in ALL["six"])
+    latencies = sorted(LATENCIES["six"])
+    budget = Budget(
+        (flops[200], inf),
+        (0, params[3500]),
+        size=64,
+        latency=(latencies[700], latencies[3300]),
+        latencies=TABLES["six"],
+    )
     exact = len(within(SIX, budget)) / SIX.size
     assert 0.1 < exact < 0.9
     assert BudgetSampler(SIX, budget).share() == pytest.approx(exact, abs=0.04)
@@ -103,14 +136,17 @@ def chi_square(counts: Counter, expected: set[Architecture]) -> float:
     return (statistic - freedom) / (2 * freedom) ** 0.5
 
 
-@pytest.mark.parametrize("bounded", ["nothing", "flops", "params", "both"])
+@pytest.mark.parametrize("bounded", ["nothing", "flops", "params", "latency", "flops params", "flops params latency"])
 def test_draws_are_uniform(bounded: str) -> None:
     flops = sorted(flops for _, flops, _ in ALL["singles"])
     params = sorted(params for _, _, params in ALL["singles"])
+    latencies = sorted(LATENCIES["singles"])
     budget = Budget(
-        (flops[20], flops[200]) if bounded in ("flops", "both") else (0, inf),
-        (params[30], params[220]) if bounded in ("params", "both") else (0, inf),
+        (flops[20], flops[200]) if "flops" in bounded else (0, inf),
+        (params[30], params[220]) if "params" in bounded else (0, inf),
         size=64,
+        latency=(latencies[25], latencies[230]) if "latency" in bounded else (0, inf),
+        latencies=TABLES["singles"],
     )
     expected = within(SINGLES, budget)
     assert len(expected) > 50
@@ -241,4 +277,18 @@ def test_bounds_that_exclude_each_other_are_refused_with_both_ranges() -> None:
         message = str(refusal.value)
         for number in (flops[0], flops[-1], params[0], params[-1]):
             assert f"{number:,}" in message
-        assert "\n" not in message
+        assert "\n" not in message and " ms" not in message
+
+
+def test_a_latency_that_the_other_bounds_exclude_is_refused_with_all_ranges() -> None:
+    flops = sorted(flops for _, flops, _ in ALL["six"])
+    by_latency = sorted(zip(LATENCIES["six"], ALL["six"], strict=True), key=lambda one: one[0])
+    slowest, (_, its_flops, _) = by_latency[-1]
+    bound = next(number for number in flops if number != its_flops)
+    budget = Budget((bound, bound), size=64, latency=(slowest, slowest), latencies=TABLES["six"])
+    assert not within(SIX, budget)
+    with pytest.raises(UserError) as refusal:
+        BudgetSampler(SIX, budget)
+    message = str(refusal.value)
+    assert f"{flops[0]:,} to {flops[-1]:,}" in message and "\n" not in message
+    assert f"there are {by_latency[0][0] / 1e3:,.3f} to {slowest / 1e3:,.3f} " in message
