@@ -1,4 +1,4 @@
-"""Whether sums of block latencies say what whole networks take: python bench/latency.py writes bench/results/latency.json.
+"""Whether sums of block latencies say what networks take: python bench/latency.py writes bench/results/latency.json.
 
 `tiny` and `small` at the input size of the recipes own-data-quick and own-data, by PyTorch and by ONNX Runtime; the
 protocol is that of `detnas profile --latency`. Leave the machine alone meanwhile. Two to three minutes on two cores.

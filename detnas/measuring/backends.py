@@ -78,7 +78,7 @@ class Eager:
 
 
 class OnnxRuntime:
-    """ONNX Runtime on the CPU. All that it loads shares one pool of threads and one of memory, as one network would."""
+    """ONNX Runtime on the CPU. All that it loads shares one pool of memory, as one network would."""
 
     name: BackendName = "onnxruntime"
     device = torch.device("cpu")
@@ -88,7 +88,6 @@ class OnnxRuntime:
 
         self.runtime = onnxruntime
         self.threads = torch.get_num_threads()
-        onnxruntime.set_global_thread_pool_sizes(self.threads, 1)
         memory = onnxruntime.OrtMemoryInfo(
             "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
         )
@@ -97,7 +96,9 @@ class OnnxRuntime:
     def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Run]:
         model = exported(network, example)
         options = self.runtime.SessionOptions()
-        options.use_per_session_threads = False
+        options.intra_op_num_threads = self.threads
+        # Every model has threads of its own; those that have just run must not spin while the next one runs.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.add_session_config_entry("session.use_env_allocators", "1")
         return [self._run(model, options) for _ in range(copies)]
 

@@ -76,7 +76,7 @@ class SearchSpace:
     def cost_table(self, size: int = 224, latencies: LatencyTable | None = None) -> CostTable:
         """Costs of every (block, op) for an input of `size` x `size` pixels, with measured latencies if given.
 
-        Raises `UserError` if these are of another space.
+        Raises `UserError` if these do not fit the space.
         """
         return _cost_table(self, size, latencies)
 
@@ -93,6 +93,9 @@ def _cost_table(space: SearchSpace, size: int, latencies: LatencyTable | None) -
             f"budget.latencies: a table of space {latencies.space} ({len(latencies.blocks_us)} blocks) does not fit "
             f"space {space.name} ({len(space.blocks)} blocks); {REMEDY}"
         )
+    if latencies is not None and len(set(zip(space.blocks, latencies.blocks_us, strict=True))) > len(set(space.blocks)):
+        # The sampler counts on their being interchangeable.
+        raise UserError(f"budget.latencies: equal blocks of space {space.name} have different rows; {REMEDY}")
     return CostTable(space.stem, space.blocks, size, latencies)
 
 

@@ -47,7 +47,7 @@ def changed(**fields: Any) -> str:
     ("text", "named"),
     [
         ("no JSON", ["JSON"]),
-        ("[]", ["LatencyTable"]),
+        ("[]", ["object"]),
         (changed(space=...), ["space", "required"]),
         (changed(stem_us=0), ["stem_us", "greater than 0"]),
         (changed(threads="2"), ["threads", "integer"]),
@@ -77,6 +77,16 @@ def test_a_table_of_another_space_is_refused(table: Any) -> None:
         UserError, match=r"budget.latencies: a table of space \w+ \(\d+ blocks\) does not fit space tiny"
     ):
         BudgetSampler(TINY, Budget(latencies=table))
+
+
+def test_a_table_whose_equal_blocks_differ_is_refused() -> None:
+    # The sampler counts on their being interchangeable.
+    rows = list(TABLE.blocks_us)
+    rows[5] = (1, 2, 3, 4)
+    with pytest.raises(
+        UserError, match=r"budget.latencies: equal blocks of space tiny have different rows; measure one"
+    ):
+        TINY.cost_table(224, replace(TABLE, blocks_us=tuple(rows)))
 
 
 def test_bounds_without_a_table_are_refused() -> None:
