@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from latency_tables import synthetic
 from pydantic import ValidationError
 from small_recipe import small_recipe
 
@@ -37,7 +38,9 @@ data:
   disk_cache_mb: 500
   group_by_aspect: false
 space: {name: tiny, width: 0.5}
-budget: {flops_min: 5M, flops_max: 0.02G, params_min: 10k, params_max: 500k, size: 128}
+budget:
+  {flops_min: 5M, flops_max: 0.02G, params_min: 10k, params_max: 500k, size: 128,
+   latency_min: 1, latency_max: 20.5, latencies: /tables/latencies.json}
 detector:
   type: fpn
   min_size: 64
@@ -254,6 +257,28 @@ def test_the_budget_has_both_ends(minimal: Path) -> None:
     recipe = load_recipe(minimal, ["budget.flops_min=280M", "budget.params_max=2M", "budget.size=320"])
     assert recipe.cost_budget() == Budget(flops=(280e6, inf), params=(0, 2e6), size=320)
     assert load_recipe(minimal, ["budget.flops_max=0"]).cost_budget().flops == (0, 0)
+
+
+def test_latencies_are_bounded_in_milliseconds_by_a_table(
+    minimal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = synthetic(search_space("small"))
+    table.write(tmp_path / "table.json")
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(minimal, ["budget.latencies=table.json", "budget.latency_max=20.001"])
+    # Resolved: a run goes on from another folder, too.
+    assert recipe.budget.latencies == str(tmp_path / "table.json")
+    assert recipe.cost_budget() == Budget(latency=(0, 20_001), latencies=table)
+    assert load_recipe(minimal, ["budget.latencies=table.json"]).cost_budget() == Budget(latencies=table)
+    (tmp_path / "table.json").unlink()
+    with pytest.raises(UserError, match=r"budget.latencies = '.*/table.json': no such file"):
+        recipe.cost_budget()
+
+
+@pytest.mark.parametrize("bound", ["latency_min", "latency_max"])
+def test_a_bound_on_the_latency_needs_a_table(bound: str, minimal: Path) -> None:
+    message = refused(minimal, f"budget.{bound}=12.5")
+    assert f"budget: {bound} 12.5 needs a table of latencies" in message and "profile RECIPE --latency" in message
 
 
 # Changes from the command line

@@ -63,6 +63,13 @@ def add_training(run: Path, stage: str, network: str = "", steps: int = 3000, do
         write_json(folder / "done.json", {"seconds": steps / 13})
 
 
+def timed(run: Path, facts: dict[str, float]) -> dict[str, float]:
+    """With a latency, where the run has a table of latencies."""
+    if "latencies" not in (run / "recipe.yaml").read_text():
+        return facts
+    return facts | {"latency_ms": facts["flops"] / 1e7}
+
+
 def add_search(run: Path, candidates: int = 120, done: bool = True) -> list[dict[str, Any]]:
     chance = random.Random(1)
     lines = []
@@ -73,14 +80,14 @@ def add_search(run: Path, candidates: int = 120, done: bool = True) -> list[dict
         origin = chance.choice(("mutation", "crossover", "crossover", "random")) if generation else "random"
         fitness = 0.28 + 0.008 * generation + cost.flops / 6e9 + chance.gauss(0, 0.012)
         line: dict[str, Any] = {"number": number, "generation": generation, "origin": origin}
-        line |= {"architecture": str(architecture), "flops": cost.flops, "params": cost.params}
+        line |= {"architecture": str(architecture), **timed(run, cost.facts())}
         lines.append(line | {"fitness": fitness, "AP50": 1.6 * fitness, "seconds": 9.5})
     write_lines(run / "search" / "candidates.jsonl", lines)
     if done:
         best = max(lines, key=lambda line: line["fitness"])
         write_json(
             run / "search" / "best.json",
-            {key: best[key] for key in ("architecture", "fitness", "flops", "params", "number")},
+            {key: value for key, value in best.items() if key not in ("generation", "origin", "AP50", "seconds")},
         )
         write_json(run / "search" / "done.json", {"seconds": 9.5 * candidates})
     return lines
@@ -90,7 +97,7 @@ def add_evaluation(run: Path, network: str, architecture: str, score: float, ima
     cost = SPACE.cost(Architecture.parse(architecture))
     scores = {"mAP": score, "AP50": 1.55 * score, "AP75": 1.1 * score, "APs": 0.5 * score, "APl": None}
     classes = {"circle": score + 0.03, "square": score - 0.01, "star": None}
-    evaluation = {"network": network, "architecture": architecture, "flops": cost.flops, "params": cost.params}
+    evaluation = {"network": network, "architecture": architecture, **timed(run, cost.facts())}
     evaluation |= {"images": images, "scores": scores, "per_class": classes}
     write_json(run / "finetune" / network / "evaluation.json", evaluation)
 

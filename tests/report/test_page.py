@@ -96,6 +96,14 @@ def test_the_table_has_every_networks_numbers(run: Path, page: str) -> None:
     assert "circle" in result and "APs" in result
 
 
+def test_latencies_are_shown_where_the_run_had_a_table(tmp_path: Path, page: str) -> None:
+    assert "Latency" not in page
+    timed = page_of(made.write_run(tmp_path / "timed", budget={"latencies": "table.json", "latency_max": 29.0}))
+    assert timed.count(">Latency</th>") == 2
+    evaluation = json.loads((tmp_path / "timed/finetune/winner/evaluation.json").read_text())
+    assert f"M {evaluation['latency_ms']:.3g} ms {evaluation['architecture']}" in section(timed, "result")
+
+
 def test_the_winner_is_drawn_block_by_block(run: Path, page: str) -> None:
     drawing = page.split('<figure class="winner">')[1].split("</svg>")[0]
     digits = json.loads((run / "search" / "best.json").read_text())["architecture"].replace(" ", "")
