@@ -37,6 +37,7 @@ def bounded(tmp_path_factory: pytest.TempPathFactory, blocks: Path) -> Path:
         folder / "recipe.yaml",
         budget={"latency_min": low, "latency_max": high, "latencies": str(folder / "table.json")},
         baselines=["random"],
+        pretraining={"source": "none"},
     )
     return run(str(recipe), folder / "run", blocks)
 

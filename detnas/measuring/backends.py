@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from detnas.device import device_name
 from detnas.spaces.latency import BackendName
 
-LEAST_ROUNDS, MOST_ROUNDS, ROUNDS_SECONDS = 5, 51, 10
+LEAST_ROUNDS, MOST_ROUNDS, ROUNDS_SECONDS = 5, 51, 20
 """Every median is over at least and at most so many rounds; none begins after so many seconds but the least."""
 
 Run = Callable[[Any], Any]

@@ -2,17 +2,12 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from detnas.errors import UserError
-from detnas.measuring.backends import Backend, lap, rounds
 from detnas.metrics.correlation import Scores, kendall_tau, spearman_rho
-from detnas.models.backbone import Subnet
 from detnas.seeds import seed_of
 from detnas.spaces import Architecture, Budget, BudgetSampler, LatencyTable, SearchSpace
 
@@ -68,26 +63,6 @@ class Check:
             f"{found['mean error with the factor']:.1%} in the mean, {found['largest error with the factor']:.1%} at "
             "most (the table is kept as measured)",
         ]
-
-
-@torch.inference_mode()
-def check(space: SearchSpace, table: LatencyTable, images: Tensor, backend: Backend) -> Check:
-    """Time whole networks on `images` (1, 3, H, W), in turns, so that whatever else the device does hits all alike."""
-    architectures = spread(space, table)
-    networks = [backend.load(Subnet(space, architecture).eval(), images) for architecture in architectures]
-    given = backend.input(images)
-    times = [list[float]() for _ in networks]
-    for counts in rounds():
-        for network, of_network in zip(networks, times, strict=True):
-            (taken,) = lap(backend, network, given)
-            if counts:
-                of_network.append(taken)
-    costs = space.cost_table(latencies=table)
-    return Check(
-        architectures,
-        predicted=np.array([costs.cost(architecture.ops).latency for architecture in architectures], np.float64),
-        measured=np.array([median(of_network) for of_network in times]),
-    )
 
 
 def spread(space: SearchSpace, table: LatencyTable) -> list[Architecture]:

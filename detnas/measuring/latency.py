@@ -9,7 +9,6 @@ from torch import Tensor
 from detnas.config import DetectorSettings, Recipe
 from detnas.device import choose_device
 from detnas.measuring.backends import LEAST_ROUNDS, MOST_ROUNDS, Backend, Eager, OnnxRuntime, missing, named
-from detnas.measuring.checking import check
 from detnas.measuring.table import measure
 from detnas.models.geometry import PictureTransform
 
@@ -42,8 +41,7 @@ def profile_latency(recipe: Recipe, out: Path) -> Iterator[str]:
         backends.append(OnnxRuntime())
     for backend in backends:
         given = images.to(backend.device)
-        table, excess = measure(space, given, backend)
-        checked = check(space, table, given, backend)
+        table, excess, checked = measure(space, given, backend)
         file = out / f"latency-{space.name}-{height}x{width}-{backend.name}.json"
         table.write(file, excess_us=excess, check=checked.figures())
         costs = space.cost_table(latencies=table)

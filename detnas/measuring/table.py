@@ -8,6 +8,9 @@ Pieces still do not add up to a network: handing a map from one piece to the nex
 its own, and on a busy machine a sum of medians is below the median of sums. What this comes to a block does not depend
 on the ops. It is found on the networks of one fair draw, in which every op of every block stands once, run as wholes;
 it is taken off every block, and told.
+
+Other whole networks run in the same rounds, so that whatever else the device does in the meantime hits all alike: the
+sums are checked against these.
 """
 
 from collections import Counter
@@ -19,72 +22,98 @@ from torch import Tensor
 
 from detnas.device import device_name
 from detnas.measuring.backends import Backend, Run, lap, rounds
+from detnas.measuring.checking import Check, spread
 from detnas.models.backbone import Subnet, Supernet
 from detnas.seeds import seed_of
 from detnas.spaces import OPS, LatencyTable, SearchSpace
 
 
 @torch.inference_mode()
-def measure(space: SearchSpace, images: Tensor, backend: Backend) -> tuple[LatencyTable, float]:
+def measure(space: SearchSpace, images: Tensor, backend: Backend) -> tuple[LatencyTable, float, Check]:
     """Time every (block, op) on `images` (1, 3, H, W); equal blocks share the median of all their times.
 
-    Returns the table, and the microseconds that were taken off every block since pieces take longer than wholes.
+    Returns the table, the microseconds that were taken off every block since pieces take longer than wholes, and other
+    networks, spread over the range of latencies, with their times as wholes.
     """
-    rng = np.random.default_rng(seed_of(0, "latency"))
-    stem, ops = _pieces(space, images, backend)
-    paths = [space.architecture(path) for path in _fair(rng, len(space.blocks))]
-    wholes = [backend.load(Subnet(space, path).eval(), images) for path in paths]
-    given = backend.input(images)
-    stem_times: list[float] = []
-    times = {(block, op): list[float]() for block in space.blocks for op in range(len(OPS))}
-    whole_times = [list[float]() for _ in wholes]
+    pieces = _Pieces(space, images, backend)
+    for counts in (False, True):
+        pieces.run(counts)
+    chosen = spread(space, pieces.table(excess=0))
+    fair = [space.architecture(path) for path in pieces.fair_paths()]
+    wholes = [backend.load(Subnet(space, one).eval(), images) for one in (*fair, *chosen)]
+    times = [list[float]() for _ in wholes]
     for counts in rounds():
-        for path in _fair(rng, len(space.blocks)):
-            first, *rest = lap(backend, [stem, *(runs[op] for runs, op in zip(ops, path, strict=True))], given)
+        pieces.run(counts)
+        for whole, of_whole in zip(wholes, times, strict=True):
+            taken = lap(backend, whole, pieces.given)
             if counts:
-                stem_times.append(first)
-                for block, op, taken in zip(space.blocks, path, rest, strict=True):
-                    times[block, op].append(taken)
-        for whole, of_whole in zip(wholes, whole_times, strict=True):
+                of_whole += taken
+    medians = np.array([median(of_whole) for of_whole in times])
+    stem, rows = pieces.medians()
+    in_pieces = len(fair) * stem + sum(map(sum, rows))
+    excess = (in_pieces - float(medians[: len(fair)].sum())) / (len(fair) * len(rows))
+    table = pieces.table(excess)
+    costs = space.cost_table(latencies=table)
+    predicted = np.array([costs.cost(one.ops).latency for one in chosen], np.float64)
+    return table, excess, Check(chosen, predicted, medians[len(fair) :])
+
+
+class _Pieces:
+    """The stem and every op of every block, each to be run on its own, and the times that they took."""
+
+    def __init__(self, space: SearchSpace, images: Tensor, backend: Backend) -> None:
+        self.space = space
+        self.images = images
+        self.backend = backend
+        self.given = backend.input(images)
+        self.rng = np.random.default_rng(seed_of(0, "latency"))
+        self.stem_times: list[float] = []
+        self.times = {(block, op): list[float]() for block in space.blocks for op in range(len(OPS))}
+        supernet = Supernet(space).eval()
+        (self.stem,) = backend.load(supernet.stem, images)
+        self.ops: list[tuple[Run, ...]] = []
+        x = supernet.stem(images)
+        for copies in Counter(space.blocks).values():
+            # Equal blocks follow one another, and the first of them stands for all.
+            choice = supernet.choices[len(self.ops)]
+            of_each_op = [backend.load(choice.op(op), x, copies) for op in range(len(OPS))]
+            self.ops += zip(*of_each_op, strict=True)
+            x = choice(x)
+
+    def fair_paths(self) -> list[list[int]]:
+        """As many paths as there are ops, in which every op of every block stands once, its neighbours drawn."""
+        ordered = np.tile(np.arange(len(OPS)), (len(self.ops), 1))
+        paths: list[list[int]] = self.rng.permuted(ordered, axis=1).T.tolist()
+        return paths
+
+    def run(self, counts: bool) -> None:
+        """A round: every op of every block once. Keeps the times if it counts."""
+        for path in self.fair_paths():
+            chain = [self.stem, *(runs[op] for runs, op in zip(self.ops, path, strict=True))]
+            stem, *blocks = lap(self.backend, chain, self.given)
             if counts:
-                of_whole += lap(backend, whole, given)
-            else:
-                lap(backend, whole, given)
-    rows = [[median(times[block, op]) for op in range(len(OPS))] for block in space.blocks]
-    in_pieces = len(wholes) * median(stem_times) + sum(map(sum, rows))
-    excess = (in_pieces - sum(map(median, whole_times))) / (len(wholes) * len(rows))
-    table = LatencyTable(
-        space=space.name,
-        height=images.shape[2],
-        width=images.shape[3],
-        device=device_name(backend.device),
-        backend=backend.name,
-        threads=backend.threads,
-        stem_us=max(1, round(median(stem_times))),
-        blocks_us=tuple(
-            tuple(max(1, round(taken - excess)) for taken in row)  # type: ignore[misc]
-            for row in rows
-        ),
-    )
-    return table, excess
+                self.stem_times.append(stem)
+                for block, op, taken in zip(self.space.blocks, path, blocks, strict=True):
+                    self.times[block, op].append(taken)
 
+    def medians(self) -> tuple[float, list[list[float]]]:
+        """Microseconds of the stem, and of the ops of each block."""
+        rows = [[median(self.times[block, op]) for op in range(len(OPS))] for block in self.space.blocks]
+        return median(self.stem_times), rows
 
-def _fair(rng: np.random.Generator, blocks: int) -> list[list[int]]:
-    """As many paths as there are ops, in which every op of every block stands once, beside neighbours at random."""
-    paths: list[list[int]] = rng.permuted(np.tile(np.arange(len(OPS)), (blocks, 1)), axis=1).T.tolist()
-    return paths
-
-
-def _pieces(space: SearchSpace, images: Tensor, backend: Backend) -> tuple[Run, list[tuple[Run, ...]]]:
-    """The stem, and of each block its ops."""
-    supernet = Supernet(space).eval()
-    (stem,) = backend.load(supernet.stem, images)
-    x = supernet.stem(images)
-    loaded: list[tuple[Run, ...]] = []
-    for copies in Counter(space.blocks).values():
-        # Equal blocks follow one another, and the first of them stands for all.
-        choice = supernet.choices[len(loaded)]
-        of_each_op = [backend.load(choice.op(op), x, copies) for op in range(len(OPS))]
-        loaded += zip(*of_each_op, strict=True)
-        x = choice(x)
-    return stem, loaded
+    def table(self, excess: float) -> LatencyTable:
+        """What they took, less `excess` microseconds a block."""
+        stem, rows = self.medians()
+        return LatencyTable(
+            space=self.space.name,
+            height=self.images.shape[2],
+            width=self.images.shape[3],
+            device=device_name(self.backend.device),
+            backend=self.backend.name,
+            threads=self.backend.threads,
+            stem_us=max(1, round(stem)),
+            blocks_us=tuple(
+                tuple(max(1, round(taken - excess)) for taken in row)  # type: ignore[misc]
+                for row in rows
+            ),
+        )

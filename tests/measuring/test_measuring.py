@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from detnas.measuring import backends, latency
 from detnas.measuring.backends import Eager, OnnxRuntime, Run, exported, lap, rounds
-from detnas.measuring.checking import NETWORKS, check
+from detnas.measuring.checking import NETWORKS, Check
 from detnas.measuring.table import measure
 from detnas.models.backbone import SpaceBackbone, Subnet
 from detnas.models.blocks import Op
@@ -77,7 +77,7 @@ def expected_rows(space: SearchSpace) -> tuple[tuple[int, ...], ...]:
 
 @pytest.mark.parametrize("space", [SPACE, search_space("tiny")], ids=lambda space: space.name)
 def test_every_op_of_every_block_is_measured(space: SearchSpace) -> None:
-    table, excess = measure(space, IMAGES, Simulated())
+    table, excess, _ = measure(space, IMAGES, Simulated())
     assert table.blocks_us == expected_rows(space) and table.stem_us == STEM
     assert (table.space, table.height, table.width, table.threads) == (space.name, 64, 96, 3)
     assert excess == pytest.approx(0, abs=1e-6)
@@ -86,7 +86,7 @@ def test_every_op_of_every_block_is_measured(space: SearchSpace) -> None:
 
 
 def test_what_pieces_take_longer_is_taken_off_and_told() -> None:
-    table, excess = measure(SPACE, IMAGES, Simulated(boundary=37))
+    table, excess, _ = measure(SPACE, IMAGES, Simulated(boundary=37))
     assert excess == pytest.approx(37) and table.blocks_us == expected_rows(SPACE)
 
 
@@ -108,8 +108,7 @@ def test_equal_blocks_share_the_median_of_their_times() -> None:
 
 
 def test_sums_that_are_right_have_no_error() -> None:
-    table, _ = measure(SPACE, IMAGES, Simulated())
-    found = check(SPACE, table, IMAGES, Simulated())
+    _, _, found = measure(SPACE, IMAGES, Simulated(boundary=12))
     assert np.array_equal(found.predicted, found.measured)
     figures = found.figures()
     assert figures["largest error"] == 0 and figures["factor"] == pytest.approx(1)
@@ -119,8 +118,7 @@ def test_sums_that_are_right_have_no_error() -> None:
 
 
 def test_the_architectures_of_the_check_span_the_range_of_latencies() -> None:
-    table, _ = measure(SPACE, IMAGES, Simulated())
-    found = check(SPACE, table, IMAGES, Simulated())
+    table, _, found = measure(SPACE, IMAGES, Simulated())
     low, high = (STEM + sum(map(pick, table.blocks_us)) for pick in (min, max))
     part = (high - low) / NETWORKS
     assert len(set(found.architectures)) == len(found.architectures) >= NETWORKS - 2
@@ -129,17 +127,23 @@ def test_the_architectures_of_the_check_span_the_range_of_latencies() -> None:
 
 
 def test_a_factor_is_fitted_and_told_and_the_errors_stay() -> None:
-    table, _ = measure(SPACE, IMAGES, Simulated())
-    found = check(SPACE, table, IMAGES, Simulated(factor=1.25))
+    _, _, right = measure(SPACE, IMAGES, Simulated())
+    found = Check(right.architectures, right.predicted, 1.25 * right.predicted)
     figures = found.figures()
     assert figures["factor"] == pytest.approx(1.25)
-    assert figures["mean error"] == figures["largest error"] == pytest.approx(0.2)
+    assert figures["mean error"] == pytest.approx(0.2) and figures["largest error"] == pytest.approx(0.2)
     assert figures["largest error with the factor"] == pytest.approx(0, abs=1e-12)
     assert figures["kendall tau"] == pytest.approx(1)
     said = "\n".join(found.lines())
     assert "error 20.0% in the mean, 20.0% at most; Kendall's tau 1.00, Spearman's rho 1.00" in said
     assert "1.250 times their sums; with this factor the error would be 0.0% in the mean, 0.0% at most" in said
     assert [row["measured_ms"] for row in figures["networks"]] == pytest.approx(1.25 * found.predicted / 1e3)
+
+
+def test_a_wrong_order_is_told() -> None:
+    _, _, right = measure(SPACE, IMAGES, Simulated())
+    found = Check(right.architectures, right.predicted, right.predicted[::-1].copy())
+    assert "Kendall's tau -1.00, Spearman's rho -1.00" in found.lines()[0]
 
 
 def test_rounds_are_bounded_in_number_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
