@@ -464,7 +464,6 @@ def test_bad_boxes_are_dropped_when_the_recipe_says_so(flaw: str, tmp_path: Path
         ("budget.params_max=10", ["budget.params", "there are"]),
         ("budget.latency_max=10", ["budget", "latency_max 10", "budget.latencies"]),
         ("budget.latencies=missing.json", ["budget.latencies", "missing.json", "no such file"]),
-        ("budget.latencies=recipe.yaml", ["recipe.yaml", "not a table of latencies"]),
         ("supernet_pretrain.flops_bins=[1, 2M]", ["supernet_pretrain.flops_bins", "1 to 1,999,999", "there are"]),
         ("supernet_finetune.flops_bins=[0, 1G, 2G]", ["supernet_finetune.flops_bins", "1,000,000,000", "there are"]),
         ("space.name=tny", ["tny", "tiny"]),
