@@ -1,6 +1,5 @@
 """Batches as a function of the step: a run that was cut continues with the batch that came next."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
+from detnas import processes
 from detnas.data.samples import Key
 from detnas.errors import UserError
 from detnas.seeds import seed_of
@@ -25,6 +25,8 @@ class StepSampler(Sampler[list[Key]]):
     epochs: none of its samples comes again before all have come. A kind's share of the steps is its share of the
     samples: of the first n steps, rounded up or down. So after as many steps as make k epochs of all, every sample has
     come k times, but for fewer of a kind than a batch has, which have come once more or less.
+
+    Of several processes, each has its part of every batch.
     """
 
     def __init__(
@@ -46,10 +48,11 @@ class StepSampler(Sampler[list[Key]]):
             kind, turn = self._turn(step)
             places = range(turn * self.batch, (turn + 1) * self.batch)
             first = step * self.batch
-            yield [
+            keys = [
                 (streams[kind][place], seed_of(self.seed, "sample", first + number))
                 for number, place in enumerate(places)
             ]
+            yield list(processes.part(keys))
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -90,16 +93,16 @@ def batches(
     step, each `PREFETCHED` batches ahead, with one thread and the parent's flushing of denormals.
     Raises the `UserError` that a worker raised.
     """
-    processes = loading_processes(workers)
+    loaders = loading_processes(workers)
     upright = getattr(samples, "upright", None)
     loader = DataLoader(
         samples,
         batch_sampler=StepSampler(len(samples), batch, seed, start, stop, upright),
         collate_fn=collate,
-        num_workers=processes,
-        prefetch_factor=PREFETCHED if processes else None,
+        num_workers=loaders,
+        prefetch_factor=PREFETCHED if loaders else None,
         # Forked, they share the data set's memory. Python 3.14 no longer forks by itself.
-        multiprocessing_context="fork" if processes and sys.platform == "linux" else None,
+        multiprocessing_context="fork" if loaders and sys.platform == "linux" else None,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # or it would draw its workers' seeds from the global one
     )
@@ -113,4 +116,4 @@ def batches(
 
 def loading_processes(workers: int) -> int:
     """How many processes prepare pictures where a recipe asks for `workers`: one a core at most."""
-    return min(workers, os.cpu_count() or 1)
+    return min(workers, processes.cores())

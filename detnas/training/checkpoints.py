@@ -1,11 +1,13 @@
 """Checkpoints: what a training that was cut continues from, and where later stages take the weights from."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from detnas import processes
 from detnas.files import write_file
 
 CHECKPOINT = "checkpoint.pt"
@@ -25,7 +27,7 @@ def save_checkpoint(model: nn.Module, optimizer: torch.optim.Optimizer, step: in
 
 def resume(model: nn.Module, optimizer: torch.optim.Optimizer, directory: Path) -> int:
     """Load the checkpoint if there is one; returns the number of steps done."""
-    if not (directory / CHECKPOINT).exists():
+    if not processes.from_first((directory / CHECKPOINT).exists):
         return 0
     state = _read(directory)
     model.load_state_dict(state["model"])
@@ -34,5 +36,6 @@ def resume(model: nn.Module, optimizer: torch.optim.Optimizer, directory: Path) 
 
 
 def _read(directory: Path) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(directory / CHECKPOINT, map_location="cpu", weights_only=True)
+    content = processes.bytes_from_first((directory / CHECKPOINT).read_bytes)  # the others need not see the directory
+    state: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
     return state

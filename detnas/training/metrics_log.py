@@ -14,6 +14,7 @@ class MetricsLog:
     """Means of the figures over every few steps, to `metrics.jsonl` and TensorBoard."""
 
     def __init__(self, directory: Path, start: int) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
         self.path = directory / "metrics.jsonl"
         # What a killed process logged beyond its last checkpoint is about to be computed again.
         self.rows = [row for row in read_json_lines(self.path) if row["step"] <= start]
