@@ -51,9 +51,10 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Each process's own mean and squared distances from it are joined: squares of the numbers themselves would cancel.
     """
     channels = x.shape[1]
-    own = x.new_zeros(2 * channels + 1, dtype=torch.float32)
+    x = _precise(x)
+    own = x.new_zeros(2 * channels + 1)
     if x.numel():
-        var, mean = torch.var_mean(x.float(), PIXELS, correction=0)
+        var, mean = torch.var_mean(x, PIXELS, correction=0)
         numbers = x.numel() // channels
         own = torch.cat((mean, var * numbers, own.new_full((1,), numbers)))
     every = processes.stacked(own)
@@ -62,6 +63,11 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     mean_of_all = (means * weights).sum(0) / number
     distances = distances + (means - mean_of_all).square() * weights
     return mean_of_all, distances.sum(0) / number, number
+
+
+def _precise(x: Tensor) -> Tensor:
+    """At least float32, in which PyTorch's BN sums under autocast, too."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class _Normalise(torch.autograd.Function):
@@ -77,8 +83,8 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse, number = ctx.saved_tensors
-        gradient = gradients[0].float()
-        centred = x.float() - mean[:, None, None]
+        gradient = _precise(gradients[0])
+        centred = _precise(x) - mean[:, None, None]
         shift = gradient.sum(PIXELS)
         scale = (gradient * centred).sum(PIXELS) * inverse
         shift_of_all, scale_of_all = processes.total_of(torch.cat((shift, scale))).chunk(2)
