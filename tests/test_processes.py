@@ -124,6 +124,12 @@ def test_an_evaluation_is_the_same_as_in_one_process(what: str, two: Found, bloc
         assert scores == expected and per_class == by_class and results == []
 
 
+def test_an_accuracy_is_the_same_as_in_one_process(two: Found) -> None:
+    alone = two_processes.accuracies()
+    assert two[0]["accuracies"] == two[1]["accuracies"] == alone
+    assert any(0 < scores["accuracy"] < 1 for scores in alone)
+
+
 # In a single process
 
 

@@ -24,6 +24,7 @@ from detnas.errors import UserError
 from detnas.models.backbone import Supernet, find_backbone
 from detnas.models.classifier import Classifier
 from detnas.models.detectors import build_detector
+from detnas.searching.accuracy import Accuracy
 from detnas.searching.fitness import Fitness
 from detnas.spaces import Architecture
 from detnas.training.averaging import average, check_batches, train_together
@@ -214,6 +215,27 @@ def evaluations(data: Path) -> dict[str, Any]:
     }
 
 
+class ColouredSamples:
+    """Pictures of three classes for a classifier."""
+
+    def __len__(self) -> int:
+        return 13
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
+        generator = torch.Generator().manual_seed(key[0])
+        return torch.randint(0, 256, (3, 32, 32), generator=generator).to(torch.uint8), key[0] % 3
+
+
+def accuracies() -> list[Any]:
+    """Of candidates that are judged by classification, on four batches, the last of them short."""
+    recipe = small_recipe()
+    torch.manual_seed(0)
+    classifier = Classifier(Supernet(recipe.search_space()), 3, head_channels=8)
+    samples = ColouredSamples()
+    judge = Accuracy(classifier, samples, samples, torch.Tensor.float, recipe.search, seed=1, cache_mb=1)
+    return [judge(recipe.search_space().uniform(op)) for op in ("shuffle3", "shuffle5", "shuffle7", "xception")]
+
+
 def own_state(state: dict[str, Any]) -> str:
     """Tells states apart that differ by a bit."""
     return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in state.values())).hexdigest()
@@ -229,6 +251,7 @@ def work(data: Path) -> dict[str, Any]:
         "keys": keys(),
         "messages": messages(),
         "evaluations": evaluations(data),
+        "accuracies": accuracies(),
     }
     found["states"] = {
         name: own_state(one["state"]) for name, one in (*found["steps"].items(), ("apart", found["apart"]))
