@@ -235,7 +235,7 @@ def _talking() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).partition("\n")[0].rpartition("] ")[2]
+        reason = str(error).partition("\n")[0].partition("] ")[2].partition(". ")[0] or type(error).__name__
         raise ProcessLostError(f"another process of this run has ended or does not answer ({reason})") from error
 
 
