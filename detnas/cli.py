@@ -1,11 +1,16 @@
 """The commands. Nothing heavy is imported before a command needs it."""
 
+import shlex
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from detnas import stopping
 from detnas.errors import UserError
 from detnas.version import __version__
 
@@ -47,7 +52,7 @@ def run(
     from detnas.pipeline import run
     from detnas.progress import Progress
 
-    with processes.joined():
+    with _going_on_later(), processes.joined():
         if rehearse:
             from detnas.rehearsing import rehearsal
 
@@ -67,7 +72,7 @@ def search(directory: Directory) -> None:
     from detnas.pipeline import continue_run
     from detnas.progress import Progress
 
-    with processes.joined():
+    with _going_on_later(), processes.joined():
         continue_run(directory, Progress(quiet=not processes.is_first()), stages=("search",))
 
 
@@ -80,8 +85,9 @@ def rank(
     from detnas.progress import Progress
     from detnas.ranking import rank
 
-    for line in rank(directory, count, Progress()):
-        typer.echo(line)
+    with _going_on_later():
+        for line in rank(directory, count, Progress()):
+            typer.echo(line)
 
 
 @app.command()
@@ -182,15 +188,34 @@ def doctor() -> None:
 @data_app.command("check")
 def data_check(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the detection data set.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A data field as in a recipe: data.train=FILE; repeatable."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to draw (.jpg, .png); runs/check-NAME.jpg if not given.")
+    ] = None,
 ) -> None:
-    """What a data set holds and what is wrong with it; exit status 2 if training could go wrong."""
-    from detnas.data.checking import check
+    """What a data set (COCO, VOC or YOLO) holds and what is wrong with it, and some of it drawn with its boxes.
 
-    lines, fine = check(directory)
+    Every picture is decoded. Exit status 2 if training could go wrong.
+    """
+    from detnas.config import DataSettings, change_data
+    from detnas.data.checking import check
+    from detnas.data.grid import choose_file, write_grid
+    from detnas.progress import Progress
+
+    file = choose_file(directory, out)
+    lines, data = check(directory, change_data(DataSettings(), changes or ()), Progress())
     for line in lines:
         typer.echo(line)
-    if not fine:
+    if data is None:
         raise typer.Exit(2)
+    if file is None:
+        typer.echo("Not drawn, for this is the data folder: name a file elsewhere by --out.")
+    else:
+        write_grid(file, data)
+        typer.echo(f"Drawn with boxes: {file}")
 
 
 @data_app.command("shapes")
@@ -208,10 +233,31 @@ def data_shapes(
     typer.echo(f"{train} + {val} pictures in {directory}")
 
 
+@contextmanager
+def _going_on_later() -> Iterator[None]:
+    """Of a command that goes on where it was stopped: says how. After a scheduler's warning all is well, status 0."""
+    try:
+        yield
+    except stopping.Stopped as stopped:
+        typer.echo(
+            f"detnas: stopped; what is done is saved, go on by: {shlex.join(['detnas', *sys.argv[1:]])}", err=True
+        )
+        raise typer.Exit(0 if stopped.signal == signal.SIGTERM else _status(stopped)) from None
+
+
+def _status(stopped: stopping.Stopped) -> int:
+    """As shells have it."""
+    return 128 + stopped.signal
+
+
 def main() -> None:
     """Entry point: what the user must mend is one line on standard error, and exit status 2."""
     try:
-        app()
+        with stopping.heard():
+            app()
     except UserError as error:
         typer.echo(f"detnas: {error}", err=True)
         sys.exit(2)
+    except stopping.Stopped as stopped:
+        typer.echo("detnas: stopped", err=True)
+        sys.exit(_status(stopped))

@@ -11,6 +11,9 @@ class UserError(Exception):
     and exits with status 2; there is no traceback.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # names and values from files may have several lines
+
 
 def suggestion(name: str, known: Collection[str]) -> str:
     """The remedy for an unknown `name`: the nearest of the names that are known, or all of them."""

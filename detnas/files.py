@@ -21,6 +21,12 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def remove_unfinished(directory: Path) -> None:
+    """Remove the temporary files that killed processes left in `directory`, in which nobody else may be writing."""
+    for path in directory.glob(".*.tmp"):
+        path.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     write_file(path, lambda file: file.write(text.encode()))
 

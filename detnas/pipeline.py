@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -48,12 +49,14 @@ from detnas.searching.fitness import Fitness, search_pictures
 from detnas.searching.study import search
 from detnas.searching.together import search_together
 from detnas.seeds import seed_of
+from detnas.shortage import memory_for, room_in
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
-from detnas.training.averaging import check_batches
-from detnas.training.checkpoints import load_weights
-from detnas.training.loop import DONE, one_pass, train
+from detnas.training.checkpoints import DONE, is_trained, load_weights
+from detnas.training.loop import one_pass, train
+from detnas.training.metrics_log import log_scores
 from detnas.training.paths import PathSampler, path_chooser
 from detnas.training.tasks import ClassificationTask, DetectionTask, Task
+from detnas.training.together import check_batches
 
 WINNER = "winner"
 WEIGHTS = "detector.safetensors"
@@ -107,7 +110,7 @@ def open_run(
         device = choose_device(recipe.device)
         check_batches(recipe)
     processes.check_same("device", device.type)
-    with ExitStack() as held:
+    with room_in(directory), ExitStack() as held:
         processes.from_first(lambda: held.enter_context(claim(directory, recipe, shared)))
         if data is None:
             data = Path(processes.from_first(lambda: draw_data(directory, recipe, progress.say)))
@@ -182,6 +185,20 @@ class Run:
             search_pictures(self.data.search, self.recipe.search, self.seed("search"))
         for stage in ("supernet-pretrain", "supernet-finetune"):
             self.paths(stage)
+        for part in (self.data.train, self.data.val):
+            self._check_sizes(part)
+
+    def _check_sizes(self, part: DetectionSet) -> None:
+        """Refuse pictures so long that nothing is left of the shorter side where the longer is reduced to max_size."""
+        longest = self.recipe.detector.max_size
+        too_long = np.flatnonzero(part.sizes.min(axis=1) * longest < part.sizes.max(axis=1))
+        if len(too_long):
+            first = int(too_long[0])
+            width, height = part.sizes[first].tolist()
+            raise UserError(
+                f"{part.files[first]}: nothing is left of the shorter side of its {width}x{height} pixels where the "
+                f"longer is reduced to detector.max_size = {longest}; cut it into pieces, or raise max_size"
+            )
 
     def networks(self) -> dict[str, Callable[[], Network]]:
         """What makes the networks that are trained alone, by name: the winner and the recipe's baselines."""
@@ -231,17 +248,22 @@ class Run:
 
     def train(self, model: nn.Module, task: Task, settings: TrainingSettings, stage: str) -> None:
         """Train `model` in the stage's directory."""
-        train(
-            model,
-            task,
-            settings,
-            self.directory / stage,
-            # The winner and its baselines see the same pictures in the same order.
-            seed=self.seed(stage.split("/")[0]),
-            device=self.device,
-            progress=self.progress,
-            passes=self._passes(find_backbone(model), stage),
-        )
+        stage_name = stage.split("/")[0]
+        field = stage_name.replace("-", "_")
+        smaller = "detector.min_size and max_size" if isinstance(task, DetectionTask) else "pretraining.image_size"
+        others = f"and lr with it, or set {field}.precision=bf16, or lower {smaller}"
+        with memory_for(f"{field}.batch = {settings.batch}", others):
+            train(
+                model,
+                task,
+                settings,
+                self.directory / stage,
+                # The winner and its baselines see the same pictures in the same order.
+                seed=self.seed(stage_name),
+                device=self.device,
+                progress=self.progress,
+                passes=self._passes(find_backbone(model), stage),
+            )
 
     def paths(self, stage: str) -> PathSampler:
         """What a supernet's paths are drawn by in one of its trainings."""
@@ -261,7 +283,8 @@ class Run:
 def supernet_pretrain(run: Run) -> None:
     """The supernet learns classification, without the search split."""
     stage = "supernet-pretrain"
-    if run.recipe.pretrains_supernet and not _is_done(run, stage):
+    next_stage = "search" if run.trained_supernet == stage else "supernet-finetune"
+    if run.recipe.pretrains_supernet and not _is_trained(run, stage, needed_by=next_stage):
         settings = run.recipe.supernet_pretrain
         task, num_classes = run.classification(settings, "fit")
         run.train(run.classifier(lambda: Supernet(run.space), num_classes), task, settings, stage)
@@ -270,7 +293,7 @@ def supernet_pretrain(run: Run) -> None:
 def supernet_finetune(run: Run) -> None:
     """The supernet learns detection, without the search split."""
     stage = "supernet-finetune"
-    if run.trained_supernet == stage and not _is_done(run, stage):
+    if run.trained_supernet == stage and not _is_trained(run, stage, needed_by="search"):
         settings = run.recipe.supernet_finetune
         pretrained = run.directory / "supernet-pretrain" if run.recipe.pretrains_supernet else None
         detector = run.detector(lambda: Supernet(run.space), pretrained)
@@ -284,9 +307,12 @@ def search_stage(run: Run) -> None:
     if not _is_done(run, stage):
         judge = candidate_judge(run)
         place, seed = run.directory / stage, run.seed(stage)
-        search_together(
-            judge, lambda judge: search(judge, run.sampler, settings, place, seed=seed, progress=run.progress)
-        )
+        with memory_for(
+            f"search.batch = {settings.batch}, search.recalibration_batch = {settings.recalibration_batch}"
+        ):
+            search_together(
+                judge, lambda judge: search(judge, run.sampler, settings, place, seed=seed, progress=run.progress)
+            )
     best = _read(run.directory / stage / "best.json")
     run.progress.say(f"  winner: {best['architecture']}, {settings.score} {best['fitness']:.3f} on the search split")
 
@@ -343,7 +369,7 @@ def pretrain(run: Run) -> None:
 def pretrain_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -> None:
     for name, make_backbone in networks.items():
         stage = f"pretrain/{name}"
-        if run.pretrains and not _is_done(run, stage):
+        if run.pretrains and not _is_trained(run, stage, needed_by=f"finetune/{name}"):
             settings = run.recipe.pretrain
             task, num_classes = run.classification(settings, "train")
             run.train(run.classifier(make_backbone, num_classes), task, settings, stage)
@@ -381,7 +407,10 @@ def _judge(run: Run, name: str, detector: Detector) -> None:
     val = run.data.val
     own = val.subset(processes.share(len(val), run.recipe.search.batch))
     images = Images(own.files, run.recipe.data.cache_mb, own.sizes, disk=run.disk_cache)
-    with run.progress.task(f"evaluate {name}", total=len(own)) as bar:
+    with (
+        memory_for(f"search.batch = {run.recipe.search.batch}"),
+        run.progress.task(f"evaluate {name}", total=len(own)) as bar,
+    ):
         evaluation = evaluate(
             detector,
             val,
@@ -396,6 +425,7 @@ def _judge(run: Run, name: str, detector: Detector) -> None:
     cost = network.cost(run.recipe.budget.size)
     directory = run.directory / "finetune" / name
     write_json(directory / DETECTIONS, evaluation.results)
+    log_scores(directory, run.recipe.finetune.steps, evaluation.scores)
     write_json(
         directory / EVALUATION,
         {
@@ -433,3 +463,11 @@ def _is_done(run: Run, stage: str) -> bool:
 def _read(path: Path) -> Any:
     """What a JSON file of the run holds."""
     return processes.from_first(lambda: read_json(path))
+
+
+def _is_trained(run: Run, stage: str, needed_by: str) -> bool:
+    """Whether a training is done and, unless the stage that needs its weights is done too, its weights are whole.
+
+    If they are damaged the training goes on from the checkpoint before, and ends in the same weights.
+    """
+    return _is_done(run, stage) and (_is_done(run, needed_by) or is_trained(run.directory / stage))

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from detnas.errors import UserError
+from detnas.stopping import Stopped
 
 T = TypeVar("T")
 
@@ -32,15 +32,19 @@ SAYING = timedelta(seconds=10)
 
 
 class ProcessLostError(Exception):
-    """Another process of the run has ended, or this one was told to end."""
+    """Another process of the run has ended."""
 
     def __init__(self, what: str) -> None:
-        words = shlex.join(sys.argv[1:])
-        where = "" if _local_count() == count() else " on each machine"
-        super().__init__(
-            f"{what}; the same command continues from the last checkpoint, on any number of processes that divides "
-            f"each batch: torchrun --nproc-per-node={_local_count()} … -m detnas {words}{where}"
-        )
+        super().__init__(f"{what}; {_how_to_go_on()}")
+
+
+def _how_to_go_on() -> str:
+    words = shlex.join(sys.argv[1:])
+    where = "" if _local_count() == count() else " on each machine"
+    return (
+        "the same command continues from the last checkpoint, on any number of processes that divides each batch: "
+        f"torchrun --nproc-per-node={_local_count()} … -m detnas {words}{where}"
+    )
 
 
 def launched() -> bool:
@@ -53,7 +57,8 @@ def joined() -> Iterator[None]:
     """Be one of the processes that torchrun started until the block ends; alone, do nothing.
 
     Sets the threads to this process's share of the cores. An error of any process ends them all: what the user must
-    mend is said once, as one line on standard error, with exit status 2; so is a process that died, with status 1.
+    mend is said once, as one line on standard error, with exit status 2; so is a process that died, with status 1, and
+    that all were asked to stop, with status 0 after a scheduler's warning.
     """
     if not launched():
         yield
@@ -62,11 +67,12 @@ def joined() -> Iterator[None]:
     store, number, of = next(rendezvous("env://", timeout=PATIENCE))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=of, timeout=PATIENCE)
-    _watch_for_sigterm()
     try:
         yield
     except (UserError, ProcessLostError) as error:
         _end(store, str(error), 2 if isinstance(error, UserError) else 1)
+    except Stopped as stopped:
+        _end(store, f"stopped; {_how_to_go_on()}", 0 if stopped.signal == signal.SIGTERM else 128 + stopped.signal)
     dist.destroy_process_group()
 
 
@@ -152,9 +158,14 @@ def gathered(payload: bytes) -> list[bytes]:
     return [_bytes(piece[: int(length)]) for piece, length in zip(pieces, lengths, strict=True)]
 
 
+def any_of(flag: bool) -> bool:
+    """Whether `flag` is set in any of the processes."""
+    return total(int(flag)) > 0
+
+
 def total(number: int) -> int:
     """The sum over the processes."""
-    return int(total_of(torch.tensor(number)))
+    return number if count() == 1 else int(total_of(torch.tensor(number)))
 
 
 def total_of(tensor: Tensor) -> Tensor:
@@ -237,19 +248,6 @@ def _talking() -> Iterator[None]:
     except RuntimeError as error:
         reason = str(error).partition("\n")[0].partition("] ")[2].partition(". ")[0] or type(error).__name__
         raise ProcessLostError(f"another process of this run has ended or does not answer ({reason})") from error
-
-
-def _watch_for_sigterm() -> None:
-    """torchrun sends it to the others when a process has died, and to all when it is told to end itself."""
-    here = os.getpid()
-
-    def told(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != here:  # a process that prepares pictures
-            os._exit(1)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise ProcessLostError("this run was told to end (SIGTERM), or another of its processes has ended")
-
-    signal.signal(signal.SIGTERM, told)
 
 
 def _end(store: Any, message: str, status: int) -> NoReturn:

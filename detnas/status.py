@@ -38,7 +38,7 @@ def _training(directory: Path, stage: str, steps: int) -> str:
     done = directory / stage / "done.json"
     if done.exists():
         return f"{stage}: done, {read_json(done)['seconds']:.0f} s"
-    rows = read_json_lines(directory / stage / "metrics.jsonl")
+    rows = [row for row in read_json_lines(directory / stage / "metrics.jsonl") if "loss" in row]
     if not rows:
         return f"{stage}: not begun" if not (directory / stage).exists() else f"{stage}: begun"
     return f"{stage}: {rows[-1]['step']} of {steps} steps saved, loss {rows[-1]['loss']:.3f}"

@@ -3,19 +3,17 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
-from PIL import Image
-from torchvision.utils import draw_bounding_boxes
-
 from detnas.config import change_data
+from detnas.data.decoding import EXTENSIONS
 from detnas.data.detection import Category
-from detnas.data.images import EXTENSIONS, Images, read_image
+from detnas.data.drawing import draw_boxes, write_picture
+from detnas.data.images import Images, read_image
 from detnas.data.sources import open_validation
 from detnas.device import choose_device
 from detnas.errors import UserError
-from detnas.files import is_file, write_file, write_json
+from detnas.files import is_file, write_json
 from detnas.models.inference import Detections, detect
-from detnas.models.weights import DetectorInfo, load_detector
+from detnas.models.weights import load_detector
 from detnas.searching.evaluation import evaluate
 
 
@@ -66,7 +64,10 @@ def predict_images(weights: Path, images: Sequence[Path], out: Path, threshold: 
         keep = found.scores >= threshold
         found = Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
         drawn = out / f"{image.stem}.png"
-        _draw(drawn, picture, found, info)
+        captions = [
+            f"{info.categories[label][1]} {score:.2f}" for label, score in zip(found.labels, found.scores, strict=True)
+        ]
+        write_picture(drawn, draw_boxes(picture, found.boxes, found.labels.tolist(), captions))
         predictions[image.name] = [
             {"box": box, "score": score, "category_id": info.categories[label][0], "name": info.categories[label][1]}
             for box, score, label in zip(
@@ -103,17 +104,6 @@ def _check_free(pictures: Sequence[Path], out: Path) -> None:
         other = by_stem.setdefault(picture.stem, picture)
         if other is not picture:
             raise UserError(f"{picture}: its result {picture.stem}.png is also that of {other}; run them one by one")
-
-
-def _draw(path: Path, picture: torch.Tensor, found: Detections, info: DetectorInfo) -> None:
-    captions = [
-        f"{info.categories[label][1]} {score:.2f}" for label, score in zip(found.labels, found.scores, strict=True)
-    ]
-    drawn = picture
-    if captions:
-        drawn = draw_bounding_boxes(picture, torch.from_numpy(found.boxes), captions, colors="orange", width=2)
-    image = Image.fromarray(drawn.permute(1, 2, 0).numpy())
-    write_file(path, lambda file: image.save(file, "PNG"))
 
 
 def _shown(score: float | None) -> str:

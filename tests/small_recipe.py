@@ -162,4 +162,5 @@ def assert_same(one: Any, other: Any) -> None:
 
 
 def checkpoint(directory: Path) -> Any:
-    return torch.load(directory / "checkpoint.pt", weights_only=True)
+    """What the last checkpoint in a training's directory holds."""
+    return torch.load(max(directory.glob("checkpoint-*.pt")), weights_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_recipe import small_recipe, training
+from small_recipe import checkpoint, small_recipe, training
 
 from detnas import pace, pipeline, profiling, status
 from detnas.baselines import baselines
@@ -119,7 +119,7 @@ def test_every_baseline_is_trained_and_judged(run: Path) -> None:
     assert all(row["images"] == 8 and 0 <= row["scores"]["mAP"] <= 1 for row in found.values())
     # The detector's ResNet begins with what it learnt before.
     stems = [
-        torch.load(run / stage / "resnet50" / "checkpoint.pt", weights_only=True)["model"][f"{part}.conv1.weight"]
+        checkpoint(run / stage / "resnet50")["model"][f"{part}.conv1.weight"]
         for stage, part in (("pretrain", "backbone"), ("finetune", "backbone.body"))
     ]
     assert 0 < (stems[0] - stems[1]).abs().max() < 0.05

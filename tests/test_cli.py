@@ -137,11 +137,11 @@ def test_search_continues_a_search(copied: Path, shell: Shell) -> None:
     before = (copied / "search/candidates.jsonl").read_text()
     for name in ("done.json", "best.json", "candidates.jsonl"):
         (copied / "search" / name).unlink()
-    others = {path: path.stat().st_mtime_ns for path in copied.glob("*/*/checkpoint.pt")}
+    others = {path: path.stat().st_mtime_ns for path in copied.glob("*/*/checkpoint-*.pt")}
     assert "winner: " in shell("search", copied)
     assert (copied / "search/candidates.jsonl").read_text() == before
     assert (copied / "search/done.json").exists() and (copied / "search/best.json").exists()
-    assert {path: path.stat().st_mtime_ns for path in copied.glob("*/*/checkpoint.pt")} == others
+    assert {path: path.stat().st_mtime_ns for path in copied.glob("*/*/checkpoint-*.pt")} == others
 
 
 def test_search_needs_a_trained_supernet(blocks: Path, tmp_path: Path, shell: Shell) -> None:
@@ -357,6 +357,21 @@ def test_predict_writes_boxes_and_pictures(finished: Path, blocks: Path, tmp_pat
         assert f"{picture.stem}.png: {len(rows)} objects" in said
 
 
+def test_predict_turns_pictures_as_viewers_show_them(
+    finished: Path, blocks: Path, tmp_path: Path, shell: Shell
+) -> None:
+    picture = Image.open(blocks / "val/val0.png").crop((0, 0, 48, 30))
+    picture.save(tmp_path / "upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    files = (tmp_path / "upright.png", tmp_path / "turned.png")
+    shell("predict", finished / "detector.safetensors", *files, "--out", tmp_path / "out", "--threshold", 0)
+    found = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert found["upright.png"] == found["turned.png"] and found["upright.png"]
+    assert torch.equal(decoded(tmp_path / "out/upright.png"), decoded(tmp_path / "out/turned.png"))
+
+
 def test_predict_finds_nothing_above_the_highest_threshold(
     finished: Path, blocks: Path, tmp_path: Path, shell: Shell
 ) -> None:
@@ -485,8 +500,18 @@ def test_doctor_says_that_the_machine_is_busy(shell: Shell, monkeypatch: pytest.
     assert "other programs" not in shell("doctor")
 
 
-def test_data_check_of_a_fine_folder(blocks: Path, shell: Shell) -> None:
+def test_data_check_of_a_fine_folder(
+    blocks: Path, tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     said = shell("data", "check", blocks)
+    assert f"Drawn with boxes: runs/check-{blocks.name}.jpg" in said
+    assert Image.open(tmp_path / "runs" / f"check-{blocks.name}.jpg").width > 1000
+    before = sorted(blocks.rglob("*"))
+    monkeypatch.chdir(blocks)
+    assert "Not drawn, for this is the data folder" in shell("data", "check", ".")
+    assert "lies in the data folder" in shell.refused("data", "check", blocks, "--out", "a.png")
+    assert sorted(blocks.rglob("*")) == before
     assert "24 pictures" in said and "8 pictures" in said and "3 categories" in said and "colour 90" in said
     boxes = json.loads((blocks / "train.json").read_text())["annotations"]
     assert f"{len(boxes)} boxes" in said and "ERROR" not in said
@@ -508,6 +533,17 @@ def test_data_check_names_every_error(tmp_path: Path, shell: Shell) -> None:
         assert words in said
 
 
+def test_data_check_takes_data_fields_and_a_file(tmp_path: Path, shell: Shell) -> None:
+    folder = write_blocks(tmp_path / "data")
+    (folder / "train.json").rename(folder / "mine.json")
+    words = ("data", "check", folder, "--out", tmp_path / "a.png", "--set", "data.train_images=train")
+    assert "name the file by data.train" in shell.refused(*words)
+    assert not (tmp_path / "a.png").exists()
+    said = shell(*words, "--set", "data.train=mine.json")
+    assert "mine.json" in said and f"Drawn with boxes: {tmp_path / 'a.png'}" in said and (tmp_path / "a.png").exists()
+    assert "unknown key search" in shell.refused(*words, "--set", "search.pictures=3")
+
+
 def test_data_check_of_nothing(tmp_path: Path, shell: Shell) -> None:
     assert "no such folder" in shell.refused("data", "check", tmp_path / "missing")
     assert "is empty" in shell.refused("data", "check", tmp_path)
@@ -522,5 +558,5 @@ def test_data_shapes(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPat
     tree = json.loads((folder / "train.json").read_text())
     assert len(tree["images"]) == 5 and tree["images"][0]["width"] == 40
     assert [category["name"] for category in tree["categories"]] == list(CLASSES)
-    assert "Nothing in the way" in shell("data", "check", folder)
+    assert "Nothing in the way" in shell("data", "check", folder, "--out", tmp_path / "a.jpg")
     assert "empty" in shell.refused("data", "shapes", folder)

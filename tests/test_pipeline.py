@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from small_recipe import COLOURS, assert_same, checkpoint, small_recipe, write_blocks, write_recipe
@@ -25,6 +26,7 @@ from detnas.errors import UserError
 from detnas.models.backbone import Supernet, find_backbone
 from detnas.models.weights import load_detector
 from detnas.progress import Progress
+from detnas.report.collect import collect
 from detnas.run_directory import claim
 from detnas.searching.evaluation import evaluate
 from detnas.searching.fitness import search_pictures
@@ -74,7 +76,8 @@ def test_a_run_leaves_what_the_design_lists(finished: Path) -> None:
     trainings += [f"{stage}/{network}" for stage in ("pretrain", "finetune") for network in NETWORKS]
     for training in trainings:
         files = {path.name for path in (finished / training).iterdir()}
-        assert {"checkpoint.pt", "metrics.jsonl", "done.json"} <= files, training
+        assert {"metrics.jsonl", "done.json"} <= files, training
+        assert any(name.startswith("checkpoint-") for name in files), training
         assert any(name.startswith("events.out.tfevents") for name in files), training
     assert {path.name for path in (finished / "search").iterdir()} == {
         "study.db",
@@ -163,8 +166,68 @@ def test_what_is_missing_is_made_again_and_nothing_else(finished: Path, blocks: 
     (copy / "report.html").unlink()
     pipeline.run(str(finished.parent / "recipe.yaml"), copy, blocks)
     after = snapshot(copy)
-    redone = {name for name in after if before[name][0] != after[name][0]} - {".lock"}
-    assert redone == {"report.html", "finetune/random/evaluation.json", "finetune/random/detections.json"}
+    redone = {name for name in after if name not in before or before[name][0] != after[name][0]} - {".lock"}
+    (events,) = redone - before.keys()
+    assert events.startswith("finetune/random/events.out.tfevents")  # for the scores
+    judged = {f"finetune/random/{name}" for name in ("evaluation.json", "detections.json", "metrics.jsonl")}
+    assert redone == {"report.html", events} | judged
+    assert after["finetune/random/metrics.jsonl"] != before["finetune/random/metrics.jsonl"]
+    assert after["finetune/random/metrics.jsonl"][1] == before["finetune/random/metrics.jsonl"][1]
+    assert_same(results(copy), results(finished))
+
+
+def test_the_scores_stand_in_the_metrics(finished: Path) -> None:
+    for name in NETWORKS:
+        directory = finished / "finetune" / name
+        scores = json.loads((directory / "evaluation.json").read_text())["scores"]
+        rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+        assert rows[-1] == {"step": 10, **scores} and rows[-2]["loss"] > 0
+        (training,) = [t for t in collect(finished).trainings if (t.stage, t.network) == ("finetune", name)]
+        assert training.curves["loss"].values == [rows[-2]["loss"]]
+
+
+DAMAGED = {
+    # What is damaged, and which stages are to be run anew: the weights of the first are needed by the second.
+    "supernet-pretrain": ("supernet-pretrain", "supernet-finetune"),
+    "supernet-finetune": ("supernet-finetune", "search"),
+    "pretrain/shuffle3": ("pretrain", "finetune"),
+}
+
+
+@pytest.mark.parametrize("finished", ["retinanet"], indirect=True)
+@pytest.mark.parametrize("damaged", DAMAGED)
+def test_a_finished_training_with_a_damaged_checkpoint_is_finished_again(
+    damaged: str, finished: Path, blocks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the checkpoint before it, to the same bytes, as long as its weights are needed; and never used as it is."""
+    copy = tmp_path / "run"
+    shutil.copytree(finished, copy)
+    last = max((copy / damaged).glob("checkpoint-*.pt"))
+    whole = last.read_bytes()
+    recipe = str(finished.parent / "recipe.yaml")
+    spoilt = bytearray(whole)
+    spoilt[len(whole) // 2] ^= 1
+    last.write_bytes(spoilt)
+    pipeline.run(recipe, copy, blocks)
+    assert last.read_bytes() == spoilt  # nobody needs it any more
+    stage, next_stage = DAMAGED[damaged]
+    if next_stage == "finetune":
+        for name in ("evaluation.json", "done.json"):
+            (copy / "finetune" / "shuffle3" / name).unlink()
+        for path in (copy / "finetune" / "shuffle3").glob("checkpoint-*"):
+            path.unlink()
+    else:
+        shutil.rmtree(copy / next_stage)
+    with pytest.raises(UserError, match="damaged or missing"):
+        pipeline.run(recipe, copy, blocks, stages=(next_stage,))
+    if stage == "pretrain":  # whose only checkpoint this is
+        with pytest.raises(UserError, match="none is whole; remove this folder"):
+            pipeline.run(recipe, copy, blocks, stages=(stage, next_stage))
+        shutil.rmtree(copy / damaged)
+    pipeline.run(recipe, copy, blocks, stages=(stage, next_stage), progress=Progress())
+    said = capsys.readouterr().out
+    assert (f"{last.name} is damaged; going on from step 10" in said) == (stage != "pretrain")
+    assert last.read_bytes() == whole
     assert_same(results(copy), results(finished))
 
 
@@ -322,6 +385,13 @@ BAD_BOXES = {
     "without area": edit("train", lambda tree: tree["annotations"][3].update(bbox=[4, 4, 0, 5])),
     "in the validation set": edit("val", lambda tree: tree["annotations"][2].update(bbox=[-9, 4, 20, 5])),
 }
+
+
+def make_long(folder: Path) -> None:
+    edit("train", lambda tree: tree["images"][3].update(height=4800))(folder)
+    Image.new("RGB", (48, 4800)).save(folder / "train/train3.png")
+
+
 BAD_DATA: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no folder": (shutil.rmtree, ["no such folder"]),
     "empty": (lambda folder: (shutil.rmtree(folder), folder.mkdir()), ["is empty", "train.json"]),
@@ -330,6 +400,11 @@ BAD_DATA: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no images": (edit("train", lambda tree: tree.pop("images")), ["train.json", "not COCO", "images"]),
     "a picture is missing": (lambda folder: (folder / "train/train3.png").unlink(), ["1 pictures", "train3.png"]),
     "a picture of val is missing": (lambda folder: (folder / "val/val2.png").unlink(), ["val.json", "val2.png"]),
+    "a picture of val is cut short": (
+        lambda folder: (folder / "val/val2.png").write_bytes((folder / "val/val2.png").read_bytes()[:-60]),
+        ["val.json", "1 files that are no pictures, or damaged", "val2.png"],
+    ),
+    "a picture is too long": (make_long, ["train3.png", "48x4800 pixels", "detector.max_size = 64"]),
     "an undefined category": (
         edit("train", lambda tree: [a.update(category_id=8) for a in tree["annotations"][3:5]]),
         ["2 annotations", "category_id 8", "0, 7, 90"],

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from small_recipe import small_recipe
 from torch import nn
+from torch.utils.data import Dataset
 
 from detnas import processes
 from detnas.config import DataSettings, Recipe, TrainingSettings
-from detnas.data.batches import StepSampler
+from detnas.data.batches import batches
 from detnas.data.sources import open_data
 from detnas.errors import UserError
 from detnas.models.backbone import Supernet, find_backbone
@@ -27,10 +28,10 @@ from detnas.models.detectors import build_detector
 from detnas.searching.accuracy import Accuracy
 from detnas.searching.fitness import Fitness
 from detnas.spaces import Architecture
-from detnas.training.averaging import average, check_batches, train_together
 from detnas.training.loop import one_pass, train_step
-from detnas.training.schedules import build_optimizer
+from detnas.training.state import TrainingState
 from detnas.training.tasks import ClassificationTask
+from detnas.training.together import average, check_batches, train_together
 
 CPU = torch.device("cpu")
 SIZE = 64
@@ -101,7 +102,7 @@ def stepped(kind: str, sync_bn: bool, told: TrainingSettings) -> dict[str, Any]:
     if kind == "classifier":
         task = ClassificationTask(None, 0.1, small_recipe().detector)
         batch = task.collate(batch)
-    figures = train_step(model, task, batch, build_optimizer(model, told), told, CPU, one_pass(0))
+    figures = train_step(TrainingState(model, told), task, batch, told, CPU, one_pass(0))
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return {"figures": figures, "gradients": gradients, "state": dict(model.state_dict())}
 
@@ -130,7 +131,7 @@ def summed_paths() -> dict[str, Any]:
 
     told = settings(clip_norm=None)
     batch = processes.part(batch_of("retinanet"))
-    train_step(model, FixedDetection(), batch, build_optimizer(model, told), told, CPU, passes())
+    train_step(TrainingState(model, told), FixedDetection(), batch, told, CPU, passes())
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -156,7 +157,14 @@ def not_finite() -> float:
 
 
 def keys() -> list[Any]:
-    return list(StepSampler(size=10, batch=6, seed=0, start=3, stop=8))
+    class Keys(Dataset[Any]):
+        def __len__(self) -> int:
+            return 10
+
+        def __getitem__(self, key: Any) -> Any:
+            return key
+
+    return list(batches(Keys(), list, batch=6, seed=0, start=3, stop=8, workers=0))
 
 
 def messages() -> dict[str, Any]:

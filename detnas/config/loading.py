@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from detnas.config.recipe import DataSettings, Recipe
 from detnas.config.section import Section
+from detnas.config.yaml_text import parse_yaml
 from detnas.errors import UserError
 
 RECIPES = importlib.resources.files("detnas") / "recipes"
@@ -112,9 +113,9 @@ def _with_base(text: str, where: str) -> tuple[dict[str, Any], str]:
 
 def _parse(text: str, where: str) -> dict[str, Any]:
     try:
-        tree = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{where}: not YAML ({' '.join(str(error).split())})") from None
+        tree = parse_yaml(text, _Loader)
+    except ValueError as error:
+        raise UserError(f"{where}: not YAML ({error}); write it as the recipes are that detnas ships") from None
     if not isinstance(tree, dict):
         raise UserError(f"{where}: not a recipe; it must hold keys such as name, space, detector")
     return {key: value for key, value in tree.items() if key not in STORED_KEYS}
@@ -141,9 +142,9 @@ def _apply(tree: dict[str, Any], change: str) -> None:
     if not equals or not key:
         raise UserError(f"--set {change}: write key=value, for example search.population=20")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {change}: the value is not YAML; quote it") from None
+        value = parse_yaml(text, yaml.SafeLoader)
+    except ValueError:
+        raise UserError(f"--set {change[:200]}: the value is not YAML; quote it") from None
     *parents, last = key.split(".")
     node: Any = tree
     for parent in parents:

@@ -26,6 +26,9 @@ from detnas.spaces.space import SPACES
 RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}
 """Baselines drawn within the budget, and which draw each is."""
 
+LARGEST_STRIDE = 32
+"""Of a backbone's maps."""
+
 BASELINES = ("shuffle3", *RANDOM, *published.NAMES)
 
 
@@ -111,10 +114,10 @@ class DataSettings(Section):
     shapes: ShapesSettings | None = None
     """Draw the embedded data set when no `--data` is given."""
     train: Files = None
-    """The training set: COCO JSON, or a set of a VOC tree as VOC2007/trainval, relative to the folder; or a list of
-    several, all of which are taken. Found by itself where the layout is a usual one."""
+    """The training set: COCO JSON, a YOLO data.yaml, or a set of a VOC tree as VOC2007/trainval, relative to the
+    folder; or a list of several, all of which are taken. Found by itself where the layout is a usual one."""
     train_images: str | None = None
-    """The folder of their pictures; found by itself too."""
+    """The folder of their pictures; found by itself too. Of YOLO, what stands in place of the `train` of data.yaml."""
     val: Files = None
     val_images: str | None = None
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -248,6 +251,14 @@ class Recipe(Section):
         steps = getattr(self, first).steps
         if self.warm_start >= steps:
             raise ValueError(f"warm_start {self.warm_start} must be less than the {steps} steps of {first}")
+        sides = {"pretraining.image_size": self.pretraining.image_size, "detector.min_size": self.detector.min_size}
+        for name in ("supernet_pretrain", "pretrain", "supernet_finetune", "finetune"):
+            field = "pretraining.image_size" if name.endswith("pretrain") else "detector.min_size"
+            if getattr(self, name).batch == 1 and sides[field] <= LARGEST_STRIDE:
+                raise ValueError(
+                    f"{name}.batch 1 is too small for {field} {sides[field]}: the backbone's last maps would hold a "
+                    "single value, of which BN cannot take a variance; raise one of them"
+                )
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError(f"baselines {list(self.baselines)}: name each once")
         return self

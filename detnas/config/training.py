@@ -34,6 +34,9 @@ class TrainingSettings(Section):
     """Steps over which the rate rises linearly from a third."""
     clip_norm: PositiveFloat | None = None
     """Gradients are scaled down to this norm."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the moving average of the weights (and BN statistics) that a step keeps, for example 0.9998; what the
+    training leaves is the average then. A tensor's average takes in the steps that trained it, and no others."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16`: autocast in forward and loss."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -51,7 +54,7 @@ class TrainingSettings(Section):
     those of its part of the batch. (The paper's detectors: yes; its classifiers: no.)"""
     workers: NonNegativeInt = 0
     """Processes that prepare pictures for each training process, at most one a core; 0 prepares them there."""
-    checkpoint_every: Annotated[int, Field(gt=0, multiple_of=10)] = 500
+    checkpoint_every: PositiveInt = 500
     """Steps between checkpoints."""
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """Batches as a function of the step: a run that was cut continues with the batch that came next."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from detnas import processes
 from detnas.data.samples import Key
 from detnas.errors import UserError
 from detnas.seeds import seed_of
+from detnas.stopping import leave_to_the_main_process
 
 PREFETCHED = 2
 """Batches that each loading process prepares ahead."""
@@ -25,8 +26,6 @@ class StepSampler(Sampler[list[Key]]):
     epochs: none of its samples comes again before all have come. A kind's share of the steps is its share of the
     samples: of the first n steps, rounded up or down. So after as many steps as make k epochs of all, every sample has
     come k times, but for fewer of a kind than a batch has, which have come once more or less.
-
-    Of several processes, each has its part of every batch.
     """
 
     def __init__(
@@ -48,11 +47,10 @@ class StepSampler(Sampler[list[Key]]):
             kind, turn = self._turn(step)
             places = range(turn * self.batch, (turn + 1) * self.batch)
             first = step * self.batch
-            keys = [
+            yield [
                 (streams[kind][place], seed_of(self.seed, "sample", first + number))
                 for number, place in enumerate(places)
             ]
-            yield list(processes.part(keys))
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -86,20 +84,21 @@ class _Stream:
 
 def batches(
     samples: Any, collate: Callable[[Any], Any] | None, *, batch: int, seed: int, start: int, stop: int, workers: int
-) -> Iterator[Any]:
+) -> Generator[Any]:
     """The batches of steps `start` to `stop` (not included), alike for any number of workers.
 
+    Of several training processes, each has its part of every batch.
     Upright pictures, where `samples.upright` tells them, have batches of their own. The workers live until the last
-    step, each `PREFETCHED` batches ahead, with one thread and the parent's flushing of denormals.
-    Raises the `UserError` that a worker raised.
+    step or until the generator is closed, each `PREFETCHED` batches ahead, with one thread and the parent's flushing of
+    denormals. Raises the `UserError` that a worker raised.
     """
     loaders = loading_processes(workers)
-    upright = getattr(samples, "upright", None)
     loader = DataLoader(
         samples,
-        batch_sampler=StepSampler(len(samples), batch, seed, start, stop, upright),
+        batch_sampler=(list(processes.part(keys)) for keys in _sampler(samples, batch, seed, start, stop)),
         collate_fn=collate,
         num_workers=loaders,
+        worker_init_fn=_begin_worker,
         prefetch_factor=PREFETCHED if loaders else None,
         # Forked, they share the data set's memory. Python 3.14 no longer forks by itself.
         multiprocessing_context="fork" if loaders and sys.platform == "linux" else None,
@@ -110,8 +109,21 @@ def batches(
         yield from loader
     except UserError as error:
         # From a worker it comes as a traceback, which ends in its message.
-        last = str(error).rstrip().rpartition("\n")[2]
-        raise UserError(last.removeprefix(f"{UserError.__module__}.{UserError.__qualname__}: ")) from None
+        name = f"{UserError.__module__}.{UserError.__qualname__}: "
+        raise UserError(str(error).rpartition(name)[2]) from None
+
+
+def step_keys(samples: Any, batch: int, seed: int, step: int) -> list[Key]:
+    """The keys of one step's samples, of all training processes."""
+    return next(iter(_sampler(samples, batch, seed, step, step + 1)))
+
+
+def _sampler(samples: Any, batch: int, seed: int, start: int, stop: int) -> StepSampler:
+    return StepSampler(len(samples), batch, seed, start, stop, getattr(samples, "upright", None))
+
+
+def _begin_worker(worker: int) -> None:
+    leave_to_the_main_process()
 
 
 def loading_processes(workers: int) -> int:

@@ -49,15 +49,23 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         index, seed = key
         with drawn_by(seed):
-            if index < len(self.objects):
-                picture, row = self.objects[index].tolist()
-                x, y, side = _around(*self.data.boxes[row])
-                label = int(self.data.labels[row])
-            else:
-                picture = int(torch.randint(len(self.data), ()))
-                x, y, side = self._background(picture)
-                label = len(self.data.categories)
+            picture, label, x, y, side = self._place(index)
             return self.changes(self._crop(self.images[picture], x, y, side)), label
+
+    def name(self, key: Key) -> str:
+        """The file that a crop is cut from, and where: x, y and side in pixels."""
+        index, seed = key
+        with drawn_by(seed):
+            picture, _, *place = self._place(index)
+        return f"{self.data.files[picture]} at ({', '.join(f'{value:.0f}' for value in place)})"
+
+    def _place(self, index: int) -> tuple[int, int, float, float, float]:
+        """The picture, the label and the square (x, y, side) of a crop, drawn from the global generator."""
+        if index < len(self.objects):
+            picture, row = self.objects[index].tolist()
+            return picture, int(self.data.labels[row]), *_around(*self.data.boxes[row])
+        picture = int(torch.randint(len(self.data), ()))
+        return picture, len(self.data.categories), *self._background(picture)
 
     def _background(self, picture: int) -> tuple[float, float, float]:
         """A random square: of 20 tries the one that overlaps boxes least, or the first that hardly does."""

@@ -1,4 +1,4 @@
-"""Finding a data set's files: in the usual layouts, or as the recipe names them."""
+"""Finding a data set's files: in the usual layouts, or as the recipe names them. COCO goes before YOLO before VOC."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from detnas.data.coco import detection_set, load_tree
 from detnas.data.detection import DetectionSet
 from detnas.data.voc import VocSet, load_voc
 from detnas.data.voc_layout import default_sets, named_set
+from detnas.data.yolo import load_yolo
+from detnas.data.yolo_layout import YAML, YoloSet, find_yaml, yolo_set
 from detnas.errors import UserError
 from detnas.files import is_file
 
@@ -20,9 +22,9 @@ SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation", "test"
 
 @dataclass(frozen=True)
 class Source:
-    """One annotation file, or one set of a VOC tree, and the folder of its pictures."""
+    """One annotation file, one set of a VOC tree, or one split of a YOLO data set, and the folder of its pictures."""
 
-    format: Literal["COCO", "VOC"]
+    format: Literal["COCO", "VOC", "YOLO"]
     annotations: Path
     images: Path
     tree: dict[str, Any]
@@ -48,18 +50,20 @@ def find_split(directory: Path, settings: DataSettings, split: Split) -> tuple[S
     """
     if not directory.is_dir():
         raise UserError(f"--data {directory}: no such folder; name the folder that holds your data set")
-    images = {"train": settings.train_images, "val": settings.val_images}[split]
-    named = _named(directory, settings, split)
-    sets = named or _usual(directory, settings, split)
-    return tuple(_load(directory, one, directory / images if images else None) for one in sets)
+    sets = _named(directory, settings, split) or _usual(directory, settings, split)
+    return tuple(_load(directory, one, split, _images(settings, split)) for one in sets)
 
 
 def nothing_found(directory: Path) -> UserError:
     """The refusal of a folder without a training set."""
-    state = "is empty" if not any(directory.iterdir()) else "holds no COCO file or VOC tree that is found by itself"
+    state = (
+        "is empty"
+        if not any(directory.iterdir())
+        else "holds no COCO file, YOLO data.yaml or VOC tree that is found by itself"
+    )
     return UserError(
         f"--data {directory}: the folder {state}; put train.json (COCO) and the pictures in train/ there, "
-        "or name the file by data.train"
+        "or a data.yaml (YOLO), or name the file by data.train"
     )
 
 
@@ -72,12 +76,24 @@ def _named(directory: Path, settings: DataSettings, split: Split) -> list[Path |
     return found
 
 
-def _usual(directory: Path, settings: DataSettings, split: Split) -> Sequence[Path | VocSet]:
+def _images(settings: DataSettings, split: Split) -> str | None:
+    return {"train": settings.train_images, "val": settings.val_images}[split]
+
+
+def _usual(directory: Path, settings: DataSettings, split: Split) -> Sequence[Path | VocSet | YoloSet]:
     """The files or sets of a split that the recipe does not name."""
+    others = _named(directory, settings, OTHER[split])
+    yamls = [one for one in others if isinstance(one, Path) and one.suffix.lower() in YAML]
+    if not others and not any(_coco_files(directory, "train")):
+        yamls = [file for file in [find_yaml(directory)] if file is not None]
+    if yamls:
+        sets = [one for file in yamls if (one := yolo_set(file, split, _images(settings, split))) is not None]
+        if split == "train" and not sets:
+            raise _no_split(yamls[0], split)
+        return sets
     file = next(_coco_files(directory, split), None)
     if file is not None:
         return [file]
-    others = _named(directory, settings, OTHER[split])
     voc = [one for one in others if isinstance(one, VocSet)]
     if len(voc) < len(others) or (not others and any(_coco_files(directory, OTHER[split]))):
         return []  # of a data set in COCO files nothing is VOC
@@ -85,11 +101,23 @@ def _usual(directory: Path, settings: DataSettings, split: Split) -> Sequence[Pa
     return train if split == "train" else val
 
 
-def _load(directory: Path, one: Path | VocSet, images: Path | None) -> Source:
+def _load(directory: Path, one: Path | VocSet | YoloSet, split: Split, images: str | None) -> Source:
+    folder = directory / images if images else None
     if isinstance(one, VocSet):
-        return Source("VOC", one.listing, images or one.images, load_voc(one, images or one.images))
+        return Source("VOC", one.listing, folder or one.images, load_voc(one, folder or one.images))
+    if isinstance(one, Path) and one.suffix.lower() in YAML:
+        named = yolo_set(one, split, images)
+        if named is None:
+            raise _no_split(one, split)
+        one = named
+    if isinstance(one, YoloSet):
+        return Source("YOLO", one.description, one.images, load_yolo(one))
     tree = load_tree(one)
-    return Source("COCO", one, images or _image_folder(directory, one, tree), tree)
+    return Source("COCO", one, folder or _image_folder(directory, one, tree), tree)
+
+
+def _no_split(file: Path, split: Split) -> UserError:
+    return UserError(f"{file}: has no {split!r}; write where its pictures lie, or name another file by data.{split}")
 
 
 def _coco_files(directory: Path, split: Split) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Decoding pictures, and keeping them in memory when they fit."""
+"""Pictures as tensors, kept when they fit."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,49 +7,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from detnas.data.decoding import Size, read_pixels
 from detnas.data.disk_cache import DiskCache
 from detnas.data.picture_block import PictureBlock
 from detnas.data.reduction import reduced
-from detnas.errors import UserError
-
-EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-"""What a file in a folder is called that is taken for a picture."""
-
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-"""What Pillow raises on files that are no pictures, or damaged ones."""
 
 PROBED = 20
 """Pictures decoded to judge how much room all take, and whether they are as they should be."""
 
 
-def read_image(path: Path) -> Tensor:
-    """A picture as RGB, (3, H, W) uint8. Raises `UserError` if it cannot be decoded."""
-    try:
-        with Image.open(path) as image:
-            pixels = _rgb(image)
-    except UNREADABLE as error:
-        raise UserError(f"{path}: this picture cannot be decoded ({_reason(error)}); replace it") from None
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+def read_image(path: Path, size: Size | None = None) -> Tensor:
+    """A picture as RGB, (3, H, W) uint8, turned by the rule of `decoding`.
 
-
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """The pixels as (H, W, 3)."""
-    if image.mode in ("I", "F"):
-        raise ValueError("32 bits a channel")
-    if image.mode.startswith("I;16"):
-        # Grey of 16 bits, which `convert` would cut off at 255. Colours of 16 bits are opened as bytes.
-        grey = np.rint(np.asarray(image, np.float32) / 257).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # convert always copies
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "its format is unknown"
-    return str(getattr(error, "strerror", None) or error).partition("\n")[0]
+    Raises `UserError` if it cannot be decoded, or if it has not the width and height of `size`.
+    """
+    return torch.from_numpy(read_pixels(path, size).transpose(2, 0, 1).copy())
 
 
 class Images:
@@ -101,14 +75,7 @@ class Images:
         return sum(probe) * len(self) // max(1, len(probe))
 
     def _decoded(self, index: int) -> Tensor:
-        image = read_image(self.files[index])
         if self.sizes is None or self.seen is None:
-            return image
-        height, width = image.shape[-2:]
-        stated_width, stated_height = self.sizes[index].tolist()
-        if (width, height) != (stated_width, stated_height):
-            raise UserError(
-                f"{self.files[index]}: the picture has {width}x{height} pixels, but the annotations say "
-                f"{stated_width}x{stated_height}; mend width and height there, or the picture"
-            )
-        return reduced(image, *self.seen[index].tolist())
+            return read_image(self.files[index])
+        width, height = self.sizes[index].tolist()
+        return reduced(read_image(self.files[index], (width, height)), *self.seen[index].tolist())

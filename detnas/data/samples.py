@@ -78,6 +78,10 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
     def __len__(self) -> int:
         return len(self.data)
 
+    def name(self, key: Key) -> str:
+        """The file that a sample is made from."""
+        return str(self.data.files[key[0]])
+
     def __getitem__(self, key: Key) -> tuple[Tensor, Target]:
         index, seed = key
         image = self.images[index]
@@ -133,6 +137,10 @@ class ClassSamples(Dataset[tuple[Tensor, int]]):
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def name(self, key: Key) -> str:
+        """The file that a sample is made from."""
+        return str(self.images.files[key[0]])
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         index, seed = key

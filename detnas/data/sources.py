@@ -54,13 +54,17 @@ def open_data(directory: Path, settings: DataSettings, seed: int) -> RunData:
 
     Raises `UserError` on anything that training would stumble over.
     """
-    sources = find_sources(directory, settings)
+    return run_data(directory, find_sources(directory, settings), settings, seed)
+
+
+def run_data(directory: Path, sources: Mapping[Split, Sequence[Source]], settings: DataSettings, seed: int) -> RunData:
+    """`open_data` on sources that `find_sources` has found."""
     sets = _read(sources, settings)
     train = sets["train"]
-    description = f"{sources['train'][0].format}: {_files(sources['train'])}"
+    files = [_files(found) for found in sources.values()]
+    description = f"{sources['train'][0].format}: {' and '.join(dict.fromkeys(files))}"
     if "val" in sets:
         val = sets["val"]
-        description += f" and {_files(sources['val'])}"
         _check_apart(sources, train, val)
     else:
         train, val = _cut_validation(train, settings, seed)
@@ -140,7 +144,7 @@ def _other_categories(source: Source, first: Source) -> UserError:
 
 
 def _files(sources: Sequence[Source]) -> str:
-    return " + ".join(str(source.annotations) for source in sources)
+    return " + ".join(dict.fromkeys(str(source.annotations) for source in sources))
 
 
 def _no_boxes(directory: Path, part: DetectionSet, role: str) -> UserError:

@@ -1,4 +1,4 @@
-"""VOC annotations: one XML file a picture, read as what the checks of `coco` take."""
+"""VOC annotations: one XML file a picture, read as what the checks of `problems` take."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from detnas.data.decoding import EXTENSIONS
 from detnas.data.detection import Category
-from detnas.data.images import EXTENSIONS
 from detnas.errors import UserError
 from detnas.files import is_file
 

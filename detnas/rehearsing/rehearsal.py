@@ -16,17 +16,16 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-import torch
 
 from detnas.config import Recipe, TrainingSettings
 from detnas.data.batches import loading_processes
 from detnas.data.detection import DetectionSet
 from detnas.errors import UserError
 from detnas.files import read_json_lines
+from detnas.memory import PeakMemory, available_memory
 from detnas.pipeline import STAGES, WINNER, Run, open_run
 from detnas.progress import Progress, duration
 from detnas.projection import pictures, split_sizes
-from detnas.rehearsing.memory import PeakMemory, available_memory
 from detnas.rehearsing.short_recipe import (
     LEAST_STEPS,
     TRAININGS,
@@ -143,8 +142,7 @@ class Rehearsal:
         whole: TrainingSettings = getattr(self.recipe, field)
 
         def attempt(batch: int, steps: int, after_lap: Callable[[Laps], None] = lambda laps: None) -> list[Laps]:
-            short = {field: short_training(whole, batch, steps), "baselines": baselines}
-            return self._attempt(stage, short, f"{field}.batch = {batch}", after_lap)
+            return self._attempt(stage, {field: short_training(whole, batch, steps), "baselines": baselines}, after_lap)
 
         if self.on_gpu:
             batch = whole.batch
@@ -189,10 +187,9 @@ class Rehearsal:
     def _search(self) -> None:
         whole = self.recipe.search
         short = short_search(whole, self.judging_batch, self.judged)
-        field = f"search.batch = {short.batch}, search.recalibration_batch = {short.recalibration_batch}"
         cached = self._search_bytes() <= self.recipe.data.cache_mb * 1e6
         data = self.run.recipe.data.model_copy(update={"cache_mb": self.recipe.data.cache_mb if cached else 0})
-        (laps,) = self._attempt("search", {"data": data}, field)
+        (laps,) = self._attempt("search", {"data": data})
         each = laps.seconds(warm_up=1)
         rows = read_json_lines(self.run.directory / "search" / "candidates.jsonl")
         judging = fmean(row["seconds"] for row in rows[min(1, len(rows) - 1) :])
@@ -218,14 +215,14 @@ class Rehearsal:
     def _report(self, stage: str) -> None:
         self.memory.reset()
         began = time.perf_counter()
-        self._attempt(stage, {}, "")
+        self._attempt(stage, {})
         seconds = time.perf_counter() - began
         self._add(Row(stage, 1, 1, 1, seconds, self.memory.peak(), seconds))
 
     def _attempt(
-        self, stage: str, changes: dict[str, Any], field: str, after_lap: Callable[[Laps], None] = lambda laps: None
+        self, stage: str, changes: dict[str, Any], after_lap: Callable[[Laps], None] = lambda laps: None
     ) -> list[Laps]:
-        """Run a stage with `changes` to the shortened recipe; `field` is what to lower if memory runs out."""
+        """Run a stage with `changes` to the shortened recipe."""
         watch = Stopwatch(self.memory, after_lap)
         search = short_search(self.recipe.search, self.judging_batch, self.judged)
         data = self.run.data
@@ -237,12 +234,6 @@ class Rehearsal:
         )
         try:
             STAGES[stage](run)
-        except torch.OutOfMemoryError:
-            if len(watch.tasks) > 1:  # the training went well, the judging did not
-                field = f"search.batch = {search.batch}"
-            raise UserError(
-                f"{stage}: out of memory with {field}; lower it (of a training, lr with it, and precision=bf16 helps)"
-            ) from None
         except UserError as error:
             raise UserError(f"{stage}: {error}") from None
         except Exception as error:

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from detnas.memory import PeakMemory
 from detnas.progress import Bar, Progress
-from detnas.rehearsing.memory import PeakMemory
 
 
 class Laps(Bar):

@@ -181,7 +181,11 @@ def _network_names(run: Path, recipe: Mapping[str, Any]) -> list[str]:
 
 def _read_training(folder: Path, stage: str, network: str = "") -> Training:
     # A run that was killed goes on from its last checkpoint and writes the steps after it again: the later line counts.
-    lines = {int(line["step"]): line for line in _read_lines(folder / "metrics.jsonl") if "step" in line}
+    # What a network scored is a line of its own, after the last step.
+    lines: dict[int, dict[str, Any]] = {}
+    for line in _read_lines(folder / "metrics.jsonl"):
+        if "step" in line:
+            lines.setdefault(int(line["step"]), {}).update(line)
     ordered = [lines[step] for step in sorted(lines)]
     keys = [key for key in dict.fromkeys(key for line in ordered for key in line) if key == "accuracy" or "loss" in key]
     curves = {}

@@ -1,83 +1,56 @@
-"""How one of several processes trains: on its part of the batch, with the gradients of the whole."""
+"""Averaged weights: an exponential moving average over the steps of a training."""
 
-import zlib
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from detnas import processes
-from detnas.config import Recipe
-from detnas.errors import UserError
-from detnas.models.losses import share_normalisers
-from detnas.models.synchronised_norm import synchronise_norms
+WARM_UP = 9
 
 
-def train_together(model: nn.Module, sync_bn: bool) -> None:
-    """Make `model` that of one of several processes: begin with the first one's weights, divide its losses by what the
-    whole batch holds, and, with `sync_bn`, normalise by the whole batch. In a single process it stays as it is."""
-    if processes.count() == 1:
-        return
-    # Generators of different CPUs need not draw the same weights.
-    state = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
-    _put(processes.tensor_from_first(_flat(state)), state)
-    share_normalisers(model)
-    if sync_bn:
-        synchronise_norms(model)
+class AveragedWeights:
+    """The moving average of what a model's steps trained: parameters, and the BN statistics beside them.
 
-
-def check_batches(recipe: Recipe) -> None:
-    """Raise `UserError` if a batch cannot be divided evenly among the processes: their means would weigh unequally."""
-    for name in ("supernet_pretrain", "supernet_finetune", "pretrain", "finetune"):
-        batch = getattr(recipe, name).batch
-        if batch % processes.count():
-            raise UserError(
-                f"{name}.batch = {batch}: cannot be divided evenly among {processes.count()} processes; set a multiple "
-                "of their number, or start another number (--nproc-per-node)"
-            )
-
-
-def average(model: nn.Module, figures: Tensor) -> Tensor:
-    """Replace the gradients and BN statistics of what ran by their means over all processes, so that these go on alike.
-
-    Returns the means of `figures` (n,), which travel with them. In a single process nothing changes.
+    An op that did not run keeps its average as it keeps its weights. The n-th update of a tensor (from 0) keeps
+    min(`decay`, n / (n + 9)) of its average, so that it begins with what was trained first, and not with what was
+    drawn at random; for as long as the first term is the larger it looks back on about a tenth of the updates.
     """
-    if processes.count() == 1:
-        return figures
-    gradients = []
-    ran = []
-    for number, parameter in enumerate(model.parameters()):
-        if parameter.grad is not None:
-            gradients.append(parameter.grad)
-            ran.append(number)
-    _check_in_step(ran)
-    statistics = [
-        tensor
-        for norm in model.modules()
-        if isinstance(norm, _BatchNorm) and norm.weight.grad is not None
-        for tensor in (norm.running_mean, norm.running_var)
-        if tensor is not None
-    ]
-    tensors = [*gradients, *statistics]
-    means = processes.mean_of(_flat([*tensors, figures]))
-    _put(means, tensors)
-    return means[-len(figures) :]
 
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = model
+        self.decay = decay
+        self.parts = [module for module in model.modules() if next(module.parameters(recurse=False), None) is not None]
+        self.names = {id(tensor): name for name, tensor in model.state_dict(keep_vars=True).items()}
+        self.averages: dict[str, Tensor] = {}
+        """Of what has been trained at all, by name."""
+        self.updates: dict[str, int] = {}
 
-def _check_in_step(ran: list[int]) -> None:
-    """Sums over different parameters would be silently wrong, or never end."""
-    marks = processes.stacked(torch.tensor([len(ran), zlib.crc32(str(ran).encode())]))
-    if not (marks == marks[0]).all():
-        raise RuntimeError(f"processes out of step: {marks[:, 0].tolist()} parameters have a gradient, by process")
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights after a step: those that have a gradient, and the buffers of the same modules."""
+        for module in self.parts:
+            trained: list[Tensor] = [p for p in module.parameters(recurse=False) if p.grad is not None]
+            if trained:
+                trained += [buffer for buffer in module.buffers(recurse=False) if buffer.is_floating_point()]
+            for tensor in trained:
+                self._take_in(self.names[id(tensor)], tensor)
 
+    def _take_in(self, name: str, tensor: Tensor) -> None:
+        count = self.updates.get(name, 0)
+        if count == 0:
+            self.averages[name] = tensor.detach().clone()
+        else:
+            self.averages[name].lerp_(tensor, 1 - min(self.decay, count / (count + WARM_UP)))
+        self.updates[name] = count + 1
 
-def _flat(tensors: list[Tensor]) -> Tensor:
-    return torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors])
+    def weights(self) -> dict[str, Tensor]:
+        """The model's state: averages, and as they are those tensors that no step has trained."""
+        return {**self.model.state_dict(), **self.averages}
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"weights": self.weights(), "updates": dict(self.updates)}
 
-def _put(flat: Tensor, tensors: list[Tensor]) -> None:
-    """Write into `tensors` what `_flat` made of such ones."""
-    start = 0
-    for tensor in tensors:
-        tensor.detach().copy_(flat[start : start + tensor.numel()].view(tensor.shape))
-        start += tensor.numel()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        device = next(self.model.parameters()).device
+        self.updates = dict(state["updates"])
+        self.averages = {name: state["weights"][name].to(device) for name in self.updates}

@@ -1,6 +1,13 @@
-"""Checkpoints: what a training that was cut continues from, and where later stages take the weights from."""
+"""Checkpoints: what a training that was cut continues from, and where later stages take the weights from.
 
-from io import BytesIO
+Each is a file of its own, named by its step; the last two are kept. It ends in the SHA-256 of all before it, so that a
+damaged one is never used: torch alone reads many without a complaint.
+"""
+
+import hashlib
+import io
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,34 +15,131 @@ import torch
 from torch import nn
 
 from detnas import processes
-from detnas.files import write_file
+from detnas.errors import UserError
+from detnas.files import read_json, write_file
 
-CHECKPOINT = "checkpoint.pt"
+DONE = "done.json"
+KEPT = 2
+EARLIER = "checkpoint.pt"
+"""What the only checkpoint was called in earlier versions."""
+DIGEST = hashlib.sha256().digest_size
+
+
+def checkpoint_path(directory: Path, step: int) -> Path:
+    return directory / f"checkpoint-{step:08}.pt"
+
+
+def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> None:
+    """Write `state` (tensors, numbers, strings, lists and dictionaries) as the checkpoint after `step` steps.
+
+    The one before it is kept, and no other.
+    """
+    # To memory first: where the disk is full, torch would fail without saying so.
+    buffer = io.BytesIO()
+    torch.save(_plain(state), buffer)
+    digest = hashlib.sha256(buffer.getbuffer()).digest()
+    buffer.write(digest)
+    write_file(checkpoint_path(directory, step), lambda file: file.write(buffer.getbuffer()))
+    for path in _checkpoints(directory):
+        # A later one was damaged, or the training would have gone on from there.
+        if _step(path) > step:
+            path.unlink()
+    for path in _checkpoints(directory)[KEPT:]:
+        path.unlink()
+
+
+def newest_checkpoint(directory: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """The state in the newest checkpoint that is whole, on the CPU; None if there is none. `say` is told of damage.
+
+    Of several processes the first one reads it, for all. Raises `UserError` if there are some, and none is whole.
+    """
+    data = processes.bytes_from_first(lambda: _newest(directory, say))
+    return _load(data) if data else None
+
+
+def _newest(directory: Path, say: Callable[[str], None]) -> bytes:
+    """What the newest checkpoint that is whole holds; nothing if there is no checkpoint."""
+    damaged: list[str] = []
+    for path in _checkpoints(directory):
+        data = _whole(path)
+        if data is not None:
+            if damaged:
+                say(f"  {directory}: {', '.join(damaged)} is damaged; going on from step {_step(path)}")
+            return data
+        damaged.append(path.name)
+    if damaged:
+        raise UserError(
+            f"{directory}: of its checkpoints ({', '.join(damaged)}) none is whole; remove this folder, and the same "
+            "command trains it anew"
+        )
+    if (directory / EARLIER).exists():
+        raise UserError(
+            f"{directory / EARLIER}: is of an earlier version of detnas, which this one does not continue; finish the "
+            "run with that version, or choose another --out"
+        )
+    return b""
+
+
+def is_trained(directory: Path) -> bool:
+    """Whether the training in `directory` is done, and its last checkpoint whole."""
+    return processes.from_first(lambda: (directory / DONE).exists() and _whole(_last(directory)) is not None)
 
 
 def load_weights(model: nn.Module, directory: Path, part: str = "") -> None:
-    """Load into `model` the weights of the checkpoint in `directory`, or those of its module named `part`."""
+    """Load into `model` the weights of the finished training in `directory`, or those of its module named `part`.
+
+    They are the averaged ones if the training averaged. Raises `UserError` if its last checkpoint is damaged.
+    """
+    state = _load(processes.bytes_from_first(lambda: _finished(directory)))
     prefix = f"{part}." if part else ""
-    weights = _read(directory)["model"]
+    weights = state["average"]["weights"] if "average" in state else state["model"]
     model.load_state_dict({name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)})
 
 
-def save_checkpoint(model: nn.Module, optimizer: torch.optim.Optimizer, step: int, directory: Path) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-    write_file(directory / CHECKPOINT, lambda file: torch.save(state, file))
+def _plain(value: Any) -> Any:
+    """The same without what pickles differently in a training that was cut: strings and tuples that are equal but not
+    one object, or the other way round."""
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item) for item in value)
+    return sys.intern(value) if isinstance(value, str) else value
 
 
-def resume(model: nn.Module, optimizer: torch.optim.Optimizer, directory: Path) -> int:
-    """Load the checkpoint if there is one; returns the number of steps done."""
-    if not processes.from_first((directory / CHECKPOINT).exists):
-        return 0
-    state = _read(directory)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+def _finished(directory: Path) -> bytes:
+    """What the last checkpoint of a finished training holds."""
+    data = _whole(_last(directory))
+    if data is None:
+        raise UserError(
+            f"{_last(directory)}: damaged or missing; `detnas run`, with the recipe and the --out of this run, trains "
+            "its last steps again"
+        )
+    return data
 
 
-def _read(directory: Path) -> dict[str, Any]:
-    content = processes.bytes_from_first((directory / CHECKPOINT).read_bytes)  # the others need not see the directory
-    state: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+def _last(directory: Path) -> Path:
+    return checkpoint_path(directory, read_json(directory / DONE)["steps"])
+
+
+def _checkpoints(directory: Path) -> list[Path]:
+    """From the newest to the oldest."""
+    return sorted(directory.glob("checkpoint-*.pt"), key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("checkpoint-"))
+
+
+def _whole(path: Path) -> bytes | None:
+    """What a checkpoint's file holds, or None if it is damaged, missing or unreadable."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return data if hashlib.sha256(memoryview(data)[:-DIGEST]).digest() == data[-DIGEST:] else None
+
+
+def _load(data: bytes) -> dict[str, Any]:
+    # The digest at the end is in nobody's way: an archive may be followed by other bytes.
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return state

@@ -1,27 +1,26 @@
 """The one training loop: the four trainings differ in their task and in who chooses the path."""
 
-import math
 from collections.abc import Callable, Iterable
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from detnas import processes
+from detnas import processes, stopping
 from detnas.config import TrainingSettings
-from detnas.data.batches import batches
-from detnas.errors import UserError
-from detnas.files import write_json
+from detnas.data.batches import batches, step_keys
+from detnas.files import remove_unfinished, write_json
 from detnas.progress import Progress
 from detnas.seeds import seed_of
-from detnas.training.averaging import average, train_together
-from detnas.training.checkpoints import resume, save_checkpoint
+from detnas.training.checkpoints import DONE, newest_checkpoint, save_checkpoint
 from detnas.training.metrics_log import MetricsLog
-from detnas.training.schedules import build_optimizer, learning_rate, set_learning_rate
+from detnas.training.schedules import learning_rate, set_learning_rate
+from detnas.training.state import TrainingState
 from detnas.training.tasks import Task
-
-DONE = "done.json"
+from detnas.training.together import average, train_together
+from detnas.training.trouble import is_finite, refuse_not_finite, report_skipped
 
 
 def one_pass(step: int) -> Iterable[None]:
@@ -40,74 +39,116 @@ def train(
     progress: Progress,
     passes: Callable[[int], Iterable[None]] = one_pass,
 ) -> None:
-    """Train `model` in place and leave checkpoint, metrics and `done.json` in `directory`.
+    """Train `model` in place and leave checkpoints, metrics and `done.json` in `directory`.
 
-    Continues from the checkpoint that it finds there, to the same bytes on a CPU as without the interruption: all
-    that is random is a function of (seed, step). `passes` of a step yields before each forward and backward pass of it:
-    a supernet's path is chosen there. Does nothing but load the weights if the training is already done.
+    Continues from the newest whole checkpoint that it finds there, to the same bytes on a CPU as without the
+    interruption: all that is random is a function of (seed, step). `passes` of a step yields before each forward and
+    backward pass of it: a supernet's path is chosen there. Does nothing but load the weights if the training is already
+    done. Where weights are averaged, the model ends with the averages.
+
+    A step whose loss or gradient is not finite changes nothing; a line names its pictures.
 
     Several processes each take their part of every batch and go on with the mean of their gradients; the first one
     writes, and `directory` need be there for it alone.
 
-    Raises `UserError` when the loss is not finite.
+    Raises `UserError` after ten such steps in a row, when weights are not finite (they are never saved), and
+    where there are checkpoints of which none can be used. Raises `Stopped`, once the step is done and saved, when the
+    process is asked to stop.
     """
     model.to(device)
-    optimizer = build_optimizer(model, settings)
-    start = resume(model, optimizer, directory)
-    if processes.from_first((directory / DONE).exists):
-        return
     train_together(model, settings.sync_bn)
-    log = MetricsLog(directory, start) if processes.is_first() else None
-    model.train()
+    state = TrainingState(model, settings)
+    saved = newest_checkpoint(directory, progress.say)
+    if saved is not None:
+        state.load_state_dict(saved)
+    if not processes.from_first((directory / DONE).exists) or state.step < settings.steps:
+        _train_on(state, task, settings, directory, seed, device, progress, passes)
+    state.use_average()
+
+
+def _train_on(
+    state: TrainingState,
+    task: Task,
+    settings: TrainingSettings,
+    directory: Path,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
+    passes: Callable[[int], Iterable[None]],
+) -> None:
+    """Train from the step that `state` has come to until the last."""
+    log = None
+    if processes.is_first():
+        directory.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(directory)
+        log = MetricsLog(directory, state.step, state.window, device)
+    state.model.train()
     stream = batches(
         task.samples,
         task.collate,
         batch=settings.batch,
         seed=seed,
-        start=start,
+        start=state.step,
         stop=settings.steps,
         workers=settings.workers,
     )
-    with progress.task(directory.name, total=settings.steps, start=start) as bar:
-        for step, batch in enumerate(stream, start=start):
+    with (
+        progress.task(directory.name, total=settings.steps, start=state.step) as bar,
+        closing(log) if log else nullcontext(),
+        closing(stream),
+        stopping.deferred(),
+    ):
+        for step, batch in enumerate(stream, start=state.step):
             torch.manual_seed(seed_of(seed, "step", step, *([processes.rank()] if processes.rank() else [])))
             rate = learning_rate(settings, step)
-            set_learning_rate(optimizer, rate)
-            figures = train_step(model, task, batch, optimizer, settings, device, passes(step))
+            set_learning_rate(state.optimizer, rate)
+            figures = train_step(state, task, batch, settings, device, passes(step))
+            state.step = step + 1
+            if is_finite(figures):
+                state.skipped = 0
+            else:
+                state.skipped += 1
+                keys = step_keys(task.samples, settings.batch, seed, step)
+                pictures = [task.samples.name(key) for key in keys]
+                report_skipped(state, settings, directory, {**figures, "lr": rate}, pictures, progress.say)
             if log:
-                log.add(step + 1, {**figures, "lr": rate}, settings.batch)
-            if not math.isfinite(figures["loss"]):
-                raise UserError(
-                    f"{directory}: the loss of step {step + 1} is {figures['loss']}; lower lr ({settings.lr:g}) or "
-                    "set clip_norm, in a run of its own (another --out)"
-                )
+                log.add(state.step, {} if state.skipped else {**figures, "lr": rate}, settings.batch)
             bar.advance(f"loss {figures['loss']:.3f}")
-            if log and ((step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps):
-                # The log first: rows beyond the last checkpoint are dropped when a run continues.
-                log.save()
-                save_checkpoint(model, optimizer, step + 1, directory)
+            asked_to_stop = processes.any_of(stopping.requested())
+            if state.step % settings.checkpoint_every == 0 or state.step == settings.steps or asked_to_stop:
+                refuse_not_finite(state, settings, directory)
+                if log:
+                    # The log first: rows beyond the last checkpoint are dropped when a run continues.
+                    log.save()
+                    save_checkpoint(directory, state.step, state.state_dict())
+            if asked_to_stop:
+                stopping.stop()
     if log:
-        log.close()
         write_json(directory / DONE, {"seconds": log.seconds, "steps": settings.steps})
 
 
 def train_step(
-    model: nn.Module,
+    state: TrainingState,
     task: Task,
     batch: Any,
-    optimizer: torch.optim.Optimizer,
     settings: TrainingSettings,
     device: torch.device,
     passes: Iterable[None],
 ) -> dict[str, float]:
     """One update from one batch, of which `batch` is this process's part: the gradients of all `passes` are summed.
 
-    Returns the loss, its parts, and the task's figures, as means over the passes and processes.
+    Where the loss or the gradient is not finite there is no update, and the BN statistics are as they were.
+
+    Returns the loss, its parts and the task's figures, as means over passes and processes, and the gradient's norm.
     """
+    model, optimizer = state.model, state.optimizer
     optimizer.zero_grad(set_to_none=True)
     names: list[str] = []
-    values = []
+    values: list[torch.Tensor] = []
     for _ in passes:
+        if not values:
+            # Not sooner: the choice of the first path may spread a warm start, statistics and all.
+            state.statistics.keep()
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             parts, figures = task.losses(model, batch, device)
             loss = torch.stack(list(parts.values())).sum()
@@ -115,8 +156,16 @@ def train_step(
         names = ["loss", *(f"loss_{name}" for name in parts), *figures]
         values.append(torch.stack([value.detach().float() for value in (loss, *parts.values(), *figures.values())]))
     means = average(model, torch.stack(values).mean(dim=0))
-    if settings.clip_norm is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
-    optimizer.step()
+    norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
     # One transfer from the device for all figures.
-    return dict(zip(names, means.tolist(), strict=True))
+    all_figures = torch.cat([means, norm.reshape(1)]).tolist()
+    told = dict(zip([*names, "gradient_norm"], all_figures, strict=True))
+    if not is_finite(told):
+        state.statistics.restore()
+        return told
+    if settings.clip_norm is not None:
+        nn.utils.clip_grads_with_norm_(model.parameters(), settings.clip_norm, norm)
+    optimizer.step()
+    if state.average is not None:
+        state.average.update()
+    return told

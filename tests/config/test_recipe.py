@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
+from small_recipe import small_recipe
 
 from detnas.config import FPNSettings, Recipe, RetinaNetSettings, load_recipe, recipe_names
 from detnas.config.recipe import BASELINES
@@ -93,6 +95,7 @@ pretrain: &training
   scale_jitter: [0.5, 2]
   workers: 2
   checkpoint_every: 50
+  ema_decay: 0.99
 supernet_pretrain: {<<: *training, flops_bins: [5M, 0.01G, 20000000], fair_paths: false}
 supernet_finetune: {<<: *training, flops_bins: null, fair_paths: true}
 search:
@@ -470,7 +473,8 @@ def test_a_detector_of_no_known_type_is_refused(kind: Any, tmp_path: Path) -> No
         "finetune.milestones=[1.5]",
         "finetune.scale_jitter=[2, 1]",
         "finetune.scale_jitter=[1]",
-        "finetune.checkpoint_every=15",
+        "finetune.checkpoint_every=0",
+        "finetune.ema_decay=1",
         "finetune.decay_norms=maybe",
         "supernet_pretrain.flops_bins=[]",
         "supernet_pretrain.flops_bins=[300M]",
@@ -589,3 +593,16 @@ def test_a_space_that_cannot_be_is_named_with_its_field(minimal: Path) -> None:
 
 def test_fair_paths_and_bins_exclude_each_other(complete: Path) -> None:
     assert "fair_paths" in refused(complete, "supernet_finetune.flops_bins=[1M, 2M]")
+
+
+@pytest.mark.parametrize(
+    ("training", "field"),
+    [("supernet_pretrain", "pretraining.image_size"), ("finetune", "detector.min_size")],
+)
+def test_a_batch_of_one_small_picture_is_refused(training: str, field: str) -> None:
+    """Its last maps are single values, and BN in training raises."""
+    small = {"detector__min_size": 32, "pretraining__image_size": 32}
+    with pytest.raises(ValidationError, match=rf"{training}.batch 1 is too small for {field} 32"):
+        small_recipe(**small, **{f"{training}__batch": 1})
+    larger = {"detector__min_size": 33, "pretraining__image_size": 33}
+    assert getattr(small_recipe(**larger, **{f"{training}__batch": 1}), training).batch == 1

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from make_coco import some_pictures, tree_of, write_coco, write_pictures
 
-from detnas.data.coco import find_problems, load_tree, read_coco
+from detnas.data.coco import load_tree, read_coco
+from detnas.data.problems import find_problems
 from detnas.errors import UserError
 
 Tree = dict[str, Any]

@@ -11,6 +11,7 @@ from detnas.config import TrainingSettings
 from detnas.data.coco import read_coco
 from detnas.data.crops import CropSamples
 from detnas.data.detection import DetectionSet
+from detnas.data.images import Images
 from detnas.data.samples import GREY
 from detnas.errors import UserError
 
@@ -161,3 +162,16 @@ def test_a_crop_is_a_function_of_its_key(data: DetectionSet) -> None:
     assert torch.equal(before, torch.get_rng_state())
     torch.set_rng_state(state)
     assert len({first[0, seed][0].numpy().tobytes() for seed in range(10)}) == 10
+
+
+def test_a_crop_names_the_picture_that_it_is_cut_from(data: DetectionSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = CropSamples(data, 32, 0.3, TRAINING, cache_mb=0)
+    read: list[int] = []
+    image = Images.__getitem__
+    monkeypatch.setattr(Images, "__getitem__", lambda self, index: (read.append(index), image(self, index))[1])
+    state = torch.get_rng_state()
+    for index in range(len(samples)):
+        samples[index, 7]
+        name = samples.name((index, 7))
+        assert name.startswith(f"{data.files[read[-1]]} at (") and len(read) == index + 1
+    assert torch.equal(state, torch.get_rng_state())

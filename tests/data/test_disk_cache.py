@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,9 +47,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are decoded, in this order."""
     files: list[Path] = []
 
-    def read(path: Path) -> torch.Tensor:
+    def read(path: Path, *size: Any) -> torch.Tensor:
         files.append(path)
-        return read_image(path)
+        return read_image(path, *size)
 
     monkeypatch.setattr(images_module, "read_image", read)
     return files

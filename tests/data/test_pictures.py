@@ -10,9 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from detnas.data.batches import batches
 from detnas.data.folder import read_folder
 from detnas.data.images import Images, read_image
 from detnas.data.picture_block import PictureBlock
+from detnas.data.samples import ClassSamples
 from detnas.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -99,6 +101,21 @@ def test_a_picture_of_another_size_than_stated_is_refused(cache_mb: int, tmp_pat
     assert Images(files, cache_mb, np.array([[30, 20], [30, 20]]))[1].shape == (3, 20, 30)
     with pytest.raises(UserError, match=r"b\.png: the picture has 30x20 pixels, but the annotations say 20x30; mend"):
         Images(files, cache_mb, np.array([[30, 20], [20, 30]]))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_breaks_in_training_is_named_whoever_reads_it(workers: int, tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.png" for name in range(6)]
+    save(*files)
+    images = Images(files, cache_mb=0)
+    files[3].write_bytes(b"")
+    with pytest.raises(UserError) as refusal:
+        list(batches(images_by_key(images), None, batch=2, seed=0, start=0, stop=3, workers=workers))
+    assert str(refusal.value) == f"{files[3]}: this picture cannot be decoded (its format is unknown); replace it"
+
+
+def images_by_key(images: Images) -> ClassSamples:
+    return ClassSamples(images, [0] * len(images), 16, 0.5, None)
 
 
 @pytest.mark.parametrize("room", [0, 700, 10**6])

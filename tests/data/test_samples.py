@@ -1,6 +1,5 @@
 """Samples for detection: a function of their key, and boxes that stay on their objects whatever is done."""
 
-import json
 import random
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_coco import COLOURS, tree_of, write_coco
+from PIL import Image
 
 from detnas.config import TrainingSettings
 from detnas.data.coco import read_coco
@@ -131,12 +131,10 @@ def test_flips_and_jitter_are_drawn_with_their_probability(data: DetectionSet) -
 @pytest.mark.parametrize("cache_mb", [0, 100])
 def test_a_picture_of_another_size_than_stated_is_refused(cache_mb: int, tmp_path: Path) -> None:
     """With the cache before anything is trained, without it when its turn comes."""
-    tree = tree_of([(40, 30, [(1, [2, 2, 20, 20])])] * 60)
-    write_coco(tmp_path / "train.json", tmp_path / "train", tree)
-    tree["images"][58].update(width=30, height=40)
-    (tmp_path / "train.json").write_text(json.dumps(tree))
+    write_coco(tmp_path / "train.json", tmp_path / "train", tree_of([(40, 30, [(1, [2, 2, 20, 20])])] * 60))
     data = read_coco(tmp_path / "train.json", tmp_path / "train")
-    words = r"590\.png: the picture has 40x30 pixels, but the annotations say 30x40; mend"
+    Image.new("RGB", (41, 30)).save(data.files[58])  # since it was read
+    words = r"590\.png: the picture has 41x30 pixels, but the annotations say 40x30; mend"
     for samples in (
         lambda: DetectionSamples(data, training(), cache_mb),
         lambda: CropSamples(data, 32, 0.1, training(), cache_mb),

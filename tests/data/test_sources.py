@@ -180,7 +180,9 @@ def test_a_folder_without_a_data_set_is_refused(tmp_path: Path) -> None:
     assert f"{tmp_path / 'nowhere'}: no such folder" in missing and "name the folder" in missing
     assert f"{tmp_path}: the folder is empty" in refused(tmp_path) and "train.json" in refused(tmp_path)
     (tmp_path / "a.png").touch()
-    assert "no COCO file or VOC tree that is found by itself" in refused(tmp_path) and "data.train" in refused(tmp_path)
+    assert "no COCO file, YOLO data.yaml or VOC tree that is found by itself" in refused(
+        tmp_path
+    ) and "data.train" in refused(tmp_path)
     assert "no such folder" in refused(tmp_path / "a.png")
 
 

@@ -11,6 +11,7 @@ from detnas.data.folder import read_folder
 from detnas.data.images import read_image
 from detnas.data.sources import open_data
 from detnas.data.standin import CATEGORIES, CLASSES, CLASSIFICATION, PICTURES, write_stand_in
+from detnas.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_stand_in_is_a_data_set_without_flaws(stand_in: Path) -> None:
-    lines, fine = check(stand_in)
+    lines, fine = check(stand_in, DataSettings(), Progress(quiet=True))
     assert fine and not any("ERROR" in line or "note" in line for line in lines), lines
     data = open_data(stand_in, DataSettings(), seed=0)
     assert (len(data.train), len(data.val)) == (PICTURES["train"], PICTURES["val"])

@@ -13,6 +13,7 @@ from detnas.data.sources import open_data
 from detnas.data.voc import CLASSES, VocSet, load_voc, voc_categories
 from detnas.errors import UserError
 from detnas.metrics.coco import coco_scores
+from detnas.progress import Progress
 
 CAT: Object = ("cat", (1, 1, 24, 24), 0)
 
@@ -202,7 +203,7 @@ def test_deep_nesting_is_no_danger(tree: Path) -> None:
 
 def test_check_says_what_it_found(tree: Path) -> None:
     annotation(tree, xml_of([DOG, ("dog", (3, 4, 9, 9), 1), CAT], "000001.jpg"))
-    lines, fine = check(tree)
+    lines, fine = check(tree, DataSettings(), Progress(quiet=True))
     assert fine and lines[0].startswith(
         f"train: VOC, {tree}/ImageSets/Main/train.txt, pictures under {tree}/JPEGImages"
     )
@@ -212,5 +213,5 @@ def test_check_says_what_it_found(tree: Path) -> None:
 
 def test_check_finds_what_is_wrong_with_the_splits_together(tree: Path) -> None:
     write_picture(tree / "Annotations", tree / "JPEGImages", "000004", [("dog", (3, 4, 9, 9), 1)])
-    lines, fine = check(tree)
+    lines, fine = check(tree, DataSettings(), Progress(quiet=True))
     assert not fine and lines[-2].startswith(f"ERROR: {tree}: the validation (1 pictures) holds no box")

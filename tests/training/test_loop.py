@@ -1,19 +1,17 @@
 """The training loop: a training that was cut ends in the same bytes as one that ran through."""
 
-import json
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from small_recipe import assert_same, checkpoint, small_recipe, write_blocks
+from small_training import CPU, Cut, Task, assert_same_training, cut_before, settings, timeless, train_linear
 from torch import nn
 
 import detnas.training.loop as loop
 import detnas.training.paths as paths
 from detnas.config import Recipe, TrainingSettings
-from detnas.data.samples import Key
 from detnas.errors import UserError
 from detnas.models.backbone import Supernet
 from detnas.models.classifier import Classifier
@@ -22,13 +20,7 @@ from detnas.pipeline import run
 from detnas.progress import Progress
 from detnas.training.checkpoints import load_weights
 from detnas.training.loop import one_pass, train, train_step
-from detnas.training.schedules import build_optimizer
-
-CPU = torch.device("cpu")
-
-
-class Cut(Exception):
-    """Where a test kills a training."""
+from detnas.training.state import TrainingState
 
 
 class Stopwatch:
@@ -72,17 +64,6 @@ def whole_and_cut(
     torch.manual_seed(99)
     run(recipe, tmp_path / "cut", blocks, stages=(stage,))
     return tmp_path / "whole" / stage, tmp_path / "cut" / stage
-
-
-def timeless(directory: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
-
-
-def assert_same_training(whole: Path, cut: Path) -> None:
-    assert_same(checkpoint(cut), checkpoint(whole))
-    assert timeless(cut) == timeless(whole)
-    assert json.loads((cut / "done.json").read_text())["steps"] == checkpoint(whole)["step"]
 
 
 # A checkpoint stands after step 10. A warm start of 0, and ones that end before, exactly at and after it.
@@ -152,43 +133,6 @@ def test_a_finished_training_only_loads_its_weights(blocks: Path, tmp_path: Path
     assert before == {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in directory.iterdir()}
 
 
-class Task:
-    """Learns nothing much from numbers; says what it is asked to."""
-
-    def __init__(self, loss: Callable[[float], float] = lambda x: 1.0) -> None:
-        self.samples = Numbers()
-        self.loss = loss
-        self.batches: list[list[int]] = []
-
-    def collate(self, samples: list[Key]) -> list[Key]:
-        return samples
-
-    def losses(self, model: nn.Module, batch: list[Key], device: torch.device) -> tuple[Any, Any]:
-        self.batches.append([index for index, _ in batch])
-        noise = torch.rand(())  # stands for dropout
-        value = self.loss(len(self.batches))
-        return {"a": model(torch.ones(1, 2)).sum() * noise * value, "b": noise * value}, {"noise": noise}
-
-
-class Numbers:
-    def __getitem__(self, key: Key) -> Key:
-        return key
-
-    def __len__(self) -> int:
-        return 6
-
-
-def settings(**changes: Any) -> TrainingSettings:
-    return TrainingSettings(**{"steps": 45, "batch": 4, "lr": 0.01, "checkpoint_every": 10, **changes})
-
-
-def train_linear(directory: Path, task: Task, passes: Callable[[int], Iterable[None]] = one_pass) -> None:
-    torch.manual_seed(0)
-    model = nn.Linear(2, 2)
-    quiet = Progress(quiet=True)
-    train(model, task, settings(), directory, seed=1, device=CPU, progress=quiet, passes=passes)
-
-
 @pytest.mark.parametrize(("source", "first"), [("crops", "supernet_pretrain"), ("none", "supernet_finetune")])
 def test_a_warm_start_must_end_before_the_training_does(source: str, first: str) -> None:
     """Or the ops would never get what it learnt."""
@@ -196,15 +140,6 @@ def test_a_warm_start_must_end_before_the_training_does(source: str, first: str)
     assert small_recipe(warm_start=19, **changes).warm_start == 19
     with pytest.raises(ValueError, match=f"warm_start 20 must be less than the 20 steps of {first}"):
         small_recipe(warm_start=20, **changes)
-
-
-def cut_before(step_to_cut: int) -> Callable[[int], Iterable[None]]:
-    def choose(step: int) -> Iterable[None]:
-        if step == step_to_cut:
-            raise Cut
-        return one_pass(step)
-
-    return choose
 
 
 def test_rows_after_a_resume_have_neither_gaps_nor_repetitions(tmp_path: Path) -> None:
@@ -249,17 +184,6 @@ def test_what_is_drawn_in_a_step_depends_on_the_step_alone(tmp_path: Path) -> No
     assert first.batches == whole.batches[:25] and second.batches == whole.batches[20:]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_is_refused_and_the_checkpoint_kept(value: float, tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        train_linear(tmp_path, Task(lambda step: value if step == 15 else 1.0))
-    message = str(caught.value)
-    assert "\n" not in message and str(tmp_path) in message and "lr" in message and "step 15" in message
-    kept = checkpoint(tmp_path)
-    assert kept["step"] == 10 and all(tensor.isfinite().all() for tensor in kept["model"].values())
-    assert not (tmp_path / "done.json").exists() and [row["step"] for row in timeless(tmp_path)] == [10]
-
-
 @pytest.mark.parametrize("detector", ["retinanet", "fpn"])
 def test_a_detector_that_diverges_is_refused_in_one_line(detector: str, blocks: Path, tmp_path: Path) -> None:
     changes = {"supernet_finetune__lr": 1e20, "supernet_finetune__clip_norm": None}
@@ -269,9 +193,7 @@ def test_a_detector_that_diverges_is_refused_in_one_line(detector: str, blocks: 
     assert "\n" not in str(caught.value)
 
 
-def one_step(
-    recipe: Recipe, model: nn.Module, chosen: torch.optim.Optimizer, told: TrainingSettings
-) -> dict[str, float]:
+def one_step(state: TrainingState, told: TrainingSettings) -> dict[str, float]:
     class Two:
         def losses(self, model: nn.Module, batch: Any, device: torch.device) -> Any:
             torch.manual_seed(1)
@@ -279,7 +201,7 @@ def one_step(
             targets = [{"boxes": torch.tensor([[5.0, 5, 30, 30]]), "labels": torch.tensor([1])} for _ in images]
             return model(images, targets), {}
 
-    figures: dict[str, float] = train_step(model, Two(), None, chosen, told, CPU, one_pass(0))  # type: ignore[arg-type]
+    figures: dict[str, float] = train_step(state, Two(), None, told, CPU, one_pass(0))  # type: ignore[arg-type]
     return figures
 
 
@@ -295,15 +217,16 @@ def test_an_op_that_did_not_run_is_not_touched(detector: str, optimizer: str) ->
     told = settings(optimizer=optimizer, weight_decay=0.1)
     model = detector_of(recipe)
     (supernet,) = (module for module in model.modules() if isinstance(module, Supernet))
-    chosen = build_optimizer(model, told)
+    state = TrainingState(model, told)
+    chosen = state.optimizer
     supernet.activate(recipe.search_space().uniform("shuffle5"))
-    one_step(recipe, model, chosen, told)  # the op has momentum from here on
+    one_step(state, told)  # the op has momentum from here on
     supernet.activate(recipe.search_space().uniform("xception"))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     memory = {name: [v.clone() for v in chosen.state[p].values() if torch.is_tensor(v)]
               for name, p in model.named_parameters() if ".ops.1." in name}  # fmt: skip
     assert all(memory.values())
-    one_step(recipe, model, chosen, told)
+    one_step(state, told)
     after = model.state_dict()
     for name in before:
         if any(f".ops.{op}." in name for op in (0, 1, 2)):
@@ -324,7 +247,7 @@ def test_gradients_are_scaled_down_to_the_norm(clip_norm: float | None) -> None:
     told = settings(momentum=0.0, weight_decay=0.0, lr=1.0, clip_norm=clip_norm)
     model = detector_of(recipe)
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    one_step(recipe, model, build_optimizer(model, told), told)
+    one_step(TrainingState(model, told), told)
     moved = torch.stack([(a - b).norm() for a, b in zip(before, model.parameters(), strict=True)]).norm().item()
     if clip_norm is None:
         assert moved > 0.1
@@ -340,9 +263,9 @@ def test_bf16_computes_in_bf16_and_keeps_the_weights_in_fp32(detector: str) -> N
     (supernet,) = (module for module in model.modules() if isinstance(module, Supernet))
     handle = supernet.stem[0].register_forward_hook(lambda module, inputs, output: types.add(output.dtype))
     exact = settings()
-    figures = one_step(recipe, detector_of(recipe), build_optimizer(detector_of(recipe), exact), exact)
+    figures = one_step(TrainingState(detector_of(recipe), exact), exact)
     told = settings(precision="bf16")
-    rough = one_step(recipe, model, build_optimizer(model, told), told)
+    rough = one_step(TrainingState(model, told), told)
     handle.remove()
     assert types == {torch.bfloat16}
     assert all(tensor.dtype != torch.bfloat16 for tensor in model.state_dict().values())
@@ -361,17 +284,3 @@ def test_a_cut_training_with_workers_and_bf16_ends_in_the_bytes_of_one_without_w
         run(recipe, tmp_path / "cut", blocks, stages=(stage,))
     run(recipe, tmp_path / "cut", blocks, stages=(stage,))
     assert_same_training(tmp_path / "alone" / stage, tmp_path / "cut" / stage)
-
-
-def test_a_checkpoint_that_would_run_code_is_not_read(blocks: Path, tmp_path: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> Any:
-            return (open, (str(tmp_path / "ran"), "w"))
-
-    recipe = small_recipe()
-    run(recipe, tmp_path / "run", blocks, stages=("supernet-pretrain",))
-    directory = tmp_path / "run" / "supernet-pretrain"
-    torch.save({"model": Evil(), "optimizer": {}, "step": 1}, directory / "checkpoint.pt")
-    with pytest.raises(Exception, match=r"(?i)weights.only"):
-        load_weights(nn.Linear(1, 1), directory)
-    assert not (tmp_path / "ran").exists()

@@ -17,7 +17,7 @@ from detnas.models.backbone import Supernet
 from detnas.spaces import Architecture, SearchSpace, search_space
 from detnas.training.loop import train_step
 from detnas.training.paths import PathSampler, path_chooser
-from detnas.training.schedules import build_optimizer
+from detnas.training.state import TrainingState
 
 TOY = SearchSpace("toy", 4, (8, 16, 24), (1, 2, 1))
 ALL = {path: TOY.cost(path, 64).flops for path in (TOY.architecture(ops) for ops in product(range(4), repeat=4))}
@@ -143,10 +143,10 @@ def test_a_fair_step_sums_the_gradients_of_its_paths() -> None:
             if parameter.grad is not None:
                 expected[name] = expected.get(name, 0) + parameter.grad
     told = TrainingSettings(steps=10, batch=2, lr=1.0, momentum=0.0, weight_decay=0.0)
-    optimizer = build_optimizer(supernet, told)
+    state = TrainingState(supernet, told)
     before = {name: parameter.detach().clone() for name, parameter in supernet.named_parameters()}
     passes = path_chooser(supernet, sampler, lambda step: step, warm_start=0)(7)
-    figures = train_step(supernet, Squares(), None, optimizer, told, torch.device("cpu"), passes)  # type: ignore[arg-type]
+    figures = train_step(state, Squares(), None, told, torch.device("cpu"), passes)  # type: ignore[arg-type]
     assert figures["loss"] == pytest.approx(sum(losses) / 4)
     assert expected.keys() == before.keys()
     for name, parameter in supernet.named_parameters():

@@ -40,12 +40,19 @@ class PeakMemory:
 
     def peak(self) -> int:
         """Bytes."""
-        if self.device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self.device))
-        if self.resets:
+        if self.device.type == "cpu" and self.resets:
             return _kilobytes(STATUS, "VmHWM") * 1024
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most * 1024
+        return _most_so_far(self.device)
+
+
+def used_memory(device: torch.device) -> int:
+    """Bytes: on a GPU the most that its tensors have taken, on a CPU what this process has resident now.
+
+    Where the system does not say what is resident it is the most that was.
+    """
+    if device.type == "cpu" and STATUS.exists():
+        return _kilobytes(STATUS, "VmRSS") * 1024
+    return _most_so_far(device)
 
 
 def available_memory() -> int | None:
@@ -57,6 +64,13 @@ def available_memory() -> int | None:
         if limit.exists() and (text := limit.read_text().strip()).isdigit():
             left = min(left, int(text) - int(used.read_text()))
     return left
+
+
+def _most_so_far(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def _kilobytes(file: Path, name: str) -> int:

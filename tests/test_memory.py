@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import detnas.rehearsing.memory as memory
-from detnas.rehearsing.memory import PeakMemory, available_memory
+import detnas.memory as memory
+from detnas.memory import PeakMemory, available_memory, used_memory
 
 MEGABYTE = 2**20
 
@@ -46,3 +46,17 @@ def test_available_memory_heeds_the_container(tmp_path: Path, monkeypatch: pytes
     assert available_memory() == 1_000_000_000
     monkeypatch.setattr(memory, "MACHINE", tmp_path / "missing")
     assert available_memory() is None
+
+
+def test_what_is_used_now_is_no_more_than_the_peak() -> None:
+    cpu = torch.device("cpu")
+    before = used_memory(cpu)
+    with mmap.mmap(-1, 64 * MEGABYTE) as block:
+        block.write(b"x" * (64 * MEGABYTE))
+        assert used_memory(cpu) >= before + 50 * MEGABYTE
+    assert used_memory(cpu) <= PeakMemory(cpu).peak() + MEGABYTE
+
+
+def test_where_the_system_does_not_say_it_is_the_most_that_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "STATUS", Path("/nowhere/status"))
+    assert used_memory(torch.device("cpu")) > 50 * MEGABYTE

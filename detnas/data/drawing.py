@@ -1,0 +1,42 @@
+"""Pictures with boxes drawn on them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import draw_bounding_boxes
+
+from detnas.files import write_file
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+"""What a drawing can be written as, by the ending of its file."""
+COLOURS = ("orange", "deepskyblue", "lime", "magenta", "yellow", "red", "white", "violet")
+"""Of the categories, in turn."""
+
+
+def draw_boxes(picture: Tensor, boxes: NDArray[Any], labels: Sequence[int], captions: Sequence[str]) -> Tensor:
+    """`picture` (3, H, W) uint8 with boxes (n, 4) as x1, y1, x2, y2 in its pixels, in their categories' colours."""
+    if len(boxes) == 0:
+        return picture
+    colours: list[str | tuple[int, int, int]] = [COLOURS[label % len(COLOURS)] for label in labels]
+    drawn: Tensor = draw_bounding_boxes(
+        picture,
+        torch.from_numpy(boxes),
+        list(captions),
+        colors=colours,
+        width=2,
+        label_colors="black",
+        label_background_colors=colours,
+        fill_labels=True,
+    )
+    return drawn
+
+
+def write_picture(path: Path, picture: Tensor) -> None:
+    """Write a picture (3, H, W) uint8 in the format that the file's ending says, one of `FORMATS`."""
+    image = Image.fromarray(picture.permute(1, 2, 0).numpy())
+    write_file(path, lambda file: image.save(file, FORMATS[path.suffix.lower()], quality=90))
