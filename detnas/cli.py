@@ -46,30 +46,34 @@ def run(
         bool, typer.Option("--rehearse", help="Walk every stage for a few iterations only, and say what all will take.")
     ] = False,
 ) -> None:
-    """The whole pipeline; the same command again continues where it stopped."""
+    """The whole pipeline, by several processes if torchrun starts them; the same command continues where it stopped."""
+    from detnas import processes
     from detnas.config import load_recipe
     from detnas.pipeline import run
     from detnas.progress import Progress
 
-    if rehearse:
-        from detnas.rehearsing import rehearsal
+    with _going_on_later(), processes.joined():
+        if rehearse:
+            from detnas.rehearsing import rehearsal
 
-        if out is not None:
-            raise UserError(f"--out {out}: a rehearsal leaves nothing behind; leave out --out or --rehearse")
-        rehearsal.rehearse(load_recipe(recipe, changes or ()), data, Progress())
-        return
-    with _going_on_later():
-        run(recipe, out, data, changes or (), Progress())
+            if out is not None:
+                raise UserError(f"--out {out}: a rehearsal leaves nothing behind; leave out --out or --rehearse")
+            if processes.count() > 1:
+                raise UserError("--rehearse: measures one process; start it without torchrun")
+            rehearsal.rehearse(load_recipe(recipe, changes or ()), data, Progress())
+            return
+        run(recipe, out, data, changes or (), Progress(quiet=not processes.is_first()))
 
 
 @app.command()
 def search(directory: Directory) -> None:
     """The search stage alone, on a run whose supernet is trained."""
+    from detnas import processes
     from detnas.pipeline import continue_run
     from detnas.progress import Progress
 
-    with _going_on_later():
-        continue_run(directory, Progress(), stages=("search",))
+    with _going_on_later(), processes.joined():
+        continue_run(directory, Progress(quiet=not processes.is_first()), stages=("search",))
 
 
 @app.command()

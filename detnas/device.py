@@ -5,18 +5,30 @@ from pathlib import Path
 
 import torch
 
+from detnas import processes
 from detnas.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that a recipe asks for: "cpu", "cuda" or "auto". Raises `UserError` if there is no such device."""
+    """The device that a recipe asks for: "cpu", "cuda" or "auto"; of several processes, each takes a GPU of its own.
+
+    Raises `UserError` if there is no such device.
+    """
     # Weights that decay towards zero become denormal numbers, which slow a CPU several-fold.
     torch.set_flush_denormal(True)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device = 'cuda': no GPU that torch can use; set device=cpu or device=auto")
-    return torch.device(name)
+    if name == "cpu" or processes.count() == 1:
+        return torch.device(name)
+    if processes.local_rank() >= torch.cuda.device_count():
+        raise UserError(
+            f"device = 'cuda': process {processes.local_rank() + 1} of this machine has no GPU of its own; start "
+            f"--nproc-per-node={torch.cuda.device_count()}"
+        )
+    torch.cuda.set_device(processes.local_rank())
+    return torch.device(name, processes.local_rank())
 
 
 def device_name(device: torch.device) -> str:

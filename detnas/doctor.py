@@ -31,6 +31,8 @@ def describe() -> Iterator[str]:
         for index in range(torch.cuda.device_count()):
             facts = torch.cuda.get_device_properties(index)
             yield f"GPU {index}: {facts.name}, {facts.total_memory / 1e9:.0f} GB"
+        if torch.cuda.device_count() > 1:
+            yield f"All of them: torchrun --nproc-per-node={torch.cuda.device_count()} -m detnas run …"
     else:
         yield "GPU: none that torch can use; the recipes shapes-quick, shapes and own-data-quick are made for CPUs"
     free = shutil.disk_usage(Path.cwd()).free / 1e9

@@ -8,19 +8,22 @@ pretrain, finetune  the winner and the baselines, each alone from scratch, by on
 report              the page
 
 A stage whose `done.json` stands is not run again, and a training continues from its checkpoint: the same command
-finishes a run that was cut.
+finishes a run that was cut. Of several processes (see `processes.py`) the first one reads and writes the run directory,
+and tells the others what stands there.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from detnas import processes
 from detnas.baselines import baselines, network_cost
 from detnas.config import Recipe, SupernetTrainingSettings, TrainingSettings, load_recipe
 from detnas.data.classification import ClassificationSet, Part
@@ -28,7 +31,6 @@ from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
 from detnas.data.images import Images
 from detnas.data.samples import DetectionSamples
-from detnas.data.shapes_once import draw_once
 from detnas.data.sources import RunData, open_data
 from detnas.device import choose_device
 from detnas.errors import UserError
@@ -40,11 +42,12 @@ from detnas.models.detectors import Detector, build_detector
 from detnas.models.weights import DetectorInfo, save_detector
 from detnas.progress import Progress
 from detnas.report import validation_examples, write_report
-from detnas.run_directory import RECIPE, SHAPES, claim, store_latencies, store_recipe, store_splits, stored_run
+from detnas.run_directory import RECIPE, claim, draw_data, store_latencies, store_recipe, store_splits, stored_run
 from detnas.searching.accuracy import Accuracy
 from detnas.searching.evaluation import evaluate, headline
 from detnas.searching.fitness import Fitness, search_pictures
 from detnas.searching.study import search
+from detnas.searching.together import search_together
 from detnas.seeds import seed_of
 from detnas.shortage import memory_for, room_in
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
@@ -53,6 +56,7 @@ from detnas.training.loop import one_pass, train
 from detnas.training.metrics_log import log_scores
 from detnas.training.paths import PathSampler, path_chooser
 from detnas.training.tasks import ClassificationTask, DetectionTask, Task
+from detnas.training.together import check_batches
 
 WINNER = "winner"
 WEIGHTS = "detector.safetensors"
@@ -80,7 +84,9 @@ def run(
     """
     progress = progress or Progress(quiet=True)
     if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe, changes)
+        source = recipe
+        tree = processes.from_first(lambda: load_recipe(source, changes).model_dump(mode="json"))
+        recipe = Recipe.model_validate(tree)
     directory = Path(out) if out is not None else Path("runs") / recipe.name
     with open_run(recipe, directory, Path(data) if data is not None else None, progress) as current:
         for place, (name, stage) in enumerate(STAGES.items(), start=1):
@@ -99,15 +105,24 @@ def open_run(
     `shared`: beside other processes that share it.
     Raises `UserError` for whatever cannot work.
     """
-    sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
-    device = choose_device(recipe.device)
-    with claim(directory, recipe, shared), room_in(directory):
-        run_data = _open_data(recipe, directory, data, progress)
-        current = Run(recipe, directory, run_data, sampler, device, progress)
-        current.check()
-        store_recipe(directory, recipe, run_data.directory, run_data.fingerprint())
-        store_latencies(directory, sampler.budget.latencies)
-        store_splits(directory, run_data)
+    with processes.agreed():
+        sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
+        device = choose_device(recipe.device)
+        check_batches(recipe)
+    processes.check_same("device", device.type)
+    with room_in(directory), ExitStack() as held:
+        processes.from_first(lambda: held.enter_context(claim(directory, recipe, shared)))
+        if data is None:
+            data = Path(processes.from_first(lambda: draw_data(directory, recipe, progress.say)))
+        with processes.agreed():
+            run_data = open_data(data, recipe.data, recipe.seed)
+            progress.say(run_data.summary())
+            current = Run(recipe, directory, run_data, sampler, device, progress)
+            current.check()
+        processes.check_same(f"data set {data}", run_data.fingerprint())
+        processes.from_first(lambda: store_recipe(directory, recipe, run_data.directory, run_data.fingerprint()))
+        processes.from_first(lambda: store_latencies(directory, sampler.budget.latencies))
+        processes.from_first(lambda: store_splits(directory, run_data))
         yield current
 
 
@@ -116,7 +131,7 @@ def continue_run(directory: Path, progress: Progress, stages: Sequence[str]) -> 
 
     Raises `UserError` if it holds no run, or a stage lacks what an earlier one leaves.
     """
-    stored = stored_run(directory)
+    stored = processes.from_first(lambda: stored_run(directory))
     run(directory / RECIPE, directory, stored["data_directory"], progress=progress, stages=stages)
 
 
@@ -191,7 +206,7 @@ class Run:
         return {WINNER: partial(Subnet, self.space, self.winner()), **baselines(self.recipe, self.sampler)}
 
     def winner(self) -> Architecture:
-        return Architecture.parse(read_json(self.directory / "search" / "best.json")["architecture"])
+        return Architecture.parse(_read(self.directory / "search" / "best.json")["architecture"])
 
     def classifier(self, make_backbone: Callable[[], Backbone], num_classes: int) -> Classifier:
         torch.manual_seed(self.seed("classifier"))
@@ -291,17 +306,15 @@ def search_stage(run: Run) -> None:
     stage = "search"
     settings = run.recipe.search
     if not _is_done(run, stage):
-        batches = f"search.batch = {settings.batch}, search.recalibration_batch = {settings.recalibration_batch}"
-        with memory_for(batches):
-            search(
-                candidate_judge(run),
-                run.sampler,
-                settings,
-                run.directory / stage,
-                seed=run.seed(stage),
-                progress=run.progress,
+        judge = candidate_judge(run)
+        place, seed = run.directory / stage, run.seed(stage)
+        with memory_for(
+            f"search.batch = {settings.batch}, search.recalibration_batch = {settings.recalibration_batch}"
+        ):
+            search_together(
+                judge, lambda judge: search(judge, run.sampler, settings, place, seed=seed, progress=run.progress)
             )
-    best = read_json(run.directory / stage / "best.json")
+    best = _read(run.directory / stage / "best.json")
     run.progress.say(f"  winner: {best['architecture']}, {settings.score} {best['fitness']:.3f} on the search split")
 
 
@@ -372,7 +385,7 @@ def finetune_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -
     for name, make_backbone in networks.items():
         stage = f"finetune/{name}"
         directory = run.directory / stage
-        if not (directory / EVALUATION).exists():
+        if not processes.from_first((directory / EVALUATION).exists):
             settings = run.recipe.finetune
             pretrained = run.directory / "pretrain" / name if run.pretrains else None
             detector = run.detector(make_backbone, pretrained)
@@ -383,19 +396,21 @@ def finetune_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -
                 info = DetectorInfo(
                     run.space, run.winner(), recipe.detector, categories, data=recipe.data, seed=recipe.seed
                 )
-                save_detector(run.directory / WEIGHTS, detector, info)
+                if processes.is_first():
+                    save_detector(run.directory / WEIGHTS, detector, info)
             _judge(run, name, detector)
-        scores = read_json(directory / EVALUATION)["scores"]
+        scores = _read(directory / EVALUATION)["scores"]
         run.progress.say(f"  {name}: {headline(scores, run.recipe.search.metric)} on the validation set")
 
 
 def _judge(run: Run, name: str, detector: Detector) -> None:
     """Evaluate a finished network on the validation set, and keep what it scored and detected."""
     val = run.data.val
-    images = Images(val.files, run.recipe.data.cache_mb, val.sizes, disk=run.disk_cache)
+    own = val.subset(processes.share(len(val), run.recipe.search.batch))
+    images = Images(own.files, run.recipe.data.cache_mb, own.sizes, disk=run.disk_cache)
     with (
         memory_for(f"search.batch = {run.recipe.search.batch}"),
-        run.progress.task(f"evaluate {name}", total=len(val)) as bar,
+        run.progress.task(f"evaluate {name}", total=len(own)) as bar,
     ):
         evaluation = evaluate(
             detector,
@@ -405,6 +420,8 @@ def _judge(run: Run, name: str, detector: Detector) -> None:
             device=run.device,
             after_batch=lambda pictures: bar.advance(by=pictures),
         )
+    if not processes.is_first():
+        return
     network = find_network(detector)
     directory = run.directory / "finetune" / name
     write_json(directory / DETECTIONS, evaluation.results)
@@ -424,7 +441,8 @@ def _judge(run: Run, name: str, detector: Detector) -> None:
 
 def report(run: Run) -> None:
     """The page."""
-    run.progress.say(f"Report: {write_page(run.directory)}")
+    if processes.is_first():
+        run.progress.say(f"Report: {write_page(run.directory)}")
 
 
 STAGES: dict[str, Callable[[Run], None]] = {
@@ -438,7 +456,12 @@ STAGES: dict[str, Callable[[Run], None]] = {
 
 
 def _is_done(run: Run, stage: str) -> bool:
-    return (run.directory / stage / DONE).exists()
+    return processes.from_first((run.directory / stage / DONE).exists)
+
+
+def _read(path: Path) -> Any:
+    """What a JSON file of the run holds."""
+    return processes.from_first(lambda: read_json(path))
 
 
 def _is_trained(run: Run, stage: str, needed_by: str) -> bool:
@@ -447,23 +470,3 @@ def _is_trained(run: Run, stage: str, needed_by: str) -> bool:
     If they are damaged the training goes on from the checkpoint before, and ends in the same weights.
     """
     return _is_done(run, stage) and (_is_done(run, needed_by) or is_trained(run.directory / stage))
-
-
-def _open_data(recipe: Recipe, directory: Path, data: Path | None, progress: Progress) -> RunData:
-    """The data of `--data`, or the embedded set, drawn into the run directory if it is not there yet."""
-    if data is None:
-        if recipe.data.shapes is None:
-            raise UserError(f"recipe {recipe.name} needs a data set; name its folder by --data DIR")
-        data = directory / SHAPES
-        draw_once(data, recipe.data.shapes, begun=(directory / RECIPE).exists(), say=progress.say)
-    run_data = open_data(data, recipe.data, recipe.seed)
-    parts = ", ".join(
-        f"{len(part):,} {role}"
-        for part, role in (
-            (run_data.fit, "to train on"),
-            (run_data.search, "search split"),
-            (run_data.val, "validation"),
-        )
-    )
-    progress.say(f"{run_data.description}\nPictures: {parts}; {len(run_data.train.categories)} categories")
-    return run_data

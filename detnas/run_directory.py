@@ -2,7 +2,7 @@
 
 import fcntl
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from detnas.config import Recipe
 from detnas.data.detection import DetectionSet
+from detnas.data.shapes_once import draw_once
 from detnas.data.sources import RunData
 from detnas.errors import UserError
 from detnas.files import write_json, write_text
@@ -68,6 +69,17 @@ def claim(directory: Path, recipe: Recipe, shared: bool = False) -> Iterator[Non
 
 def _before_start(entry: Path) -> bool:
     return entry.name in BEFORE_START or entry.name.startswith(UNFINISHED)
+
+
+def draw_data(directory: Path, recipe: Recipe, say: Callable[[str], None]) -> str:
+    """Draw the embedded data set into a run's directory if it is not there yet, and return where it is.
+
+    Raises `UserError` if the recipe has none.
+    """
+    if recipe.data.shapes is None:
+        raise UserError(f"recipe {recipe.name} needs a data set; name its folder by --data DIR")
+    draw_once(directory / SHAPES, recipe.data.shapes, begun=(directory / RECIPE).exists(), say=say)
+    return str(directory / SHAPES)
 
 
 def store_recipe(directory: Path, recipe: Recipe, data: Path, fingerprint: str) -> None:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -50,7 +51,8 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         _deferred = False
-    stop_if_requested()
+    if _requested:
+        stop()
 
 
 def requested() -> bool:
@@ -58,10 +60,9 @@ def requested() -> bool:
     return bool(_requested)
 
 
-def stop_if_requested() -> None:
-    """Raise `Stopped` if the process has been asked to stop."""
-    if _requested:
-        raise Stopped(_requested[-1])
+def stop() -> NoReturn:
+    """Raise `Stopped`: this process, or another of the same run, has been asked to."""
+    raise Stopped(_requested[-1] if _requested else signal.SIGTERM)
 
 
 def leave_to_the_main_process() -> None:

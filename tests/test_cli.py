@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import official_reference
@@ -482,6 +483,14 @@ def test_import_refuses_before_it_writes(official: Path, tmp_path: Path, shell: 
 def test_doctor(shell: Shell) -> None:
     said = shell("doctor")
     assert f"torch {torch.__version__}" in said and "detnas" in said and "GPU" in said and "GB free" in said
+
+
+def test_doctor_says_how_several_gpus_are_used(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    facts = SimpleNamespace(name="a GPU", total_memory=8e9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: facts)
+    assert "torchrun --nproc-per-node=2 -m detnas run" in shell("doctor")
 
 
 def test_doctor_says_that_the_machine_is_busy(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ class TrainingSettings(Section):
 
     steps: PositiveInt
     batch: PositiveInt
-    """Pictures a step."""
+    """Pictures a step, of all processes together."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: PositiveFloat
     """The highest learning rate."""
@@ -49,8 +49,11 @@ class TrainingSettings(Section):
     """Probability of a vertical flip (for pictures without an upright, such as aerial ones)."""
     scale_jitter: tuple[PositiveFloat, PositiveFloat] | None = None
     """Of detection: pictures are resized by a factor drawn from this range, then cropped or padded to their size."""
+    sync_bn: bool = False
+    """Whether the statistics of BN in training are those of the pictures of all processes; if not, each process has
+    those of its part of the batch. (The paper's detectors: yes; its classifiers: no.)"""
     workers: NonNegativeInt = 0
-    """Processes that prepare pictures, at most one a core; 0 prepares them in the training process."""
+    """Processes that prepare pictures for each training process, at most one a core; 0 prepares them there."""
     checkpoint_every: PositiveInt = 500
     """Steps between checkpoints."""
 

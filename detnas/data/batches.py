@@ -1,6 +1,5 @@
 """Batches as a function of the step: a run that was cut continues with the batch that came next."""
 
-import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
+from detnas import processes
 from detnas.data.samples import Key
 from detnas.errors import UserError
 from detnas.seeds import seed_of
@@ -87,20 +87,21 @@ def batches(
 ) -> Generator[Any]:
     """The batches of steps `start` to `stop` (not included), alike for any number of workers.
 
+    Of several training processes, each has its part of every batch.
     Upright pictures, where `samples.upright` tells them, have batches of their own. The workers live until the last
     step or until the generator is closed, each `PREFETCHED` batches ahead, with one thread and the parent's flushing of
     denormals. Raises the `UserError` that a worker raised.
     """
-    processes = loading_processes(workers)
+    loaders = loading_processes(workers)
     loader = DataLoader(
         samples,
-        batch_sampler=_sampler(samples, batch, seed, start, stop),
+        batch_sampler=(list(processes.part(keys)) for keys in _sampler(samples, batch, seed, start, stop)),
         collate_fn=collate,
-        num_workers=processes,
+        num_workers=loaders,
         worker_init_fn=_begin_worker,
-        prefetch_factor=PREFETCHED if processes else None,
+        prefetch_factor=PREFETCHED if loaders else None,
         # Forked, they share the data set's memory. Python 3.14 no longer forks by itself.
-        multiprocessing_context="fork" if processes and sys.platform == "linux" else None,
+        multiprocessing_context="fork" if loaders and sys.platform == "linux" else None,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # or it would draw its workers' seeds from the global one
     )
@@ -113,7 +114,7 @@ def batches(
 
 
 def step_keys(samples: Any, batch: int, seed: int, step: int) -> list[Key]:
-    """The keys of one step's samples."""
+    """The keys of one step's samples, of all training processes."""
     return next(iter(_sampler(samples, batch, seed, step, step + 1)))
 
 
@@ -127,4 +128,4 @@ def _begin_worker(worker: int) -> None:
 
 def loading_processes(workers: int) -> int:
     """How many processes prepare pictures where a recipe asks for `workers`: one a core at most."""
-    return min(workers, os.cpu_count() or 1)
+    return min(workers, processes.cores())

@@ -33,6 +33,12 @@ class RunData:
     val_is_cut: bool
     """Whether `val` was cut from the training files, for want of files of its own."""
 
+    def summary(self) -> str:
+        """Two lines for people: the files, and how many pictures there are for what."""
+        parts = ((self.fit, "to train on"), (self.search, "search split"), (self.val, "validation"))
+        counts = ", ".join(f"{len(part):,} {role}" for part, role in parts)
+        return f"{self.description}\nPictures: {counts}; {len(self.train.categories)} categories"
+
     def fingerprint(self) -> str:
         """Changes with the pictures' names, boxes and splits."""
         digest = hashlib.sha256()

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from detnas import processes
 from detnas.config import SearchSettings
 from detnas.data.samples import Key
 from detnas.models.classifier import Classifier
@@ -37,9 +38,10 @@ class Accuracy:
         self.inputs = inputs
         calibration = calibration_pictures(len(fit), settings, seed)
         self.calibration = Batches(fit, _keys(calibration, seed), settings.recalibration_batch, cache_mb)
-        self.judged = Batches(
-            search, _keys(judged_pictures(len(search), settings, seed), seed), settings.batch, cache_mb
-        )
+        judged = _keys(judged_pictures(len(search), settings, seed), seed)
+        self.pictures = len(judged)
+        own = [judged[place] for place in processes.share(self.pictures, settings.batch)]
+        self.judged = Batches(search, own, settings.batch, cache_mb)
 
     def __call__(self, architecture: Architecture) -> dict[str, float | None]:
         """The candidate's scores on the search split; its fitness is `accuracy`."""
@@ -50,7 +52,7 @@ class Accuracy:
             for pictures, labels in self.judged:
                 found = candidate(self.inputs(pictures)).argmax(dim=1).cpu()
                 right += int((found == labels).sum())
-        return {"accuracy": right / len(self.judged.keys)}
+        return {"accuracy": processes.total(right) / self.pictures}
 
 
 class Batches:
@@ -63,7 +65,7 @@ class Batches:
         self.samples = samples
         self.keys = keys
         self.batch = batch
-        megabytes = len(keys) * samples[keys[0]][0].numel() / 1e6
+        megabytes = len(keys) * samples[keys[0]][0].numel() / 1e6 if keys else 0
         self.kept = list(self._prepared()) if megabytes <= cache_mb else None
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:

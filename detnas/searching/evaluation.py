@@ -4,19 +4,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
+from detnas import processes
 from detnas.data.detection import DetectionSet
 from detnas.data.images import Images
 from detnas.metrics.coco import coco_scores
 from detnas.metrics.voc import voc_scores
 from detnas.models.detectors import Detector
-from detnas.models.inference import detect
+from detnas.models.inference import Detections, detect
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The twelve COCO numbers and the two of VOC, COCO's AP by class, and the detections as COCO results."""
+    """The twelve COCO numbers and the two of VOC, COCO's AP by class, and the detections as COCO results (of several
+    processes only the first has these)."""
 
     scores: dict[str, float | None]
     per_class: dict[str, float | None]
@@ -38,17 +41,47 @@ def evaluate(
     device: torch.device,
     after_batch: Callable[[int], None] = lambda pictures: None,
 ) -> Evaluation:
-    """Judge `detector` on `data`, whose pictures are `images`.
+    """Judge `detector` on `data`.
 
-    `after_batch` is told how many pictures each batch had.
+    `images` are the pictures that `processes.share(len(data), batch)` names, in a single process all; batches are
+    alike for any number of processes, and so is the evaluation. `after_batch` is told how many pictures each batch had.
     """
     detector.eval()
-    results = []
-    for start in range(0, len(data), batch):
-        indices = range(start, min(start + batch, len(data)))
-        for index, found in zip(indices, detect(detector, [images[i] for i in indices], device), strict=True):
-            results += data.results(index, found.boxes, found.scores, found.labels)
-        after_batch(len(indices))
+    own = processes.share(len(data), batch)
+    found: list[Detections] = []
+    for start in range(0, len(own), batch):
+        places = range(start, min(start + batch, len(own)))
+        found += detect(detector, [images[place] for place in places], device)
+        after_batch(len(places))
+    results = _merged(data, own, found)
+    scores, per_class = processes.from_first(lambda: _scores(data, results))
+    return Evaluation(scores, per_class, results)
+
+
+def _scores(
+    data: DetectionSet, results: list[dict[str, Any]]
+) -> tuple[dict[str, float | None], dict[str, float | None]]:
     truth = data.ground_truth()
     scores, per_class = coco_scores(truth, results)
-    return Evaluation(scores | voc_scores(truth, results), per_class, results)
+    return scores | voc_scores(truth, results), per_class
+
+
+def _merged(data: DetectionSet, indices: list[int], found: list[Detections]) -> list[dict[str, Any]]:
+    """What all processes found, in the order of the pictures, in the first process; nothing in the others."""
+    rows = [
+        np.column_stack((np.full(len(one.scores), index), one.labels, one.scores, one.boxes))
+        for index, one in zip(indices, found, strict=True)
+    ]
+    own = np.concatenate([np.empty((0, 7)), *rows])  # float64 holds each of these numbers exactly
+    everything = processes.gathered(own.tobytes())
+    if not processes.is_first():
+        return []
+    table = np.concatenate([np.frombuffer(part).reshape(-1, 7) for part in everything])
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    starts = np.searchsorted(table[:, 0], np.arange(len(data) + 1))
+    results = []
+    for index in range(len(data)):
+        one = table[starts[index] : starts[index + 1]]
+        numbers = one[:, 2:].astype(np.float32)
+        results += data.results(index, numbers[:, 1:], numbers[:, 0], one[:, 1].astype(np.int64))
+    return results

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from detnas import processes
 from detnas.config import SearchSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
@@ -39,7 +40,8 @@ class Fitness:
         calibration = fit.subset(calibration_pictures(len(fit), settings, seed))
         self.calibration = Images(calibration.files, cache_mb, calibration.sizes, disk=disk)
         self.search = search_pictures(search, settings, seed)
-        self.images = Images(self.search.files, cache_mb, self.search.sizes, disk=disk)
+        own = self.search.subset(processes.share(len(self.search), settings.batch))
+        self.images = Images(own.files, cache_mb, own.sizes, disk=disk)
 
     def __call__(self, architecture: Architecture) -> Evaluation:
         """The candidate's evaluation on the search split; its fitness is the score that `search.metric` names."""

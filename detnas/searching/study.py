@@ -1,7 +1,6 @@
 """The search: an Optuna study in the run directory, filled candidate by candidate."""
 
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from detnas.config import SearchSettings
 from detnas.files import write_json, write_json_lines
 from detnas.progress import Progress
 from detnas.searching.evolution import ORIGIN, EvolutionSampler, SpaceExhausted, architecture_of, slot_of
+from detnas.searching.together import Judge
 from detnas.spaces import Architecture, BudgetSampler
 
 COSTS = ("flops", "params", "latency_ms")
@@ -20,7 +20,7 @@ SHOWN_EVERY = 50
 
 
 def search(
-    judge: Callable[[Architecture], Mapping[str, float | None]],
+    judge: Judge,
     sampler: BudgetSampler,
     settings: SearchSettings,
     directory: Path,

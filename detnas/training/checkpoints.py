@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from detnas import processes
 from detnas.errors import UserError
 from detnas.files import read_json, write_file
 
@@ -50,15 +51,21 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> None:
 def newest_checkpoint(directory: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
     """The state in the newest checkpoint that is whole, on the CPU; None if there is none. `say` is told of damage.
 
-    Raises `UserError` if there are checkpoints, and none is whole.
+    Of several processes the first one reads it, for all. Raises `UserError` if there are some, and none is whole.
     """
+    data = processes.bytes_from_first(lambda: _newest(directory, say))
+    return _load(data) if data else None
+
+
+def _newest(directory: Path, say: Callable[[str], None]) -> bytes:
+    """What the newest checkpoint that is whole holds; nothing if there is no checkpoint."""
     damaged: list[str] = []
     for path in _checkpoints(directory):
         data = _whole(path)
         if data is not None:
             if damaged:
                 say(f"  {directory}: {', '.join(damaged)} is damaged; going on from step {_step(path)}")
-            return _load(data)
+            return data
         damaged.append(path.name)
     if damaged:
         raise UserError(
@@ -70,12 +77,12 @@ def newest_checkpoint(directory: Path, say: Callable[[str], None]) -> dict[str, 
             f"{directory / EARLIER}: is of an earlier version of detnas, which this one does not continue; finish the "
             "run with that version, or choose another --out"
         )
-    return None
+    return b""
 
 
 def is_trained(directory: Path) -> bool:
     """Whether the training in `directory` is done, and its last checkpoint whole."""
-    return (directory / DONE).exists() and _whole(_last(directory)) is not None
+    return processes.from_first(lambda: (directory / DONE).exists() and _whole(_last(directory)) is not None)
 
 
 def load_weights(model: nn.Module, directory: Path, part: str = "") -> None:
@@ -83,13 +90,7 @@ def load_weights(model: nn.Module, directory: Path, part: str = "") -> None:
 
     They are the averaged ones if the training averaged. Raises `UserError` if its last checkpoint is damaged.
     """
-    data = _whole(_last(directory))
-    if data is None:
-        raise UserError(
-            f"{_last(directory)}: damaged or missing; `detnas run`, with the recipe and the --out of this run, trains "
-            "its last steps again"
-        )
-    state = _load(data)
+    state = _load(processes.bytes_from_first(lambda: _finished(directory)))
     prefix = f"{part}." if part else ""
     weights = state["average"]["weights"] if "average" in state else state["model"]
     model.load_state_dict({name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)})
@@ -103,6 +104,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_plain(item) for item in value)
     return sys.intern(value) if isinstance(value, str) else value
+
+
+def _finished(directory: Path) -> bytes:
+    """What the last checkpoint of a finished training holds."""
+    data = _whole(_last(directory))
+    if data is None:
+        raise UserError(
+            f"{_last(directory)}: damaged or missing; `detnas run`, with the recipe and the --out of this run, trains "
+            "its last steps again"
+        )
+    return data
 
 
 def _last(directory: Path) -> Path:

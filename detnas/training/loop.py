@@ -1,14 +1,14 @@
 """The one training loop: the four trainings differ in their task and in who chooses the path."""
 
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from detnas import stopping
+from detnas import processes, stopping
 from detnas.config import TrainingSettings
 from detnas.data.batches import batches, step_keys
 from detnas.files import remove_unfinished, write_json
@@ -19,6 +19,7 @@ from detnas.training.metrics_log import MetricsLog
 from detnas.training.schedules import learning_rate, set_learning_rate
 from detnas.training.state import TrainingState
 from detnas.training.tasks import Task
+from detnas.training.together import average, train_together
 from detnas.training.trouble import is_finite, refuse_not_finite, report_skipped
 
 
@@ -47,20 +48,21 @@ def train(
 
     A step whose loss or gradient is not finite changes nothing; a line names its pictures.
 
+    Several processes each take their part of every batch and go on with the mean of their gradients; the first one
+    writes, and `directory` need be there for it alone.
+
     Raises `UserError` after ten such steps in a row, when weights are not finite (they are never saved), and
     where there are checkpoints of which none can be used. Raises `Stopped`, once the step is done and saved, when the
     process is asked to stop.
     """
     model.to(device)
+    train_together(model, settings.sync_bn)
     state = TrainingState(model, settings)
     saved = newest_checkpoint(directory, progress.say)
     if saved is not None:
         state.load_state_dict(saved)
-    if not (directory / DONE).exists() or state.step < settings.steps:
-        directory.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(directory)
-        seconds = _train_on(state, task, settings, directory, seed, device, progress, passes)
-        write_json(directory / DONE, {"seconds": seconds, "steps": settings.steps})
+    if not processes.from_first((directory / DONE).exists) or state.step < settings.steps:
+        _train_on(state, task, settings, directory, seed, device, progress, passes)
     state.use_average()
 
 
@@ -73,8 +75,13 @@ def _train_on(
     device: torch.device,
     progress: Progress,
     passes: Callable[[int], Iterable[None]],
-) -> float:
-    """Train from the step that `state` has come to until the last; returns the seconds of the whole training."""
+) -> None:
+    """Train from the step that `state` has come to until the last."""
+    log = None
+    if processes.is_first():
+        directory.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(directory)
+        log = MetricsLog(directory, state.step, state.window, device)
     state.model.train()
     stream = batches(
         task.samples,
@@ -87,33 +94,37 @@ def _train_on(
     )
     with (
         progress.task(directory.name, total=settings.steps, start=state.step) as bar,
-        closing(MetricsLog(directory, state.step, state.window, device)) as log,
+        closing(log) if log else nullcontext(),
         closing(stream),
         stopping.deferred(),
     ):
         for step, batch in enumerate(stream, start=state.step):
-            torch.manual_seed(seed_of(seed, "step", step))
+            torch.manual_seed(seed_of(seed, "step", step, *([processes.rank()] if processes.rank() else [])))
             rate = learning_rate(settings, step)
             set_learning_rate(state.optimizer, rate)
             figures = train_step(state, task, batch, settings, device, passes(step))
             state.step = step + 1
             if is_finite(figures):
                 state.skipped = 0
-                log.add(state.step, {**figures, "lr": rate}, settings.batch)
             else:
                 state.skipped += 1
                 keys = step_keys(task.samples, settings.batch, seed, step)
                 pictures = [task.samples.name(key) for key in keys]
                 report_skipped(state, settings, directory, {**figures, "lr": rate}, pictures, progress.say)
-                log.add(state.step, {}, settings.batch)
+            if log:
+                log.add(state.step, {} if state.skipped else {**figures, "lr": rate}, settings.batch)
             bar.advance(f"loss {figures['loss']:.3f}")
-            if state.step % settings.checkpoint_every == 0 or state.step == settings.steps or stopping.requested():
+            asked_to_stop = processes.any_of(stopping.requested())
+            if state.step % settings.checkpoint_every == 0 or state.step == settings.steps or asked_to_stop:
                 refuse_not_finite(state, settings, directory)
-                # The log first: rows beyond the last checkpoint are dropped when a run continues.
-                log.save()
-                save_checkpoint(directory, state.step, state.state_dict())
-            stopping.stop_if_requested()
-    return log.seconds
+                if log:
+                    # The log first: rows beyond the last checkpoint are dropped when a run continues.
+                    log.save()
+                    save_checkpoint(directory, state.step, state.state_dict())
+            if asked_to_stop:
+                stopping.stop()
+    if log:
+        write_json(directory / DONE, {"seconds": log.seconds, "steps": settings.steps})
 
 
 def train_step(
@@ -124,11 +135,11 @@ def train_step(
     device: torch.device,
     passes: Iterable[None],
 ) -> dict[str, float]:
-    """One update from one batch: the gradients of all `passes` over it are summed.
+    """One update from one batch, of which `batch` is this process's part: the gradients of all `passes` are summed.
 
     Where the loss or the gradient is not finite there is no update, and the BN statistics are as they were.
 
-    Returns the loss, its parts and the task's figures, as means over the passes, and the norm of the gradient.
+    Returns the loss, its parts and the task's figures, as means over passes and processes, and the gradient's norm.
     """
     model, optimizer = state.model, state.optimizer
     optimizer.zero_grad(set_to_none=True)
@@ -144,9 +155,10 @@ def train_step(
         torch.autograd.backward(loss)
         names = ["loss", *(f"loss_{name}" for name in parts), *figures]
         values.append(torch.stack([value.detach().float() for value in (loss, *parts.values(), *figures.values())]))
+    means = average(model, torch.stack(values).mean(dim=0))
     norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
     # One transfer from the device for all figures.
-    all_figures = torch.cat([torch.stack(values).mean(dim=0), norm.reshape(1)]).tolist()
+    all_figures = torch.cat([means, norm.reshape(1)]).tolist()
     told = dict(zip([*names, "gradient_norm"], all_figures, strict=True))
     if not is_finite(told):
         state.statistics.restore()

@@ -1,0 +1,290 @@
+"""What two processes compute, for tests to compare with what one computes.
+
+`python two_processes.py OUT DATA` starts both as torchrun would, without its seconds of start, lets them do everything
+in `WORK`, and leaves what each of them returned, by rank, in the file OUT. DATA holds the coloured blocks.
+"""
+
+import hashlib
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from small_recipe import small_recipe
+from torch import nn
+from torch.utils.data import Dataset
+
+from detnas import processes
+from detnas.config import DataSettings, Recipe, TrainingSettings
+from detnas.data.batches import batches
+from detnas.data.sources import open_data
+from detnas.errors import UserError
+from detnas.models.backbone import Supernet, find_backbone
+from detnas.models.classifier import Classifier
+from detnas.models.detectors import build_detector
+from detnas.searching.accuracy import Accuracy
+from detnas.searching.fitness import Fitness
+from detnas.spaces import Architecture
+from detnas.training.loop import one_pass, train_step
+from detnas.training.state import TrainingState
+from detnas.training.tasks import ClassificationTask
+from detnas.training.together import average, check_batches, train_together
+
+CPU = torch.device("cpu")
+SIZE = 64
+BOXES = (1, 1, 3, 2)
+"""On each of four pictures: the halves of the batch hold different numbers of positive anchors."""
+KINDS = ("classifier", "retinanet", "retinanet by torchvision", "fpn")
+
+
+def settings(**changes: Any) -> TrainingSettings:
+    return TrainingSettings(**{"steps": 10, "batch": 4, "lr": 0.1, "clip_norm": 0.01, **changes})
+
+
+def model_of(kind: str, seed: int = 0) -> nn.Module:
+    """A model in which nothing is drawn at random: without dropout, and with so few anchors that all are sampled.
+
+    In float64: the gradients of small networks with BN at every turn amplify what float32 rounds.
+    """
+    torch.manual_seed(seed)
+    changes: dict[str, Any] = {"detector__min_size": SIZE}
+    name = "fpn" if kind == "fpn" else "retinanet"
+    if kind == "retinanet by torchvision":
+        changes["detector__losses"] = "torchvision"
+    if kind == "fpn":
+        numbers = ("rpn_candidates_train", "proposals_train", "rois")
+        changes |= {f"detector__{number}": 2000 for number in numbers}
+    recipe = small_recipe(name, **changes)
+    backbone = Supernet(recipe.search_space())
+    backbone.activate(Architecture.parse("01 23 0123 32"))
+    if kind == "classifier":
+        classifier = Classifier(backbone, 3, head_channels=8, dropout=0.0).train().double()
+        classifier.register_forward_pre_hook(lambda module, images: images[0].double())
+        return classifier
+    detector = build_detector(backbone, 3, recipe.detector).train().double()
+    if kind == "fpn":
+        detector.rpn.fg_bg_sampler.batch_size_per_image = 2000
+        detector.rpn.nms_thresh = 1.0
+    return detector
+
+
+class FixedDetection:
+    """A detection task on pictures and targets as they are."""
+
+    def losses(self, model: nn.Module, batch: Any, device: torch.device) -> Any:
+        return model([image for image, _ in batch], [target for _, target in batch]), {}
+
+
+def batch_of(kind: str) -> list[Any]:
+    generator = torch.Generator().manual_seed(1)
+    samples: list[Any] = []
+    for number, boxes in enumerate(BOXES):
+        image = torch.rand(3, SIZE, SIZE, generator=generator, dtype=torch.float64)
+        if kind == "classifier":
+            samples.append(((image * 255).to(torch.uint8), number % 3))
+            continue
+        corners = torch.randint(0, 30, (boxes, 2), generator=generator).double()
+        sides = torch.randint(10, 34, (boxes, 2), generator=generator).double()
+        labels = torch.randint(1, 3, (boxes,), generator=generator)
+        samples.append((image, {"boxes": torch.cat((corners, corners + sides), 1), "labels": labels}))
+    return samples
+
+
+def stepped(kind: str, sync_bn: bool, told: TrainingSettings) -> dict[str, Any]:
+    """One step of training on this process's part of the batch: what it reports, gradients, and the state after it."""
+    model = model_of(kind, seed=processes.rank())  # the first one's weights are everyone's
+    train_together(model, sync_bn)
+    task: Any = FixedDetection()
+    batch: Any = processes.part(batch_of(kind))
+    if kind == "classifier":
+        task = ClassificationTask(None, 0.1, small_recipe().detector)
+        batch = task.collate(batch)
+    figures = train_step(TrainingState(model, told), task, batch, told, CPU, one_pass(0))
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return {"figures": figures, "gradients": gradients, "state": dict(model.state_dict())}
+
+
+def steps() -> dict[str, Any]:
+    """What a step comes to with synchronised BN, of each kind of model."""
+    return {kind: stepped(kind, True, settings()) for kind in KINDS}
+
+
+def apart() -> dict[str, Any]:
+    """With BN of its own in each process."""
+    return stepped("classifier", False, settings())
+
+
+def summed_paths() -> dict[str, Any]:
+    """A step of two passes, unclipped."""
+    model = model_of("retinanet")
+    train_together(model, sync_bn=True)
+    supernet = find_backbone(model)
+    assert isinstance(supernet, Supernet)
+
+    def passes() -> Any:
+        for op in ("shuffle5", "xception"):
+            supernet.activate(supernet.space.uniform(op))
+            yield
+
+    told = settings(clip_norm=None)
+    batch = processes.part(batch_of("retinanet"))
+    train_step(TrainingState(model, told), FixedDetection(), batch, told, CPU, passes())
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def out_of_step() -> str:
+    """What is said when the processes ran different paths."""
+    model = model_of("classifier")
+    supernet = find_backbone(model)
+    assert isinstance(supernet, Supernet)
+    supernet.activate(supernet.space.uniform(("shuffle3", "xception")[processes.rank()]))
+    model(torch.rand(2, 3, SIZE, SIZE)).sum().backward()
+    try:
+        average(model, torch.zeros(1))
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def not_finite() -> float:
+    """The mean of figures of which one process's is not a number."""
+    linear = nn.Linear(1, 1)
+    linear(torch.ones(1, 1)).sum().backward()
+    return average(linear, torch.tensor([float("nan") if processes.rank() else 1.0])).item()
+
+
+def keys() -> list[Any]:
+    class Keys(Dataset[Any]):
+        def __len__(self) -> int:
+            return 10
+
+        def __getitem__(self, key: Any) -> Any:
+            return key
+
+    return list(batches(Keys(), list, batch=6, seed=0, start=3, stop=8, workers=0))
+
+
+def messages() -> dict[str, Any]:
+    """What goes between processes."""
+    found: dict[str, Any] = {
+        "from first": processes.from_first(lambda: {"rank": processes.rank(), "third": 1 / 3, "none": None}),
+        "nothing": processes.bytes_from_first(lambda: b"").decode(),
+        "gathered": [text.decode() for text in processes.gathered(b"ab" * processes.rank())],
+        "total": processes.total(processes.rank() + 1),
+    }
+    refusals: dict[str, Callable[[], object]] = {
+        "of the first": lambda: processes.from_first(lambda: refuse("no file")),
+        "of one": lambda: in_agreement(1),
+        "of none": lambda: in_agreement(2),
+        "other data": lambda: processes.check_same("data set", ("a", "b")[processes.rank()]),
+        "same data": lambda: processes.check_same("data set", "a"),
+        "batches": lambda: check_batches(small_recipe(pretrain__batch=5)),
+        "even batches": lambda: check_batches(small_recipe(pretrain__batch=6)),
+    }
+    for name, call in refusals.items():
+        try:
+            call()
+            found[name] = None
+        except UserError as error:
+            found[name] = str(error)
+    return found
+
+
+def refuse(why: str) -> None:
+    raise UserError(f"{why} in process {processes.rank()}")
+
+
+def in_agreement(refusing: int) -> None:
+    with processes.agreed():
+        if processes.rank() == refusing:
+            refuse("no data")
+
+
+def judged(detector: str, data: Path, pictures: int) -> list[Any]:
+    """Two candidates' evaluations, the second time in the other order."""
+    recipe: Recipe = small_recipe(detector, search__pictures=pictures)
+    torch.manual_seed(0)
+    supernet = build_detector(Supernet(recipe.search_space()), 3, recipe.detector)
+    sets = open_data(data, DataSettings(search_fraction=0.5), seed=0)
+    fitness = Fitness(supernet, sets.fit, sets.search, recipe.search, seed=1, device=CPU, cache_mb=10)
+    found = [fitness(recipe.search_space().uniform(op)) for op in ("shuffle3", "xception")]
+    return [(one.scores, one.per_class, one.results) for one in found]
+
+
+def evaluations(data: Path) -> dict[str, Any]:
+    """Of both detectors, on three batches, and on fewer than there are processes."""
+    return {
+        "retinanet": judged("retinanet", data, 11),
+        "fpn": judged("fpn", data, 11),
+        "one batch": judged("retinanet", data, 3),
+    }
+
+
+class ColouredSamples:
+    """Pictures of three classes for a classifier."""
+
+    def __len__(self) -> int:
+        return 13
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
+        generator = torch.Generator().manual_seed(key[0])
+        return torch.randint(0, 256, (3, 32, 32), generator=generator).to(torch.uint8), key[0] % 3
+
+
+def accuracies() -> list[Any]:
+    """Of candidates that are judged by classification, on four batches, the last of them short."""
+    recipe = small_recipe()
+    torch.manual_seed(0)
+    classifier = Classifier(Supernet(recipe.search_space()), 3, head_channels=8)
+    samples = ColouredSamples()
+    judge = Accuracy(classifier, samples, samples, torch.Tensor.float, recipe.search, seed=1, cache_mb=1)
+    return [judge(recipe.search_space().uniform(op)) for op in ("shuffle3", "shuffle5", "shuffle7", "xception")]
+
+
+def own_state(state: dict[str, Any]) -> str:
+    """Tells states apart that differ by a bit."""
+    return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in state.values())).hexdigest()
+
+
+def work(data: Path) -> dict[str, Any]:
+    found = {
+        "steps": steps(),
+        "apart": apart(),
+        "summed paths": summed_paths(),
+        "out of step": out_of_step(),
+        "not finite": not_finite(),
+        "keys": keys(),
+        "messages": messages(),
+        "evaluations": evaluations(data),
+        "accuracies": accuracies(),
+    }
+    found["states"] = {
+        name: own_state(one["state"]) for name, one in (*found["steps"].items(), ("apart", found["apart"]))
+    }
+    return found
+
+
+def main(out: Path, data: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    count = 2
+    os.environ.update(TORCHELASTIC_RUN_ID="test", WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    children = []
+    for rank in range(count):
+        child = os.fork()
+        if child == 0:
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+            with processes.joined():
+                torch.save(work(data), out.with_name(f"{out.name}.{rank}"))
+            os._exit(0)
+        children.append(child)
+    sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0 for child in children))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
