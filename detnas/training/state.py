@@ -62,18 +62,14 @@ class Statistics:
     """A model's BN statistics, which its forward pass changes: kept, so that a step can be undone."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.buffers: dict[torch.dtype, list[Tensor]] = {}
-        for buffer in model.buffers():
-            self.buffers.setdefault(buffer.dtype, []).append(buffer)
-        self.kept: dict[torch.dtype, Tensor] = {}
+        self.buffers = list(model.buffers())
+        self.kept = [buffer.clone() for buffer in self.buffers]
 
     def keep(self) -> None:
-        # One tensor a dtype: thousands of small copies would take a GPU longer than they should.
-        self.kept = {dtype: torch.cat([b.flatten() for b in buffers]) for dtype, buffers in self.buffers.items()}
+        # All at once: thousands of small copies would take longer than they should.
+        if self.buffers:
+            torch._foreach_copy_(self.kept, self.buffers)
 
-    @torch.no_grad()
     def restore(self) -> None:
-        for dtype, buffers in self.buffers.items():
-            parts = torch.split(self.kept[dtype], [buffer.numel() for buffer in buffers])
-            for buffer, part in zip(buffers, parts, strict=True):
-                buffer.copy_(part.view_as(buffer))
+        if self.buffers:
+            torch._foreach_copy_(self.buffers, self.kept)
