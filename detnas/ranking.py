@@ -15,9 +15,10 @@ from detnas.errors import UserError
 from detnas.files import read_json, write_json
 from detnas.metrics.correlation import kendall_tau, regret, spearman_rho, with_interval
 from detnas.models.backbone import Subnet
-from detnas.pipeline import EVALUATION, Run, candidate_judge, finetune_networks, open_run, pretrain_networks, write_page
+from detnas.pipeline import EVALUATION, candidate_judge, finetune_networks, pretrain_networks, write_page
 from detnas.progress import Progress
 from detnas.run_directory import RECIPE, stored_run
+from detnas.running import Run, open_run
 from detnas.spaces import Architecture, BudgetSampler
 
 FOLDER = "rank"

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from small_recipe import COLOURS, assert_same, checkpoint, small_recipe, write_blocks, write_recipe
 
 import detnas.pipeline as pipeline
+import detnas.running as running
 from detnas.cli import main
 from detnas.config import DataSettings, recipe_names
 from detnas.data.images import Images
@@ -150,7 +151,7 @@ def test_the_same_command_again_changes_nothing(
 ) -> None:
     before = snapshot(finished)
     monkeypatch.setattr(pipeline, "search", None)  # whoever trains or searches fails
-    monkeypatch.setattr(pipeline, "train", None)
+    monkeypatch.setattr(running, "train", None)
     assert command(monkeypatch, "run", finished.parent / "recipe.yaml", "--out", finished, "--data", blocks) == 0
     after = snapshot(finished)
     assert after.keys() == before.keys()
@@ -337,7 +338,7 @@ def test_pictures_kept_on_the_disk_give_the_same_bytes(blocks: Path, tmp_path: P
 def test_winner_and_baselines_are_trained_alike(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = small_recipe(search__evaluations=2)
     seen: dict[str, Any] = {}
-    train = pipeline.train
+    train = running.train
 
     def spied(model: torch.nn.Module, task: Any, settings: Any, directory: Path, **rest: Any) -> None:
         # Samples are compared by what they look like: changes, classes and order are in there.
@@ -345,7 +346,7 @@ def test_winner_and_baselines_are_trained_alike(blocks: Path, tmp_path: Path, mo
         seen[str(directory.relative_to(tmp_path / "run"))] = settings, rest["seed"], samples, type(model)
         train(model, task, settings, directory, **rest)
 
-    monkeypatch.setattr(pipeline, "train", spied)
+    monkeypatch.setattr(running, "train", spied)
     pipeline.run(recipe, tmp_path / "run", blocks)
     for stage in ("pretrain", "finetune"):
         told = [seen[f"{stage}/{network}"] for network in NETWORKS]
@@ -358,7 +359,7 @@ def test_fresh_networks_are_initialised_as_the_recipe_says(blocks: Path, tmp_pat
     recipe = small_recipe(depthwise_init=init)
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
     data = open_data(blocks, recipe.data, recipe.seed)
-    run = pipeline.Run(recipe, tmp_path, data, sampler, torch.device("cpu"), Progress(quiet=True))
+    run = running.Run(recipe, tmp_path, data, sampler, torch.device("cpu"), Progress(quiet=True))
     for model in (run.classifier(lambda: Supernet(run.space), 3), run.detector(lambda: Supernet(run.space), None)):
         kernels = [
             module.weight.flatten()
@@ -421,7 +422,7 @@ BAD_DATA: dict[str, tuple[Callable[[Path], object], list[str]]] = {
 
 def refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> str:
     """The one line of a command that must be refused without a training."""
-    monkeypatch.setattr(pipeline, "train", None)
+    monkeypatch.setattr(running, "train", None)
     capsys.readouterr()
     assert command(monkeypatch, *words) == 2
     error = capsys.readouterr().err
@@ -713,7 +714,7 @@ def test_shapes_that_a_cut_run_drew_for_another_recipe_are_drawn_anew(
 ) -> None:
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "store_recipe", lambda *args: 1 / 0)
+        patch.setattr(running, "store_recipe", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             pipeline.run(small_recipe(), run, stages=())
     pipeline.run(small_recipe(data__shapes__train=30), run, stages=())

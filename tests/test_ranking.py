@@ -12,10 +12,11 @@ from small_recipe import small_recipe
 from detnas.config import load_recipe
 from detnas.errors import UserError
 from detnas.metrics.correlation import kendall_tau
-from detnas.pipeline import candidate_judge, open_run, run
+from detnas.pipeline import candidate_judge, run
 from detnas.progress import Progress
 from detnas.ranking import _held, rank, spread
 from detnas.run_directory import stored_run
+from detnas.running import open_run
 from detnas.spaces import Architecture, Budget, BudgetSampler, search_space
 
 QUIET = Progress(quiet=True)

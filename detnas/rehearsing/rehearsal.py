@@ -23,7 +23,7 @@ from detnas.data.detection import DetectionSet
 from detnas.errors import UserError
 from detnas.files import read_json_lines
 from detnas.memory import PeakMemory, available_memory
-from detnas.pipeline import STAGES, WINNER, Run, open_run
+from detnas.pipeline import STAGES
 from detnas.progress import Progress, duration
 from detnas.projection import pictures, split_sizes
 from detnas.rehearsing.short_recipe import (
@@ -39,6 +39,7 @@ from detnas.rehearsing.short_recipe import (
     with_pictures,
 )
 from detnas.rehearsing.stopwatch import Laps, Stopwatch
+from detnas.running import WINNER, Run, open_run
 
 STEP_SECONDS = 10.0
 TRAINING_SECONDS = 20.0

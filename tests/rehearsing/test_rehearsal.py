@@ -15,17 +15,18 @@ from small_recipe import small_recipe, write_recipe
 import detnas.rehearsing.rehearsal as rehearsal
 import detnas.rehearsing.short_recipe as short_recipe
 import detnas.rehearsing.stopwatch as stopwatch
-from detnas import pipeline
+from detnas import pipeline, running
 from detnas.cli import main
 from detnas.config import Recipe, load_recipe, recipe_names
 from detnas.data.sources import open_data
 from detnas.errors import UserError
 from detnas.files import write_json_lines
-from detnas.pipeline import STAGES, Run
+from detnas.pipeline import STAGES
 from detnas.progress import Progress
 from detnas.projection import pictures, split_sizes
 from detnas.rehearsing.rehearsal import Rehearsal, more_pictures, rehearse
 from detnas.rehearsing.short_recipe import kinds, short_training, shortened, steps_to_walk, with_pictures
+from detnas.running import Run
 from detnas.spaces import BudgetSampler
 from detnas.training.schedules import learning_rate
 
@@ -126,7 +127,8 @@ def test_too_little_memory_is_said_with_what_to_lower(
     def fails(*args: Any, **names: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(pipeline, "search" if stage == "search" else "train", fails)
+    where, name = (pipeline, "search") if stage == "search" else (running, "train")
+    monkeypatch.setattr(where, name, fails)
     with pytest.raises(UserError, match=rf"^{stage}: out of memory with {field}; lower it"):
         rehearse(small_recipe(pretraining__source="none"), blocks, Progress(quiet=True))
     assert nothing_left()
