@@ -3,7 +3,7 @@
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -48,21 +48,28 @@ def run(
 ) -> None:
     """The whole pipeline, by several processes if torchrun starts them; the same command continues where it stopped."""
     from detnas import processes
-    from detnas.config import load_recipe
     from detnas.pipeline import run
     from detnas.progress import Progress
 
+    if rehearse:
+        _rehearse(recipe, out, data, changes or ())
+        return
     with _going_on_later(), processes.joined():
-        if rehearse:
-            from detnas.rehearsing import rehearsal
-
-            if out is not None:
-                raise UserError(f"--out {out}: a rehearsal leaves nothing behind; leave out --out or --rehearse")
-            if processes.count() > 1:
-                raise UserError("--rehearse: measures one process; start it without torchrun")
-            rehearsal.rehearse(load_recipe(recipe, changes or ()), data, Progress())
-            return
         run(recipe, out, data, changes or (), Progress(quiet=not processes.is_first()))
+
+
+def _rehearse(recipe: str, out: Path | None, data: Path | None, changes: Sequence[str]) -> None:
+    from detnas import processes
+    from detnas.config import load_recipe
+    from detnas.progress import Progress
+    from detnas.rehearsing import rehearsal
+
+    with processes.joined():
+        if out is not None:
+            raise UserError(f"--out {out}: a rehearsal leaves nothing behind; leave out --out or --rehearse")
+        if processes.count() > 1:
+            raise UserError("--rehearse: measures one process; start it without torchrun")
+        rehearsal.rehearse(load_recipe(recipe, changes), data, Progress())
 
 
 @app.command()

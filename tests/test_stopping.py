@@ -65,7 +65,7 @@ def test_ctrl_c_waits_for_no_step() -> None:
 COMMANDS = """
 import json, os, signal, sys
 import sqlalchemy, torch
-import detnas.cli, detnas.pipeline, detnas.rehearsing.rehearsal
+import detnas.cli, detnas.pipeline, detnas.running, detnas.rehearsing.rehearsal
 from detnas.training import loop
 
 torch.set_num_threads(1)
@@ -74,7 +74,7 @@ torch.set_num_threads(1)
 def run(words, where, count, signals):
     # Sends itself `signals` at the `count`-th call of what `where` names.
     module, name = {
-        "data": (detnas.pipeline, "open_data"),
+        "data": (detnas.running, "open_data"),
         "train": (loop, "train_step"),
         "save": (loop, "save_checkpoint"),
         "search": (detnas.pipeline.Fitness, "__call__"),

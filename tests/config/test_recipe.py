@@ -98,6 +98,7 @@ pretrain: &training
   scale_jitter: [0.5, 2]
   workers: 2
   checkpoint_every: 50
+  sync_bn: true
   ema_decay: 0.99
 supernet_pretrain: {<<: *training, flops_bins: [5M, 0.01G, 20000000], fair_paths: false}
 supernet_finetune: {<<: *training, flops_bins: null, fair_paths: true}
