@@ -82,7 +82,10 @@ def test_what_one_process_stumbles_over_is_said_once(finished: Path, blocks: Pat
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run/finetune/winner/evaluation.json").unlink()
     shutil.copytree(blocks, tmp_path / "blocks")
-    (tmp_path / "blocks/val/val5.png").write_text("no picture")
+    picture = tmp_path / "blocks/val/val5.png"
+    content = bytearray(picture.read_bytes())
+    content[len(content) // 2] ^= 255  # head and end are whole: that is what is looked at before training
+    picture.write_bytes(content)
     process = torchrun(
         2, "run", finished.parent / "recipe.yaml", "--out", tmp_path / "run", "--data", tmp_path / "blocks"
     )
@@ -138,3 +141,28 @@ def test_a_run_of_which_a_process_is_killed_says_so_and_goes_on_with_one(
 
 def training_of(tmp_path: Path) -> dict[str, Any]:
     return small_recipe().supernet_finetune.model_dump(mode="json")
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_stops_a_run_of_several_leaves_a_checkpoint(blocks: Path, tmp_path: Path) -> None:
+    """All stop after the same step, wherever each was when it was told, and one line says how to go on."""
+    recipe = write_recipe(
+        tmp_path / "recipe.yaml",
+        pretraining__source="none",
+        warm_start=0,
+        supernet_finetune={**training_of(tmp_path), "steps": 5000, "checkpoint_every": 5000},
+    )
+    stage = tmp_path / "run" / "supernet-finetune"
+    process = torchrun(2, "run", recipe, "--out", tmp_path / "run", "--data", blocks)
+    while not stage.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(1)
+    for pid in children(process.pid).values():
+        os.kill(pid, signal.SIGTERM)
+        time.sleep(0.1)  # the other one may be a step ahead
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    (line,) = said_by_detnas(errors)
+    assert "stopped" in line and "--nproc-per-node=2" in line
+    assert 0 < checkpoint(stage)["step"] < 5000
