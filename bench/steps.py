@@ -24,7 +24,7 @@ from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone
 from detnas.models.classifier import Classifier
 from detnas.models.detectors import build_detector, first_label
 from detnas.training.loop import one_pass, train_step
-from detnas.training.schedules import build_optimizer
+from detnas.training.state import TrainingState
 
 CLASSES = 12
 WARM_UP, MEASURED = 5, 41
@@ -131,10 +131,10 @@ def channels_first(model: nn.Module) -> nn.Module:
 
 
 def stepper(model: nn.Module, task: Any, settings: TrainingSettings, device: torch.device) -> Callable[[], object]:
-    optimizer = build_optimizer(model, settings)
-    for group in optimizer.param_groups:
+    state = TrainingState(model, settings)
+    for group in state.optimizer.param_groups:
         group["lr"] = 1e-6  # the same work at every step
-    return lambda: train_step(model, task, None, optimizer, settings, device, one_pass(0))
+    return lambda: train_step(state, task, None, settings, device, one_pass(0))
 
 
 def main() -> None:

@@ -142,13 +142,14 @@ def train_step(
     Returns the loss, its parts and the task's figures, as means over passes and processes, and the gradient's norm.
     """
     model, optimizer = state.model, state.optimizer
-    optimizer.zero_grad(set_to_none=True)
+    for parameter in state.parameters:
+        parameter.grad = None
+    state.statistics.forget()
     names: list[str] = []
     values: list[torch.Tensor] = []
     for _ in passes:
-        if not values:
-            # Not sooner: the choice of the first path may spread a warm start, statistics and all.
-            state.statistics.keep()
+        # Not sooner: the choice of the first path may spread a warm start, statistics and all.
+        state.statistics.keep()
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             parts, figures = task.losses(model, batch, device)
             loss = torch.stack(list(parts.values())).sum()
@@ -156,7 +157,7 @@ def train_step(
         names = ["loss", *(f"loss_{name}" for name in parts), *figures]
         values.append(torch.stack([value.detach().float() for value in (loss, *parts.values(), *figures.values())]))
     means = average(model, torch.stack(values).mean(dim=0))
-    norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in state.parameters if parameter.grad is not None])
     # One transfer from the device for all figures.
     all_figures = torch.cat([means, norm.reshape(1)]).tolist()
     told = dict(zip([*names, "gradient_norm"], all_figures, strict=True))
@@ -164,7 +165,7 @@ def train_step(
         state.statistics.restore()
         return told
     if settings.clip_norm is not None:
-        nn.utils.clip_grads_with_norm_(model.parameters(), settings.clip_norm, norm)
+        nn.utils.clip_grads_with_norm_(state.parameters, settings.clip_norm, norm)
     optimizer.step()
     if state.average is not None:
         state.average.update()

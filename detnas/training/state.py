@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from detnas.config import TrainingSettings
+from detnas.models.backbone import ChoiceBlock
 from detnas.training.averaging import AveragedWeights
 from detnas.training.schedules import build_optimizer
 
@@ -15,6 +16,8 @@ class TrainingState:
 
     def __init__(self, model: nn.Module, settings: TrainingSettings) -> None:
         self.model = model
+        self.parameters = list(model.parameters())
+        """Once: walking through the modules of a supernet in every step would take longer than it should."""
         self.optimizer = build_optimizer(model, settings)
         self.average = None if settings.ema_decay is None else AveragedWeights(model, settings.ema_decay)
         self.statistics = Statistics(model)
@@ -59,17 +62,34 @@ class TrainingState:
 
 
 class Statistics:
-    """A model's BN statistics, which its forward pass changes: kept, so that a step can be undone."""
+    """A model's BN statistics, which its forward passes change: kept, so that a step can be undone.
+
+    Of a supernet those of the active ops, pass by pass: the others are not changed, and copying them all would take
+    longer than it should.
+    """
 
     def __init__(self, model: nn.Module) -> None:
-        self.buffers = list(model.buffers())
-        self.kept = [buffer.clone() for buffer in self.buffers]
+        self.choices = [
+            (block, [list(op.buffers()) for op in block.ops])
+            for block in model.modules()
+            if isinstance(block, ChoiceBlock)
+        ]
+        of_ops = {id(buffer) for _, ops in self.choices for op in ops for buffer in op}
+        self.shared = [buffer for buffer in model.buffers() if id(buffer) not in of_ops]
+        self.copies = {id(buffer): buffer.clone() for buffer in model.buffers()}
+        self.kept: dict[int, Tensor] = {}
+
+    def forget(self) -> None:
+        self.kept = {}
 
     def keep(self) -> None:
-        # All at once: thousands of small copies would take longer than they should.
-        if self.buffers:
-            torch._foreach_copy_(self.kept, self.buffers)
+        """Before a pass of a step: what it is going to change for the first time in this step."""
+        ops = (buffer for block, ops in self.choices for buffer in ops[block.active])
+        new = {id(buffer): buffer for buffer in (*self.shared, *ops) if id(buffer) not in self.kept}
+        if new:
+            torch._foreach_copy_([self.copies[key] for key in new], list(new.values()))
+        self.kept |= new
 
     def restore(self) -> None:
-        if self.buffers:
-            torch._foreach_copy_(self.buffers, self.kept)
+        if self.kept:
+            torch._foreach_copy_(list(self.kept.values()), [self.copies[key] for key in self.kept])
