@@ -27,7 +27,7 @@ from detnas.training.loop import one_pass, train_step
 from detnas.training.state import TrainingState
 
 CLASSES = 12
-WARM_UP, MEASURED = 5, 41
+WARM_UP = 5
 PLAIN = "plain"
 
 
@@ -39,13 +39,15 @@ class Case:
     training: str
     batch: int
     gpu_batch: int
+    rounds: int = 41
+    """More for short steps, whose ratios scatter more."""
     compiled: bool = False
     """Whether torch.compile is tried too: it takes minutes."""
 
 
 CASES = (
-    Case("shapes-quick", "supernet_pretrain", batch=32, gpu_batch=512, compiled=True),
-    Case("shapes-quick", "supernet_finetune", batch=16, gpu_batch=128),
+    Case("shapes-quick", "supernet_pretrain", batch=32, gpu_batch=512, rounds=161, compiled=True),
+    Case("shapes-quick", "supernet_finetune", batch=16, gpu_batch=128, rounds=81),
     Case("paper-coco-fpn-small", "supernet_pretrain", batch=4, gpu_batch=128),
     Case("paper-coco-fpn-large", "supernet_pretrain", batch=2, gpu_batch=128),
 )
@@ -81,7 +83,7 @@ def ratios(case: Case, device: torch.device) -> dict[str, Any]:
         for name, (model, changes) in variants(case, recipe, task.detects, device).items()
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(WARM_UP + MEASURED):
+    for turn in range(WARM_UP + case.rounds):
         for name in steps if turn % 2 else reversed(steps):  # none always comes first
             began = time.perf_counter()
             steps[name]()
@@ -124,9 +126,10 @@ def variants(case: Case, recipe: Recipe, detects: bool, device: torch.device) ->
 
 
 def channels_first(model: nn.Module) -> nn.Module:
-    """The model in PyTorch's usual layout; backbones ask for channels_last themselves, before their stem."""
+    """The model in PyTorch's usual layout; backbones ask for channels_last themselves, in their stem."""
     model.to(memory_format=torch.contiguous_format)
-    find_backbone(model).stem.register_forward_pre_hook(lambda stem, images: images[0].contiguous())  # type: ignore[operator,union-attr]
+    stem = find_backbone(model).stem
+    stem.register_forward_hook(lambda stem, images, features: features.contiguous())  # type: ignore[operator,union-attr]
     return model
 
 
