@@ -1,5 +1,8 @@
 """Batches as a function of the step: a run that was cut continues with the batch that came next."""
 
+import atexit
+import multiprocessing
+import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -124,6 +127,15 @@ def _sampler(samples: Any, batch: int, seed: int, start: int, stop: int) -> Step
 
 def _begin_worker(worker: int) -> None:
     leave_to_the_main_process()
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Where a generator was left open: multiprocessing would send SIGTERM, which they ignore, and wait for ever."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would complain of their deaths
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def loading_processes(workers: int) -> int:

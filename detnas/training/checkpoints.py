@@ -108,6 +108,10 @@ def _plain(value: Any) -> Any:
 
 def _finished(directory: Path) -> bytes:
     """What the last checkpoint of a finished training holds."""
+    if not (directory / DONE).exists():
+        raise UserError(
+            f"{directory}: this training is not done; `detnas run`, with the --out of this run, finishes it"
+        )
     data = _whole(_last(directory))
     if data is None:
         raise UserError(

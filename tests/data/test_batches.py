@@ -1,5 +1,7 @@
 """Batches: one endless stream that can be entered at any step."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -146,3 +148,22 @@ def test_workers_have_one_thread_and_flush_denormals() -> None:
     choose_device("cpu")
     (found,) = batches(SetUp(), list, batch=2, seed=0, start=0, stop=1, workers=1)
     assert found == [(1, 1), (1, 1)]
+
+
+def test_a_process_with_an_open_generator_ends() -> None:
+    """Its workers ignore SIGTERM, by which multiprocessing would end them."""
+    code = """
+from detnas.data.batches import batches
+
+class Keys:
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, key):
+        return key
+
+stream = batches(Keys(), list, batch=2, seed=0, start=0, stop=50, workers=1)
+next(stream)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0 and "Traceback" not in ended.stderr, ended.stderr
