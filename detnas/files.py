@@ -1,10 +1,11 @@
 """Files that are either whole or absent: written to a temporary name, flushed to the disk, then renamed."""
 
+import fcntl
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -25,6 +26,16 @@ def remove_unfinished(directory: Path) -> None:
     """Remove the temporary files that killed processes left in `directory`, in which nobody else may be writing."""
     for path in directory.glob(".*.tmp"):
         path.unlink()
+
+
+def lock(file: IO[Any], *, shared: bool = False) -> bool:
+    """Lock an open file for as long as it stays open, alone or with others that lock it `shared`; False if somebody
+    else's lock forbids it."""
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

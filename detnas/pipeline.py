@@ -19,6 +19,7 @@ from pathlib import Path
 from detnas import processes
 from detnas.baselines import network_cost
 from detnas.config import Recipe, load_recipe
+from detnas.data.detection import DetectionSet
 from detnas.data.images import Images
 from detnas.data.sources import open_data
 from detnas.errors import UserError
@@ -88,12 +89,20 @@ def continue_run(directory: Path, progress: Progress, stages: Sequence[str]) -> 
 def write_page(directory: Path) -> Path:
     """Write the page of a run, as far as the run has come. Raises `UserError` if `directory` holds no run."""
     stored = stored_run(directory)
+
+    def val() -> DetectionSet:
+        recipe = load_recipe(directory / RECIPE)
+        return open_data(Path(stored["data_directory"]), recipe.data, recipe.seed).val
+
+    return _write_page(directory, val)
+
+
+def _write_page(directory: Path, val: Callable[[], DetectionSet]) -> Path:
+    """The page with the winner's detections on the validation set, if it has been judged."""
     detections = directory / "finetune" / WINNER / DETECTIONS
     if not detections.exists():
         return write_report(directory)
-    recipe = load_recipe(directory / RECIPE)
-    val = open_data(Path(stored["data_directory"]), recipe.data, recipe.seed).val
-    return write_report(directory, validation_examples(val, read_json(detections)))
+    return write_report(directory, validation_examples(val(), read_json(detections)))
 
 
 def supernet_pretrain(run: Run) -> None:
@@ -121,13 +130,13 @@ def search_stage(run: Run) -> None:
     stage = "search"
     settings = run.recipe.search
     if not run.is_done(stage):
-        judge = candidate_judge(run)
         place, seed = run.directory / stage, run.seed(stage)
         with memory_for(
             f"search.batch = {settings.batch}, search.recalibration_batch = {settings.recalibration_batch}"
         ):
             search_together(
-                judge, lambda judge: search(judge, run.sampler, settings, place, seed=seed, progress=run.progress)
+                candidate_judge(run),
+                lambda judge: search(judge, run.sampler, settings, place, seed=seed, progress=run.progress),
             )
     best = run.read(f"{stage}/best.json")
     run.progress.say(f"  winner: {best['architecture']}, {settings.score} {best['fitness']:.3f} on the search split")
@@ -257,7 +266,7 @@ def _judge(run: Run, name: str, detector: Detector) -> None:
 def report(run: Run) -> None:
     """The page."""
     if processes.is_first():
-        run.progress.say(f"Report: {write_page(run.directory)}")
+        run.progress.say(f"Report: {_write_page(run.directory, lambda: run.data.val)}")
 
 
 STAGES: dict[str, Callable[[Run], None]] = {

@@ -1,6 +1,5 @@
 """How far the supernet's ranking can be trusted: some architectures trained alone, beside what the supernet says."""
 
-import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,8 +11,8 @@ import numpy as np
 
 from detnas.config import load_recipe
 from detnas.errors import UserError
-from detnas.files import read_json, write_json
-from detnas.metrics.correlation import kendall_tau, regret, spearman_rho, with_interval
+from detnas.files import lock, read_json, write_json
+from detnas.metrics.correlation import Estimate, kendall_tau, regret, spearman_rho, with_interval
 from detnas.models.backbone import Subnet
 from detnas.pipeline import EVALUATION, candidate_judge, finetune_networks, pretrain_networks, write_page
 from detnas.progress import Progress
@@ -104,10 +103,7 @@ def describe(found: Mapping[str, Any]) -> list[str]:
     metric = found["metric"]
     lines = [f"{len(found['networks'])} networks trained alone; {metric} on the validation set beside what ranks them"]
     for name, of in found["figures"].items():
-        correlations = ", ".join(
-            f"{figure} {of[figure]['value']:.2f} ({of[figure]['low']:.2f} to {of[figure]['high']:.2f})"
-            for figure in ("Kendall's tau", "Spearman's rho")
-        )
+        correlations = ", ".join(f"{figure} {Estimate(**of[figure])}" for figure in ("Kendall's tau", "Spearman's rho"))
         lines.append(f"  {name}: {correlations}")
         lines.append(
             f"    its best is {of['regret']:.3f} {metric} below the best of all, the best of its top 5 "
@@ -157,13 +153,8 @@ def _name(architecture: Architecture) -> str:
 def _held(directory: Path, architecture: Architecture) -> Iterator[bool]:
     """Whether nobody else works on this architecture; then nobody else will until the block ends."""
     directory.mkdir(exist_ok=True)
-    with (directory / f".{_name(architecture)}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+    with (directory / f".{_name(architecture)}.lock").open("w") as held:
+        yield lock(held)
 
 
 def _van_der_corput(number: int) -> float:

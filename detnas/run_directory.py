@@ -1,6 +1,5 @@
 """A run's directory: whose run it holds, and that one process works in it at a time."""
 
-import fcntl
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from detnas.data.detection import DetectionSet
 from detnas.data.shapes_once import draw_once
 from detnas.data.sources import RunData
 from detnas.errors import UserError
-from detnas.files import write_json, write_text
+from detnas.files import lock, write_json, write_text
 from detnas.spaces import LatencyTable, read_latencies
 from detnas.version import __version__
 
@@ -50,14 +49,12 @@ def claim(directory: Path, recipe: Recipe, shared: bool = False) -> Iterator[Non
         raise UserError(f"--out {directory}: exists and holds no run; choose a new or an empty folder")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / LOCK).open("w")  # held open: the lock lives as long as the file
+        held = (directory / LOCK).open("w")  # the lock lives as long as the file is open
     except OSError as error:
         raise UserError(f"--out {directory}: cannot be written ({error.strerror}); choose another folder") from None
-    with lock:
-        try:
-            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"--out {directory}: another process is working in it; wait for it, or stop it") from None
+    with held:
+        if not lock(held, shared=shared):
+            raise UserError(f"--out {directory}: another process is working in it; wait for it, or stop it")
         try:
             yield
         finally:

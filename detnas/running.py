@@ -67,8 +67,9 @@ def open_run(
             progress.say(run_data.summary())
             current = Run(recipe, directory, run_data, sampler, device, progress)
             current.check()
-        processes.check_same(f"data set {data}", run_data.fingerprint())
-        processes.from_first(lambda: store_recipe(directory, recipe, run_data.directory, run_data.fingerprint()))
+        fingerprint = run_data.fingerprint()
+        processes.check_same(f"data set {data}", fingerprint)
+        processes.from_first(lambda: store_recipe(directory, recipe, run_data.directory, fingerprint))
         processes.from_first(lambda: store_latencies(directory, sampler.budget.latencies))
         processes.from_first(lambda: store_splits(directory, run_data))
         yield current

@@ -143,7 +143,7 @@ def out_of_step() -> str:
     supernet.activate(supernet.space.uniform(("shuffle3", "xception")[processes.rank()]))
     model(torch.rand(2, 3, SIZE, SIZE)).sum().backward()
     try:
-        average(model, torch.zeros(1))
+        average(TrainingState(model, settings()), torch.zeros(1))
     except RuntimeError as error:
         return str(error)
     return ""
@@ -153,7 +153,7 @@ def not_finite() -> float:
     """The mean of figures of which one process's is not a number."""
     linear = nn.Linear(1, 1)
     linear(torch.ones(1, 1)).sum().backward()
-    return average(linear, torch.tensor([float("nan") if processes.rank() else 1.0])).item()
+    return average(TrainingState(linear, settings()), torch.tensor([float("nan") if processes.rank() else 1.0])).item()
 
 
 def keys() -> list[Any]:

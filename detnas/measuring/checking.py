@@ -67,9 +67,7 @@ class Check:
 
 def spread(space: SearchSpace, table: LatencyTable) -> list[Architecture]:
     """Up to `NETWORKS` architectures, one from each of as many equal parts of the space's range of latencies."""
-    costs = space.cost_table(latencies=table)
-    low, high = (costs.stem.latency + sum(map(pick, costs.latency)) for pick in (min, max))
-    edges = np.linspace(low, high, NETWORKS + 1).tolist()
+    edges = np.linspace(*space.cost_table(latencies=table).extent("latency"), NETWORKS + 1).tolist()
     rng = np.random.default_rng(seed_of(0, "latency check"))
     chosen: list[Architecture] = []
     for least, most in pairwise(edges):

@@ -44,8 +44,7 @@ def profile_latency(recipe: Recipe, out: Path) -> Iterator[str]:
         table, excess, checked = measure(space, given, backend)
         file = out / f"latency-{space.name}-{height}x{width}-{backend.name}.json"
         table.write(file, excess_us=excess, check=checked.figures())
-        costs = space.cost_table(latencies=table)
-        low, high = (costs.stem.latency + sum(map(pick, costs.latency)) for pick in (min, max))
+        low, high = space.cost_table(latencies=table).extent("latency")
         yield f"{backend.name} on {named(backend)}: networks of {low / 1e3:.3g} to {high / 1e3:.3g} ms"
         yield (
             f"  {abs(excess):.1f} us {'taken off' if excess > 0 else 'added to'} every block, by which networks run in "

@@ -39,7 +39,7 @@ def measure(space: SearchSpace, images: Tensor, backend: Backend) -> tuple[Laten
     for counts in (False, True):
         pieces.run(counts)
     chosen = spread(space, pieces.table(excess=0))
-    fair = [space.architecture(path) for path in pieces.fair_paths()]
+    fair = space.fair_draw(pieces.rng)
     wholes = [backend.load(Subnet(space, one).eval(), images) for one in (*fair, *chosen)]
     times = [list[float]() for _ in wholes]
     for counts in rounds():
@@ -80,20 +80,14 @@ class _Pieces:
             self.ops += zip(*of_each_op, strict=True)
             x = choice(x)
 
-    def fair_paths(self) -> list[list[int]]:
-        """As many paths as there are ops, in which every op of every block stands once, its neighbours drawn."""
-        ordered = np.tile(np.arange(len(OPS)), (len(self.ops), 1))
-        paths: list[list[int]] = self.rng.permuted(ordered, axis=1).T.tolist()
-        return paths
-
     def run(self, counts: bool) -> None:
         """A round: every op of every block once. Keeps the times if it counts."""
-        for path in self.fair_paths():
-            chain = [self.stem, *(runs[op] for runs, op in zip(self.ops, path, strict=True))]
+        for path in self.space.fair_draw(self.rng):
+            chain = [self.stem, *(runs[op] for runs, op in zip(self.ops, path.ops, strict=True))]
             stem, *blocks = lap(self.backend, chain, self.given)
             if counts:
                 self.stem_times.append(stem)
-                for block, op, taken in zip(self.space.blocks, path, blocks, strict=True):
+                for block, op, taken in zip(self.space.blocks, path.ops, blocks, strict=True):
                     self.times[block, op].append(taken)
 
     def medians(self) -> tuple[float, list[list[float]]]:

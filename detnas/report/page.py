@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 from detnas.files import write_text
 from detnas.progress import duration
 from detnas.report import plots
-from detnas.report.answer import DESCRIPTIONS, answer, caveat, count, milliseconds, points
+from detnas.report.answer import DESCRIPTIONS, UNKNOWN, answer, caveat, count, milliseconds, points
 from detnas.report.collect import Run, Training, collect
 from detnas.report.drawing import draw
 from detnas.report.pictures import MOST_PREDICTIONS, Example, label, pictures
@@ -128,7 +128,7 @@ def _ranking_plots(run: Run) -> list[Plot]:
     if ranking is None:
         return []
     taus = "; ".join(
-        f"by {name} {_signed(tau['value'])} (95 % interval {_signed(tau['low'])} to {_signed(tau['high'])})"
+        f"by {name} {_rounded(tau['value'])} (95 % interval {_rounded(tau['low'])} to {_rounded(tau['high'])})"
         for name, tau in ranking.taus.items()
     )
     return [
@@ -142,8 +142,8 @@ def _ranking_plots(run: Run) -> list[Plot]:
     ]
 
 
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def _rounded(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.2f}"
 
 
 def _loss_plots(run: Run) -> list[Plot]:

@@ -117,8 +117,7 @@ class BudgetSampler:
     def _bounds(self, cost: CostName) -> str:
         """The bounds on one cost, and the range that the space has."""
         lower, upper = getattr(self.budget, cost)
-        stem, rows = getattr(self.table.stem, cost), getattr(self.table, cost)
-        least, most = stem + sum(map(min, rows)), stem + sum(map(max, rows))
+        least, most = self.table.extent(cost)
         if cost == "latency":
             table = self.budget.latencies
             assert table is not None  # the budget refuses bounds without a table

@@ -56,6 +56,11 @@ class CostTable:
         self.params = [[cost.params for cost in row] for row in costs]
         self.latency = [list(row) for row in latencies.blocks_us] if latencies else [[0] * len(OPS) for _ in costs]
 
+    def extent(self, cost: str) -> tuple[int, int]:
+        """The least and the most `cost` ("flops", "params" or "latency") that an architecture has."""
+        stem, rows = getattr(self.stem, cost), getattr(self, cost)
+        return stem + sum(map(min, rows)), stem + sum(map(max, rows))
+
     def cost(self, ops: Sequence[int]) -> Cost:
         """The cost of the architecture with these op indices, one a block."""
         flops, params, latency = self.stem.flops, self.stem.params, self.stem.latency

@@ -6,6 +6,8 @@ from functools import lru_cache
 from itertools import pairwise
 from math import inf
 
+import numpy as np
+
 from detnas.errors import UserError
 from detnas.spaces.architecture import OPS, Architecture
 from detnas.spaces.block import Block
@@ -60,6 +62,11 @@ class SearchSpace:
             stages.append(tuple(int(op) for op in ops[start : start + repeats]))
             start += repeats
         return Architecture(tuple(stages))
+
+    def fair_draw(self, rng: np.random.Generator) -> list[Architecture]:
+        """As many architectures as there are ops, at random, in which every op of every block stands exactly once."""
+        orders = rng.permuted(np.tile(np.arange(len(OPS)), (sum(self.repeats), 1)), axis=1)
+        return [self.architecture(ops.tolist()) for ops in orders.T]
 
     def uniform(self, op: str) -> Architecture:
         """The architecture whose every block is `op` (a name from `OPS`)."""

@@ -156,7 +156,7 @@ def train_step(
         torch.autograd.backward(loss)
         names = ["loss", *(f"loss_{name}" for name in parts), *figures]
         values.append(torch.stack([value.detach().float() for value in (loss, *parts.values(), *figures.values())]))
-    means = average(model, torch.stack(values).mean(dim=0))
+    means = average(state, torch.stack(values).mean(dim=0))
     norm = nn.utils.get_total_norm([parameter.grad for parameter in state.parameters if parameter.grad is not None])
     # One transfer from the device for all figures.
     all_figures = torch.cat([means, norm.reshape(1)]).tolist()

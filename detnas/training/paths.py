@@ -40,8 +40,7 @@ class PathSampler:
     def draw(self, rng: np.random.Generator) -> list[Architecture]:
         """The paths of one step."""
         if self.fair:
-            orders = rng.permuted(np.tile(np.arange(len(OPS)), (len(self.space.blocks), 1)), axis=1)
-            return [self.space.architecture(ops.tolist()) for ops in orders.T]
+            return self.space.fair_draw(rng)
         if not self.bins:
             return [self.space.architecture(rng.integers(len(OPS), size=len(self.space.blocks)).tolist())]
         path = self.bins[int(rng.integers(len(self.bins)))].sample(rng)

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from detnas.config import TrainingSettings
 from detnas.models.backbone import ChoiceBlock
@@ -16,8 +17,9 @@ class TrainingState:
 
     def __init__(self, model: nn.Module, settings: TrainingSettings) -> None:
         self.model = model
+        # Once: walking through the modules of a supernet in every step would take longer than it should.
         self.parameters = list(model.parameters())
-        """Once: walking through the modules of a supernet in every step would take longer than it should."""
+        self.norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         self.optimizer = build_optimizer(model, settings)
         self.average = None if settings.ema_decay is None else AveragedWeights(model, settings.ema_decay)
         self.statistics = Statistics(model)

@@ -4,13 +4,13 @@ import zlib
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from detnas import processes
 from detnas.config import Recipe
 from detnas.errors import UserError
 from detnas.models.losses import share_normalisers
 from detnas.models.synchronised_norm import synchronise_norms
+from detnas.training.state import TrainingState
 
 
 def train_together(model: nn.Module, sync_bn: bool) -> None:
@@ -37,7 +37,7 @@ def check_batches(recipe: Recipe) -> None:
             )
 
 
-def average(model: nn.Module, figures: Tensor) -> Tensor:
+def average(state: TrainingState, figures: Tensor) -> Tensor:
     """Replace the gradients and BN statistics of what ran by their means over all processes, so that these go on alike.
 
     Returns the means of `figures` (n,), which travel with them. In a single process nothing changes.
@@ -46,15 +46,15 @@ def average(model: nn.Module, figures: Tensor) -> Tensor:
         return figures
     gradients = []
     ran = []
-    for number, parameter in enumerate(model.parameters()):
+    for number, parameter in enumerate(state.parameters):
         if parameter.grad is not None:
             gradients.append(parameter.grad)
             ran.append(number)
     _check_in_step(ran)
     statistics = [
         tensor
-        for norm in model.modules()
-        if isinstance(norm, _BatchNorm) and norm.weight.grad is not None
+        for norm in state.norms
+        if norm.weight.grad is not None
         for tensor in (norm.running_mean, norm.running_var)
         if tensor is not None
     ]
