@@ -72,7 +72,14 @@ def joined() -> Iterator[None]:
     except (UserError, ProcessLostError) as error:
         _end(store, str(error), 2 if isinstance(error, UserError) else 1)
     except Stopped as stopped:
-        _end(store, f"stopped; {_how_to_go_on()}", 0 if stopped.signal == signal.SIGTERM else 128 + stopped.signal)
+        # torchrun passes a scheduler's warning on by the signal with which it ends those that outlive another.
+        by_term = stopped.signal == signal.SIGTERM
+        why = (
+            "stopped by SIGTERM, a scheduler's or torchrun's because another process has ended"
+            if by_term
+            else "stopped"
+        )
+        _end(store, f"{why}; {_how_to_go_on()}", 0 if by_term else 128 + stopped.signal)
     dist.destroy_process_group()
 
 

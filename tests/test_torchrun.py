@@ -125,7 +125,10 @@ def test_a_run_of_which_a_process_is_killed_says_so_and_goes_on_with_one(
     os.kill(children(process.pid)[killed], signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
     (line,) = said_by_detnas(errors)
-    assert "ended" in line and "--nproc-per-node=2" in line and str(tmp_path / "run") in line
+    # Whichever the other one notices first: that nobody answers, or torchrun's SIGTERM.
+    assert (
+        "another process" in line and "ended" in line and "--nproc-per-node=2" in line and str(tmp_path / "run") in line
+    )
     step = checkpoint(stage)["step"]
     assert 0 < step < 200
     pipeline.run(str(recipe), tmp_path / "run", blocks, stages=("supernet-finetune",))
