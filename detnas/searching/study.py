@@ -5,18 +5,25 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 
 from detnas.config import SearchSettings
 from detnas.files import write_json, write_json_lines
 from detnas.progress import Progress
-from detnas.searching.evolution import ORIGIN, EvolutionSampler, SpaceExhausted, architecture_of, slot_of
+from detnas.searching.evolution import EvolutionSampler, SpaceExhausted
+from detnas.searching.slots import enqueue, is_surplus, next_slot
 from detnas.searching.together import Judge
+from detnas.searching.trials import ORIGIN, architecture_of, slot_of
 from detnas.spaces import Architecture, BudgetSampler
 
-COSTS = ("flops", "params", "latency_ms")
+SCORES = "scores"
+SECONDS = "seconds"
 SHOWN_EVERY = 50
 """Candidates after which candidates.jsonl is written at the latest: a random search is one long generation."""
+
+
+class Surplus(Exception):
+    """Another trial holds the slot."""
 
 
 def search(
@@ -46,32 +53,36 @@ def search(
         load_if_exists=True,
     )
     _free_slots(study)
+
+    def evaluate(trial: Trial) -> float:
+        if is_surplus(trial, study.get_trials(deepcopy=False)):
+            raise Surplus
+        began = time.perf_counter()
+        scores = judge(architecture_of(trial, sampler.space))
+        trial.set_user_attr(SCORES, dict(scores))
+        trial.set_user_attr(SECONDS, round(time.perf_counter() - began, 3))
+        fitness = scores[settings.score]
+        assert fitness is not None  # the search split holds boxes
+        return fitness
+
     done = len(_finished(study))
     with progress.task("search", total=settings.evaluations, start=done) as bar:
-        while done < settings.evaluations:
+        while True:
+            slot = next_slot(study.get_trials(deepcopy=False), settings.evaluations, settings.population)
+            if slot is None:
+                break
             try:
-                trial = study.ask(evolution.distributions)
+                proposal = evolution.propose(study, slot)
             except SpaceExhausted:
-                _free_slots(study)
                 progress.say(f"  search: all {done} architectures within the budget have been evaluated")
                 break
-            began = time.perf_counter()
-            architecture = architecture_of(trial, sampler.space)
-            scores = judge(architecture)
-            cost = sampler.table.cost(architecture.ops)
-            for name, value in {
-                "architecture": str(architecture),
-                **cost.facts(),
-                "AP50": scores.get("AP50"),
-                "seconds": round(time.perf_counter() - began, 3),
-            }.items():
-                trial.set_user_attr(name, value)
-            study.tell(trial, scores[settings.score])
-            done += 1
+            enqueue(study, slot, proposal, sampler.space)
+            study.optimize(evaluate, n_trials=1, catch=(Surplus,))
+            done = len(_finished(study))
             bar.advance(f"best {study.best_value:.3f}")
             if done % min(settings.population, SHOWN_EVERY) == 0:
-                write_json_lines(directory / "candidates.jsonl", candidates(study, settings))
-    rows = candidates(study, settings)
+                write_json_lines(directory / "candidates.jsonl", candidates(study, sampler, settings))
+    rows = candidates(study, sampler, settings)
     best = max(rows, key=lambda row: (row["fitness"], -row["flops"], -row["number"]))
     write_json_lines(directory / "candidates.jsonl", rows)
     write_json(directory / "best.json", best)
@@ -79,20 +90,23 @@ def search(
     return Architecture.parse(best["architecture"])
 
 
-def candidates(study: optuna.Study, settings: SearchSettings) -> list[dict[str, Any]]:
+def candidates(study: optuna.Study, sampler: BudgetSampler, settings: SearchSettings) -> list[dict[str, Any]]:
     """The finished candidates in the order of their slots; a generation has as many slots as the population."""
     rows = []
     for trial in sorted(_finished(study), key=slot_of):
         facts = trial.user_attrs
+        architecture = architecture_of(trial, sampler.space)
         rows.append(
             {
                 "number": slot_of(trial),
                 "generation": slot_of(trial) // settings.population,
                 "origin": facts[ORIGIN],
-                **{name: facts[name] for name in ("architecture", *COSTS) if name in facts},
+                "architecture": str(architecture),
+                **sampler.table.cost(architecture.ops).facts(),
                 "fitness": trial.value,
                 "metric": settings.score,
-                **{name: facts[name] for name in ("AP50", "seconds")},
+                "AP50": facts[SCORES].get("AP50"),
+                "seconds": facts[SECONDS],
             }
         )
     return rows

@@ -7,17 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import optuna
 import pytest
-from optuna.trial import TrialState
 
 from detnas.config import SearchSettings
-from detnas.searching.evolution import (
-    ORIGIN,
-    EvolutionSampler,
-    SpaceExhausted,
-    architecture_of,
-    block_names,
-    slot_of,
-)
+from detnas.searching.evolution import EvolutionSampler, SpaceExhausted
+from detnas.searching.slots import enqueue
+from detnas.searching.trials import ORIGIN, architecture_of, block_names, slot_of
 from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace, search_space
 
 SMALL = search_space("small")
@@ -51,7 +45,7 @@ def study_of(
     study = optuna.create_study(sampler=EvolutionSampler(sampler, settings, seed), direction="maximize")
 
     def objective(trial: optuna.Trial) -> float:
-        ops = [OPS.index(trial.suggest_categorical(name, OPS)) for name in block_names(sampler.space)]
+        ops = [OPS.index(trial.suggest_categorical(name, OPS)) for name in block_names(sampler.space.repeats)]
         return fitness(sampler.space.architecture(ops))
 
     study.optimize(objective, n_trials=settings.evaluations)
@@ -228,22 +222,17 @@ def test_the_best_of_a_small_space_is_found_before_half_of_it_is_seen() -> None:
     ] * 3
 
 
-def test_a_failed_trials_architecture_comes_again(wide: BudgetSampler) -> None:
-    """With Optuna's own loop: a failure takes no slot, and changes nothing in what follows."""
-    failing = iter([False, True, False, False, True, True])
+def test_proposals_depend_on_earlier_generations_alone(wide: BudgetSampler, candidates: list[Candidate]) -> None:
+    """Another process that joins in the middle of a generation makes the same, in any order."""
     study = optuna.create_study(sampler=EvolutionSampler(wide, SETTINGS, 0), direction="maximize")
     fitness = additive(SMALL)
-
-    def objective(trial: optuna.Trial) -> float:
-        ops = [OPS.index(trial.suggest_categorical(name, OPS)) for name in block_names(SMALL)]
-        if next(failing, False):
-            raise ValueError
-        return fitness(SMALL.architecture(ops))
-
-    study.optimize(objective, n_trials=33, catch=(ValueError,))
-    finished = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
-    whole = study_of(wide, SETTINGS.model_copy(update={"evaluations": 30}), fitness)
-    assert [architecture_of(trial, SMALL) for trial in finished] == [one.architecture for one in whole]
+    for generation in range(3):
+        for place in np.random.default_rng(generation).permutation(20).tolist():
+            slot = 20 * generation + place
+            proposal = EvolutionSampler(wide, SETTINGS, 0).propose(study, slot)
+            assert proposal == (candidates[slot].architecture, candidates[slot].origin)
+            enqueue(study, slot, proposal, SMALL)
+        study.optimize(lambda trial: fitness(architecture_of(trial, SMALL)), n_trials=20)
 
 
 def test_an_unknown_parameter_is_refused(wide: BudgetSampler) -> None:
