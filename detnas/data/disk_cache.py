@@ -10,10 +10,10 @@ from torch import Tensor
 
 from detnas.files import write_file
 
-FORMAT = "1"
-"""To be changed when the same file is decoded to other pixels."""
+FORMAT = "2"
+"""To be changed when the same file is decoded to other pixels, or these lie otherwise."""
 HEADER = np.dtype("<u4")
-"""Height and width stand before the pixels as two of these."""
+"""Height and width stand before the pixels, (H, W, 3), as two of these."""
 BLOCK = 4096
 """Files take whole blocks of so many bytes."""
 
@@ -56,7 +56,9 @@ class DiskCache:
                 if (count.tell() + blocks) * BLOCK > self.capacity:
                     return
                 count.write(bytes(blocks))
-            write_file(path, lambda out: (out.write(header), out.write(image.contiguous().numpy().data)))
+            write_file(
+                path, lambda out: (out.write(header), out.write(image.permute(1, 2, 0).contiguous().numpy().data))
+            )
         except OSError:
             self.capacity = 0  # a full disk is no reason to stop a training
 
@@ -73,4 +75,4 @@ def _read(path: Path) -> Tensor | None:
     height, width = content[:begin].view(HEADER).tolist()
     if len(content) != begin + 3 * height * width:
         return None
-    return torch.from_numpy(content[begin:]).view(3, height, width)
+    return torch.from_numpy(content[begin:]).view(height, width, 3).permute(2, 0, 1)

@@ -21,9 +21,11 @@ PROBED = 20
 def read_image(path: Path, size: Size | None = None) -> Tensor:
     """A picture as RGB, (3, H, W) uint8, turned by the rule of `decoding`.
 
+    Channels last in memory, as it is stored: so its crops are resized several times as fast.
+
     Raises `UserError` if it cannot be decoded, or if it has not the width and height of `size`.
     """
-    return torch.from_numpy(read_pixels(path, size).transpose(2, 0, 1).copy())
+    return torch.from_numpy(read_pixels(path, size).copy()).permute(2, 0, 1)
 
 
 class Images:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 
 class PictureBlock(Sequence[Tensor]):
-    """Pictures (3, H, W) uint8, one behind the other: forked processes read them without copying any memory.
+    """Pictures (3, H, W) uint8, one behind the other, channels last: forked processes read them without copying any
+    memory.
 
     `room` is how many bytes they are expected to take; it grows where that was too little.
     """
@@ -22,7 +23,7 @@ class PictureBlock(Sequence[Tensor]):
             end += picture.numel()
             if end > len(self.pixels):
                 self.pixels = torch.cat((self.pixels[: starts[-1]], torch.empty(end, dtype=torch.uint8)))
-            self.pixels[starts[-1] : end] = picture.flatten()
+            self.pixels[starts[-1] : end] = picture.permute(1, 2, 0).flatten()
         self.starts = torch.tensor(starts, dtype=torch.int64)
         self.sizes = torch.tensor(sizes, dtype=torch.int64)
 
@@ -40,4 +41,4 @@ class PictureBlock(Sequence[Tensor]):
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
         start, (height, width) = int(self.starts[index]), self.sizes[index].tolist()
-        return self.pixels[start : start + 3 * height * width].view(3, height, width)
+        return self.pixels[start : start + 3 * height * width].view(height, width, 3).permute(2, 0, 1)

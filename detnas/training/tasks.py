@@ -56,7 +56,7 @@ class DetectionBatch(NamedTuple):
     """Pictures with their targets, each part in one piece: few tensors go through processes and to the device."""
 
     pixels: Tensor
-    """Of all pictures (3, H, W) in a row, uint8."""
+    """Of all pictures (H, W, 3) in a row, uint8."""
     sizes: list[tuple[int, int]]
     """Height and width of each picture."""
     boxes: Tensor
@@ -76,7 +76,7 @@ class DetectionTask:
     def collate(self, samples: list[tuple[Tensor, Target]]) -> DetectionBatch:
         images, targets = zip(*samples, strict=True)
         return DetectionBatch(
-            pixels=torch.cat([image.flatten() for image in images]),
+            pixels=torch.cat([image.permute(1, 2, 0).flatten() for image in images]),
             sizes=[tuple(image.shape[1:]) for image in images],
             boxes=torch.cat([target["boxes"] for target in targets]),
             labels=torch.cat([target["labels"] for target in targets]),
@@ -90,7 +90,10 @@ class DetectionTask:
             part.to(device, non_blocking=True) for part in (batch.pixels, batch.boxes, batch.labels)
         )
         pictures = pixels.split_with_sizes([3 * height * width for height, width in batch.sizes])
-        images = [picture.view(3, *size).float() / 255 for picture, size in zip(pictures, batch.sizes, strict=True)]
+        images = [
+            picture.view(*size, 3).permute(2, 0, 1).float() / 255
+            for picture, size in zip(pictures, batch.sizes, strict=True)
+        ]
         targets = [
             {"boxes": boxes_of_one, "labels": labels_of_one}
             for boxes_of_one, labels_of_one in zip(
