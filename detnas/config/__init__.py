@@ -2,7 +2,8 @@
 
 from detnas.config.detector import OFFICIAL_INPUT, DetectorSettings, FPNSettings, Preprocessing, RetinaNetSettings
 from detnas.config.loading import change_data, load_recipe, recipe_names
-from detnas.config.recipe import DataSettings, Pretraining, Recipe, SearchSettings, ShapesSettings, SpaceSettings
+from detnas.config.recipe import DataSettings, Pretraining, Recipe, ShapesSettings, SpaceSettings
+from detnas.config.search import SearchSettings
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
 
 __all__ = [

@@ -18,6 +18,7 @@ from pydantic import (
 
 from detnas.config.detector import DetectorSettings
 from detnas.config.numbers import Count
+from detnas.config.search import SearchSettings
 from detnas.config.section import Section
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
 from detnas.errors import UserError, suggestion
@@ -193,49 +194,6 @@ class Pretraining(Section):
     search_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Of `folder`, where candidates are judged by classification: share of the pictures that becomes the search split.
     (Crops are taken from the search split of the detection set.)"""
-
-
-class SearchSettings(Section):
-    """The evolutionary search on the trained supernet."""
-
-    fitness: Literal["detection", "classification"] = "detection"
-    """What candidates are judged by, on the search split: `detection`, or the accuracy of `classification` with the
-    supernet as it was pre-trained, which is then not fine-tuned on detection (the paper's ClsNAS)."""
-    evaluations: PositiveInt = 1000
-    """Architectures evaluated in all."""
-    population: PositiveInt = 50
-    """Architectures a generation; the first generation is random."""
-    parents: PositiveInt = 10
-    """The best of all history that children descend from."""
-    mutants: NonNegativeInt = 20
-    """Children a generation by mutation."""
-    mutation_probability: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """With which each op of a mutant is drawn anew."""
-    crossovers: NonNegativeInt = 20
-    """Children a generation that take each op from one of two parents; the rest of a generation is random."""
-    recalibration_batches: PositiveInt = 20
-    """Training batches over which a candidate's BN statistics are averaged."""
-    recalibration_batch: PositiveInt = 8
-    """Pictures in each."""
-    metric: Literal["mAP", "AP50", "VOC07", "VOC"] = "mAP"
-    """Of `detection`, the score that is the fitness: COCO's mAP or AP at IoU 0.5, or VOC's by 11 points or by area."""
-    pictures: PositiveInt | None = None
-    """Judge on this many pictures of the search split; all of them if not given."""
-    batch: PositiveInt = 8
-    """Pictures evaluated at a time."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.mutants + self.crossovers > self.population:
-            raise ValueError(
-                f"mutants {self.mutants} + crossovers {self.crossovers} exceed the population {self.population}"
-            )
-        return self
-
-    @property
-    def score(self) -> str:
-        """The name of the score that is a candidate's fitness."""
-        return "accuracy" if self.fitness == "classification" else self.metric
 
 
 class Recipe(Section):
