@@ -1,6 +1,7 @@
 """The documents name what is there."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,11 @@ def test_every_test_recipe_and_file_that_is_named_exists(file: Path) -> None:
     assert {name for name in recipes if name not in recipe_names()} == set()
     paths = set(re.findall(r"`((?:bench|docs|detnas)/[\w./-]+)`", text))
     assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
+def test_the_guide_to_the_fields_is_what_the_types_say() -> None:
+    """Written anew by `python docs/make_fields.py`."""
+    make_fields = runpy.run_path(str(ROOT / "docs/make_fields.py"))
+    page = (ROOT / "docs/fields.md").read_text()
+    assert make_fields["page"]() == page
+    assert [line for line in page.splitlines() if line.endswith("|  |")] == []  # each says what it is

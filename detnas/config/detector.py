@@ -33,8 +33,8 @@ class _Detector(Preprocessing):
     max_size: PositiveInt = 1333
     """…unless the longer side would exceed this many."""
     strides: Strides
-    """The backbone maps (by stride) that feed the feature pyramid."""
     fpn_channels: Annotated[int, Field(gt=0, multiple_of=8)] = 256
+    """Of every map of the feature pyramid."""
     anchor_sizes: tuple[PositiveInt, ...] = (32, 64, 128, 256, 512)
     """Side in pixels of the anchors, one a pyramid level."""
     anchor_ratios: Factors = (0.5, 1.0, 2.0)
@@ -45,7 +45,6 @@ class _Detector(Preprocessing):
     score_threshold: Fraction = 0.05
     """Detections that score less are dropped."""
     nms_threshold: Fraction
-    """Of two boxes of one class that overlap more (IoU), the lower-scoring one is dropped."""
     detections: PositiveInt = 100
     """At most this many detections a picture."""
 
@@ -79,8 +78,11 @@ class FPNSettings(_Detector):
     """
 
     type: Literal["fpn"] = "fpn"
+    """Which detector."""
     strides: Strides = (4, 8, 16, 32)
+    """The backbone maps (by stride) that feed the feature pyramid."""
     nms_threshold: Fraction = 0.5
+    """Of two boxes of one class that overlap more (IoU), the lower-scoring one is dropped."""
     norm: Norm = "batch"
     """Normalisation in the pyramid and in the box head; none in the RPN."""
     rpn_candidates_train: PositiveInt = 2000
@@ -96,7 +98,9 @@ class FPNSettings(_Detector):
     roi_canonical_size: PositiveInt = 224
     """A box of this side is pooled from the stride-16 map, half of it from stride 8, and so on."""
     box_convs: Annotated[int, Field(ge=0)] = 4
+    """3x3 convolutions in the box head."""
     box_channels: Annotated[int, Field(gt=0, multiple_of=8)] = 256
+    """Of these."""
     box_features: PositiveInt = 1024
     """Width of the box head's fully connected layer."""
 
@@ -109,10 +113,13 @@ class RetinaNetSettings(_Detector):
     """RetinaNet: one stage, focal loss."""
 
     type: Literal["retinanet"] = "retinanet"
+    """Which detector."""
     strides: Strides = (8, 16, 32)
+    """The backbone maps (by stride) that feed the feature pyramid."""
     extra_levels: Literal[0, 2] = 2
     """2: P6 and P7 by stride-2 convolutions from P5. 0: none (for small pictures, where they have no extent)."""
     nms_threshold: Fraction = 0.4
+    """Of two boxes of one class that overlap more (IoU), the lower-scoring one is dropped."""
     norm: Norm = "none"
     """Normalisation in the pyramid and the towers."""
     head_convs: Annotated[int, Field(ge=1, le=4)] = 4

@@ -85,12 +85,17 @@ class BudgetSettings(Section):
     flops_min: Count | None = None
     """Multiply-adds, at `size` x `size` pixels."""
     flops_max: Count | None = None
+    """The same."""
     params_min: Count | None = None
+    """Parameters, of BN too."""
     params_max: Count | None = None
+    """The same."""
     size: PositiveInt = 224
+    """Side in pixels of the square input at which multiply-adds are counted."""
     latency_min: Annotated[float, Field(ge=0)] | None = None
     """Milliseconds, batch 1, by the table `latencies` and at its picture size."""
     latency_max: Annotated[float, Field(ge=0)] | None = None
+    """The same."""
     latencies: str | None = None
     """The table of measured latencies, a file that `detnas profile RECIPE --latency` wrote; relative to the current
     folder."""
@@ -123,11 +128,13 @@ class ShapesSettings(Section):
     train: PositiveInt = 1200
     """Pictures to train on (the search split is cut from them)."""
     val: PositiveInt = 300
+    """Pictures to validate on."""
     size: Annotated[int, Field(ge=32)] = 128
     """Side of the pictures in pixels."""
     crops: PositiveInt = 4000
     """Pictures of single objects, for pre-training."""
     crop_size: Annotated[int, Field(ge=16)] = 64
+    """Their side in pixels."""
     min_object: PositiveInt = 8
     """Size in pixels of the smallest objects."""
     max_objects: PositiveInt = 6
@@ -135,6 +142,7 @@ class ShapesSettings(Section):
     clutter: Annotated[float, Field(ge=0)] = 1.0
     """How much clutter lies on the ground."""
     seed: NonNegativeInt = 0
+    """Of the drawing; `seed` of the recipe does not change it."""
 
 
 class DataSettings(Section):
@@ -148,7 +156,9 @@ class DataSettings(Section):
     train_images: str | None = None
     """The folder of their pictures; found by itself too. Of YOLO, what stands in place of the `train` of data.yaml."""
     val: Files = None
+    """The validation set, likewise."""
     val_images: str | None = None
+    """The folder of its pictures."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Where the folder holds no validation set, this share of the training pictures becomes one."""
     search_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -200,7 +210,9 @@ class Recipe(Section):
     """A complete experiment. The four trainings carry the names of their stages."""
 
     name: str
+    """What the run directory is called, `runs/NAME`, and the report."""
     seed: NonNegativeInt = 0
+    """Of everything random: splits, weights, order, paths, search."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes the GPU when there is one."""
     data: DataSettings = DataSettings()

@@ -14,14 +14,17 @@ class TrainingSettings(Section):
     """Steps, batch, optimiser and schedule of one training."""
 
     steps: PositiveInt
+    """Updates of the weights."""
     batch: PositiveInt
     """Pictures a step, of all processes together."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum is the paper's."""
     lr: PositiveFloat
     """The highest learning rate."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of SGD."""
     weight_decay: NonNegativeFloat = 1e-4
+    """Of weights, and of what `decay_norms` says."""
     decay_norms: bool = True
     """Whether BN scales decay too (the paper's detectors: yes; its classifiers: no). Biases never do."""
     bias_lr_factor: PositiveFloat = 1.0
