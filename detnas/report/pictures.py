@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from PIL import Image
 from detnas.data.decoding import read_pixels
 from detnas.errors import UserError
 
+OVERLAP = 0.5
+"""IoU from which a predicted box is right, if it has the class of the true one."""
 LONGEST_SIDE = 640
 BYTES_OF_ALL = 2_000_000  # plotly takes 4.8 MB of the 8 MB that a mail attachment or a chat still carries comfortably
 MOST_PREDICTIONS = 20
@@ -48,16 +50,21 @@ class Picture:
     address: str | None
     width: int
     height: int
-    truth: Sequence[Box]
-    predicted: Sequence[Box]
+    boxes: Mapping[str, Sequence[Box]]
+    """By what they are, in the order in which they are drawn: true ones that were `detected` or `missed`, then
+    predicted ones that are `wrong` or `right`."""
     left_out: int
+
+    @property
+    def predicted(self) -> Sequence[tuple[str, Box]]:
+        """Those with a score, and what they are."""
+        return [(kind, box) for kind in ("wrong", "right") for box in self.boxes[kind]]
 
     @property
     def text(self) -> str:
         """The picture in words, for those who do not see it."""
-        truth = ", ".join(box.name for box in self.truth) or "nothing"
-        predicted = ", ".join(label(box) for box in self.predicted) or "nothing"
-        return f"{self.name}. In it: {truth}. Found: {predicted}."
+        said = {kind: ", ".join(map(label, boxes)) or "nothing" for kind, boxes in self.boxes.items()}
+        return f"{self.name}. Found: {said['right']}. Missed: {said['missed']}. Wrong: {said['wrong']}."
 
 
 def label(box: Box) -> str:
@@ -74,7 +81,7 @@ def pictures(examples: Sequence[Example]) -> list[Picture]:
         size += len(address or "")
         if size > BYTES_OF_ALL:
             break
-        strongest = sorted(example.predicted, key=lambda box: box.score or 0.0, reverse=True)
+        strongest = sorted(example.predicted, key=_score, reverse=True)
         shown = strongest[:MOST_PREDICTIONS]
         embedded.append(
             Picture(
@@ -82,12 +89,44 @@ def pictures(examples: Sequence[Example]) -> list[Picture]:
                 address=address,
                 width=example.width,
                 height=example.height,
-                truth=example.truth,
-                predicted=shown[::-1],  # drawn in this order, so that the strongest lies on top
+                boxes=judged(example.truth, shown),
                 left_out=len(strongest) - len(shown),
             )
         )
     return embedded
+
+
+def judged(truth: Sequence[Box], predicted: Sequence[Box]) -> dict[str, list[Box]]:
+    """The boxes by what they are, as `Picture` has them; the strongest comes last, to lie on top.
+
+    As COCO matches: each predicted box, the strongest first, takes that of the true ones of its class which it overlaps
+    most and nobody has taken.
+    """
+    missed = list(truth)
+    kinds: dict[str, list[Box]] = {"detected": [], "missed": missed, "wrong": [], "right": []}
+    for box in sorted(predicted, key=_score, reverse=True):
+        best = max((one for one in missed if one.name == box.name), key=lambda one: _overlap(one, box), default=None)
+        if best is None or _overlap(best, box) < OVERLAP:
+            kinds["wrong"].insert(0, box)
+        else:
+            missed.remove(best)
+            kinds["detected"].append(best)
+            kinds["right"].insert(0, box)
+    return kinds
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Intersection over union."""
+    width = min(one.x2, other.x2) - max(one.x1, other.x1)
+    height = min(one.y2, other.y2) - max(one.y1, other.y1)
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(box.x2 - box.x1) * (box.y2 - box.y1) for box in (one, other)]
+    return width * height / (sum(areas) - width * height)
+
+
+def _score(box: Box) -> float:
+    return box.score or 0.0
 
 
 def _data_address(example: Example) -> str | None:

@@ -122,7 +122,7 @@ def write_run(run: Path, **changes: Any) -> Path:
 
 
 def write_examples(folder: Path, count: int = 6) -> list[Example]:
-    """Pictures of a circle and a square on noise-like stripes, both found, with one false alarm."""
+    """Pictures of a circle, which is found, and a square, which is missed by far, with one false alarm."""
     folder.mkdir(parents=True, exist_ok=True)
     examples = []
     for number in range(count):
@@ -138,7 +138,7 @@ def write_examples(folder: Path, count: int = 6) -> list[Example]:
         truth = [Box(60, 80, 220, 240, "circle"), Box(width - 200, 250, width - 20, 430, "square")]
         found = [
             Box(66, 76, 224, 236, "circle", 0.94),
-            Box(width - 196, 262, width - 8, 436, "square", 0.81),
+            Box(width - 130, 300, width - 8, 436, "square", 0.81),
             Box(5, 3, 130, 90, "star", 0.37),
         ]
         examples.append(Example(path, width, height, truth, found))

@@ -134,9 +134,10 @@ def test_pictures_carry_boxes_and_words(page: str) -> None:
     images = [attrs for tag, attrs in tags if tag == "img"]
     assert len(images) == 6
     assert all((image["src"] or "").startswith("data:image/jpeg;base64,") for image in images)
-    assert "In it: circle, square." in (images[0]["alt"] or "") and "circle 0.94" in (images[0]["alt"] or "")
+    assert "Found: circle 0.94. Missed: square. Wrong: star 0.37, square 0.81." in (images[0]["alt"] or "")
     boxes = [attrs["class"] for tag, attrs in tags if tag == "rect"]
-    assert (boxes.count("truth"), boxes.count("found")) == (6 * 2 + 1, 6 * 3 + 1)  # one of each is in the legend
+    counts = {kind: boxes.count(f"box {kind}") for kind in ("detected", "missed", "wrong", "right")}
+    assert counts == {"detected": 7, "missed": 7, "wrong": 13, "right": 7}  # one of each is in the legend
 
 
 def test_a_browser_has_nothing_to_fetch(page: str) -> None:
