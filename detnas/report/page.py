@@ -13,13 +13,15 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from detnas.errors import UserError
 from detnas.files import write_text
 from detnas.progress import duration
 from detnas.report import plots
 from detnas.report.answer import DESCRIPTIONS, UNKNOWN, answer, caveat, count, milliseconds, points
-from detnas.report.collect import Run, Training, collect
+from detnas.report.collect import Candidate, Run, Training, collect
 from detnas.report.drawing import draw
 from detnas.report.pictures import MOST_PREDICTIONS, Example, label, pictures
+from detnas.spaces import OPS
 
 STAGES = {
     "supernet-pretrain": "Supernet, pre-training",
@@ -29,6 +31,7 @@ STAGES = {
     "finetune": "Training of the detectors",
 }
 TOP = 10
+"""Candidates in the table of the best, and at least so many, or a tenth of all, in the picture of their ops."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,26 @@ def _search_plots(run: Run) -> list[Plot]:
             f"{count(leader.flops)}.{' Vertical lines: the budget.' if bounds else ''}",
             _data(plots.fitness_against_flops(run.candidates, run.best, run.metric, bounds)),
         ),
+        *_pattern(run.candidates),
+    ]
+
+
+def _pattern(candidates: Sequence[Candidate]) -> list[Plot]:
+    ranked = sorted(candidates, key=lambda candidate: candidate.fitness, reverse=True)
+    best = ranked[: max(TOP, len(ranked) // 10)]
+    try:
+        figure = plots.choices(best, candidates)
+    except UserError:  # an architecture that is not made of the known ops
+        return []
+    return [
+        Plot(
+            "plot-ops",
+            "What the best have in common",
+            f"Per cent of the {len(best)} best candidates that have an op at a block. Draws at random would have "
+            f"{100 // len(OPS)} everywhere; where one op has nearly all, the search finds it worth having there, or "
+            "its few parents happened to share it.",
+            _data(figure),
+        )
     ]
 
 

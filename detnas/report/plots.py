@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from detnas.report.collect import Best, Candidate, Curve, Ranking, Training
+from detnas.spaces import OPS, Architecture
 
 HIGHLIGHT = "#d9622b"
 NETWORK_COLOURS = (HIGHLIGHT, "#4a7fb5", "#5f9150", "#8f6bb8", "#b08a2e", "#3f9a9a")
@@ -61,6 +62,36 @@ def fitness_against_flops(
     chosen = _chosen(candidates, best)
     _add_chosen(figure, chosen, [candidate.flops / 1e6 for candidate in chosen])
     return figure
+
+
+def choices(best: Sequence[Candidate], everyone: Sequence[Candidate]) -> go.Figure:
+    """Which op the best candidates choose at each block: the share of them, and that of all candidates on hovering."""
+    stages = [len(stage) for stage in Architecture.parse(best[0].architecture).stages]
+    names = [f"{stage}.{place}" for stage, blocks in enumerate(stages, start=1) for place in range(1, blocks + 1)]
+    shares, of_all = _shares(best), _shares(everyone)
+    figure = _figure("block: stage and place in it", "")
+    figure.add_heatmap(
+        x=names,
+        y=list(OPS),
+        z=shares,
+        customdata=of_all,
+        hovertemplate="block %{x}, %{y}<br>%{z:.0f} % of the best, %{customdata:.0f} % of all<extra></extra>",
+        texttemplate="%{z:.0f}",
+        colorscale=[[0, "rgba(217,98,43,0)"], [1, "rgba(217,98,43,0.75)"]],
+        zmin=0, zmax=100, xgap=2, ygap=2, showscale=False,
+    )  # fmt: skip
+    figure.update_layout(
+        xaxis={"type": "category", "showgrid": False}, yaxis={"autorange": "reversed", "showgrid": False}
+    )
+    return figure
+
+
+def _shares(candidates: Sequence[Candidate]) -> list[list[float]]:
+    """In per cent, by op and block."""
+    chosen = [Architecture.parse(candidate.architecture).ops for candidate in candidates]
+    return [
+        [100 * fmean(op == index for op in block) for block in zip(*chosen, strict=True)] for index in range(len(OPS))
+    ]
 
 
 def trained_alone(ranking: Ranking, metric: str) -> go.Figure:

@@ -122,10 +122,20 @@ def test_hovering_tells_every_candidates_architecture(run: Path, page: str) -> N
         assert {match[1] for text in hovers if (match := re.match(r"<b>([\d ]+)</b>", text))} == wanted
 
 
+def test_the_ops_of_the_best_are_counted(tmp_path: Path) -> None:
+    rows = made.add_search(made.write_run(tmp_path), candidates=200)
+    best = sorted(rows, key=lambda row: row["fitness"], reverse=True)[:20]
+    (field,) = Elements(page_of(tmp_path)).plots()["plot-ops"]["data"]
+    digits = [row["architecture"].replace(" ", "") for row in best]
+    for block in range(len(digits[0])):
+        for op in range(4):
+            assert field["z"][op][block] == 100 * sum(text[block] == str(op) for text in digits) / 20
+
+
 def test_there_is_a_loss_plot_for_every_training_stage(page: str) -> None:
     plots = Elements(page).plots()
     stages = {"plot-supernet-pretrain", "plot-supernet-finetune", "plot-pretrain", "plot-finetune"}
-    assert set(plots) == {"plot-fitness", "plot-flops"} | stages
+    assert set(plots) == {"plot-fitness", "plot-flops", "plot-ops"} | stages
     assert {trace.get("name") for trace in plots["plot-finetune"]["data"]} >= {"winner", "shuffle3", "random"}
 
 
