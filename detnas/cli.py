@@ -167,24 +167,30 @@ def evaluate(
     ] = None,
 ) -> None:
     """COCO's twelve numbers and VOC's two of a detector on the validation set of a data folder; AP by class."""
+    from detnas.progress import Progress
     from detnas.using import evaluate_weights
 
-    for line in evaluate_weights(weights, data, batch, device, changes or ()):
+    for line in evaluate_weights(weights, data, changes or (), batch=batch, device=device, progress=Progress()):
         typer.echo(line)
 
 
 @app.command()
 def predict(
     weights: Weights,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Pictures, or folders of them.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the drawn pictures and predictions.json go.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE…", help="Pictures, folders of them, or patterns such as 'in/*.jpg'.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the drawn pictures and the JSON files go.")],
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score shown.")] = 0.3,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time; more are faster on a GPU.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Detect on pictures: boxes drawn with names and scores, and a JSON file beside them."""
+    """Detect on pictures: boxes drawn with names and scores; beside them predictions.json, and coco.json for tools."""
+    from detnas.progress import Progress
     from detnas.using import predict_images
 
-    for line in predict_images(weights, images, out, threshold, device):
+    lines = predict_images(weights, images, out, threshold=threshold, batch=batch, device=device, progress=Progress())
+    for line in lines:
         typer.echo(line)
 
 

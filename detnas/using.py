@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from detnas.config import change_data
 from detnas.data.decoding import EXTENSIONS
@@ -13,11 +16,17 @@ from detnas.device import choose_device
 from detnas.errors import UserError
 from detnas.files import is_file, write_json
 from detnas.models.inference import Detections, detect
-from detnas.models.weights import load_detector
+from detnas.models.weights import DetectorInfo, load_detector
+from detnas.progress import Progress
 from detnas.searching.evaluation import evaluate
 
+PREDICTIONS = "predictions.json"
+COCO = "coco.json"
 
-def evaluate_weights(weights: Path, data: Path, batch: int, device: str, changes: Sequence[str] = ()) -> Iterator[str]:
+
+def evaluate_weights(
+    weights: Path, data: Path, changes: Sequence[str] = (), *, batch: int, device: str, progress: Progress
+) -> Iterator[str]:
     """The scores of a weights file on the validation set of a data folder, as lines for people.
 
     The set is found, or cut from the training pictures, as in the run that trained the detector; `changes`, such as
@@ -33,7 +42,11 @@ def evaluate_weights(weights: Path, data: Path, batch: int, device: str, changes
             "evaluate on data with the same category ids and names"
         )
     on = choose_device(device)
-    evaluation = evaluate(detector.to(on), val, Images(val.files, cache_mb=0, sizes=val.sizes), batch=batch, device=on)
+    images = Images(val.files, cache_mb=0, sizes=val.sizes)
+    with progress.task("evaluate", total=len(val)) as bar:
+        evaluation = evaluate(
+            detector.to(on), val, images, batch=batch, device=on, after_batch=lambda pictures: bar.advance(by=pictures)
+        )
     yield f"{weights} on {len(val)} pictures of {data}"
     for name, score in evaluation.scores.items():
         yield f"  {name:6} {_shown(score)}"
@@ -43,11 +56,21 @@ def evaluate_weights(weights: Path, data: Path, batch: int, device: str, changes
         yield f"  {name:{width}} {_shown(score)}"
 
 
-def predict_images(weights: Path, images: Sequence[Path], out: Path, threshold: float, device: str) -> Iterator[str]:
-    """Detect on pictures, or on those in folders; writes each with its boxes, and predictions.json, into `out`.
+def predict_images(
+    weights: Path,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    threshold: float,
+    batch: int,
+    device: str,
+    progress: Progress,
+) -> Iterator[str]:
+    """Detect on pictures, on those in folders and on those that patterns such as `in/*.jpg` name.
 
-    Lines for people. Raises `UserError`, before anything is written, for a picture that is missing or cannot be
-    decoded, and where results would overwrite one another or the pictures.
+    Writes into `out` each with its boxes, predictions.json with the boxes by file name, and coco.json, the same as a
+    COCO data set whose annotations have scores. Lines for people. Raises `UserError`, before anything is written, for a
+    picture that is missing or cannot be decoded, and where results would overwrite one another or the pictures.
     """
     detector, info = load_detector(weights)
     images = _pictures(images)
@@ -57,30 +80,65 @@ def predict_images(weights: Path, images: Sequence[Path], out: Path, threshold: 
     on = choose_device(device)
     detector.to(on)
     out.mkdir(parents=True, exist_ok=True)
-    predictions = {}
-    for image in images:
-        picture = read_image(image)
-        (found,) = detect(detector, [picture], on)
-        keep = found.scores >= threshold
-        found = Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
-        drawn = out / f"{image.stem}.png"
-        captions = [
-            f"{info.categories[label][1]} {score:.2f}" for label, score in zip(found.labels, found.scores, strict=True)
-        ]
-        write_picture(drawn, draw_boxes(picture, found.boxes, found.labels.tolist(), captions))
-        predictions[image.name] = [
-            {"box": box, "score": score, "category_id": info.categories[label][0], "name": info.categories[label][1]}
-            for box, score, label in zip(
-                found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
-            )
-        ]
-        yield f"{drawn}: {len(found.scores)} objects"
-    write_json(out / "predictions.json", predictions)
-    yield f"{out / 'predictions.json'}: boxes as x1, y1, x2, y2 in pixels"
+    predictions: dict[str, list[dict[str, Any]]] = {}
+    coco: dict[str, list[dict[str, Any]]] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": id, "name": name} for id, name in info.categories],
+    }
+    with progress.task("predict", total=len(images)) as bar:
+        for start in range(0, len(images), batch):
+            files = images[start : start + batch]
+            pictures = [read_image(file) for file in files]
+            for file, picture, found in zip(files, pictures, detect(detector, pictures, on), strict=True):
+                keep = found.scores >= threshold
+                found = Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
+                _draw(out / f"{file.stem}.png", picture, found, info)
+                predictions[file.name] = _predictions(found, info)
+                _add_to_coco(coco, file, picture, predictions[file.name])
+                yield f"{out / f'{file.stem}.png'}: {len(found.scores)} objects"
+            bar.advance(by=len(files))
+    write_json(out / PREDICTIONS, predictions)
+    write_json(out / COCO, coco)
+    yield f"{out / PREDICTIONS}: boxes as x1, y1, x2, y2 in pixels; {out / COCO}: the same as a COCO data set"
+
+
+def _draw(file: Path, picture: Tensor, found: Detections, info: DetectorInfo) -> None:
+    names = [info.categories[label][1] for label in found.labels]
+    captions = [f"{name} {score:.2f}" for name, score in zip(names, found.scores, strict=True)]
+    write_picture(file, draw_boxes(picture, found.boxes, found.labels.tolist(), captions))
+
+
+def _predictions(found: Detections, info: DetectorInfo) -> list[dict[str, Any]]:
+    return [
+        {"box": box, "score": score, "category_id": info.categories[label][0], "name": info.categories[label][1]}
+        for box, score, label in zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+    ]
+
+
+def _add_to_coco(
+    coco: dict[str, list[dict[str, Any]]], file: Path, picture: Tensor, predictions: list[dict[str, Any]]
+) -> None:
+    image_id = len(coco["images"]) + 1
+    height, width = picture.shape[-2:]
+    coco["images"].append({"id": image_id, "file_name": file.name, "width": width, "height": height})
+    for one in predictions:
+        x1, y1, x2, y2 = one["box"]
+        coco["annotations"].append(
+            {
+                "id": len(coco["annotations"]) + 1,
+                "image_id": image_id,
+                "category_id": one["category_id"],
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": (x2 - x1) * (y2 - y1),
+                "iscrowd": 0,
+                "score": one["score"],
+            }
+        )
 
 
 def _pictures(paths: Sequence[Path]) -> list[Path]:
-    """The pictures themselves, folders replaced by what lies in them."""
+    """The pictures themselves, folders and patterns replaced by what lies there."""
     pictures = []
     for path in paths:
         if path.is_dir():
@@ -90,6 +148,8 @@ def _pictures(paths: Sequence[Path]) -> list[Path]:
             pictures += inside
         elif is_file(path):
             pictures.append(path)
+        elif named := sorted(filter(is_file, Path(path.anchor).glob(str(path.relative_to(path.anchor))))):
+            pictures += named
         else:
             raise UserError(f"{path}: no such picture or folder; name one that exists")
     return pictures

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
 
 from detnas.config import RetinaNetSettings
 from detnas.errors import UserError
 from detnas.models.weights import DetectorInfo, save_detector
+from detnas.progress import Progress
 from detnas.spaces import search_space
 from detnas.using import predict_images
 
@@ -32,7 +34,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def predict(weights: Path, images: list[Path], out: Path) -> list[str]:
-    return list(predict_images(weights, images, out, threshold=0.0, device="cpu"))
+    quiet = Progress(quiet=True)
+    return list(predict_images(weights, images, out, threshold=0.0, batch=2, device="cpu", progress=quiet))
 
 
 def save(*files: Path) -> list[Path]:
@@ -48,12 +51,35 @@ def test_pictures_and_folders_of_them_are_drawn(weights: Path, tmp_path: Path) -
     lines = predict(weights, [single, tmp_path / "in"], tmp_path / "out")
     predictions = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert list(predictions) == ["c.png", "a.BMP", "b.jpg"] and len(lines) == 4
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "b.png", "c.png", "predictions.json"}
+    written = {"a.png", "b.png", "c.png", "predictions.json", "coco.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == written
     for name, found in predictions.items():
         with Image.open(tmp_path / "out" / f"{Path(name).stem}.png") as drawn:
             assert drawn.size == (50, 40) and drawn.mode == "RGB"
         assert found and all(one["category_id"] == 7 and one["name"] == "thing" for one in found)
         assert all(0 <= x1 <= x2 <= 50 and 0 <= y1 <= y2 <= 40 for x1, y1, x2, y2 in (one["box"] for one in found))
+
+
+def test_patterns_are_expanded(weights: Path, tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png", tmp_path / "in" / "deep" / "b.png", tmp_path / "in" / "c.jpg")
+    predict(weights, [tmp_path / "in" / "**" / "*.png"], tmp_path / "out")
+    assert list(json.loads((tmp_path / "out" / "predictions.json").read_text())) == ["a.png", "b.png"]
+
+
+def test_the_coco_file_is_a_data_set_and_its_annotations_are_results(weights: Path, tmp_path: Path) -> None:
+    predict(weights, save(tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"), tmp_path / "out")
+    predictions = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    coco = COCO(str(tmp_path / "out" / "coco.json"))
+    assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == ["a.png", "b.png", "c.png"]
+    for image in coco.loadImgs(coco.getImgIds()):
+        found = coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]]))
+        assert (image["width"], image["height"]) == (50, 40)
+        assert [one["score"] for one in found] == [one["score"] for one in predictions[image["file_name"]]]
+        for one, expected in zip(found, predictions[image["file_name"]], strict=True):
+            x, y, width, height = one["bbox"]
+            assert (x, y, x + width, y + height) == pytest.approx(expected["box"])
+    results = coco.loadRes(coco.dataset["annotations"])
+    assert len(results.getAnnIds()) == sum(map(len, predictions.values())) > 0
 
 
 def test_what_would_overwrite_or_cannot_be_read_is_refused_before_anything_is_written(
