@@ -133,7 +133,8 @@ class Supernet(SpaceBackbone):
     def subnet(self, architecture: Architecture) -> Subnet:
         """The plain network of `architecture` with copies of this supernet's weights and BN statistics."""
         self.space.check(architecture)
-        subnet = Subnet(self.space, architecture, self.shuffle)
+        with torch.device("meta"):  # fresh weights would be thrown away
+            subnet = Subnet(self.space, architecture, self.shuffle)
         subnet.stem = copy.deepcopy(self.stem)
         subnet.blocks = nn.ModuleList(
             copy.deepcopy(block.op(op)) for block, op in zip(self.choices, architecture.ops, strict=True)

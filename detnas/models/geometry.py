@@ -28,16 +28,25 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
 
 from detnas.config import FPNSettings, RetinaNetSettings
+from detnas.models.prepared import PreparedPictures
 from detnas.models.preprocessing import normalise
 
 
 class PictureTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """torchvision's normalising, resizing and padding, by a detector's settings."""
+    """torchvision's normalising, resizing and padding, by a detector's settings, of what has not been through it."""
 
     def __init__(self, settings: FPNSettings | RetinaNetSettings) -> None:
         super().__init__(settings.min_size, settings.max_size, list(settings.image_mean), list(settings.image_std))
         self.settings = settings
         self.unscaled = settings.unscaled_edge
+
+    def forward(
+        self, images: list[Tensor] | PreparedPictures, targets: list[dict[str, Tensor]] | None = None
+    ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
+        if isinstance(images, PreparedPictures):
+            return images.image_list(), targets
+        transformed: tuple[ImageList, list[dict[str, Tensor]] | None] = super().forward(images, targets)
+        return transformed
 
     def normalize(self, image: Tensor) -> Tensor:
         return normalise(image, self.settings)

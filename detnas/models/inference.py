@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detnas.models.detectors import Detector, first_label
+from detnas.models.prepared import PreparedPictures, on_device
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,10 @@ class Detections:
 
 
 @torch.inference_mode()
-def detect(detector: Detector, images: Sequence[Tensor], device: torch.device) -> list[Detections]:
-    """Detections on pictures (3, H, W) uint8 RGB. The detector must be in evaluation mode, on `device`."""
-    outputs = detector([image.to(device, non_blocking=True).float() / 255 for image in images])
+def detect(detector: Detector, images: Sequence[Tensor] | PreparedPictures, device: torch.device) -> list[Detections]:
+    """Detections on pictures (3, H, W) uint8 RGB, or prepared. The detector must be in evaluation mode, on `device`."""
+    inputs = images.to(device) if isinstance(images, PreparedPictures) else on_device(images, device)
+    outputs = detector(inputs)
     return [
         Detections(
             output["boxes"].float().cpu().numpy(),

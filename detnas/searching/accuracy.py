@@ -9,8 +9,9 @@ from torch import Tensor
 from detnas import processes
 from detnas.config import SearchSettings
 from detnas.data.samples import Key
+from detnas.models.backbone import extract_subnet
 from detnas.models.classifier import Classifier
-from detnas.searching.recalibration import calibrated_candidate, calibration_pictures, judged_pictures
+from detnas.searching.recalibration import calibration_pictures, judged_pictures, recalibrate
 from detnas.seeds import seed_of
 from detnas.spaces import Architecture
 
@@ -46,7 +47,8 @@ class Accuracy:
     def __call__(self, architecture: Architecture) -> dict[str, float | None]:
         """The candidate's scores on the search split; its fitness is `accuracy`."""
         calibration = (self.inputs(pictures) for pictures, _ in self.calibration)
-        candidate = calibrated_candidate(self.classifier, architecture, calibration)
+        candidate = extract_subnet(self.classifier, architecture)
+        recalibrate(candidate, calibration)
         right = 0
         with torch.inference_mode():
             for pictures, labels in self.judged:

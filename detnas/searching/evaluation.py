@@ -1,6 +1,6 @@
 """How good a detector is on a data set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,12 @@ def evaluate(
         places = range(start, min(start + batch, len(own)))
         found += detect(detector, [images[place] for place in places], device)
         after_batch(len(places))
-    results = _merged(data, own, found)
+    return evaluation_of(data, found, batch)
+
+
+def evaluation_of(data: DetectionSet, found: Sequence[Detections], batch: int) -> Evaluation:
+    """Of what a detector found on the pictures that `processes.share(len(data), batch)` names, in that order."""
+    results = _merged(data, processes.share(len(data), batch), found)
     scores, per_class = processes.from_first(lambda: _scores(data, results))
     return Evaluation(scores, per_class, results)
 
@@ -66,7 +71,7 @@ def _scores(
     return scores | voc_scores(truth, results), per_class
 
 
-def _merged(data: DetectionSet, indices: list[int], found: list[Detections]) -> list[dict[str, Any]]:
+def _merged(data: DetectionSet, indices: list[int], found: Sequence[Detections]) -> list[dict[str, Any]]:
     """What all processes found, in the order of the pictures, in the first process; nothing in the others."""
     rows = [
         np.column_stack((np.full(len(one.scores), index), one.labels, one.scores, one.boxes))

@@ -1,25 +1,27 @@
 """The fitness of a candidate: its mAP on the search split, with BN statistics of its own."""
 
-from typing import Any
-
 import torch
 
 from detnas import processes
 from detnas.config import SearchSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
-from detnas.data.images import Images
 from detnas.errors import UserError
+from detnas.models.backbone import Subnet, Supernet, extract_subnet, find_backbone
 from detnas.models.detectors import Detector
-from detnas.searching.evaluation import Evaluation, evaluate
-from detnas.searching.recalibration import calibrated_candidate, calibration_pictures, judged_pictures
+from detnas.models.inference import detect
+from detnas.searching.evaluation import Evaluation, evaluation_of
+from detnas.searching.inputs import Inputs, input_bytes, padded_pixels
+from detnas.searching.prefixes import Prefixes
+from detnas.searching.recalibration import calibration_pictures, judged_pictures, recalibrate
 from detnas.spaces import Architecture
 
 
 class Fitness:
     """Judges candidates of a trained supernet detector, each on a copy: no call changes the next one's answer.
 
-    Pictures for recalibration are drawn from `fit` by `seed` once, so that all candidates see the same.
+    Pictures for recalibration are drawn from `fit` by `seed` once, so that all candidates see the same. What all of
+    them take and compute alike is kept, of inputs and maps together at most `cache_mb` megabytes.
     """
 
     def __init__(
@@ -37,24 +39,29 @@ class Fitness:
         self.detector = detector
         self.settings = settings
         self.device = device
-        calibration = fit.subset(calibration_pictures(len(fit), settings, seed))
-        self.calibration = Images(calibration.files, cache_mb, calibration.sizes, disk=disk)
         self.search = search_pictures(search, settings, seed)
-        own = self.search.subset(processes.share(len(self.search), settings.batch))
-        self.images = Images(own.files, cache_mb, own.sizes, disk=disk)
+        calibration = fit.subset(calibration_pictures(len(fit), settings, seed))
+        judged = self.search.subset(processes.share(len(self.search), settings.batch))
+        parts = ((calibration, settings.recalibration_batch), (judged, settings.batch))
+        resizing = detector.transform.settings
+        pixels = sum(padded_pixels(data, batch, resizing) for data, batch in parts)
+        room = cache_mb * 10**6 - input_bytes(pixels)
+        self.calibration, self.judged = (
+            Inputs(data, batch, resizing, device, kept=room >= 0, cache_mb=cache_mb, disk=disk) for data, batch in parts
+        )
+        supernet = find_backbone(detector)
+        assert isinstance(supernet, Supernet)
+        self.prefixes = Prefixes(supernet.space, pixels, room)
 
     def __call__(self, architecture: Architecture) -> Evaluation:
         """The candidate's evaluation on the search split; its fitness is the score that `search.metric` names."""
-        candidate = calibrated_candidate(self.detector, architecture, self._calibration_batches())
-        return evaluate(candidate, self.search, self.images, batch=self.settings.batch, device=self.device)
-
-    def _calibration_batches(self) -> Any:
-        size = self.settings.recalibration_batch
-        for start in range(0, len(self.calibration), size):
-            yield [
-                self.calibration[index].to(self.device).float() / 255
-                for index in range(start, min(start + size, len(self.calibration)))
-            ]
+        candidate = extract_subnet(self.detector, architecture)
+        backbone = find_backbone(candidate)
+        assert isinstance(backbone, Subnet)
+        with self.prefixes.shared(backbone):
+            recalibrate(candidate, self.calibration)
+            found = [one for pictures in self.judged for one in detect(candidate, pictures, self.device)]
+        return evaluation_of(self.search, found, self.settings.batch)
 
 
 def search_pictures(search: DetectionSet, settings: SearchSettings, seed: int) -> DetectionSet:

@@ -1,6 +1,7 @@
 """A candidate with BN statistics of its own."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -9,28 +10,21 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from detnas.config import SearchSettings
-from detnas.models.backbone import Model, extract_subnet
 from detnas.seeds import seed_of
-from detnas.spaces import Architecture
-
-
-def calibrated_candidate(supernet_model: Model, architecture: Architecture, batches: Iterable[Any]) -> Model:
-    """A copy of `supernet_model` with the subnet of `architecture` in it, recalibrated on `batches`."""
-    candidate = extract_subnet(supernet_model, architecture)
-    recalibrate(candidate, batches)
-    return candidate
 
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
     """Compute every BN statistic of `model` afresh from batches of what it takes.
 
-    A detector takes lists of pictures (3, H, W) float in 0-1, a classifier normalised pictures (N, 3, S, S).
+    A detector takes lists of pictures (3, H, W) float in 0-1, or `PreparedPictures`; a classifier normalised pictures
+    (N, 3, S, S).
 
     For a copy that `extract_subnet` made: the supernet's shared statistics belong to no candidate, and must not be
     changed by one (paper, section 3.3). Only BN runs in training mode; no losses are computed and nothing is drawn
     at random. The statistics are plain averages over the batches: with PyTorch's usual momentum of 0.1 the last 19
     batches would be all that counts. As in PyTorch, the variance averaged is the unbiased one of each batch.
+    A pass ends with its last norm: the heads of a RetinaNet, say, change no statistic.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -39,11 +33,42 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative average
         norm.train()
+    passes = _ShortPasses(norms)
     for batch in batches:
-        model(batch)
+        passes.run(model, batch)
+    passes.end()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+
+
+class _LastNormRan(Exception):
+    """Nothing that this pass would still compute changes a statistic."""
+
+
+class _ShortPasses:
+    """Forward passes that end with their last norm. The first is whole, and tells which that is."""
+
+    def __init__(self, norms: Iterable[nn.Module]) -> None:
+        self.ran = 0
+        self.last = 0
+        """How often norms run in a pass."""
+        self.hooks = [norm.register_forward_hook(self._norm_ran) for norm in norms]
+
+    def run(self, model: nn.Module, batch: Any) -> None:
+        self.ran = 0
+        with suppress(_LastNormRan):
+            model(batch)
+        self.last = self.ran
+
+    def end(self) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+    def _norm_ran(self, *_: Any) -> None:
+        self.ran += 1
+        if self.ran == self.last:
+            raise _LastNormRan
 
 
 def calibration_pictures(size: int, settings: SearchSettings, seed: int) -> list[int]:

@@ -1,0 +1,48 @@
+"""Pictures that a detector's transform has seen: resized, normalised and padded once, for many detectors."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+
+@dataclass(frozen=True)
+class PreparedPictures:
+    """A batch as a detector's transform leaves it; detectors take it in place of the pictures (`PictureTransform`).
+
+    `pixels` is (N, 3, H, W) float, channels last, each picture in the upper left corner of its place. `sizes` are the
+    pictures' heights and widths there, `original_sizes` those before, to which boxes are scaled back.
+    """
+
+    pixels: Tensor
+    sizes: list[tuple[int, int]]
+    original_sizes: list[tuple[int, int]]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Tensors without content: torchvision's detectors ask pictures for their sizes before they transform them."""
+        return (torch.empty(3, *size, device="meta") for size in self.original_sizes)
+
+    def to(self, device: torch.device) -> "PreparedPictures":
+        return replace(self, pixels=self.pixels.to(device, non_blocking=True))
+
+    def on_host(self) -> "PreparedPictures":
+        """In the host's memory; of a GPU's, in pages from which copies to it are asynchronous."""
+        return replace(self, pixels=self.pixels.cpu().pin_memory()) if self.pixels.is_cuda else self
+
+    def image_list(self) -> ImageList:
+        return ImageList(self.pixels, self.sizes)
+
+
+def on_device(images: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Pictures (3, H, W) uint8 as detectors take them: float in 0-1, on `device`."""
+    return [image.to(device, non_blocking=True).float() / 255 for image in images]
+
+
+def prepare(transform: GeneralizedRCNNTransform, images: list[Tensor]) -> PreparedPictures:
+    """What a detector in evaluation mode, of which `transform` is, makes of pictures (3, H, W) float in 0-1."""
+    batch, _ = transform(images)
+    pixels = batch.tensors.contiguous(memory_format=torch.channels_last)
+    return PreparedPictures(pixels, batch.image_sizes, [(image.shape[1], image.shape[2]) for image in images])
