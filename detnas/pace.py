@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from detnas.config import Recipe
+from detnas.config import DetectorSettings, Recipe
 from detnas.models.backbone import Subnet
 from detnas.models.classifier import Classifier
 from detnas.models.create import Network
@@ -45,6 +45,8 @@ def expected(recipe: Recipe, median: Subnet, others: Iterable[Network], device: 
     paces = [pace, *(_scaled(pace, network.cost().flops / median.cost().flops, recipe) for network in others)]
     images = pictures(recipe, *split_sizes(recipe))
     judge = pace.detect if recipe.search.fitness == "detection" else pace.classify
+    if recipe.search.proposals:
+        _, judge = _detection_seconds(recipe.judging_detector, median, device)
     return {
         "supernet-pretrain": images["supernet-pretrain"] * recipe.supernet_pretrain.passes * pace.train_classifier,
         "supernet-finetune": images["supernet-finetune"] * recipe.supernet_finetune.passes * pace.train_detector,
@@ -70,7 +72,7 @@ def _pace(recipe: Recipe, network: Network, device: torch.device) -> Pace:
     classification = (0.0, 0.0)
     if recipe.pretraining.source != "none":
         classification = _classification_seconds(recipe, network, device)
-    return Pace(*classification, *_detection_seconds(recipe, network, device))
+    return Pace(*classification, *_detection_seconds(recipe.detector, network, device))
 
 
 def _batch(side: int) -> int:
@@ -92,9 +94,8 @@ def _classification_seconds(recipe: Recipe, network: Network, device: torch.devi
         return trained, _seconds(lambda: model(images), device) * scale
 
 
-def _detection_seconds(recipe: Recipe, network: Network, device: torch.device) -> tuple[float, float]:
+def _detection_seconds(settings: DetectorSettings, network: Network, device: torch.device) -> tuple[float, float]:
     """Of training and of detection, a picture."""
-    settings = recipe.detector
     side = min(settings.min_size, MEASURED_SIDE)
     share = (side / settings.min_size) ** 2
     # Work by the box, too, is measured in proportion to the pixels, and scaled up with them.

@@ -154,7 +154,7 @@ def candidate_judge(run: Run) -> Callable[[Architecture], Mapping[str, float | N
 
 def _detection_scores(run: Run) -> Callable[[Architecture], dict[str, float | None]]:
     """Judges candidates by detection, of the fine-tuned supernet."""
-    detector = run.detector(lambda: Supernet(run.space), None)
+    detector = run.detector(lambda: Supernet(run.space), None, run.recipe.judging_detector)
     load_weights(detector, run.directory / run.trained_supernet)
     fitness = Fitness(
         detector.to(run.device),

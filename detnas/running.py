@@ -13,7 +13,7 @@ from torch import nn
 
 from detnas import processes
 from detnas.baselines import baselines
-from detnas.config import Recipe, SupernetTrainingSettings, TrainingSettings
+from detnas.config import DetectorSettings, Recipe, SupernetTrainingSettings, TrainingSettings
 from detnas.data.classification import ClassificationSet, Part
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
@@ -141,11 +141,16 @@ class Run:
         torch.manual_seed(self.seed("classifier"))
         return Classifier(self._fresh(make_backbone), num_classes, self.recipe.pretraining.head_channels)
 
-    def detector(self, make_backbone: Callable[[], Backbone], pretrained: Path | None) -> Detector:
-        """A new detector, its backbone taken from the classifier trained in `pretrained` if that is given."""
+    def detector(
+        self, make_backbone: Callable[[], Backbone], pretrained: Path | None, settings: DetectorSettings | None = None
+    ) -> Detector:
+        """A new detector, its backbone taken from the classifier trained in `pretrained` if that is given.
+
+        Without `settings` it is the recipe's.
+        """
         torch.manual_seed(self.seed("detector"))
         backbone = self._fresh(make_backbone)
-        detector = build_detector(backbone, len(self.data.train.categories), self.recipe.detector)
+        detector = build_detector(backbone, len(self.data.train.categories), settings or self.recipe.detector)
         if pretrained is not None:
             load_weights(backbone, pretrained, part="backbone")
         return detector

@@ -245,6 +245,11 @@ class Recipe(Section):
                 "search.fitness = 'classification' needs a supernet that classifies; choose pretraining.source folder "
                 "or crops, and pretraining.supernet true"
             )
+        if self.search.proposals is not None and self.detector.type != "fpn":
+            raise ValueError(
+                f"search.proposals {self.search.proposals}: a {self.detector.type} has no proposals; leave it out, or "
+                "choose detector.type fpn"
+            )
         first = "supernet_pretrain" if self.pretrains_supernet else "supernet_finetune"
         steps = getattr(self, first).steps
         if self.warm_start >= steps:
@@ -264,6 +269,12 @@ class Recipe(Section):
     @property
     def pretrains_supernet(self) -> bool:
         return self.pretraining.source != "none" and self.pretraining.supernet
+
+    @property
+    def judging_detector(self) -> DetectorSettings:
+        """The detector as candidates are judged with it."""
+        changes = {"proposals": self.search.proposals} if self.search.proposals else {}
+        return self.detector.model_copy(update=changes)
 
     def search_space(self) -> SearchSpace:
         return search_space(self.space.name, self.space.width)

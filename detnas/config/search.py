@@ -31,6 +31,9 @@ class SearchSettings(Section):
     """Pictures in each."""
     metric: Literal["mAP", "AP50", "VOC07", "VOC"] = "mAP"
     """Of `detection`, the score that is the fitness: COCO's mAP or AP at IoU 0.5, or VOC's by 11 points or by area."""
+    proposals: PositiveInt | None = None
+    """Of the detector `fpn`: proposals a picture that the box head looks at while candidates are judged; the detector's
+    own number if not given. Nearly all the cost on a CPU lies here."""
     pictures: PositiveInt | None = None
     """Judge on this many pictures of the search split; all of them if not given."""
     batch: PositiveInt = 8
@@ -42,6 +45,8 @@ class SearchSettings(Section):
             raise ValueError(
                 f"mutants {self.mutants} + crossovers {self.crossovers} exceed the population {self.population}"
             )
+        if self.proposals is not None and self.fitness == "classification":
+            raise ValueError(f"proposals {self.proposals}: judging by classification has no proposals; leave it out")
         return self
 
     @property

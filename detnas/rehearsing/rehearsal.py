@@ -188,14 +188,16 @@ class Rehearsal:
     def _search(self) -> None:
         whole = self.recipe.search
         short = short_search(whole, self.judging_batch, self.judged)
-        cached = self._search_bytes() <= self.recipe.data.cache_mb * 1e6
-        data = self.run.recipe.data.model_copy(update={"cache_mb": self.recipe.data.cache_mb if cached else 0})
+        judged = min(self.judged, self.search_pictures)
+        seen = judged + short.recalibration_batches * short.recalibration_batch
+        # What fits into memory in the whole run is kept here, too, and nothing else.
+        kept = int(self.recipe.data.cache_mb * seen * whole.evaluations / self.pictures["search"])
+        data = self.run.recipe.data.model_copy(update={"cache_mb": kept})
         (laps,) = self._attempt("search", {"data": data})
         each = laps.seconds(warm_up=1)
         rows = read_json_lines(self.run.directory / "search" / "candidates.jsonl")
         judging = fmean(row["seconds"] for row in rows[min(1, len(rows) - 1) :])
-        judged = min(self.judged, self.search_pictures)
-        a_picture = judging / (judged + short.recalibration_batches * short.recalibration_batch)
+        a_picture = judging / seen
         # Only the judging is longer with more pictures, not the keeping of the study.
         projected = self.pictures["search"] * a_picture + whole.evaluations * max(0.0, each - judging)
         self._add(Row("search", short.batch, whole.batch, len(laps.ends), each, laps.memory, projected))
@@ -205,13 +207,6 @@ class Rehearsal:
         if self.recipe.search.fitness == "classification":
             return len(self.run.classification(None, "search")[0].samples)
         return len(self.run.data.search)
-
-    def _search_bytes(self) -> float:
-        """Of the decoded pictures that candidates are judged on in the whole run."""
-        count = min(self.sizes[0], self.recipe.search.pictures or NO_BOUND)
-        if self.recipe.search.fitness == "classification":
-            return 3 * self.recipe.pretraining.image_size**2 * count
-        return float(3 * self.run.data.search.sizes.prod(axis=1).mean() * count)
 
     def _report(self, stage: str) -> None:
         self.memory.reset()
