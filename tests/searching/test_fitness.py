@@ -16,10 +16,13 @@ from small_recipe import assert_same, checkpoint, small_recipe, write_blocks
 from torch import nn
 
 from detnas.config import DataSettings, Recipe, SearchSettings
+from detnas.data.images import Images
 from detnas.data.sources import RunData, open_data
-from detnas.models.backbone import Subnet, Supernet
+from detnas.models.backbone import Subnet, Supernet, extract_subnet
+from detnas.models.blocks import Op
 from detnas.models.detectors import Detector, build_detector
 from detnas.pipeline import run
+from detnas.searching.evaluation import Evaluation, evaluate
 from detnas.searching.fitness import Fitness
 from detnas.spaces import Architecture
 
@@ -55,10 +58,10 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return recipe, open_data(blocks, DataSettings(search_fraction=0.5), seed=3), detector
 
 
-def fitness_of(trained: Trained, seed: int = 1, **changes: object) -> Fitness:
+def fitness_of(trained: Trained, seed: int = 1, cache_mb: int = 100, **changes: object) -> Fitness:
     recipe, data, detector = trained
     settings = SearchSettings(**{**recipe.search.model_dump(), **changes})
-    return Fitness(detector, data.fit, data.search, settings, seed=seed, device=CPU, cache_mb=100)
+    return Fitness(detector, data.fit, data.search, settings, seed=seed, device=CPU, cache_mb=cache_mb)
 
 
 def naive_fitness(trained: Trained, architecture: Architecture, calibration: list[Path], batch: int) -> list[float]:
@@ -97,7 +100,7 @@ def decoded(path: Path) -> torch.Tensor:
 def test_fitness_is_that_of_a_naive_re_implementation(trained: Trained, architecture: Architecture) -> None:
     fitness = fitness_of(trained)
     scores = fitness(architecture).scores
-    files = [Path(file) for file in fitness.calibration.files]
+    files = [Path(file) for file in fitness.calibration.data.files]
     assert len(files) == 12 and set(files) <= set(trained[1].fit.files)
     by_hand = naive_fitness(trained, architecture, files, batch=4)
     assert [scores[name] for name in ("mAP", "AP50", "AP75")] == pytest.approx(by_hand, abs=1e-6)
@@ -136,17 +139,17 @@ def test_fitness_does_not_depend_on_the_order(trained: Trained) -> None:
 
 def test_pictures_for_recalibration_are_drawn_from_the_training_part_by_seed(trained: Trained) -> None:
     one, same, other = fitness_of(trained), fitness_of(trained), fitness_of(trained, seed=2)
-    assert one.calibration.files == same.calibration.files != other.calibration.files
-    assert not set(one.calibration.files) & set(trained[1].search.files)
+    assert one.calibration.data.files == same.calibration.data.files != other.calibration.data.files
+    assert not set(one.calibration.data.files) & set(trained[1].search.files)
     fit = len(trained[1].fit)
     many = fitness_of(trained, recalibration_batches=13, recalibration_batch=4)  # more than there are
-    counts = [many.calibration.files.count(file) for file in trained[1].fit.files]
+    counts = [many.calibration.data.files.count(file) for file in trained[1].fit.files]
     assert fit == 20 and sum(counts) == 52 and set(counts) == {2, 3}
 
 
 def test_a_search_on_fewer_pictures_takes_some_of_the_search_split(trained: Trained) -> None:
     fitness = fitness_of(trained, pictures=5)
-    assert len(fitness.images) == len(fitness.search) == 5
+    assert len(fitness.judged.data) == len(fitness.search) == 5
     assert set(fitness.search.image_ids) < set(trained[1].search.image_ids)
     found = {row["image_id"] for row in fitness(ARCHITECTURES[0]).results}
     assert found == set(fitness.search.image_ids)
@@ -155,8 +158,76 @@ def test_a_search_on_fewer_pictures_takes_some_of_the_search_split(trained: Trai
 
 def test_recalibration_is_what_makes_a_candidate_work(trained: Trained) -> None:
     """Without it the statistics are those of other paths, and the detections are others."""
-    fitness = fitness_of(trained)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("detnas.searching.recalibration.recalibrate", lambda *args: None)
-        without = fitness(ARCHITECTURES[1])
-    assert without.results != fitness(ARCHITECTURES[1]).results
+        patch.setattr("detnas.searching.fitness.recalibrate", lambda candidate, _: candidate.eval())
+        without = fitness_of(trained, cache_mb=0)(ARCHITECTURES[1])
+    assert without.results != fitness_of(trained)(ARCHITECTURES[1]).results
+
+
+RELATED = [Architecture.parse(text) for text in ("31 20 1320 13", "31 20 0320 13", "31 20 0322 13", "32 20 0322 13")]
+"""Each begins as the one before it, less and less far."""
+
+
+def whole_passes(trained: Trained, fitness: Fitness, architecture: Architecture) -> Evaluation:
+    """The candidate from the decoded pictures, by whole forward passes."""
+    candidate = extract_subnet(trained[2], architecture).eval()
+    norms = [module for module in candidate.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.train().reset_running_stats()
+        norm.momentum = None
+    files = [decoded(file) for file in fitness.calibration.data.files]
+    with torch.no_grad():
+        for start in range(0, len(files), 4):
+            candidate(files[start : start + 4])
+    return evaluate(candidate, fitness.search, Images(fitness.search.files, 10), batch=4, device=CPU)
+
+
+def test_what_is_kept_changes_no_bit(trained: Trained) -> None:
+    order = (*RELATED, ARCHITECTURES[0], RELATED[0])
+    expected = [whole_passes(trained, fitness_of(trained), architecture) for architecture in order]
+    for cache_mb in (0, 2, 4, 100):  # nothing is kept, inputs, some of the maps too, all of them
+        fitness = fitness_of(trained, cache_mb=cache_mb, batch=4)
+        assert (fitness.calibration.batches is None, fitness.judged.batches is None) == (cache_mb == 0,) * 2
+        for architecture, other in zip(order, expected, strict=True):
+            one = fitness(architecture)
+            assert one.results == other.results and one.scores == other.scores
+            assert bool(fitness.prefixes.maps) == (cache_mb > 2)
+
+
+def test_a_candidate_computes_only_what_none_before_it_has_computed(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+    compute = Op.forward
+    monkeypatch.setattr(Op, "forward", lambda self, x: computed.append(1) or compute(self, x))
+    fitness = fitness_of(trained, batch=4)
+    passes = 3 + 5  # batches for recalibration, and of the search split
+    for architecture, blocks in zip((*RELATED, RELATED[3]), (10, 6, 3, 9, 1), strict=True):
+        fitness(architecture)
+        assert len(computed) == passes * blocks
+        computed.clear()
+
+
+def test_the_maps_kept_stay_within_their_room_and_each_prefix_with_its_beginnings(trained: Trained) -> None:
+    fitness = fitness_of(trained, cache_mb=4, batch=4)
+    prefixes = fitness.prefixes
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        fitness(trained[0].search_space().architecture(rng.integers(2, size=10).tolist()))
+        taken = sum(one.numel() * one.element_size() for maps in prefixes.maps.values() for one in maps)
+        assert taken == sum(prefixes.sizes[len(prefix)] for prefix in prefixes.maps)
+        assert max(prefixes.sizes) < taken <= prefixes.room < 4e6
+        assert all(prefix[:depth] in prefixes.maps for prefix in prefixes.maps for depth in range(len(prefix)))
+
+
+def test_a_candidate_that_failed_leaves_no_maps(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitness = fitness_of(trained)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("detnas.searching.fitness.detect", raise_interrupt)
+        fitness(ARCHITECTURES[0])
+    assert not fitness.prefixes.maps
+    assert fitness(ARCHITECTURES[0]).results == fitness_of(trained)(ARCHITECTURES[0]).results
+
+
+def raise_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

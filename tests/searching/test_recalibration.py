@@ -1,6 +1,7 @@
 """Recalibration against a naive computation, captured by hooks."""
 
 import copy
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -81,6 +82,50 @@ def test_statistics_are_averages_of_batch_means_and_unbiased_variances(detector:
         assert torch.allclose(norm.running_mean.double(), mean, rtol=1e-4, atol=1e-6), name
         assert torch.allclose(norm.running_var.double(), var, rtol=1e-4, atol=1e-7), name
         assert int(norm.num_batches_tracked) == count >= BATCHES
+
+
+KINDS = [("retinanet", "batch"), ("retinanet", "group"), ("fpn", "batch"), ("fpn", "none")]
+
+
+@pytest.mark.parametrize(("detector", "norm"), KINDS)
+def test_statistics_are_those_of_whole_passes_bit_for_bit(detector: str, norm: str) -> None:
+    model, whole = (candidate(detector, detector__norm=norm) for _ in range(2))
+    recalibrate(model, batches())
+    whole.eval()
+    for module in whole.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train().reset_running_stats()
+            module.momentum = None
+    with torch.no_grad():
+        for images in batches():
+            whole(images)
+    assert_same(dict(model.state_dict()), dict(whole.state_dict()))
+
+
+@pytest.mark.parametrize(("detector", "norm"), KINDS)
+def test_only_the_first_pass_goes_beyond_the_last_norm(detector: str, norm: str) -> None:
+    model = candidate(detector, detector__norm=norm)
+    ran: Counter[str] = Counter()
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda *_, name=name: ran.update([name]))
+    recalibrate(model, batches())
+    norms = [name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    assert all(ran[name] >= BATCHES for name in norms)
+    assert ran[""] == 1  # the whole model came to its end
+    if (detector, norm) == ("fpn", "batch"):
+        assert ran["rpn"] == BATCHES and ran["roi_heads.box_head"] == ran["roi_heads.box_predictor"] == 1
+    elif norm == "batch":
+        assert ran["head.classification_head"] == BATCHES and ran["head.regression_head"] == 1
+    else:
+        assert ran["backbone.body.stem"] == BATCHES and ran["backbone.body"] == ran["backbone.pyramid"] == 1
+
+
+def test_a_model_runs_whole_passes_again_afterwards() -> None:
+    model = candidate("retinanet")
+    recalibrate(model, batches())
+    with torch.no_grad():
+        assert all(len(model(images)) == 4 for images in batches())
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 @pytest.mark.parametrize("detector", ["retinanet", "fpn"])

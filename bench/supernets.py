@@ -1,0 +1,100 @@
+"""Small trained supernets, of which bench/fitness.py and bench/fitness_knobs.py judge candidates."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from detnas.config import Recipe, load_recipe
+from detnas.data.sources import RunData, open_data
+from detnas.models.backbone import Supernet
+from detnas.models.detectors import Detector, build_detector
+from detnas.pipeline import run
+from detnas.progress import Progress
+from detnas.run_directory import RECIPE, stored_run
+from detnas.searching.fitness import Fitness
+from detnas.training.checkpoints import load_weights
+
+TINY = "--tiny" in sys.argv
+SHORTER = ("warm_start=200", "supernet_pretrain.steps=600", "supernet_finetune.steps=500")
+TRIAL = (
+    *(f"data.shapes.{name}={count}" for name, count in (("train", 60), ("val", 4), ("crops", 40))),
+    *("warm_start=2", "search.recalibration_batches=2"),
+    *(f"supernet_{name}.{field}" for name in ("pretrain", "finetune") for field in ("steps=4", "warmup=2")),
+)
+PAPER_BOXES = (
+    "detector.rpn_candidates_train=2000",
+    "detector.rpn_candidates=1000",
+    "detector.proposals_train=2000",
+    "detector.proposals=1000",
+    "detector.rois=512",
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A supernet by a recipe with `changes`; candidates of it are judged with `judging` changed, too."""
+
+    recipe: str
+    changes: tuple[str, ...] = SHORTER
+    judging: tuple[str, ...] = ()
+
+
+CASES = {
+    "retinanet": Case("shapes-quick"),
+    # The paper's numbers of boxes, and a narrower box head, without which they would take hours here.
+    "fpn": Case("shapes-quick-fpn", (*SHORTER, "detector.box_channels=32"), PAPER_BOXES),
+}
+
+
+@contextmanager
+def supernets_folder() -> Iterator[Path]:
+    """Where the supernets are trained: what follows `--keep` on the command line, or a temporary folder."""
+    if "--keep" in sys.argv:
+        yield Path(sys.argv[sys.argv.index("--keep") + 1])
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What candidates are judged with."""
+
+    recipe: Recipe
+    data: RunData
+    supernet: Detector
+
+    def fitness(self, seed: int = 1) -> Fitness:
+        return Fitness(
+            self.supernet,
+            self.data.fit,
+            self.data.search,
+            self.recipe.search,
+            seed=seed,
+            device=torch.device("cpu"),
+            cache_mb=self.recipe.data.cache_mb,
+        )
+
+
+def train(kind: str, runs: Path) -> None:
+    """Train the supernet of a case in a folder of `runs`, unless one stands there."""
+    case = CASES[kind]
+    stages = ("supernet-pretrain", "supernet-finetune")
+    changes = case.changes + TRIAL if TINY else case.changes
+    run(case.recipe, runs / kind, changes=changes, progress=Progress(), stages=stages)
+
+
+def load(kind: str, runs: Path, *changes: str) -> Trained:
+    """The supernet of a case that was trained in `runs`, with `changes` to the recipe beside those of the case."""
+    torch.set_flush_denormal(True)
+    directory = runs / kind
+    recipe = load_recipe(directory / RECIPE, (*CASES[kind].judging, *changes))
+    data = open_data(Path(stored_run(directory)["data_directory"]), recipe.data, recipe.seed)
+    supernet = build_detector(Supernet(recipe.search_space()), len(data.train.categories), recipe.judging_detector)
+    load_weights(supernet, directory / "supernet-finetune")
+    return Trained(recipe, data, supernet)
