@@ -38,6 +38,11 @@ def lock(file: IO[Any], *, shared: bool = False) -> bool:
     return True
 
 
+def lock_when_free(file: IO[Any], *, shared: bool = False) -> None:
+    """The same, waiting for as long as somebody else's lock forbids it."""
+    fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+
+
 def write_text(path: Path, text: str) -> None:
     write_file(path, lambda file: file.write(text.encode()))
 

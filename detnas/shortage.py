@@ -23,7 +23,7 @@ def memory_for(fields: str, others: str = "") -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_ALLOCATOR in str(error):
+        if _is_without_memory(error):
             raise UserError(f"out of memory with {fields}; lower it {others}".rstrip()) from None
         raise
 
@@ -49,6 +49,15 @@ def room_in(directory: Path) -> Iterator[None]:
         ) from None
     finally:
         threading.excepthook = usual_hook
+
+
+def is_shortage(error: Exception) -> bool:
+    """Whether the machine lacks memory, or room on the disk."""
+    return _is_without_memory(error) or _is_without_room(error)
+
+
+def _is_without_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_ALLOCATOR in str(error)
 
 
 def _is_without_room(error: BaseException | None) -> bool:

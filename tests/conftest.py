@@ -1,5 +1,6 @@
 """One thread: more threads than idle cores make small networks several times slower."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ torch.set_num_threads(1)
 @sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
 def _without_waiting_for_the_disk(connection: Any, record: Any) -> None:
     """A study's many small commits outlive a killed process without being flushed; only a power cut would tell."""
-    connection.execute("PRAGMA synchronous=OFF")
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
 
 
 @pytest.fixture(scope="session")

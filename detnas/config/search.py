@@ -1,10 +1,14 @@
 """How the search judges and chooses candidates."""
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from detnas.config.section import Section
+
+STORAGE = re.compile(r"(postgresql\+psycopg|mysql\+pymysql)://[^\s{}]+")
+PASSWORD = re.compile(r"://[^:/]*:[^@]+@|[?&]pass[^=]*=")
 
 
 class SearchSettings(Section):
@@ -38,6 +42,25 @@ class SearchSettings(Section):
     """Judge on this many pictures of the search split; all of them if not given."""
     batch: PositiveInt = 8
     """Pictures evaluated at a time."""
+    storage: str | None = None
+    """Where the study is kept that all workers of the search share: SQLite in the run directory if not given, for those
+    of one machine; for several machines postgresql+psycopg://USER@HOST/DATABASE or mysql+pymysql://USER@HOST/DATABASE.
+    A password does not belong here (see docs/several-machines.md)."""
+
+    @model_validator(mode="after")
+    def _check_storage(self) -> Self:
+        # Of the whole section: a message about the field would show its value, and the password in it.
+        if self.storage is not None and not STORAGE.fullmatch(self.storage):
+            raise ValueError(
+                "storage is not the address of a database; write postgresql+psycopg://USER@HOST/DATABASE or "
+                "mysql+pymysql://USER@HOST/DATABASE"
+            )
+        if self.storage is not None and PASSWORD.search(self.storage):
+            raise ValueError(
+                "storage holds a password, which every copy of the recipe would show; leave it out, and give it by "
+                "~/.pgpass or PGPASSWORD (PostgreSQL) or ?read_default_file=FILE (MySQL)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check(self) -> Self:

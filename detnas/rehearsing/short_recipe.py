@@ -86,6 +86,7 @@ def short_search(settings: SearchSettings, batch: int, judged: int) -> SearchSet
         "recalibration_batch": recalibration_batch,
         "pictures": judged,
         "batch": min(settings.batch, batch),
+        "storage": None,
     }
     return settings.model_copy(update=changes)
 

@@ -1,29 +1,30 @@
-"""The search: an Optuna study in the run directory, filled candidate by candidate."""
+"""The search: an Optuna study, filled candidate by candidate by any number of workers, and what it leaves behind."""
 
-import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from detnas.config import SearchSettings
-from detnas.files import write_json, write_json_lines
+from detnas.errors import UserError
+from detnas.files import lock_when_free, write_json, write_json_lines
 from detnas.progress import Progress
-from detnas.searching.evolution import EvolutionSampler, SpaceExhausted
-from detnas.searching.slots import enqueue, is_surplus, next_slot
+from detnas.searching.evolution import EvolutionSampler
+from detnas.searching.slots import given_up
+from detnas.searching.storage import open_study
 from detnas.searching.together import Judge
 from detnas.searching.trials import ORIGIN, architecture_of, slot_of
+from detnas.searching.worker import SCORES, Worker, reason_of
 from detnas.spaces import Architecture, BudgetSampler
 
-SCORES = "scores"
-SECONDS = "seconds"
 SHOWN_EVERY = 50
 """Candidates after which candidates.jsonl is written at the latest: a random search is one long generation."""
-
-
-class Surplus(Exception):
-    """Another trial holds the slot."""
+CANDIDATES = "candidates.jsonl"
+FAILED = "failed.jsonl"
+WRITING = ".writing"
+"""Held by who writes, so that no worker writes what it knew before another wrote."""
 
 
 def search(
@@ -34,89 +35,100 @@ def search(
     *,
     seed: int,
     progress: Progress,
+    name: str = "search",
 ) -> Architecture:
     """Evaluate `settings.evaluations` candidates, or all there are, and return the best.
 
-    `judge` gives a candidate's scores by name; that of `settings.score` is its fitness.
+    `judge` gives a candidate's scores by name; that of `settings.score` is its fitness. Other processes may do the same
+    at the same time: each candidate is evaluated by one of them, and all leave the same.
 
-    Leaves `study.db`, `candidates.jsonl`, `best.json` and `done.json` in `directory`; continues a study that it
-    finds there.
+    Leaves `candidates.jsonl`, `best.json` and `done.json` in `directory`, and `failed.jsonl` if candidates failed;
+    `study.db` too, unless the settings name a storage. Continues a study that it finds there, in a shared storage that
+    of this `name`.
+
+    Raises `UserError` if the storage does not answer, or all candidates of the first generation failed.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directory.mkdir(parents=True, exist_ok=True)
     evolution = EvolutionSampler(sampler, settings, seed)
-    study = optuna.create_study(
-        study_name="search",
-        storage=f"sqlite:///{directory / 'study.db'}",
-        sampler=evolution,
-        direction="maximize",
-        load_if_exists=True,
-    )
-    _free_slots(study)
-
-    def evaluate(trial: Trial) -> float:
-        if is_surplus(trial, study.get_trials(deepcopy=False)):
-            raise Surplus
-        began = time.perf_counter()
-        scores = judge(architecture_of(trial, sampler.space))
-        trial.set_user_attr(SCORES, dict(scores))
-        trial.set_user_attr(SECONDS, round(time.perf_counter() - began, 3))
-        fitness = scores[settings.score]
-        assert fitness is not None  # the search split holds boxes
-        return fitness
-
-    done = len(_finished(study))
-    with progress.task("search", total=settings.evaluations, start=done) as bar:
-        while True:
-            slot = next_slot(study.get_trials(deepcopy=False), settings.evaluations, settings.population)
-            if slot is None:
-                break
-            try:
-                proposal = evolution.propose(study, slot)
-            except SpaceExhausted:
-                progress.say(f"  search: all {done} architectures within the budget have been evaluated")
-                break
-            enqueue(study, slot, proposal, sampler.space)
-            study.optimize(evaluate, n_trials=1, catch=(Surplus,))
-            done = len(_finished(study))
-            bar.advance(f"best {study.best_value:.3f}")
-            if done % min(settings.population, SHOWN_EVERY) == 0:
-                write_json_lines(directory / "candidates.jsonl", candidates(study, sampler, settings))
-    rows = candidates(study, sampler, settings)
-    best = max(rows, key=lambda row: (row["fitness"], -row["flops"], -row["number"]))
-    write_json_lines(directory / "candidates.jsonl", rows)
-    write_json(directory / "best.json", best)
-    write_json(directory / "done.json", {"seconds": sum(row["seconds"] for row in rows), "evaluations": len(rows)})
+    if settings.storage:
+        progress.say(f"  study {name} at {settings.storage}")
+    kept = f"study {name} in that storage" if settings.storage else str(directory)
+    with open_study(directory, settings.storage, name, evolution) as study:
+        worker = Worker(study, evolution, judge, settings, progress.say)
+        shown = start = len(_finished(study.get_trials(deepcopy=False)))
+        with progress.task("search", total=settings.evaluations, start=start) as bar:
+            for trials in worker.work():
+                finished = _finished(trials)
+                if not finished:
+                    _refuse_if_none_works(trials, min(worker.evaluations, settings.population), kept)
+                if len(finished) > bar.done:
+                    bar.advance(f"best {study.best_value:.3f}", len(finished) - bar.done)
+                if len(finished) - shown >= min(settings.population, SHOWN_EVERY):
+                    shown = len(finished)
+                    _write(directory, study, sampler, settings)
+        if worker.evaluations < settings.evaluations:
+            progress.say(f"  search: all {len(finished)} architectures within the budget have been evaluated")
+        rows = _write(directory, study, sampler, settings)
+        best = max(rows, key=lambda row: (row["fitness"], -row["flops"], -row["number"]))
+        write_json(directory / "best.json", best)
+        write_json(directory / "done.json", {"seconds": sum(row["seconds"] for row in rows), "evaluations": len(rows)})
     return Architecture.parse(best["architecture"])
 
 
-def candidates(study: optuna.Study, sampler: BudgetSampler, settings: SearchSettings) -> list[dict[str, Any]]:
+def candidates(trials: Iterable[FrozenTrial], sampler: BudgetSampler, settings: SearchSettings) -> list[dict[str, Any]]:
     """The finished candidates in the order of their slots; a generation has as many slots as the population."""
     rows = []
-    for trial in sorted(_finished(study), key=slot_of):
-        facts = trial.user_attrs
-        architecture = architecture_of(trial, sampler.space)
+    for trial in sorted(_finished(trials), key=slot_of):
+        assert trial.duration is not None
         rows.append(
             {
-                "number": slot_of(trial),
-                "generation": slot_of(trial) // settings.population,
-                "origin": facts[ORIGIN],
-                "architecture": str(architecture),
-                **sampler.table.cost(architecture.ops).facts(),
+                **_place(trial, sampler, settings),
+                **sampler.table.cost(architecture_of(trial, sampler.space).ops).facts(),
                 "fitness": trial.value,
                 "metric": settings.score,
-                "AP50": facts[SCORES].get("AP50"),
-                "seconds": facts[SECONDS],
+                "AP50": trial.user_attrs[SCORES].get("AP50"),
+                "seconds": round(trial.duration.total_seconds(), 3),
             }
         )
     return rows
 
 
-def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+def _write(
+    directory: Path, study: optuna.Study, sampler: BudgetSampler, settings: SearchSettings
+) -> list[dict[str, Any]]:
+    """Write what is known of the candidates by now; those that are finished."""
+    with (directory / WRITING).open("w") as held:
+        lock_when_free(held)
+        trials = study.get_trials(deepcopy=False)
+        rows = candidates(trials, sampler, settings)
+        write_json_lines(directory / CANDIDATES, rows)
+        failed = sorted(given_up(trials).items())
+        if failed:
+            lost = [{**_place(trial, sampler, settings), "error": reason_of(trial)} for _, trial in failed]
+            write_json_lines(directory / FAILED, lost)
+    return rows
 
 
-def _free_slots(study: optuna.Study) -> None:
-    """Give up the trials that a process which is gone left running."""
-    for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-        study.tell(trial.number, state=TrialState.FAIL)
+def _place(trial: FrozenTrial, sampler: BudgetSampler, settings: SearchSettings) -> dict[str, Any]:
+    return {
+        "number": slot_of(trial),
+        "generation": slot_of(trial) // settings.population,
+        "origin": trial.user_attrs[ORIGIN],
+        "architecture": str(architecture_of(trial, sampler.space)),
+    }
+
+
+def _refuse_if_none_works(trials: Iterable[FrozenTrial], first: int, kept: str) -> None:
+    """Raise `UserError` if all `first` candidates of the first generation failed, of a study that is `kept` there."""
+    failed = given_up(trials)
+    if failed and failed.keys() >= set(range(first)):
+        reason = reason_of(failed[first - 1])
+        raise UserError(
+            f"search: all {first} candidates of the first generation failed, the last by {reason}; mend that, "
+            f"delete {kept}, and the same command begins the search anew"
+        )
+
+
+def _finished(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    return [trial for trial in trials if trial.state == TrialState.COMPLETE]

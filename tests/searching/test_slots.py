@@ -4,7 +4,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from detnas.searching.slots import is_surplus, next_slot
+from detnas.searching.slots import ATTEMPTS, DEATHS, ERROR, GIVEN_BACK, given_up, held_slots, next_slot
 from detnas.searching.trials import SLOT
 
 STATES = {
@@ -13,16 +13,21 @@ STATES = {
     "c": TrialState.COMPLETE,
     "p": TrialState.PRUNED,
     "f": TrialState.FAIL,
+    "e": TrialState.FAIL,
+    "b": TrialState.FAIL,
 }
+MARKS = {"e": {ERROR: "ValueError: no"}, "b": {GIVEN_BACK: True}}
 
 
 def trials(text: str) -> list[FrozenTrial]:
-    """Trials by number, each a slot and the letter of a state: `0c 1r 1f`."""
+    """Trials by number, each a slot and the letter of a state: `0c 1r 1f`; failed by an error e, given back b."""
     made = []
     for number, (*slot, letter) in enumerate(text.split()):
         state = STATES[letter]
         trial = optuna.create_trial(
-            state=state, value=0.5 if state == TrialState.COMPLETE else None, user_attrs={SLOT: int("".join(slot))}
+            state=state,
+            value=0.5 if state == TrialState.COMPLETE else None,
+            user_attrs={SLOT: int("".join(slot))} | MARKS.get(letter, {}),
         )
         trial.number = number
         made.append(trial)
@@ -45,6 +50,14 @@ def trials(text: str) -> list[FrozenTrial]:
         ("0c 1c 2c 3c 4r", 5),
         ("0c 1c 2c 3c 4c 5r", None),
         ("0c 1c 2c 3c 4c 5c 6c", None),
+        ("0c 1e 1e 2c", 1),
+        ("0c 1e 1e 1e 2c", 3),  # given up
+        ("0c 1e 1e 1e 1w 2c", 3),
+        ("0c 1e 1e 1f 1b 2c", 1),
+        ("0e 0e 0e 1e 1e 1e 2e 2e 2e", 3),
+        ("0c " + "1f " * 9 + "2c", 1),
+        ("0c " + "1f " * 10 + "2c", 3),
+        ("0c " + "1b " * 10 + "2c", 1),
     ],
 )
 def test_the_next_slot(text: str, expected: int | None) -> None:
@@ -53,9 +66,18 @@ def test_the_next_slot(text: str, expected: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "surplus"),
-    [("0r", []), ("0r 0r", [1]), ("0w 0r", [1]), ("0f 0r", []), ("0c 0r 1r", [1]), ("0f 0r 0r", [2])],
+    ("text", "holder"),
+    [("0r", 0), ("0r 0w", 0), ("0w 0r", 0), ("0f 0r", 1), ("0c 0w", 0), ("0f 0e 0w 0r", 2), ("0f", None), ("1r", None)],
 )
-def test_of_two_that_hold_a_slot_the_later_is_surplus(text: str, surplus: list[int]) -> None:
-    made = trials(text)
-    assert [trial.number for trial in made if trial.state == TrialState.RUNNING and is_surplus(trial, made)] == surplus
+def test_of_two_trials_the_earlier_holds_their_slot(text: str, holder: int | None) -> None:
+    held = held_slots(trials(text)).get(0)
+    assert (held and held.number) == holder
+
+
+def test_a_candidate_is_given_up_that_failed_too_often() -> None:
+    assert given_up(trials("0e 0f 0e 1b 2c")) == {}
+    made = trials("0e 0f 0e 1b 2c 0e")
+    assert given_up(made) == {0: made[5]}
+    assert given_up(trials("3f " * (DEATHS - 1))) == {}
+    assert given_up(trials("3f " * DEATHS)).keys() == {3}
+    assert ATTEMPTS == 3  # as the documents say

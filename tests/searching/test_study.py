@@ -25,8 +25,8 @@ SETTINGS = SearchSettings(evaluations=12, population=4, parents=3, mutants=2, cr
 GAINS = np.random.default_rng(0).random((6, len(OPS)))
 
 
-class Cut(Exception):
-    """Where a test kills a search."""
+class Cut(BaseException):
+    """Where a test kills a search; no error of a candidate."""
 
 
 class Judge:

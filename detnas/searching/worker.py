@@ -1,0 +1,147 @@
+"""A worker of the search: evaluates one free slot of the study after another, beside any number of other workers.
+
+Each makes the proposals itself: they are the same whoever makes them. So workers need nothing of each other but the
+study, and may come, go and be killed.
+"""
+
+import math
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import optuna
+import torch
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+
+from detnas import processes
+from detnas.config import SearchSettings
+from detnas.errors import UserError
+from detnas.processes import ProcessLostError
+from detnas.searching.evolution import EvolutionSampler, SpaceExhausted
+from detnas.searching.slots import ERROR, enqueue, fail, finished_slots, given_up, held_slots, next_slot, take
+from detnas.searching.together import Judge
+from detnas.searching.trials import architecture_of, slot_of
+from detnas.shortage import is_shortage
+
+SCORES = "scores"
+OF_THE_PROCESS = (UserError, ProcessLostError)
+"""Errors that are not the candidate's."""
+LOOKS = (0.05, 1.0)
+"""Seconds between the first two looks at what others are doing, and between later ones."""
+SAYS_AFTER = 10.0
+"""Seconds of waiting for others after which that is said."""
+
+
+class Worker:
+    """Evaluates candidates with `judge`, whose score named `settings.score` is their fitness."""
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        sampler: EvolutionSampler,
+        judge: Judge,
+        settings: SearchSettings,
+        say: Callable[[str], None],
+    ) -> None:
+        self.study = study
+        self.sampler = sampler
+        self.judge = judge
+        self.settings = settings
+        self.say = say
+        self.evaluations = settings.evaluations
+        """How many slots there are; fewer than the settings say once the space is known to hold no more."""
+
+    def work(self) -> Iterator[Sequence[FrozenTrial]]:
+        """Evaluate until nothing is left to do for any worker; gives the study's trials again and again meanwhile."""
+        waited = 0.0
+        while True:
+            trials = self.study.get_trials(deepcopy=False)
+            yield trials
+            slot = next_slot(trials, self.evaluations, self.settings.population)
+            if slot is not None:
+                self._evaluate(slot, trials)
+                waited = 0.0
+            elif finished_slots(trials).issuperset(range(self.evaluations)):
+                return
+            else:
+                waited += self._wait(trials, waited)
+
+    def _evaluate(self, slot: int, trials: Sequence[FrozenTrial]) -> None:
+        trial = held_slots(trials).get(slot)
+        if trial is None:
+            try:
+                proposal = self.sampler.propose(self.study, slot)
+            except SpaceExhausted:
+                self.evaluations = slot
+                return
+            enqueue(self.study, slot, proposal, self.sampler.sampler.space)
+            trial = held_slots(self.study.get_trials(deepcopy=False)).get(slot)
+        if trial is not None and trial.state == TrialState.WAITING and take(self.study, trial):
+            self._judge(trial)
+
+    def _judge(self, trial: FrozenTrial) -> None:
+        try:
+            with _alive(self.study, trial):
+                scores = self.judge(architecture_of(trial, self.sampler.sampler.space))
+            fitness = scores[self.settings.score]
+            if fitness is None or not math.isfinite(fitness):
+                raise ValueError(f"its {self.settings.score} is {fitness}")
+        except BaseException as error:
+            if not isinstance(error, Exception) or isinstance(error, OF_THE_PROCESS) or is_shortage(error):
+                fail(self.study, trial)
+                raise
+            fail(self.study, trial, error)
+            # Other processes of the same job wait for this one; and a GPU's context does not outlive its errors.
+            if processes.count() > 1 or isinstance(error, torch.AcceleratorError):
+                raise
+            self._say_failed(slot_of(trial))
+            return
+        with suppress(UpdateFinishedTrialError):  # taken for dead meanwhile: another one evaluates it
+            self.study._storage.set_trial_user_attr(trial._trial_id, SCORES, dict(scores))
+            self.study.tell(trial.number, fitness, skip_if_finished=True)
+
+    def _say_failed(self, slot: int) -> None:
+        trial = given_up(self.study.get_trials(deepcopy=False)).get(slot)
+        if trial is not None:
+            self.say(f"  search: candidate {slot} is given up, it failed by {reason_of(trial)}")
+
+    def _wait(self, trials: Sequence[FrozenTrial], waited: float) -> float:
+        """Leave others time to finish this generation, and take over from those that are gone; the seconds it took."""
+        pause = min(max(waited, LOOKS[0]), LOOKS[1])
+        if waited < SAYS_AFTER <= waited + pause:
+            count = sum(trial.state == TrialState.RUNNING for trial in held_slots(trials).values())
+            self.say(f"  search: waits for other workers, which evaluate the last {count} of this generation")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            fail_stale_trials(self.study)
+        time.sleep(pause)
+        return pause
+
+
+def reason_of(trial: FrozenTrial) -> str:
+    """Why the candidate of a trial that `given_up` names was given up."""
+    return str(trial.user_attrs.get(ERROR, "the death of each process that evaluated it"))
+
+
+@contextmanager
+def _alive(study: optuna.Study, trial: FrozenTrial) -> Iterator[None]:
+    """Give signs of life for `trial` until the block ends."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(study._storage.get_heartbeat_interval()):  # type: ignore[attr-defined]
+            with suppress(StorageInternalError):  # whether the storage answers again, the telling of the result shows
+                study._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
+        study._storage.remove_session()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
