@@ -73,14 +73,24 @@ def _rehearse(recipe: str, out: Path | None, data: Path | None, changes: Sequenc
 
 
 @app.command()
-def search(directory: Directory) -> None:
-    """The search stage alone, on a run whose supernet is trained."""
+def search(
+    directory: Directory,
+    join: Annotated[
+        bool,
+        typer.Option(
+            "--join",
+            help="Be one of several workers: beside a `detnas run` that searches, or others like this one. On other "
+            "machines with a copy of DIR, if search.storage names a database that all of them reach.",
+        ),
+    ] = False,
+) -> None:
+    """The search stage alone, on a run whose supernet is trained; by any number of workers, which may come and go."""
     from detnas import processes
-    from detnas.pipeline import continue_run
+    from detnas.pipeline import search_run
     from detnas.progress import Progress
 
     with _going_on_later(), processes.joined():
-        continue_run(directory, Progress(quiet=not processes.is_first()), stages=("search",))
+        search_run(directory, Progress(quiet=not processes.is_first()), join)
 
 
 @app.command()

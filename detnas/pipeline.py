@@ -12,6 +12,8 @@ finishes a run that was cut. Of several processes (see `processes.py`) the first
 and tells the others what stands there.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,10 +38,10 @@ from detnas.searching.accuracy import Accuracy
 from detnas.searching.evaluation import evaluate, headline
 from detnas.searching.fitness import Fitness
 from detnas.searching.study import search
-from detnas.searching.together import search_together
+from detnas.searching.together import Judge, search_together
 from detnas.shortage import memory_for
 from detnas.spaces import Architecture
-from detnas.training.checkpoints import load_weights
+from detnas.training.checkpoints import load_weights, weights_digest
 from detnas.training.metrics_log import log_scores
 
 WEIGHTS = "detector.safetensors"
@@ -65,25 +67,34 @@ def run(
     """
     progress = progress or Progress(quiet=True)
     if not isinstance(recipe, Recipe):
-        source = recipe
-        tree = processes.from_first(lambda: load_recipe(source, changes).model_dump(mode="json"))
-        recipe = Recipe.model_validate(tree)
+        recipe = _loaded(recipe, changes)
     directory = Path(out) if out is not None else Path("runs") / recipe.name
     with open_run(recipe, directory, Path(data) if data is not None else None, progress) as current:
-        for place, (name, stage) in enumerate(STAGES.items(), start=1):
+        for name in STAGES:
             if stages is None or name in stages:
-                progress.say(f"[{place}/{len(STAGES)}] {name}")
-                stage(current)
+                _walk(current, name)
     return directory
 
 
-def continue_run(directory: Path, progress: Progress, stages: Sequence[str]) -> None:
-    """Run some stages of the run that stands in `directory`.
+def search_run(directory: Path, progress: Progress, join: bool = False) -> None:
+    """The search alone, of the run that stands in `directory`; to `join` it, beside whoever works there.
 
-    Raises `UserError` if it holds no run, or a stage lacks what an earlier one leaves.
+    Raises `UserError` if it holds no run, or its supernet is not trained.
     """
     stored = processes.from_first(lambda: stored_run(directory))
-    run(directory / RECIPE, directory, stored["data_directory"], progress=progress, stages=stages)
+    recipe, data = _loaded(directory / RECIPE), Path(stored["data_directory"])
+    with open_run(recipe, directory, data, progress, hold="not at all" if join else "alone") as current:
+        _walk(current, "search")
+
+
+def _loaded(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    tree = processes.from_first(lambda: load_recipe(recipe, changes).model_dump(mode="json"))
+    return Recipe.model_validate(tree)
+
+
+def _walk(run: Run, stage: str) -> None:
+    run.progress.say(f"[{list(STAGES).index(stage) + 1}/{len(STAGES)}] {stage}")
+    STAGES[stage](run)
 
 
 def write_page(directory: Path) -> Path:
@@ -130,19 +141,31 @@ def search_stage(run: Run) -> None:
     stage = "search"
     settings = run.recipe.search
     if not run.is_done(stage):
-        place, seed = run.directory / stage, run.seed(stage)
+
+        def lead(judge: Judge) -> None:
+            place, seed = run.directory / stage, run.seed(stage)
+            search(judge, run.sampler, settings, place, seed=seed, progress=run.progress, name=_study_name(run))
+
         with memory_for(
             f"search.batch = {settings.batch}, search.recalibration_batch = {settings.recalibration_batch}"
         ):
-            search_together(
-                candidate_judge(run),
-                lambda judge: search(judge, run.sampler, settings, place, seed=seed, progress=run.progress),
-            )
+            search_together(candidate_judge(run), lead)
     best = run.read(f"{stage}/best.json")
     run.progress.say(f"  winner: {best['architecture']}, {settings.score} {best['fitness']:.3f} on the search split")
 
 
-def candidate_judge(run: Run) -> Callable[[Architecture], Mapping[str, float | None]]:
+def _study_name(run: Run) -> str:
+    """The study's name in a storage that others use too: that of all copies of this run, and of no other run."""
+    if run.recipe.search.storage is None:
+        return "search"
+    recipe = run.recipe.model_dump(mode="json")
+    # These may differ from machine to machine.
+    del recipe["device"], recipe["search"]["storage"], recipe["budget"]["latencies"]
+    facts = [recipe, run.data.fingerprint(), weights_digest(run.directory / run.trained_supernet)]
+    return f"{run.recipe.name}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
+
+
+def candidate_judge(run: Run) -> Judge:
     """Gives a candidate's scores by name, with the weights of the trained supernet.
 
     Raises `UserError` if the supernet is not trained yet.

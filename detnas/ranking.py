@@ -42,7 +42,7 @@ def rank(directory: Path, count: int, progress: Progress) -> list[str]:
     recipe = load_recipe(directory / RECIPE)
     if count < LEAST:
         raise UserError(f"--n {count}: a ranking of fewer than {LEAST} networks says nothing; give more")
-    with open_run(recipe, directory, Path(stored["data_directory"]), progress, shared=True) as run:
+    with open_run(recipe, directory, Path(stored["data_directory"]), progress, hold="shared") as run:
         chosen = spread(run.sampler, count, run.seed(FOLDER))
         judge = candidate_judge(run)
         # The same stages in a folder of their own.

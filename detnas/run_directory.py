@@ -54,7 +54,10 @@ def claim(directory: Path, recipe: Recipe, shared: bool = False) -> Iterator[Non
         raise UserError(f"--out {directory}: cannot be written ({error.strerror}); choose another folder") from None
     with held:
         if not lock(held, shared=shared):
-            raise UserError(f"--out {directory}: another process is working in it; wait for it, or stop it")
+            raise UserError(
+                f"--out {directory}: another process is working in it; wait for it, or stop it, or, while it searches, "
+                f"help it by `detnas search {directory} --join`"
+            )
         try:
             yield
         finally:

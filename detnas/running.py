@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from detnas.models.detectors import Detector, build_detector
 from detnas.progress import Progress
 from detnas.run_directory import claim, draw_data, store_latencies, store_recipe, store_splits
 from detnas.searching.fitness import search_pictures
+from detnas.searching.storage import check_storage
 from detnas.seeds import seed_of
 from detnas.shortage import memory_for, room_in
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
@@ -46,11 +47,16 @@ PICTURES = "pictures"
 
 @contextmanager
 def open_run(
-    recipe: Recipe, directory: Path, data: Path | None, progress: Progress, shared: bool = False
+    recipe: Recipe,
+    directory: Path,
+    data: Path | None,
+    progress: Progress,
+    hold: Literal["alone", "shared", "not at all"] = "alone",
 ) -> "Iterator[Run]":
     """Hold `directory` for a run of `recipe`, all that can be checked before training checked, until the block ends.
 
-    `shared`: beside other processes that share it.
+    It is held `alone`, or beside other processes that hold it `shared`; who holds it `not at all` works beside whoever
+    does.
     Raises `UserError` for whatever cannot work.
     """
     with processes.agreed():
@@ -59,7 +65,8 @@ def open_run(
         check_batches(recipe)
     processes.check_same("device", device.type)
     with room_in(directory), ExitStack() as held:
-        processes.from_first(lambda: held.enter_context(claim(directory, recipe, shared)))
+        if hold != "not at all":
+            processes.from_first(lambda: held.enter_context(claim(directory, recipe, shared=hold == "shared")))
         if data is None:
             data = Path(processes.from_first(lambda: draw_data(directory, recipe, progress.say)))
         with processes.agreed():
@@ -117,6 +124,8 @@ class Run:
             self.paths(stage)
         for part in (self.data.train, self.data.val):
             self._check_sizes(part)
+        if processes.is_first() and self.recipe.search.storage and not (self.directory / "search" / DONE).exists():
+            check_storage(self.recipe.search.storage)
 
     def _check_sizes(self, part: DetectionSet) -> None:
         """Refuse pictures so long that nothing is left of the shorter side where the longer is reduced to max_size."""

@@ -48,10 +48,13 @@ def _training(directory: Path, stage: str, steps: int) -> str:
 def _search(directory: Path, recipe: Recipe) -> str:
     total = recipe.search.evaluations
     rows = read_json_lines(directory / "search" / "candidates.jsonl")
+    failed = len(read_json_lines(directory / "search" / "failed.jsonl"))
     if not rows:
         return f"search: {'begun' if (directory / 'search').exists() else 'not begun'}"
     best = max(row["fitness"] for row in rows)
     state = "done" if (directory / "search" / "done.json").exists() else "under way"
+    but = f", {failed} more failed (search/failed.jsonl)" if failed else ""
     return (
-        f"search: {state}, {len(rows)} of {total} candidates, best {recipe.search.score} {best:.3f} on the search split"
+        f"search: {state}, {len(rows)} of {total} candidates{but}, best {recipe.search.score} {best:.3f} on the search "
+        "split"
     )

@@ -83,7 +83,7 @@ def test_networks_are_trained_alone_and_compared_with_the_supernet(searched: Pat
     stamps = {path: path.stat().st_mtime_ns for path in (directory / "rank" / "finetune").rglob("*")}
     assert rank(directory, 3, QUIET) == lines
     with (
-        open_run(recipe, directory, data, QUIET, shared=True) as current,
+        open_run(recipe, directory, data, QUIET, hold="shared") as current,
         _held(directory / "rank", spread(current.sampler, 4, current.seed("rank"))[3]),
     ):
         assert rank(directory, 4, QUIET) == ["3 of 4 are done; other processes are at work on the rest"]

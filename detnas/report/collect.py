@@ -112,6 +112,8 @@ class Run:
     search_seconds: float | None
     networks: Sequence[Network]
     ranking: Ranking | None = None
+    failed: int = 0
+    """Candidates that could not be evaluated."""
 
     @property
     def pretrains(self) -> bool:
@@ -177,6 +179,7 @@ def collect(run: Path) -> Run:
         search_seconds=_number((done or {}).get("seconds")),
         networks=[_read_network(run, name, best) for name in names],
         ranking=_read_ranking(run / "rank" / "ranking.json"),
+        failed=len(_read_lines(run / "search" / "failed.jsonl")),
     )
 
 

@@ -67,14 +67,17 @@ def check_storage(url: str) -> None:
 @contextmanager
 def _answering(where: str, url: str | None) -> Iterator[None]:
     try:
+        if url:
+            sqlalchemy.make_url(url)
+    except (ArgumentError, ValueError):
+        raise UserError(f"{where}: not the address of a database; write DATABASE+DRIVER://USER@HOST/NAME") from None
+    try:
         yield
     except ImportError as error:
         if url is None:
             raise
         extra = url.partition("+")[0]
         raise UserError(f'{where}: its driver is missing ({error.name}); pip install "detnas[{extra}]"') from None
-    except ArgumentError:
-        raise UserError(f"{where}: not the address of a database; write DATABASE+DRIVER://USER@HOST/NAME") from None
     except (StorageInternalError, SQLAlchemyError) as error:
         cause = error.__cause__ or error
         reason = str(getattr(cause, "orig", cause)).strip().partition("\n")[0]

@@ -96,6 +96,11 @@ def load_weights(model: nn.Module, directory: Path, part: str = "") -> None:
     model.load_state_dict({name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)})
 
 
+def weights_digest(directory: Path) -> str:
+    """The SHA-256 of the last checkpoint of the finished training in `directory`, as it says itself."""
+    return _last(directory).read_bytes()[-DIGEST:].hex()
+
+
 def _plain(value: Any) -> Any:
     """The same without what pickles differently in a training that was cut: strings and tuples that are equal but not
     one object, or the other way round."""
