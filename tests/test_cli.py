@@ -23,6 +23,7 @@ from detnas.data.shapes import CLASSES
 from detnas.models.official_names import backbone_names
 from detnas.models.weights import load_detector
 from detnas.pipeline import run
+from detnas.run_directory import claim
 from detnas.spaces import BudgetSampler, SearchSpace
 from detnas.spaces.published import NAMES, PUBLISHED, PublishedNetwork
 from detnas.spaces.space import SPACES
@@ -150,6 +151,32 @@ def test_search_needs_a_trained_supernet(blocks: Path, tmp_path: Path, shell: Sh
     assert not (tmp_path / "run/search").exists()
 
 
+def test_joining_needs_a_trained_supernet(blocks: Path, tmp_path: Path, shell: Shell) -> None:
+    run(str(write_recipe(tmp_path / "recipe.yaml")), tmp_path / "run", blocks, stages=())
+    assert "not trained" in shell.refused("search", tmp_path / "run", "--join")
+    assert not (tmp_path / "run/search").exists()
+
+
+def test_join_works_beside_who_holds_the_run_and_where_all_is_done(copied: Path, shell: Shell) -> None:
+    recipe = load_recipe(copied / "recipe.yaml")
+    before = (copied / "search/candidates.jsonl").read_text()
+    (copied / "search/done.json").unlink()
+    with claim(copied, recipe):
+        assert f"detnas search {copied} --join" in shell.refused("search", copied)
+        assert "winner: " in shell("search", copied, "--join")
+        assert "winner: " in shell("search", copied, "--join")
+    assert (copied / "search/candidates.jsonl").read_text() == before and (copied / "search/done.json").exists()
+
+
+def test_a_storage_that_cannot_be_reached_is_refused_before_any_work(
+    blocks: Path, tmp_path: Path, shell: Shell
+) -> None:
+    words = ["run", write_recipe(tmp_path / "recipe.yaml"), "--out", tmp_path / "run", "--data", blocks]
+    url = "postgresql+psycopg://me@127.0.0.1:1/studies"
+    said = shell.refused(*words, "--set", f"search.storage={url}")
+    assert url in said and "refused" in said and not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("command", ["search", "status", "report"])
 def test_a_folder_without_a_run_is_refused(command: str, tmp_path: Path, shell: Shell) -> None:
     for directory in (tmp_path, tmp_path / "missing"):
@@ -177,6 +204,14 @@ def test_status_of_a_run_under_way(copied: Path, shell: Shell) -> None:
     assert "finetune/shuffle3: not begun" in said and "report: not written yet" in said
     assert any(line.startswith("finetune/random: 10 of 10 steps saved, loss ") for line in said)
     assert any(line.startswith("search: under way, 6 of 6 candidates") for line in said)
+
+
+def test_status_names_candidates_that_failed(copied: Path, shell: Shell) -> None:
+    row = {"number": 3, "architecture": "00 00 0000 00", "error": "RuntimeError: no luck"}
+    (copied / "search/failed.jsonl").write_text(json.dumps(row) + "\n")
+    assert "6 of 6 candidates, 1 more failed (search/failed.jsonl), best" in shell("status", copied)
+    shell("report", copied)
+    assert "1 more failed" in (copied / "report.html").read_text()
 
 
 def test_status_of_a_run_just_begun(blocks: Path, tmp_path: Path, shell: Shell) -> None:

@@ -115,6 +115,8 @@ search:
   metric: VOC07
   pictures: 100
   batch: 16
+  proposals: null
+  storage: postgresql+psycopg://me@host/studies
 finetune: {<<: *training, steps: 50, schedule: cosine}
 baselines: [random]
 """
@@ -437,6 +439,37 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
         assert f"{key} is missing" in refused(with_tree(tmp_path, tree))
     tree = MINIMAL | {"finetune": {"steps": 3, "lr": 0.1}}
     assert "finetune.batch is missing" in refused(with_tree(tmp_path, tree))
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        "postgresql+psycopg://me:hunter2@host/studies",
+        "postgresql+psycopg://me:hun/ter2@host/studies",
+        "postgresql+psycopg://:hunter2@host/studies",
+        "postgresql+psycopg://me@host/studies?password=hunter2",
+        "mysql+pymysql://host/studies?user=me&passwd=hunter2",
+        "postgres://me:hunter2@host/studies",
+        "sqlite:///hunter2.db",
+        "hunter2",
+        "postgresql+psycopg://host/{hunter2}",
+    ],
+)
+def test_a_storage_that_is_refused_is_not_shown(storage: str, minimal: Path) -> None:
+    message = refused(minimal, [f"search.storage={storage!r}"])
+    assert "search: storage" in message and "postgresql" in message.lower() and "ter2" not in message
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        "postgresql+psycopg://me@host:5432/studies",
+        "postgresql+psycopg://postgres:@/postgres?host=/tmp/server",
+        "mysql+pymysql://me@host/studies?read_default_file=/home/me/.my.cnf",
+    ],
+)
+def test_a_storage_without_a_password_is_taken(storage: str, minimal: Path) -> None:
+    assert load_recipe(minimal, [f"search.storage={storage}"]).search.storage == storage
 
 
 @pytest.mark.parametrize("kind", [None, "yolo", "FPN", 3])
