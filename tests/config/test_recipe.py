@@ -456,7 +456,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_storage_that_is_refused_is_not_shown(storage: str, minimal: Path) -> None:
-    message = refused(minimal, [f"search.storage={storage!r}"])
+    message = refused(minimal, f"search.storage={storage!r}")
     assert "search: storage" in message and "postgresql" in message.lower() and "ter2" not in message
 
 
