@@ -5,7 +5,8 @@ A process of its own builds the detector, reads the supernet, sets all BN statis
 averages with a momentum of 0.1. It writes a checkpoint. A second process reads that, and judges the pictures of the
 search split one by one with pycocotools.
 
-`python bench/official.py recalibrate|judge KIND RUNS ARCHITECTURE SEED BATCHES MOMENTUM CHECKPOINT` is such a process.
+`python bench/official.py recalibrate|judge KIND RUNS ARCHITECTURE SEED BATCHES MOMENTUM CHECKPOINT CHANGES`
+is such a process.
 """
 
 import contextlib
@@ -37,11 +38,26 @@ WORKERS = 2
 
 
 def judge_in_processes(
-    kind: str, runs: Path, architecture: Architecture, seed: int, batches: int, momentum: float | None
+    kind: str,
+    runs: Path,
+    architecture: Architecture,
+    seed: int,
+    batches: int,
+    momentum: float | None,
+    changes: tuple[str, ...] = (),
 ) -> float:
-    """A candidate's mAP by the two processes."""
+    """A candidate's mAP by the two processes, with `changes` to the recipe."""
     with tempfile.TemporaryDirectory() as temporary:
-        words = [kind, str(runs), str(architecture), str(seed), str(batches), str(momentum), f"{temporary}/model.pt"]
+        words = [
+            kind,
+            str(runs),
+            str(architecture),
+            str(seed),
+            str(batches),
+            str(momentum),
+            f"{temporary}/model.pt",
+            *changes,
+        ]
         script = [sys.executable, __file__]
         subprocess.run([*script, "recalibrate", *words], check=True)
         return float(subprocess.check_output([*script, "judge", *words], text=True))
@@ -97,8 +113,8 @@ def pycocotools_map(trained: Trained, found: list[Detections]) -> float:
 
 
 def main() -> None:
-    command, kind, runs, architecture, seed, count, momentum, checkpoint = sys.argv[1:]
-    trained = load(kind, Path(runs))
+    command, kind, runs, architecture, seed, count, momentum, checkpoint, *changes = sys.argv[1:]
+    trained = load(kind, Path(runs), *changes)
     if command == "recalibrate":
         average = None if momentum == "None" else float(momentum)
         recalibrate(trained, Architecture.parse(architecture), int(seed), int(count), average)

@@ -25,12 +25,13 @@ from detnas.data.images import Images
 from detnas.data.sources import open_data
 from detnas.errors import UserError
 from detnas.models.backbone import Supernet, find_backbone
+from detnas.models.detectors import Detector
 from detnas.models.weights import load_detector
 from detnas.progress import Progress
 from detnas.report.collect import collect
 from detnas.run_directory import claim
 from detnas.searching.evaluation import evaluate
-from detnas.searching.fitness import search_pictures
+from detnas.searching.fitness import Fitness, search_pictures
 from detnas.seeds import seed_of
 from detnas.spaces import BudgetSampler
 
@@ -727,3 +728,19 @@ def test_progress_is_said_on_plain_lines(blocks: Path, tmp_path: Path, capsys: p
     said = capsys.readouterr().out
     assert "18 to train on, 6 search split, 8 validation; 3 categories" in said
     assert "[1/6] supernet-pretrain" in said and "10/10, loss" in said and "\x1b" not in said
+
+
+def test_candidates_are_judged_with_as_many_proposals_as_the_search_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judging: list[Detector] = []
+
+    def fitness(detector: Detector, *args: Any, **settings: Any) -> Fitness:
+        judging.append(detector)
+        return Fitness(detector, *args, **settings)
+
+    monkeypatch.setattr("detnas.pipeline.Fitness", fitness)
+    recipe = small_recipe("fpn", pretraining__source="none", supernet_finetune__steps=6, search__proposals=3)
+    pipeline.run(recipe, tmp_path, stages=("supernet-finetune", "search"))
+    (detector,) = judging
+    assert detector.eval().rpn.post_nms_top_n() == 3 != recipe.detector.proposals

@@ -113,6 +113,7 @@ search:
   recalibration_batches: 8
   recalibration_batch: 4
   metric: VOC07
+  proposals: null
   pictures: 100
   batch: 16
   proposals: null
@@ -513,6 +514,8 @@ def test_a_detector_of_no_known_type_is_refused(kind: Any, tmp_path: Path) -> No
         "data.train=[]",
         "data.val=[a.json, 3]",
         "search.metric=AP75",
+        "search.proposals=0",
+        "search.proposals=100",
         "data.shapes.size=16",
         "space.name=smal",
         "space.name=5",
@@ -574,6 +577,17 @@ def test_a_wrong_value_is_refused_with_its_field(change: str, minimal: Path) -> 
     value = yaml.safe_load(text)
     if not isinstance(value, list | dict | bool):
         assert str(value) in message
+
+
+def test_proposals_while_searching_are_those_of_an_fpn_that_detects(minimal: Path) -> None:
+    assert "a retinanet has no proposals; leave it out" in refused(minimal, "search.proposals=30")
+    recipe = small_recipe("fpn", search__proposals=30)
+    assert isinstance(recipe.detector, FPNSettings) and isinstance(recipe.judging_detector, FPNSettings)
+    assert (recipe.judging_detector.proposals, recipe.detector.proposals) == (30, 10)
+    assert recipe.judging_detector == recipe.detector.model_copy(update={"proposals": 30})
+    assert small_recipe("fpn").judging_detector == small_recipe("fpn").detector
+    with pytest.raises(ValidationError, match="proposals 30: judging by classification has no proposals"):
+        small_recipe("fpn", search__proposals=30, search__fitness="classification")
 
 
 def test_baselines_are_known_by_name(minimal: Path) -> None:
