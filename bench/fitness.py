@@ -179,7 +179,7 @@ def results(table: list[Row], by_seed: list[Row]) -> dict[str, Any]:
 def table_of(found: dict[str, Any]) -> str:
     """For people, in Markdown."""
     lines = [
-        "| each row has what those above it have | seconds | times cheaper | saves of the row above | mAP, less official |",
+        "| a row has what those above have | seconds | times cheaper | saves of the row above | mAP, less official |",
         "|---|---|---|---|---|",
     ]
     for row in found["rows"]:

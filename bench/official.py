@@ -48,16 +48,8 @@ def judge_in_processes(
 ) -> float:
     """A candidate's mAP by the two processes, with `changes` to the recipe."""
     with tempfile.TemporaryDirectory() as temporary:
-        words = [
-            kind,
-            str(runs),
-            str(architecture),
-            str(seed),
-            str(batches),
-            str(momentum),
-            f"{temporary}/model.pt",
-            *changes,
-        ]
+        numbers = [str(seed), str(batches), str(momentum)]
+        words = [kind, str(runs), str(architecture), *numbers, f"{temporary}/model.pt", *changes]
         script = [sys.executable, __file__]
         subprocess.run([*script, "recalibrate", *words], check=True)
         return float(subprocess.check_output([*script, "judge", *words], text=True))
