@@ -11,7 +11,8 @@ About fifteen minutes on two quiet cores, three of them for the supernets.
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -172,8 +173,18 @@ def results(table: list[Row], by_seed: list[Row]) -> dict[str, Any]:
         "candidates": [str(architecture) for architecture in few],
         "official mAP by seed": official_scores.round(4).tolist(),
         "standard deviation between seeds": round(float(official_scores.var(axis=0, ddof=1).mean() ** 0.5), 4),
+        "blocks in common with an earlier candidate": round(fmean(blocks_in_common(list(table[-2].scores))), 2),
         "rows": lines,
     }
+
+
+def blocks_in_common(searched: Sequence[Architecture]) -> list[int]:
+    """With how many blocks of some earlier candidate each but the first begins."""
+
+    def same(one: Architecture, other: Architecture) -> int:
+        return sum(1 for _ in takewhile(lambda ops: ops[0] == ops[1], zip(one.ops, other.ops, strict=True)))
+
+    return [max(same(one, earlier) for earlier in searched[:place]) for place, one in enumerate(searched) if place]
 
 
 def table_of(found: dict[str, Any]) -> str:
@@ -188,7 +199,10 @@ def table_of(found: dict[str, Any]) -> str:
         cells.append(f"{row['mean difference of mAP']:+.4f}" if "mAP" in row else "")
         lines.append("| " + " | ".join(cells) + " |")
     noise = found["standard deviation between seeds"]
-    return "\n".join(lines) + f"\n\nStandard deviation of the official mAP between recalibrations: {noise}.\n"
+    return "\n".join(lines) + (
+        f"\n\nStandard deviation of the official mAP between recalibrations: {noise}. The candidates of the search "
+        f"begin with {found['blocks in common with an earlier candidate']} blocks of an earlier one on average.\n"
+    )
 
 
 def main() -> None:

@@ -168,7 +168,8 @@ class DataSettings(Section):
     bad_boxes: Literal["refuse", "drop"] = "refuse"
     """What to do with boxes outside their picture or without area."""
     cache_mb: NonNegativeInt = 2000
-    """Decoded pictures are kept in memory when all of them take at most this many megabytes…"""
+    """Decoded pictures are kept in memory when all of them take at most this many megabytes. So are, in a search, the
+    pictures as the detector takes them, and what room they leave goes to what candidates compute alike…"""
     disk_cache_mb: NonNegativeInt = 0
     """…or else on the disk, in the folder `pictures` of the run, when all of them take at most this many; what does not
     fit beside the pictures of other stages is decoded each time. 0: never. The folder may be deleted at any time."""

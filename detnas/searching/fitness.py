@@ -7,6 +7,7 @@ from detnas.config import SearchSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
 from detnas.errors import UserError
+from detnas.memory import available_memory
 from detnas.models.backbone import Subnet, Supernet, extract_subnet, find_backbone
 from detnas.models.detectors import Detector
 from detnas.models.inference import detect
@@ -15,6 +16,9 @@ from detnas.searching.inputs import Inputs, input_bytes, padded_pixels
 from detnas.searching.prefixes import Prefixes
 from detnas.searching.recalibration import calibration_pictures, judged_pictures, recalibrate
 from detnas.spaces import Architecture
+
+MEMORY_SHARE = 0.25
+"""Of the available memory, what maps may take."""
 
 
 class Fitness:
@@ -51,7 +55,7 @@ class Fitness:
         )
         supernet = find_backbone(detector)
         assert isinstance(supernet, Supernet)
-        self.prefixes = Prefixes(supernet.space, pixels, room)
+        self.prefixes = Prefixes(supernet.space, pixels, _room_for_maps(room) if device.type == "cpu" else 0)
 
     def __call__(self, architecture: Architecture) -> Evaluation:
         """The candidate's evaluation on the search split; its fitness is the score that `search.metric` names."""
@@ -62,6 +66,12 @@ class Fitness:
             recalibrate(candidate, self.calibration)
             found = [one for pictures in self.judged for one in detect(candidate, pictures, self.device)]
         return evaluation_of(self.search, found, self.settings.batch)
+
+
+def _room_for_maps(room: int) -> int:
+    """Of `room` bytes, what can be taken without pressing others: the maps of a long search fill all they are given."""
+    available = available_memory()
+    return room if available is None else min(room, int(MEMORY_SHARE * available))
 
 
 def search_pictures(search: DetectionSet, settings: SearchSettings, seed: int) -> DetectionSet:

@@ -183,7 +183,7 @@ def whole_passes(trained: Trained, fitness: Fitness, architecture: Architecture)
 
 
 def test_what_is_kept_changes_no_bit(trained: Trained) -> None:
-    order = (*RELATED, ARCHITECTURES[0], RELATED[0])
+    order = (RELATED[0], RELATED[2], RELATED[3], RELATED[0])
     expected = [whole_passes(trained, fitness_of(trained), architecture) for architecture in order]
     for cache_mb in (0, 2, 4, 100):  # nothing is kept, inputs, some of the maps too, all of them
         fitness = fitness_of(trained, cache_mb=cache_mb, batch=4)
@@ -218,6 +218,14 @@ def test_the_maps_kept_stay_within_their_room_and_each_prefix_with_its_beginning
         assert taken == sum(prefixes.sizes[len(prefix)] for prefix in prefixes.maps)
         assert max(prefixes.sizes) < taken <= prefixes.room < 4e6
         assert all(prefix[:depth] in prefixes.maps for prefix in prefixes.maps for depth in range(len(prefix)))
+
+
+def test_no_maps_are_kept_where_memory_is_short(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    for available, kept in ((4_000_000, False), (40_000_000, True), (None, True)):
+        monkeypatch.setattr("detnas.searching.fitness.available_memory", lambda available=available: available)
+        fitness = fitness_of(trained)
+        fitness(ARCHITECTURES[0])
+        assert bool(fitness.prefixes.maps) == kept
 
 
 def test_a_candidate_that_failed_leaves_no_maps(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
