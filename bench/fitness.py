@@ -133,9 +133,7 @@ def rows(kind: str, runs: Path) -> tuple[list[Row], list[Row]]:
         print(f"  {row.name}: {fmean(row.seconds):.2f} s", flush=True)
     whole = Row("common prefixes: what detnas does", ours(trained.fitness(), prefixes=True))
     before = Row("the same, candidates of a search", table[-1].way)
-    search_with(whole, settings, sampler)
-    for architecture in whole.scores:
-        before.judge(architecture)
+    search_with((before, whole), settings, sampler)
     assert before.scores == whole.scores  # to the bit
     whole.scores |= {architecture: whole.way(architecture) for architecture in few}
     return [*table, before, whole], by_seed
@@ -146,12 +144,15 @@ def drawn(sampler: BudgetSampler, count: int) -> list[Architecture]:
     return [architecture for _ in range(count) if (architecture := sampler.sample(rng)) is not None]
 
 
-def search_with(row: Row, settings: SearchSettings, sampler: BudgetSampler) -> None:
-    """An evolution whose candidates `row` judges."""
+def search_with(ways: Sequence[Row], settings: SearchSettings, sampler: BudgetSampler) -> None:
+    """An evolution, each of whose candidates is judged in all ways."""
     settings = settings.model_copy(update={"evaluations": SEARCHED})
+
+    def judge(architecture: Architecture) -> dict[str, float | None]:
+        return {"mAP": [way.judge(architecture) for way in ways][-1]}
+
     with tempfile.TemporaryDirectory() as temporary:
-        progress = Progress(quiet=True)
-        search(lambda one: {"mAP": row.judge(one)}, sampler, settings, Path(temporary), seed=0, progress=progress)
+        search(judge, sampler, settings, Path(temporary), seed=0, progress=Progress(quiet=True))
 
 
 def results(table: list[Row], by_seed: list[Row]) -> dict[str, Any]:
