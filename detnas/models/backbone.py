@@ -133,8 +133,7 @@ class Supernet(SpaceBackbone):
     def subnet(self, architecture: Architecture) -> Subnet:
         """The plain network of `architecture` with copies of this supernet's weights and BN statistics."""
         self.space.check(architecture)
-        with torch.device("meta"):  # fresh weights would be thrown away
-            subnet = Subnet(self.space, architecture, self.shuffle)
+        subnet = Subnet(self.space, architecture, self.shuffle)
         subnet.stem = copy.deepcopy(self.stem)
         subnet.blocks = nn.ModuleList(
             copy.deepcopy(block.op(op)) for block, op in zip(self.choices, architecture.ops, strict=True)
