@@ -34,7 +34,7 @@ from detnas.searching.inputs import Inputs
 from detnas.searching.study import search
 from detnas.spaces import Architecture, BudgetSampler
 
-FEW, SEEDS, SEARCHED = (1, 2, 4) if TINY else (2, 2, 20)
+FEW, SEEDS, SEARCHED = (1, 2, 4) if TINY else (2, 2, 16)
 """Candidates of the first rows, recalibrations of each in the first one, and candidates of the last rows."""
 PROPOSALS = "search.proposals=100"
 ROOT = Path(__file__).parent.parent
