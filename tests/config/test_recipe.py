@@ -116,7 +116,6 @@ search:
   proposals: null
   pictures: 100
   batch: 16
-  proposals: null
   storage: postgresql+psycopg://me@host/studies
 finetune: {<<: *training, steps: 50, schedule: cosine}
 baselines: [random]
