@@ -108,6 +108,20 @@ def rank(
 
 
 @app.command()
+def retrain(
+    directory: Directory,
+    architecture: Annotated[str, typer.Argument(metavar="ARCHITECTURE", help='As "2120 2112 33130031 3132".')],
+) -> None:
+    """Train another architecture than the winner by a run's schedule: one of its front, say. Leaves its weights."""
+    from detnas import processes
+    from detnas.progress import Progress
+    from detnas.retraining import retrain
+
+    with _going_on_later(), processes.joined():
+        retrain(directory, architecture, Progress(quiet=not processes.is_first()))
+
+
+@app.command()
 def report(directory: Directory) -> None:
     """Write the page of a run anew; it may still be under way."""
     from detnas.pipeline import write_page

@@ -26,7 +26,7 @@ from detnas.data.images import Images
 from detnas.data.sources import open_data
 from detnas.errors import UserError
 from detnas.files import read_json, write_json
-from detnas.models.backbone import Supernet
+from detnas.models.backbone import Subnet, Supernet
 from detnas.models.create import Network, find_network
 from detnas.models.detectors import Detector
 from detnas.models.weights import DetectorInfo, save_detector
@@ -237,17 +237,23 @@ def finetune_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -
             pretrained = run.directory / "pretrain" / name if run.pretrains else None
             detector = run.detector(make_backbone, pretrained)
             run.train(detector, run.detection(settings, run.data.train), settings, stage)
-            if name == WINNER:
-                categories = tuple((category.id, category.name) for category in run.data.train.categories)
-                recipe = run.recipe
-                info = DetectorInfo(
-                    run.space, run.winner(), recipe.detector, categories, data=recipe.data, seed=recipe.seed
-                )
-                if processes.is_first():
-                    save_detector(run.directory / WEIGHTS, detector, info)
+            if processes.is_first():
+                _save(run, detector, run.directory if name == WINNER else directory)
             _judge(run, name, detector)
         scores = run.read(f"{stage}/{EVALUATION}")["scores"]
         run.progress.say(f"  {name}: {headline(scores, run.recipe.search.metric)} on the validation set")
+
+
+def _save(run: Run, detector: Detector, directory: Path) -> None:
+    """Write the weights file of a finished detector, unless its backbone is of another space than the run's."""
+    network = find_network(detector)
+    if isinstance(network, Subnet) and network.space == run.space:
+        categories = tuple((category.id, category.name) for category in run.data.train.categories)
+        recipe = run.recipe
+        info = DetectorInfo(
+            run.space, network.architecture, recipe.detector, categories, data=recipe.data, seed=recipe.seed
+        )
+        save_detector(directory / WEIGHTS, detector, info)
 
 
 def _judge(run: Run, name: str, detector: Detector) -> None:

@@ -114,7 +114,7 @@ def describe(found: Mapping[str, Any]) -> list[str]:
 
 
 def _train(run: Run, architecture: Architecture) -> None:
-    networks = {_name(architecture): partial(Subnet, run.space, architecture)}
+    networks = {architecture.hyphenated: partial(Subnet, run.space, architecture)}
     pretrain_networks(run, networks)
     finetune_networks(run, networks)
 
@@ -141,19 +141,14 @@ def _metric(run: Run) -> str:
 
 
 def _folder(run: Run, architecture: Architecture) -> Path:
-    return run.directory / "finetune" / _name(architecture)
-
-
-def _name(architecture: Architecture) -> str:
-    """What the folder of an architecture is called."""
-    return str(architecture).replace(" ", "-")
+    return run.directory / "finetune" / architecture.hyphenated
 
 
 @contextmanager
 def _held(directory: Path, architecture: Architecture) -> Iterator[bool]:
     """Whether nobody else works on this architecture; then nobody else will until the block ends."""
     directory.mkdir(exist_ok=True)
-    with (directory / f".{_name(architecture)}.lock").open("w") as held:
+    with (directory / f".{architecture.hyphenated}.lock").open("w") as held:
         yield lock(held)
 
 

@@ -54,7 +54,9 @@ def _search(directory: Path, recipe: Recipe) -> str:
     best = max(row["fitness"] for row in rows)
     state = "done" if (directory / "search" / "done.json").exists() else "under way"
     but = f", {failed} more failed (search/failed.jsonl)" if failed else ""
+    front = directory / "search" / "front.json"
+    found = f", {len(read_json(front))} on the front (search/front.json)" if front.exists() else ""
     return (
         f"search: {state}, {len(rows)} of {total} candidates{but}, best {recipe.search.score} {best:.3f} on the search "
-        "split"
+        f"split{found}"
     )

@@ -132,11 +132,24 @@ def test_without_its_pre_training_a_supernet_warms_up_in_its_fine_tuning(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_first_generation_of_all_evaluations_is_random_search(tmp_path: Path) -> None:
-    recipe = small_recipe(**SHORT, search__population=6, pretraining__source="none")
+def test_random_search_draws_every_candidate_at_random(tmp_path: Path) -> None:
+    recipe = small_recipe(**SHORT, search__sampler="random", pretraining__source="none")
     run = pipeline.run(recipe, tmp_path / "run")
     assert finished(run)
     assert [(row["origin"], row["generation"]) for row in rows(run)] == [("random", 0)] * 6
+
+
+def test_a_search_against_a_cost_leaves_its_front_and_shows_it(tmp_path: Path) -> None:
+    recipe = small_recipe(
+        **SHORT, search__sampler="nsga2", search__against="params", search__evaluations=4, pretraining__source="none"
+    )
+    run = pipeline.run(recipe, tmp_path / "run", stages=("supernet-finetune", "search", "report"))
+    front = json.loads((run / "search" / "front.json").read_text())
+    best = json.loads((run / "search" / "best.json").read_text())
+    assert front[-1] == best and best["fitness"] == max(row["fitness"] for row in rows(run))
+    assert f", {len(front)} on the front (search/front.json)" in "\n".join(status.describe(run))
+    page = (run / "report.html").read_text()
+    assert f"The front as a table: {len(front)} " in page and "million parameters" in page
 
 
 def test_paths_come_from_the_bins_of_each_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,6 +251,11 @@ class Recipe(Section):
                 f"search.proposals {self.search.proposals}: a {self.detector.type} has no proposals; leave it out, or "
                 "choose detector.type fpn"
             )
+        if self.search.against == "latency" and not self.budget.latencies:
+            raise ValueError(
+                "search.against latency needs a table of latencies; let budget.latencies name a file that `detnas "
+                "profile RECIPE --latency` wrote"
+            )
         first = "supernet_pretrain" if self.pretrains_supernet else "supernet_finetune"
         steps = getattr(self, first).steps
         if self.warm_start >= steps:

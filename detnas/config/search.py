@@ -12,17 +12,22 @@ PASSWORD = re.compile(r"://[^:/]*:[^@]+@|[?&]pass[^=]*=")
 
 
 class SearchSettings(Section):
-    """The evolutionary search on the trained supernet."""
+    """The search on the trained supernet."""
 
+    sampler: Literal["evolution", "nsga2", "tpe", "random"] = "evolution"
+    """What chooses the candidates. `evolution` is the paper's; `nsga2` searches for the front of fitness `against` a
+    cost; `tpe` is Optuna's, and the same again with one process only; `random` draws uniformly within the budget."""
+    against: Literal["flops", "params", "latency"] | None = None
+    """Of `nsga2`: the cost that is kept low while the fitness is kept high; `latency` by `budget.latencies`."""
     fitness: Literal["detection", "classification"] = "detection"
     """What candidates are judged by, on the search split: `detection`, or the accuracy of `classification` with the
     supernet as it was pre-trained, which is then not fine-tuned on detection (the paper's ClsNAS)."""
     evaluations: PositiveInt = 1000
     """Architectures evaluated in all."""
     population: PositiveInt = 50
-    """Architectures a generation; the first generation is random."""
+    """Architectures a generation of `evolution` and `nsga2`, the first of which is random, as are as many of `tpe`."""
     parents: PositiveInt = 10
-    """The best of all history that children descend from."""
+    """How many architectures children descend from: the best of all history, or what NSGA-II selects."""
     mutants: NonNegativeInt = 20
     """Children a generation by mutation."""
     mutation_probability: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -70,9 +75,20 @@ class SearchSettings(Section):
             )
         if self.proposals is not None and self.fitness == "classification":
             raise ValueError(f"proposals {self.proposals}: judging by classification has no proposals; leave it out")
+        if self.sampler == "nsga2" and self.against is None:
+            raise ValueError("sampler nsga2 needs a second objective; let against be flops, params or latency")
+        if self.sampler != "nsga2" and self.against is not None:
+            raise ValueError(f"against {self.against} is for sampler nsga2; choose that, not {self.sampler}")
+        if self.sampler == "nsga2" and self.parents == 1:
+            raise ValueError("parents 1: sampler nsga2 needs 2 or more, the ends of a front")
         return self
 
     @property
     def score(self) -> str:
         """The name of the score that is a candidate's fitness."""
         return "accuracy" if self.fitness == "classification" else self.metric
+
+    @property
+    def generation(self) -> int:
+        """Evaluations that are begun before all of them are done; a search without generations is a single one."""
+        return self.population if self.sampler in ("evolution", "nsga2") else self.evaluations

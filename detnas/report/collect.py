@@ -51,6 +51,10 @@ class Candidate:
     ap50: float | None
     latency_ms: float | None = None
 
+    def cost(self, name: str) -> float:
+        """Its "flops", "params" or "latency", the last in milliseconds."""
+        return {"flops": self.flops, "params": self.params, "latency": self.latency_ms or 0.0}[name]
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -139,6 +143,11 @@ class Run:
     def detection_metric(self) -> str:
         """The name of the score that candidates are judged by where they are judged by detection."""
         return str((self.recipe.get("search") or {}).get("metric", "mAP"))
+
+    @property
+    def against(self) -> str | None:
+        """The cost that is the second objective of the search, where it has two."""
+        return (self.recipe.get("search") or {}).get("against")
 
     @property
     def timed(self) -> bool:

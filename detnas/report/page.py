@@ -84,6 +84,7 @@ def render(run: Run, examples: Sequence[Example] = ()) -> str:
         pictures_left_out=len(examples) - len(shown),
         most_predictions=MOST_PREDICTIONS,
         search_plots=search,
+        front=plots.front(run.candidates, run.against) if run.against else [],
         top=sorted(run.candidates, key=lambda candidate: candidate.fitness, reverse=True)[:TOP],
         generations=len({candidate.generation for candidate in run.candidates}),
         loss_plots=curves,
@@ -102,9 +103,10 @@ def _search_plots(run: Run) -> list[Plot]:
     if not run.candidates:
         return []
     leader = max(run.candidates, key=lambda candidate: candidate.fitness)
-    cheapest, dearest = (extreme(candidate.flops for candidate in run.candidates) for extreme in (min, max))
+    cost = run.against or "flops"
+    cheapest, dearest = (extreme(candidate.cost(cost) for candidate in run.candidates) for extreme in (min, max))
     # A bound far from every candidate would press them all into a corner of the plot.
-    bounds = [bound for bound in _bounds(run.recipe) if 0.8 * cheapest <= bound <= 1.25 * dearest]
+    bounds = [bound for bound in _bounds(run.recipe, cost) if 0.8 * cheapest <= bound <= 1.25 * dearest]
     summary = (
         f"{len(run.candidates)} candidates, fitness from {points(min(c.fitness for c in run.candidates))} "
         f"to {points(leader.fitness)} {run.metric}"
@@ -117,11 +119,11 @@ def _search_plots(run: Run) -> list[Plot]:
             _data(plots.fitness_by_evaluation(run.candidates, run.best, run.metric)),
         ),
         Plot(
-            "plot-flops",
+            "plot-cost",
             "Fitness against cost",
-            f"{summary}, between {count(cheapest)} and {count(dearest)} multiply-adds; the best costs "
-            f"{count(leader.flops)}.{' Vertical lines: the budget.' if bounds else ''}",
-            _data(plots.fitness_against_flops(run.candidates, run.best, run.metric, bounds)),
+            f"{summary}, between {_shown(cheapest, cost)} and {_shown(dearest, cost)}; the best costs "
+            f"{_shown(leader.cost(cost), cost)}.{' Vertical lines: the budget.' if bounds else ''}",
+            _data(plots.fitness_against_cost(run.candidates, run.best, run.metric, cost, bounds)),
         ),
         *_pattern(run.candidates),
     ]
@@ -190,10 +192,16 @@ def _data(figure: go.Figure) -> Any:
     return json.loads(figure.to_json())
 
 
-def _bounds(recipe: Mapping[str, Any]) -> list[float]:
-    """The finite bounds on multiply-adds that the recipe's budget names, above nothing."""
+def _bounds(recipe: Mapping[str, Any], cost: str) -> list[float]:
+    """The finite bounds on a cost that the recipe's budget names, above nothing."""
     budget = recipe.get("budget") or {}
-    return [float(bound) for key in ("flops_min", "flops_max") if (bound := budget.get(key))]
+    return [float(bound) for key in (f"{cost}_min", f"{cost}_max") if (bound := budget.get(key))]
+
+
+def _shown(value: float, cost: str) -> str:
+    if cost == "latency":
+        return milliseconds(value)
+    return f"{count(value)} {'multiply-adds' if cost == 'flops' else 'parameters'}"
 
 
 def _highest(run: Run, score: str) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from detnas.metrics.front import pareto_front
 from detnas.report.collect import Best, Candidate, Curve, Ranking, Training
 from detnas.spaces import OPS, Architecture
 
@@ -17,7 +18,10 @@ ORIGINS = {
     "random": ("drawn at random", "#8d8d8d", "circle-open"),
     "mutation": ("mutation", "#4a7fb5", "circle"),
     "crossover": ("crossover", "#3c9a78", "diamond"),
+    "tpe": ("TPE", "#8f6bb8", "square"),
 }
+COSTS = {"flops": ("million multiply-adds", 1e6), "params": ("million parameters", 1e6), "latency": ("milliseconds", 1)}
+"""The axis of each cost, and its unit."""
 MOST_POINTS = 800  # of a curve: more cannot be told apart, and a long training writes tens of thousands
 
 
@@ -41,26 +45,24 @@ def fitness_by_evaluation(candidates: Sequence[Candidate], best: Best | None, me
     return figure
 
 
-def fitness_against_flops(
-    candidates: Sequence[Candidate], best: Best | None, metric: str, bounds: Sequence[float] = ()
+def fitness_against_cost(
+    candidates: Sequence[Candidate], best: Best | None, metric: str, cost: str, bounds: Sequence[float] = ()
 ) -> go.Figure:
-    """What a multiply-add buys: every candidate, the front of those that no cheaper one beats, the budget's bounds."""
-    figure = _figure("million multiply-adds", f"fitness ({metric} x 100)")
-    _add_candidates(figure, candidates, [candidate.flops / 1e6 for candidate in candidates])
-    front: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda candidate: (candidate.flops, -_percent(candidate.fitness))):
-        if not front or _percent(candidate.fitness) > _percent(front[-1].fitness):
-            front.append(candidate)
+    """What a cost buys: every candidate, the front of those that no cheaper one beats, the budget's bounds."""
+    title, unit = COSTS[cost]
+    figure = _figure(title, f"fitness ({metric} x 100)")
+    _add_candidates(figure, candidates, [candidate.cost(cost) / unit for candidate in candidates])
+    members = front(candidates, cost)
     figure.add_scatter(
-        x=[candidate.flops / 1e6 for candidate in front],
-        y=[_percent(candidate.fitness) for candidate in front],
+        x=[round(candidate.cost(cost) / unit, 3) for candidate in members],
+        y=[_percent(candidate.fitness) for candidate in members],
         mode="lines", name="no cheaper one is better", hoverinfo="skip",
         line={"width": 1.5, "dash": "dot", "color": HIGHLIGHT, "shape": "hv"},
     )  # fmt: skip
     for bound in bounds:
-        figure.add_vline(x=bound / 1e6, line={"width": 1, "dash": "dash", "color": "#8d8d8d"})
+        figure.add_vline(x=bound / unit, line={"width": 1, "dash": "dash", "color": "#8d8d8d"})
     chosen = _chosen(candidates, best)
-    _add_chosen(figure, chosen, [candidate.flops / 1e6 for candidate in chosen])
+    _add_chosen(figure, chosen, [candidate.cost(cost) / unit for candidate in chosen])
     return figure
 
 
@@ -92,6 +94,12 @@ def _shares(candidates: Sequence[Candidate]) -> list[list[float]]:
     return [
         [100 * fmean(op == index for op in block) for block in zip(*chosen, strict=True)] for index in range(len(OPS))
     ]
+
+
+def front(candidates: Sequence[Candidate], cost: str) -> list[Candidate]:
+    """Those that none as cheap or cheaper reaches, the cheapest first."""
+    costs = [candidate.cost(cost) for candidate in candidates]
+    return [candidates[place] for place in pareto_front(costs, [candidate.fitness for candidate in candidates])]
 
 
 def trained_alone(ranking: Ranking, metric: str) -> go.Figure:

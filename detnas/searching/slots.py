@@ -12,7 +12,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from detnas.searching.evolution import Proposal
+from detnas.searching.slot_sampler import Proposal
 from detnas.searching.trials import ORIGIN, SLOT, distributions, parameters, slot_of
 from detnas.spaces import SearchSpace
 

@@ -3,7 +3,7 @@
 import random
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import sqlalchemy
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
@@ -33,8 +34,12 @@ LOCK = ".lock"
 
 
 @contextmanager
-def open_study(directory: Path, url: str | None, name: str, sampler: BaseSampler) -> Iterator[optuna.Study]:
+def open_study(
+    directory: Path, url: str | None, name: str, sampler: BaseSampler, directions: Sequence[StudyDirection]
+) -> Iterator[optuna.Study]:
     """The study `name` at `url`, or else in `directory` / study.db, made if it is not there, until the block ends.
+
+    `directions` are those of its objectives.
 
     Trials that were left running by processes which are gone are given up where that can be known at once: in a
     study of `directory` that no other process has open. Raises `UserError` if it cannot be opened, read or written.
@@ -48,7 +53,7 @@ def open_study(directory: Path, url: str | None, name: str, sampler: BaseSampler
             study_name=name,
             storage=_server(url) if url else _sqlite(directory / "study.db"),
             sampler=sampler,
-            direction="maximize",
+            directions=directions,
             load_if_exists=True,
         )
         if alone and not url:

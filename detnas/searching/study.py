@@ -1,24 +1,28 @@
 """The search: an Optuna study, filled candidate by candidate by any number of workers, and what it leaves behind."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from detnas.config import SearchSettings
 from detnas.errors import UserError
 from detnas.files import lock_when_free, write_json, write_json_lines
+from detnas.metrics.front import pareto_front
 from detnas.progress import Progress
-from detnas.searching.evolution import EvolutionSampler
+from detnas.searching.samplers import SAMPLERS
 from detnas.searching.slots import given_up
 from detnas.searching.storage import open_study
 from detnas.searching.together import Judge
-from detnas.searching.trials import ORIGIN, architecture_of, slot_of
+from detnas.searching.trials import ORIGIN, architecture_of, fitness_of, slot_of
 from detnas.searching.worker import SCORES, Worker, reason_of
 from detnas.spaces import Architecture, BudgetSampler
 
+COSTS = {"flops": "flops", "params": "params", "latency": "latency_ms"}
+"""The field of a candidate that holds each cost."""
 SHOWN_EVERY = 50
 """Candidates after which candidates.jsonl is written at the latest: a random search is one long generation."""
 CANDIDATES = "candidates.jsonl"
@@ -42,7 +46,8 @@ def search(
     `judge` gives a candidate's scores by name; that of `settings.score` is its fitness. Other processes may do the same
     at the same time: each candidate is evaluated by one of them, and all leave the same.
 
-    Leaves `candidates.jsonl`, `best.json` and `done.json` in `directory`, and `failed.jsonl` if candidates failed;
+    Leaves `candidates.jsonl`, `best.json` and `done.json` in `directory`, `front.json` if there are two
+    objectives, and `failed.jsonl` if candidates failed;
     `study.db` too, unless the settings name a storage. Continues a study that it finds there, in a shared storage that
     of this `name`.
 
@@ -50,12 +55,13 @@ def search(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directory.mkdir(parents=True, exist_ok=True)
-    evolution = EvolutionSampler(sampler, settings, seed)
+    proposer = SAMPLERS[settings.sampler](sampler, settings, seed)
     if settings.storage:
         progress.say(f"  study {name} at {settings.storage}")
     kept = f"study {name} in that storage" if settings.storage else str(directory)
-    with open_study(directory, settings.storage, name, evolution) as study:
-        worker = Worker(study, evolution, judge, settings, progress.say)
+    directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if settings.against else [])]
+    with open_study(directory, settings.storage, name, proposer, directions) as study:
+        worker = Worker(study, proposer, judge, settings, progress.say)
         shown = start = len(_finished(study.get_trials(deepcopy=False)))
         with progress.task("search", total=settings.evaluations, start=start) as bar:
             for trials in worker.work():
@@ -63,17 +69,25 @@ def search(
                 if not finished:
                     _refuse_if_none_works(trials, min(worker.evaluations, settings.population), kept)
                 if len(finished) > bar.done:
-                    bar.advance(f"best {study.best_value:.3f}", len(finished) - bar.done)
+                    bar.advance(f"best {max(map(fitness_of, finished)):.3f}", len(finished) - bar.done)
                 if len(finished) - shown >= min(settings.population, SHOWN_EVERY):
                     shown = len(finished)
                     _write(directory, study, sampler, settings)
         if worker.evaluations < settings.evaluations:
             progress.say(f"  search: all {len(finished)} architectures within the budget have been evaluated")
         rows = _write(directory, study, sampler, settings)
-        best = max(rows, key=lambda row: (row["fitness"], -row["flops"], -row["number"]))
+        cost = COSTS[settings.against or "flops"]
+        best = max(rows, key=lambda row: (row["fitness"], -row[cost], -row["number"]))
+        if settings.against:
+            write_json(directory / "front.json", front(rows, cost))
         write_json(directory / "best.json", best)
         write_json(directory / "done.json", {"seconds": sum(row["seconds"] for row in rows), "evaluations": len(rows)})
     return Architecture.parse(best["architecture"])
+
+
+def front(rows: Sequence[dict[str, Any]], cost: str) -> list[dict[str, Any]]:
+    """Of finished candidates, those that none as cheap or cheaper reaches; the cheapest first."""
+    return [rows[place] for place in pareto_front([row[cost] for row in rows], [row["fitness"] for row in rows])]
 
 
 def candidates(trials: Iterable[FrozenTrial], sampler: BudgetSampler, settings: SearchSettings) -> list[dict[str, Any]]:
@@ -85,7 +99,7 @@ def candidates(trials: Iterable[FrozenTrial], sampler: BudgetSampler, settings: 
             {
                 **_place(trial, sampler, settings),
                 **sampler.table.cost(architecture_of(trial, sampler.space).ops).facts(),
-                "fitness": trial.value,
+                "fitness": fitness_of(trial),
                 "metric": settings.score,
                 "AP50": trial.user_attrs[SCORES].get("AP50"),
                 "seconds": round(trial.duration.total_seconds(), 3),
@@ -113,7 +127,7 @@ def _write(
 def _place(trial: FrozenTrial, sampler: BudgetSampler, settings: SearchSettings) -> dict[str, Any]:
     return {
         "number": slot_of(trial),
-        "generation": slot_of(trial) // settings.population,
+        "generation": slot_of(trial) // settings.generation,
         "origin": trial.user_attrs[ORIGIN],
         "architecture": str(architecture_of(trial, sampler.space)),
     }

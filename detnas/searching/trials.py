@@ -33,3 +33,8 @@ def architecture_of(trial: Trial | FrozenTrial, space: SearchSpace) -> Architect
 def slot_of(trial: Trial | FrozenTrial) -> int:
     """Which of the search's evaluations a trial is, from 0: as it was enqueued, or else its number."""
     return int(trial.user_attrs.get(SLOT, trial.number))
+
+
+def fitness_of(trial: FrozenTrial) -> float:
+    """The first objective of a finished trial."""
+    return float(trial.values[0])

@@ -21,7 +21,7 @@ from detnas import processes
 from detnas.config import SearchSettings
 from detnas.errors import UserError
 from detnas.processes import ProcessLostError
-from detnas.searching.evolution import EvolutionSampler, SpaceExhausted
+from detnas.searching.slot_sampler import SlotSampler, SpaceExhausted
 from detnas.searching.slots import ERROR, enqueue, fail, finished_slots, given_up, held_slots, next_slot, take
 from detnas.searching.together import Judge
 from detnas.searching.trials import architecture_of, slot_of
@@ -42,7 +42,7 @@ class Worker:
     def __init__(
         self,
         study: optuna.Study,
-        sampler: EvolutionSampler,
+        sampler: SlotSampler,
         judge: Judge,
         settings: SearchSettings,
         say: Callable[[str], None],
@@ -61,7 +61,7 @@ class Worker:
         while True:
             trials = self.study.get_trials(deepcopy=False)
             yield trials
-            slot = next_slot(trials, self.evaluations, self.settings.population)
+            slot = next_slot(trials, self.evaluations, self.settings.generation)
             if slot is not None:
                 self._evaluate(slot, trials)
                 waited = 0.0
@@ -84,9 +84,11 @@ class Worker:
             self._judge(trial)
 
     def _judge(self, trial: FrozenTrial) -> None:
+        within = self.sampler.sampler
+        architecture = architecture_of(trial, within.space)
         try:
             with _alive(self.study, trial):
-                scores = self.judge(architecture_of(trial, self.sampler.sampler.space))
+                scores = self.judge(architecture)
             fitness = scores[self.settings.score]
             if fitness is None or not math.isfinite(fitness):
                 raise ValueError(f"its {self.settings.score} is {fitness}")
@@ -100,9 +102,12 @@ class Worker:
                 raise
             self._say_failed(slot_of(trial))
             return
+        values = [fitness]
+        if self.settings.against:
+            values.append(getattr(within.table.cost(architecture.ops), self.settings.against))
         with suppress(UpdateFinishedTrialError):  # taken for dead meanwhile: another one evaluates it
             self.study._storage.set_trial_user_attr(trial._trial_id, SCORES, dict(scores))
-            self.study.tell(trial.number, fitness, skip_if_finished=True)
+            self.study.tell(trial.number, values, skip_if_finished=True)
 
     def _say_failed(self, slot: int) -> None:
         trial = given_up(self.study.get_trials(deepcopy=False)).get(slot)

@@ -37,5 +37,10 @@ class Architecture:
         """The op indices of all blocks, from input to output."""
         return tuple(op for stage in self.stages for op in stage)
 
+    @property
+    def hyphenated(self) -> str:
+        """The text as the name of a folder: `2120-2112-33130031-3132`."""
+        return str(self).replace(" ", "-")
+
     def __str__(self) -> str:
         return " ".join("".join(str(op) for op in stage) for stage in self.stages)

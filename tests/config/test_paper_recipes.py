@@ -149,7 +149,7 @@ def test_the_figures_are_the_papers(name: str) -> None:
     assert isinstance(recipe.detector, FPNSettings if detector == "fpn" else RetinaNetSettings)
     check(recipe.detector, PICTURES | (FPN if detector == "fpn" else RETINANET))
 
-    check(recipe.search, SEARCH | ({"population": 1000} if name == "paper-random-search" else {}))
+    check(recipe.search, SEARCH | ({"sampler": "random"} if name == "paper-random-search" else {}))
     assert recipe.data.search_images == 5000  # 3.4
 
 

@@ -103,6 +103,8 @@ pretrain: &training
 supernet_pretrain: {<<: *training, flops_bins: [5M, 0.01G, 20000000], fair_paths: false}
 supernet_finetune: {<<: *training, flops_bins: null, fair_paths: true}
 search:
+  sampler: nsga2
+  against: params
   fitness: classification
   evaluations: 40
   population: 10
@@ -501,6 +503,8 @@ def test_a_detector_of_no_known_type_is_refused(kind: Any, tmp_path: Path) -> No
         "search.population=ten",
         "search.mutants=45",
         "search.fitness=latency",
+        "search.sampler=nsga3",
+        "search.against=mAP",
         "pretraining.search_fraction=1",
         "pretraining.supernet=2",
         "search.mutation_probability=1.5",
@@ -587,6 +591,28 @@ def test_proposals_while_searching_are_those_of_an_fpn_that_detects(minimal: Pat
     assert small_recipe("fpn").judging_detector == small_recipe("fpn").detector
     with pytest.raises(ValidationError, match="proposals 30: judging by classification has no proposals"):
         small_recipe("fpn", search__proposals=30, search__fitness="classification")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["search.sampler=nsga2"], "search: sampler nsga2 needs a second objective; let against be flops"),
+        (["search.against=flops"], "search: against flops is for sampler nsga2; choose that, not evolution"),
+        (["search.sampler=random", "search.against=params"], "against params is for sampler nsga2; choose"),
+        (
+            ["search.sampler=nsga2", "search.against=flops", "search.parents=1"],
+            "search: parents 1: sampler nsga2",
+        ),
+        (
+            ["search.sampler=nsga2", "search.against=latency"],
+            "search.against latency needs a table of latencies",
+        ),
+    ],
+)
+def test_samplers_and_objectives_that_do_not_go_together_are_refused(
+    changes: list[str], said: str, minimal: Path
+) -> None:
+    assert said in refused(minimal, *changes)
 
 
 def test_baselines_are_known_by_name(minimal: Path) -> None:

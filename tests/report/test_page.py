@@ -104,6 +104,25 @@ def test_latencies_are_shown_where_the_run_had_a_table(tmp_path: Path, page: str
     assert f"M {evaluation['latency_ms']:.3g} ms {evaluation['architecture']}" in section(timed, "result")
 
 
+@pytest.mark.parametrize(("cost", "axis"), [("flops", "million multiply-adds"), ("latency", "milliseconds")])
+def test_the_front_is_shown_against_the_cost_of_the_search(cost: str, axis: str, tmp_path: Path, page: str) -> None:
+    assert "The front as a table" not in page
+    budget = {"latencies": "table.json", "flops_min": 301e6, "latency_max": 34.0}
+    run = made.write_run(tmp_path, search={"sampler": "nsga2", "against": cost}, budget=budget)
+    found = page_of(run)
+    plot = Elements(found).plots()["plot-cost"]
+    assert plot["layout"]["xaxis"]["title"]["text"] == axis
+    (line,) = [trace for trace in plot["data"] if trace.get("name") == "no cheaper one is better"]
+    assert line["x"] == sorted(line["x"]) and line["y"] == sorted(line["y"])
+    rows = [json.loads(text) for text in (run / "search" / "candidates.jsonl").read_text().splitlines()]
+    costs = [row["flops"] / 1e6 if cost == "flops" else row["latency_ms"] for row in rows]
+    assert min(line["x"]) == pytest.approx(min(costs), abs=1e-3)
+    (bound,) = [shape["x0"] for shape in plot["layout"]["shapes"]]
+    assert bound == (301 if cost == "flops" else 34)
+    table = found.split("<summary>The front as a table")[1].split("</table>")[0]
+    assert table.count('<td class="arch">') == len(line["x"])
+
+
 def test_the_winner_is_drawn_block_by_block(run: Path, page: str) -> None:
     drawing = page.split('<figure class="winner">')[1].split("</svg>")[0]
     digits = json.loads((run / "search" / "best.json").read_text())["architecture"].replace(" ", "")
@@ -117,7 +136,7 @@ def test_hovering_tells_every_candidates_architecture(run: Path, page: str) -> N
     lines = (run / "search" / "candidates.jsonl").read_text().splitlines()
     wanted = {json.loads(line)["architecture"] for line in lines}
     plots = Elements(page).plots()
-    for key in ("plot-fitness", "plot-flops"):
+    for key in ("plot-fitness", "plot-cost"):
         hovers = [text for trace in plots[key]["data"] for text in trace.get("customdata", ())]
         assert {match[1] for text in hovers if (match := re.match(r"<b>([\d ]+)</b>", text))} == wanted
 
@@ -135,7 +154,7 @@ def test_the_ops_of_the_best_are_counted(tmp_path: Path) -> None:
 def test_there_is_a_loss_plot_for_every_training_stage(page: str) -> None:
     plots = Elements(page).plots()
     stages = {"plot-supernet-pretrain", "plot-supernet-finetune", "plot-pretrain", "plot-finetune"}
-    assert set(plots) == {"plot-fitness", "plot-flops", "plot-ops"} | stages
+    assert set(plots) == {"plot-fitness", "plot-cost", "plot-ops"} | stages
     assert {trace.get("name") for trace in plots["plot-finetune"]["data"]} >= {"winner", "shuffle3", "random"}
 
 
@@ -191,7 +210,7 @@ def test_hostile_texts_are_escaped(tmp_path: Path) -> None:
     assert "alert(" in text_of(page)
     assert not [attrs for _, attrs in elements.tags if "onerror" in attrs]
     assert not [text for _, text in elements.scripts if text.startswith("alert")]
-    hovers = [hover for trace in elements.plots()["plot-flops"]["data"] for hover in trace.get("customdata", ())]
+    hovers = [hover for trace in elements.plots()["plot-cost"]["data"] for hover in trace.get("customdata", ())]
     assert hovers and not [hover for hover in hovers if "<script" in hover or "<img" in hover]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from latency_tables import synthetic
 
 from detnas.config import SearchSettings
 from detnas.progress import Bar, Progress
@@ -234,3 +235,65 @@ def test_a_search_by_accuracy_is_guided_by_it_and_says_so(tmp_path: Path) -> Non
     assert [(row["architecture"], row["fitness"]) for row in found] == [
         (row["architecture"], row["fitness"]) for row in others
     ]
+
+
+# Other samplers
+
+
+NSGA2 = {"sampler": "nsga2", "against": "params"}
+
+
+def cost_key(cost: str) -> str:
+    return "latency_ms" if cost == "latency" else cost
+
+
+def front(directory: Path) -> list[dict[str, Any]]:
+    found = json.loads((directory / "front.json").read_text())
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
+
+
+@pytest.mark.parametrize("cost", ["flops", "params", "latency"])
+def test_two_objectives_leave_their_front(cost: str, tmp_path: Path) -> None:
+    sampler = BudgetSampler(SPACE, Budget(latencies=synthetic(SPACE)))
+    run_search(tmp_path, sampler=sampler, settings={"sampler": "nsga2", "against": cost, "evaluations": 20})
+    found, key = rows(tmp_path), cost_key(cost)
+    members = front(tmp_path)
+    assert [row[key] for row in members] == sorted(row[key] for row in members)
+    for row in found:
+        beaten = any(other[key] <= row[key] and other["fitness"] > row["fitness"] for other in found) or any(
+            other[key] < row[key] and other["fitness"] >= row["fitness"] for other in found
+        )
+        assert (row in members) != beaten
+    assert best(tmp_path) == members[-1] == max(found, key=lambda row: row["fitness"])
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert {trial.values[0] for trial in study.best_trials} == {row["fitness"] for row in members}
+
+
+def test_one_objective_leaves_no_front(whole: Path) -> None:
+    assert not (whole / "front.json").exists()
+
+
+@pytest.mark.parametrize("name", ["nsga2", "tpe", "random"])
+def test_a_search_by_another_sampler_that_is_cut_ends_the_same(name: str, tmp_path: Path) -> None:
+    settings = NSGA2 if name == "nsga2" else {"sampler": name}
+    run_search(tmp_path / "whole", settings=settings)
+    for cut_at in (0, 3, 5):
+        with pytest.raises(Cut):
+            run_search(tmp_path / "cut", Judge(cut_at), settings=settings)
+    second = run_search(tmp_path / "cut", settings=settings)
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole") and best(tmp_path / "cut") == best(tmp_path / "whole")
+    assert len(second.judged) == 4  # nothing is judged again
+    if name == "nsga2":
+        assert front(tmp_path / "cut") == front(tmp_path / "whole")
+    else:
+        assert {row["generation"] for row in rows(tmp_path / "whole")} == {0}
+
+
+def test_of_equals_the_one_of_lower_cost_wins(tmp_path: Path) -> None:
+    class Equal(Judge):
+        def __call__(self, architecture: Architecture) -> dict[str, float | None]:
+            return {"mAP": 0.5, "AP50": 0.7}
+
+    run_search(tmp_path, Equal(), settings=NSGA2)
+    assert [best(tmp_path)] == front(tmp_path)
+    assert best(tmp_path)["params"] == min(row["params"] for row in rows(tmp_path))

@@ -102,6 +102,24 @@ def test_three_workers_leave_what_one_leaves(address: str | None, alone: Path, t
     assert Counter(toy.judgements(tmp_path / "judged")) == Counter(row["architecture"] for row in rows(alone))
 
 
+@pytest.mark.parametrize("sampler", ["nsga2", "random", "tpe"])
+def test_workers_of_any_sampler_share_a_search(sampler: str, tmp_path: Path) -> None:
+    """With TPE, they need not leave what one leaves."""
+    told = SMALL | {"sampler": sampler, "against": "params" if sampler == "nsga2" else None}
+    toy_search(tmp_path / "alone", **told)
+    judges = [toy.noted(tmp_path / "judged") for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda judge: toy_search(tmp_path / "shared", judge, **told), judges))
+    found = rows(tmp_path / "shared")
+    assert sorted(toy.judgements(tmp_path / "judged")) == sorted(row["architecture"] for row in found)
+    assert [row["number"] for row in found] == list(range(10))
+    if sampler != "tpe":
+        assert left(tmp_path / "shared") == left(tmp_path / "alone")
+    if sampler == "nsga2":
+        shared, alone = (json.loads((tmp_path / who / "front.json").read_text()) for who in ("shared", "alone"))
+        assert [row["number"] for row in shared] == [row["number"] for row in alone]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("address", WHO, indirect=True)
 def test_workers_killed_at_random_lose_no_candidate_and_repeat_none(address: str | None, tmp_path: Path) -> None:

@@ -1,0 +1,33 @@
+"""An architecture other than the winner, trained as the winner is: another one of the front, say."""
+
+from functools import partial
+from pathlib import Path
+
+from detnas import processes
+from detnas.config import load_recipe
+from detnas.models.backbone import Subnet
+from detnas.pipeline import WEIGHTS, finetune_networks, pretrain_networks, write_page
+from detnas.progress import Progress
+from detnas.run_directory import RECIPE, stored_run
+from detnas.running import open_run
+from detnas.spaces import Architecture
+
+
+def retrain(directory: Path, text: str, progress: Progress) -> None:
+    """Train the architecture `text` alone, by the schedule of the run in `directory`, and judge it; continues.
+
+    It stands in the run beside the baselines, under its digits, with a detector.safetensors of its own; the page is
+    written anew. Raises `UserError` if `directory` holds no run, or `text` is no architecture of its space.
+    """
+    stored = processes.from_first(lambda: stored_run(directory))
+    recipe = load_recipe(directory / RECIPE)
+    architecture = Architecture.parse(text)
+    recipe.search_space().check(architecture)
+    name = architecture.hyphenated
+    with open_run(recipe, directory, Path(stored["data_directory"]), progress) as run:
+        networks = {name: partial(Subnet, run.space, architecture)}
+        pretrain_networks(run, networks)
+        finetune_networks(run, networks)
+        if processes.is_first():
+            progress.say(f"Weights: {directory / 'finetune' / name / WEIGHTS}")
+            progress.say(f"Report: {write_page(directory)}")
