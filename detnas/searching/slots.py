@@ -26,19 +26,18 @@ DEATHS = 10
 """Workers that died while they evaluated a candidate after which it is given up: they may have died of it."""
 
 
-def next_slot(trials: Sequence[FrozenTrial], evaluations: int, population: int) -> int | None:
-    """The first slot that is free and whose generation may begin: the one before it must be complete.
+def open_slots(trials: Sequence[FrozenTrial], evaluations: int, population: int) -> list[int]:
+    """The slots that may be taken now: those that are free, of the first generation that is not complete.
 
-    None if there is none now. A slot with a trial that nobody works on yet comes after those that are free altogether:
-    the worker that added it may be gone, or just about to begin.
+    Slots with a trial that nobody works on yet are there only if no other is: the worker that added it may be gone, or
+    just about to begin.
     """
     held, finished = held_slots(trials), finished_slots(trials)
     complete = next((slot for slot in range(evaluations) if slot not in finished), evaluations)
     in_turn = range(complete, min(evaluations, (complete // population + 1) * population))
-    open_slots = [slot for slot in in_turn if slot not in finished]
-    free = [slot for slot in open_slots if slot not in held]
-    waiting = [slot for slot in open_slots if slot in held and held[slot].state == TrialState.WAITING]
-    return next(iter(free + waiting), None)
+    left = [slot for slot in in_turn if slot not in finished]
+    free = [slot for slot in left if slot not in held]
+    return free or [slot for slot in left if held[slot].state == TrialState.WAITING]
 
 
 def held_slots(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
@@ -66,15 +65,15 @@ def given_up(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
     return too_often | {slot: failed[ATTEMPTS - 1] for slot, failed in errors.items() if len(failed) >= ATTEMPTS}
 
 
-def enqueue(study: optuna.Study, slot: int, proposal: Proposal, space: SearchSpace) -> None:
-    """Let the next worker that is free evaluate `proposal`."""
+def enqueue(study: optuna.Study, slot: int, proposal: Proposal, space: SearchSpace) -> int:
+    """Let the next worker that is free evaluate `proposal`; the id of the trial that was added."""
     trial = optuna.create_trial(
         state=TrialState.WAITING,
         params=parameters(proposal.architecture),
         distributions=distributions(space),
         user_attrs={SLOT: slot, ORIGIN: proposal.origin},
     )
-    study.add_trial(trial)
+    return study._storage.create_new_trial(study._study_id, trial)
 
 
 def take(study: optuna.Study, trial: FrozenTrial) -> bool:

@@ -5,6 +5,7 @@ study, and may come, go and be killed.
 """
 
 import math
+import random
 import threading
 import time
 import warnings
@@ -22,7 +23,7 @@ from detnas.config import SearchSettings
 from detnas.errors import UserError
 from detnas.processes import ProcessLostError
 from detnas.searching.slot_sampler import SlotSampler, SpaceExhausted
-from detnas.searching.slots import ERROR, enqueue, fail, finished_slots, given_up, held_slots, next_slot, take
+from detnas.searching.slots import ERROR, enqueue, fail, finished_slots, given_up, held_slots, open_slots, take
 from detnas.searching.together import Judge
 from detnas.searching.trials import architecture_of, slot_of
 from detnas.shortage import is_shortage
@@ -31,7 +32,7 @@ SCORES = "scores"
 OF_THE_PROCESS = (UserError, ProcessLostError)
 """Errors that are not the candidate's."""
 LOOKS = (0.05, 1.0)
-"""Seconds between the first two looks at what others are doing, and between later ones."""
+"""Seconds between two looks at what others are doing: the eighth part of what was waited by then, within these."""
 SAYS_AFTER = 10.0
 """Seconds of waiting for others after which that is said."""
 
@@ -57,31 +58,37 @@ class Worker:
 
     def work(self) -> Iterator[Sequence[FrozenTrial]]:
         """Evaluate until nothing is left to do for any worker; gives the study's trials again and again meanwhile."""
-        waited = 0.0
+        waited, lost = 0.0, False
         while True:
             trials = self.study.get_trials(deepcopy=False)
             yield trials
-            slot = next_slot(trials, self.evaluations, self.settings.generation)
-            if slot is not None:
-                self._evaluate(slot, trials)
+            slots = open_slots(trials, self.evaluations, self.settings.generation)
+            if slots:
+                # Workers that want the same slot part here.
+                lost = not self._evaluate(random.choice(slots) if lost else slots[0], trials)
                 waited = 0.0
             elif finished_slots(trials).issuperset(range(self.evaluations)):
                 return
             else:
                 waited += self._wait(trials, waited)
 
-    def _evaluate(self, slot: int, trials: Sequence[FrozenTrial]) -> None:
+    def _evaluate(self, slot: int, trials: Sequence[FrozenTrial]) -> bool:
+        """Evaluate a slot's candidate, if there is one; False if another worker was quicker."""
         trial = held_slots(trials).get(slot)
         if trial is None:
             try:
                 proposal = self.sampler.propose(self.study, slot)
             except SpaceExhausted:
                 self.evaluations = slot
-                return
-            enqueue(self.study, slot, proposal, self.sampler.sampler.space)
+                return True
+            added = enqueue(self.study, slot, proposal, self.sampler.sampler.space)
             trial = held_slots(self.study.get_trials(deepcopy=False)).get(slot)
-        if trial is not None and trial.state == TrialState.WAITING and take(self.study, trial):
-            self._judge(trial)
+            if trial is None or trial._trial_id != added:
+                return False
+        if not take(self.study, trial):
+            return False
+        self._judge(trial)
+        return True
 
     def _judge(self, trial: FrozenTrial) -> None:
         within = self.sampler.sampler
@@ -116,7 +123,7 @@ class Worker:
 
     def _wait(self, trials: Sequence[FrozenTrial], waited: float) -> float:
         """Leave others time to finish this generation, and take over from those that are gone; the seconds it took."""
-        pause = min(max(waited, LOOKS[0]), LOOKS[1])
+        pause = min(max(waited / 8, LOOKS[0]), LOOKS[1])
         if waited < SAYS_AFTER <= waited + pause:
             count = sum(trial.state == TrialState.RUNNING for trial in held_slots(trials).values())
             self.say(f"  search: waits for other workers, which evaluate the last {count} of this generation")

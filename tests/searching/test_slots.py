@@ -4,7 +4,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from detnas.searching.slots import ATTEMPTS, DEATHS, ERROR, GIVEN_BACK, given_up, held_slots, next_slot
+from detnas.searching.slots import ATTEMPTS, DEATHS, ERROR, GIVEN_BACK, given_up, held_slots, open_slots
 from detnas.searching.trials import SLOT
 
 STATES = {
@@ -37,32 +37,34 @@ def trials(text: str) -> list[FrozenTrial]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", 0),
-        ("0c 1c", 2),
-        ("0c 2c", 1),  # in whatever order they end
-        ("0r 1r 2r", None),  # the next generation must not begin
-        ("0c 1p 2c", 3),
-        ("0c 1f 2c", 1),  # what failed is free again
-        ("0c 1f 2c 1r", None),
-        ("0c 1f 2c 1r 3c", None),
-        ("0w 1r", 2),
-        ("0w 1r 2r", 0),  # the process that enqueued it may be gone
-        ("0c 1c 2c 3c 4r", 5),
-        ("0c 1c 2c 3c 4c 5r", None),
-        ("0c 1c 2c 3c 4c 5c 6c", None),
-        ("0c 1e 1e 2c", 1),
-        ("0c 1e 1e 1e 2c", 3),  # given up
-        ("0c 1e 1e 1e 1w 2c", 3),
-        ("0c 1e 1e 1f 1b 2c", 1),
-        ("0e 0e 0e 1e 1e 1e 2e 2e 2e", 3),
-        ("0c " + "1f " * 9 + "2c", 1),
-        ("0c " + "1f " * 10 + "2c", 3),
-        ("0c " + "1b " * 10 + "2c", 1),
+        ("", [0, 1, 2]),
+        ("0c 1c", [2]),
+        ("0c 2c", [1]),  # in whatever order they end
+        ("0r 1r 2r", []),  # the next generation must not begin
+        ("0c 1p 2c", [3, 4, 5]),
+        ("0c 1f 2c", [1]),  # what failed is free again
+        ("0c 1f 2c 1r", []),
+        ("0c 1f 2c 1r 3c", []),
+        ("0w 1r", [2]),
+        ("0w 1r 2r", [0]),  # the worker that added it may be gone
+        ("0w 1w 2c", [0, 1]),
+        ("0c 1c 2c 3c 4r", [5]),
+        ("0c 1c 2c 3c 4c 5r", []),
+        ("0c 1c 2c 3c 4c 5c", [6]),
+        ("0c 1c 2c 3c 4c 5c 6c", []),
+        ("0c 1e 1e 2c", [1]),
+        ("0c 1e 1e 1e 2c", [3, 4, 5]),  # given up
+        ("0c 1e 1e 1e 1w 2c", [3, 4, 5]),
+        ("0c 1e 1e 1f 1b 2c", [1]),
+        ("0e 0e 0e 1e 1e 1e 2e 2e 2e", [3, 4, 5]),
+        ("0c " + "1f " * 9 + "2c", [1]),
+        ("0c " + "1f " * 10 + "2c", [3, 4, 5]),
+        ("0c " + "1b " * 10 + "2c", [1]),
     ],
 )
-def test_the_next_slot(text: str, expected: int | None) -> None:
-    """Seven evaluations in generations of three."""
-    assert next_slot(trials(text), evaluations=7, population=3) == expected
+def test_the_slots_that_are_open(text: str, expected: list[int]) -> None:
+    """Of seven evaluations in generations of three."""
+    assert open_slots(trials(text), evaluations=7, population=3) == expected
 
 
 @pytest.mark.parametrize(
