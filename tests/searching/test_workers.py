@@ -133,7 +133,7 @@ def test_workers_killed_at_random_lose_no_candidate_and_repeat_none(address: str
         timeout=600,
     )
     assert killed.returncode == 0, killed.stdout + killed.stderr
-    assert int(killed.stdout) >= 12 and killed.stderr == ""
+    assert int(killed.stdout) >= 6 and killed.stderr == ""
     assert left(folder) == left(tmp_path / "alone")
     found = trials(folder, address)
     finished = {slot_of(trial): trial for trial in found if trial.state == TrialState.COMPLETE}
