@@ -171,7 +171,8 @@ def test_what_is_missing_is_made_again_and_nothing_else(finished: Path, blocks: 
     redone = {name for name in after if name not in before or before[name][0] != after[name][0]} - {".lock"}
     (events,) = redone - before.keys()
     assert events.startswith("finetune/random/events.out.tfevents")  # for the scores
-    judged = {f"finetune/random/{name}" for name in ("evaluation.json", "detections.json", "metrics.jsonl")}
+    files = ("evaluation.json", "detections.json", "metrics.jsonl", "detector.safetensors")
+    judged = {f"finetune/random/{name}" for name in files}
     assert redone == {"report.html", events} | judged
     assert after["finetune/random/metrics.jsonl"] != before["finetune/random/metrics.jsonl"]
     assert after["finetune/random/metrics.jsonl"][1] == before["finetune/random/metrics.jsonl"][1]
