@@ -1,11 +1,11 @@
 """VOC average precision: the rules of the devkit's VOCevaldet, at IoU 0.5."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detnas.metrics.boxes import Boxes, Outcomes, pairs
 from detnas.metrics.coco import check_detections
 
 SCORES = ("VOC07", "VOC")
@@ -26,53 +26,53 @@ def voc_scores(ground_truth: dict[str, Any], detections: list[dict[str, Any]]) -
     Raises `ValueError` on the detections that `coco_scores` refuses.
     """
     check_detections(ground_truth, detections)
-    truth = _Boxes(ground_truth["annotations"])
-    difficult = np.array([bool(row.get("iscrowd")) for row in ground_truth["annotations"]], np.bool_)
-    found = _Boxes(detections)
-    scores = np.array([row["score"] for row in detections], np.float64)
-    curves = []
-    for category in ground_truth["categories"]:
-        theirs = np.flatnonzero(truth.categories == category["id"])
-        theirs = theirs[np.argsort(truth.images[theirs], kind="stable")]
-        positives = int((~difficult[theirs]).sum())
-        if positives:
-            ours = np.flatnonzero(found.categories == category["id"])
-            ours = ours[np.argsort(-scores[ours], kind="stable")]
-            overlapped = _overlapped(truth, theirs, found, ours)
-            curves.append((_right(overlapped, difficult[theirs]), positives))
+    curves = [
+        (each.right[0, each.counted[0]], int(each.positives.sum()))
+        for each in voc_outcomes(ground_truth, detections)
+        if each.positives.any()
+    ]
     if not curves:
         return dict.fromkeys(SCORES)
     means = (float(np.mean([ap(right, positives) for right, positives in curves])) for ap in (_eleven_points, _area))
     return dict(zip(SCORES, means, strict=True))
 
 
-class _Boxes:
-    """Annotations or results as arrays: `images` and `categories` (B,) ids, `corners` (B, 4) x1, y1, x2, y2."""
+def voc_outcomes(ground_truth: dict[str, Any], detections: list[dict[str, Any]]) -> list[Outcomes]:
+    """The outcomes of each category at an overlap of 0.5, by the rule of `voc_scores`."""
+    truth, found = Boxes(ground_truth["annotations"]), Boxes(detections)
+    difficult = np.array([bool(row.get("iscrowd")) for row in ground_truth["annotations"]], np.bool_)
+    scores = np.array([row["score"] for row in detections], np.float64)
+    images = np.array([image["id"] for image in ground_truth["images"]], np.int64)
+    order = np.argsort(images)
 
-    def __init__(self, rows: Sequence[dict[str, Any]]) -> None:
-        self.images = np.array([row["image_id"] for row in rows], np.int64)
-        self.categories = np.array([row["category_id"] for row in rows], np.int64)
-        self.corners = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
-        self.corners[:, 2:] += self.corners[:, :2]
+    def places(of: NDArray[np.int64]) -> NDArray[np.int64]:
+        return order[np.searchsorted(images[order], of)]
+
+    outcomes = []
+    for category in ground_truth["categories"]:
+        theirs = np.flatnonzero(truth.categories == category["id"])
+        theirs = theirs[np.argsort(truth.images[theirs], kind="stable")]
+        ours = np.flatnonzero(found.categories == category["id"])
+        ours = ours[np.argsort(-scores[ours], kind="stable")]
+        overlapped = _overlapped(truth, theirs, found, ours)
+        right, counted = _right(overlapped, difficult[theirs])
+        boxes = places(truth.images[theirs[~difficult[theirs]]])
+        positives = np.bincount(boxes, minlength=len(images))
+        outcomes.append(Outcomes(places(found.images[ours]), right[None], counted[None], positives))
+    return outcomes
 
 
-def _overlapped(truth: _Boxes, theirs: NDArray[np.int64], found: _Boxes, ours: NDArray[np.int64]) -> NDArray[np.int64]:
+def _overlapped(truth: Boxes, theirs: NDArray[np.int64], found: Boxes, ours: NDArray[np.int64]) -> NDArray[np.int64]:
     """For each detection of `ours`, the place in `theirs` of the box it belongs to; -1 where no overlap reaches IOU.
 
     `theirs` are ordered by image.
     """
-    images = truth.images[theirs]
-    starts = np.searchsorted(images, found.images[ours], side="left")
-    counts = np.searchsorted(images, found.images[ours], side="right") - starts
-    # All pairs of a detection and a box in the same image, detection by detection.
-    detection = np.repeat(np.arange(len(ours)), counts)
-    first_pair = np.cumsum(counts) - counts
-    box = np.arange(len(detection)) + np.repeat(starts - first_pair, counts)
+    detection, box = pairs(truth.images[theirs], found.images[ours])
     iou = _iou(found.corners[ours[detection]], truth.corners[theirs[box]])
     best = np.full(len(ours), -1, np.int64)
-    some = counts > 0
-    if some.any():
-        highest = np.repeat(np.maximum.reduceat(iou, first_pair[some]), counts[some])
+    if len(detection):
+        _, first, counts = np.unique(detection, return_index=True, return_counts=True)
+        highest = np.repeat(np.maximum.reduceat(iou, first), counts)
         places = np.flatnonzero((iou == highest) & (iou >= IOU))
         rows, first = np.unique(detection[places], return_index=True)  # of equal overlaps, the first box
         best[rows] = box[places[first]]
@@ -87,16 +87,16 @@ def _iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.flo
     return np.asarray(np.divide(common, union, out=np.zeros(len(common)), where=union > 0))
 
 
-def _right(overlapped: NDArray[np.int64], difficult: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which detections, in the order of their scores, are right; those of difficult boxes are left out."""
+def _right(overlapped: NDArray[np.int64], difficult: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which detections, in the order of their scores, are right, and which count: not those of difficult boxes."""
+    counted = np.ones(len(overlapped), np.bool_)
     belongs = overlapped >= 0
-    ignored = belongs.copy()
-    ignored[belongs] = difficult[overlapped[belongs]]
-    counted = overlapped[~ignored]
-    boxes, first = np.unique(counted, return_index=True)
-    right = np.zeros(len(counted), np.bool_)
-    right[first[boxes >= 0]] = True
-    return right
+    counted[belongs] = ~difficult[overlapped[belongs]]
+    candidates = np.flatnonzero(counted & belongs)
+    _, first = np.unique(overlapped[candidates], return_index=True)
+    right = np.zeros(len(overlapped), np.bool_)
+    right[candidates[first]] = True
+    return right, counted
 
 
 def _precision(right: NDArray[np.bool_]) -> NDArray[np.float64]:
