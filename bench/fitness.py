@@ -31,6 +31,7 @@ from detnas.progress import Progress
 from detnas.searching import recalibration
 from detnas.searching.fitness import Fitness
 from detnas.searching.inputs import Inputs
+from detnas.searching.racing import GoesOn
 from detnas.searching.study import search
 from detnas.spaces import Architecture, BudgetSampler
 
@@ -148,7 +149,7 @@ def search_with(ways: Sequence[Row], settings: SearchSettings, sampler: BudgetSa
     """An evolution, each of whose candidates is judged in all ways."""
     settings = settings.model_copy(update={"evaluations": SEARCHED})
 
-    def judge(architecture: Architecture) -> dict[str, float | None]:
+    def judge(architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None]:
         return {"mAP": [way.judge(architecture) for way in ways][-1]}
 
     with tempfile.TemporaryDirectory() as temporary:

@@ -33,7 +33,7 @@ def record(run: Path) -> None:
             "machine": machine(),
             "seconds": seconds,
             "candidates": len(candidates),
-            "fitness": sorted(round(row["fitness"], 4) for row in candidates),
+            "fitness": sorted(round(row["fitness"], 4) for row in candidates if row["fitness"] is not None),
             "networks": evaluations,
         },
     )

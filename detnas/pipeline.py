@@ -37,6 +37,7 @@ from detnas.running import WINNER, Run, open_run
 from detnas.searching.accuracy import Accuracy
 from detnas.searching.evaluation import evaluate, headline
 from detnas.searching.fitness import Fitness
+from detnas.searching.racing import GoesOn
 from detnas.searching.study import search
 from detnas.searching.together import Judge, search_together
 from detnas.shortage import memory_for
@@ -175,7 +176,7 @@ def candidate_judge(run: Run) -> Judge:
     return _accuracy(run) if run.recipe.search.fitness == "classification" else _detection_scores(run)
 
 
-def _detection_scores(run: Run) -> Callable[[Architecture], dict[str, float | None]]:
+def _detection_scores(run: Run) -> Judge:
     """Judges candidates by detection, of the fine-tuned supernet."""
     detector = run.detector(lambda: Supernet(run.space), None, run.recipe.judging_detector)
     load_weights(detector, run.directory / run.trained_supernet)
@@ -189,7 +190,12 @@ def _detection_scores(run: Run) -> Callable[[Architecture], dict[str, float | No
         cache_mb=run.recipe.data.cache_mb,
         disk=run.disk_cache,
     )
-    return lambda architecture: fitness(architecture).scores
+
+    def scores(architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None] | None:
+        evaluation = fitness(architecture, goes_on)
+        return None if evaluation is None else evaluation.scores
+
+    return scores
 
 
 def _accuracy(run: Run) -> Accuracy:

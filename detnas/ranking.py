@@ -18,6 +18,7 @@ from detnas.pipeline import EVALUATION, candidate_judge, finetune_networks, pret
 from detnas.progress import Progress
 from detnas.run_directory import RECIPE, stored_run
 from detnas.running import Run, open_run
+from detnas.searching.racing import always
 from detnas.spaces import Architecture, BudgetSampler
 
 FOLDER = "rank"
@@ -53,7 +54,9 @@ def rank(directory: Path, count: int, progress: Progress) -> list[str]:
                     progress.say(f"[{place}/{count}] {architecture}")
                     _train(apart, architecture)
                     # Last: what stands there says that all is done.
-                    write_json(_folder(apart, architecture) / FITNESS, judge(architecture)[recipe.search.score])
+                    scores = judge(architecture, always)
+                    assert scores is not None
+                    write_json(_folder(apart, architecture) / FITNESS, scores[recipe.search.score])
     rows = [row for architecture in chosen if (row := _row(apart, architecture)) is not None]
     if len(rows) < count:
         return [f"{len(rows)} of {count} are done; other processes are at work on the rest"]

@@ -51,12 +51,11 @@ def _search(directory: Path, recipe: Recipe) -> str:
     failed = len(read_json_lines(directory / "search" / "failed.jsonl"))
     if not rows:
         return f"search: {'begun' if (directory / 'search').exists() else 'not begun'}"
-    best = max(row["fitness"] for row in rows)
+    fitness = [row["fitness"] for row in rows if row["fitness"] is not None]
+    dropped = f" ({len(rows) - len(fitness)} dropped on the way)" if len(fitness) < len(rows) else ""
     state = "done" if (directory / "search" / "done.json").exists() else "under way"
     but = f", {failed} more failed (search/failed.jsonl)" if failed else ""
     front = directory / "search" / "front.json"
     found = f", {len(read_json(front))} on the front (search/front.json)" if front.exists() else ""
-    return (
-        f"search: {state}, {len(rows)} of {total} candidates{but}, best {recipe.search.score} {best:.3f} on the search "
-        f"split{found}"
-    )
+    best = f"{recipe.search.score} {max(fitness):.3f}"
+    return f"search: {state}, {len(rows)} of {total} candidates{dropped}{but}, best {best} on the search split{found}"

@@ -124,6 +124,15 @@ def test_an_evaluation_is_the_same_as_in_one_process(what: str, two: Found, bloc
         assert scores == expected and per_class == by_class and results == []
 
 
+@pytest.mark.parametrize("by", ["detection", "classification"])
+def test_a_race_is_the_same_as_in_one_process(by: str, two: Found, blocks: Path) -> None:
+    """The first process is asked, and all do as it says."""
+    alone = two_processes.races(blocks)[by]
+    assert [(len(standings), dropped) for standings, dropped in alone] == [(2, False), (2, True)]
+    assert two[0]["races"][by] == alone
+    assert two[1]["races"][by] == [([], dropped) for _, dropped in alone]
+
+
 def test_an_accuracy_is_the_same_as_in_one_process(two: Found) -> None:
     alone = two_processes.accuracies()
     assert two[0]["accuracies"] == two[1]["accuracies"] == alone

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from detnas.models.classifier import Classifier
 from detnas.models.detectors import build_detector
 from detnas.searching.accuracy import Accuracy
 from detnas.searching.fitness import Fitness
-from detnas.spaces import Architecture
+from detnas.searching.racing import Standing
+from detnas.spaces import Architecture, SearchSpace
 from detnas.training.loop import one_pass, train_step
 from detnas.training.state import TrainingState
 from detnas.training.tasks import ClassificationTask
@@ -214,6 +216,34 @@ def judged(detector: str, data: Path, pictures: int) -> list[Any]:
     return [(one.scores, one.per_class, one.results) for one in found]
 
 
+def raced(judge: Callable[..., Any], space: SearchSpace) -> list[Any]:
+    """How two candidates of 11 and of 13 pictures stand in the rounds, and whether they were dropped."""
+    found: list[Any] = []
+    for op, most in (("shuffle3", 13), ("xception", 6)):
+        standings: list[dict[str, Any]] = []
+
+        def goes_on(standing: Standing, standings: list[dict[str, Any]] = standings, most: int = most) -> bool:
+            standings.append(asdict(standing))
+            return standing.pictures < most
+
+        found.append((standings, judge(space.uniform(op), goes_on) is None))
+    return found
+
+
+def races(data: Path) -> dict[str, Any]:
+    """By detection and by classification."""
+    recipe: Recipe = small_recipe("retinanet", search__pictures=11, search__batch=2, search__racing=[0.4, 0.8])
+    space = recipe.search_space()
+    torch.manual_seed(0)
+    supernet = build_detector(Supernet(space), 3, recipe.detector)
+    sets = open_data(data, DataSettings(search_fraction=0.5), seed=0)
+    fitness = Fitness(supernet, sets.fit, sets.search, recipe.search, seed=1, device=CPU, cache_mb=10)
+    classifier = Classifier(Supernet(space), 3, head_channels=8)
+    samples, search = ColouredSamples(), recipe.search.model_copy(update={"pictures": None})
+    accuracy = Accuracy(classifier, samples, samples, torch.Tensor.float, search, seed=1, cache_mb=1)
+    return {"detection": raced(fitness, space), "classification": raced(accuracy, space)}
+
+
 def evaluations(data: Path) -> dict[str, Any]:
     """Of both detectors, on three batches, and on fewer than there are processes."""
     return {
@@ -259,6 +289,7 @@ def work(data: Path) -> dict[str, Any]:
         "keys": keys(),
         "messages": messages(),
         "evaluations": evaluations(data),
+        "races": races(data),
         "accuracies": accuracies(),
     }
     found["states"] = {

@@ -1,6 +1,7 @@
 """How the search judges and chooses candidates."""
 
 import re
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -47,6 +48,11 @@ class SearchSettings(Section):
     """Judge on this many pictures of the search split; all of them if not given."""
     batch: PositiveInt = 8
     """Pictures evaluated at a time."""
+    racing: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    """Candidates are first judged on these shares of the pictures, in whole batches, and after each are dropped if they
+    will hardly become parents. None: all are judged on all pictures, the paper's way."""
+    racing_chance: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Of scoring no worse than the last of the parents, below which a candidate is dropped."""
     storage: str | None = None
     """Where the study is kept that all workers of the search share: SQLite in the run directory if not given, for those
     of one machine; for several machines postgresql+psycopg://USER@HOST/DATABASE or mysql+pymysql://USER@HOST/DATABASE.
@@ -69,12 +75,19 @@ class SearchSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if any(later <= earlier for earlier, later in pairwise(self.racing)):
+            raise ValueError(f"racing {list(self.racing)}: give each share once, the smallest first")
         if self.mutants + self.crossovers > self.population:
             raise ValueError(
                 f"mutants {self.mutants} + crossovers {self.crossovers} exceed the population {self.population}"
             )
         if self.proposals is not None and self.fitness == "classification":
             raise ValueError(f"proposals {self.proposals}: judging by classification has no proposals; leave it out")
+        if self.racing and self.sampler != "evolution":
+            raise ValueError(
+                f"racing {list(self.racing)} asks who will be a parent by the fitness alone, as with sampler evolution; "
+                f"leave it out with {self.sampler}"
+            )
         if self.sampler == "nsga2" and self.against is None:
             raise ValueError("sampler nsga2 needs a second objective; let against be flops, params or latency")
         if self.sampler != "nsga2" and self.against is not None:

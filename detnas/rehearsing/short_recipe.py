@@ -80,6 +80,7 @@ def short_search(settings: SearchSettings, batch: int, judged: int) -> SearchSet
         "evaluations": min(settings.evaluations, CANDIDATES),
         "population": min(settings.population, CANDIDATES - 1),
         "parents": min(settings.parents, CANDIDATES - 1),
+        "racing": (),  # how much it saves, no rehearsal can tell
         "mutants": min(settings.mutants, 1),
         "crossovers": min(settings.crossovers, 1),
         "recalibration_batches": min(settings.recalibration_batches, recalibration_batches),

@@ -57,6 +57,18 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Dropped:
+    """An architecture that racing dropped: it has no fitness, but a score on some of the pictures."""
+
+    number: int
+    generation: int
+    origin: str
+    architecture: str
+    score: float
+    pictures: int
+
+
+@dataclass(frozen=True)
 class Ranking:
     """Networks that were trained alone, beside the supernet's fitness; with Kendall's tau."""
 
@@ -116,6 +128,9 @@ class Run:
     search_seconds: float | None
     networks: Sequence[Network]
     ranking: Ranking | None = None
+    dropped: Sequence[Dropped] = ()
+    pictures_saved: float | None = None
+    """By racing, as a share; known when the search is done."""
     failed: int = 0
     """Candidates that could not be evaluated."""
 
@@ -183,6 +198,8 @@ def collect(run: Path) -> Run:
         recipe_text=_without_passwords(recipe_text),
         trainings=trainings,
         candidates=_read_candidates(run / "search" / "candidates.jsonl"),
+        dropped=_read_dropped(run / "search" / "candidates.jsonl"),
+        pictures_saved=_pictures_saved(done or {}),
         best=best,
         search_done=done is not None,
         search_seconds=_number((done or {}).get("seconds")),
@@ -241,6 +258,27 @@ def _read_candidates(path: Path) -> list[Candidate]:
         )
         for number, line in sorted(lines.items())
     ]
+
+
+def _read_dropped(path: Path) -> list[Dropped]:
+    lines = {int(line["number"]): line for line in _read_lines(path) if _number(line.get("dropped_at")) is not None}
+    return [
+        Dropped(
+            number=number,
+            generation=int(line["generation"]),
+            origin=str(line.get("origin", "random")),
+            architecture=str(line["architecture"]),
+            score=float(line["dropped_at"]),
+            pictures=int(line["pictures"]),
+        )
+        for number, line in sorted(lines.items())
+    ]
+
+
+def _pictures_saved(done: Mapping[str, Any]) -> float | None:
+    if "pictures_saved" not in done:
+        return None
+    return float(done["pictures_saved"] / (done["pictures"] + done["pictures_saved"]))
 
 
 def _read_best(path: Path) -> Best | None:

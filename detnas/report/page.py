@@ -86,7 +86,7 @@ def render(run: Run, examples: Sequence[Example] = ()) -> str:
         search_plots=search,
         front=plots.front(run.candidates, run.against) if run.against else [],
         top=sorted(run.candidates, key=lambda candidate: candidate.fitness, reverse=True)[:TOP],
-        generations=len({candidate.generation for candidate in run.candidates}),
+        generations=len({one.generation for one in run.candidates} | {one.generation for one in run.dropped}),
         loss_plots=curves,
         spells=spells,
         total_seconds=sum(spell.seconds or 0.0 for spell in spells),
@@ -115,8 +115,9 @@ def _search_plots(run: Run) -> list[Plot]:
         Plot(
             "plot-fitness",
             "Fitness by evaluation",
-            f"{summary}; the best is evaluation {leader.number} in generation {leader.generation}.",
-            _data(plots.fitness_by_evaluation(run.candidates, run.best, run.metric)),
+            f"{summary}; the best is evaluation {leader.number} in generation {leader.generation}."
+            + (" Crosses: dropped on the way, at the score on the pictures until then." if run.dropped else ""),
+            _data(plots.fitness_by_evaluation(run.candidates, run.best, run.metric, run.dropped)),
         ),
         Plot(
             "plot-cost",

@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from detnas.metrics.front import pareto_front
-from detnas.report.collect import Best, Candidate, Curve, Ranking, Training
+from detnas.report.collect import Best, Candidate, Curve, Dropped, Ranking, Training
 from detnas.spaces import OPS, Architecture
 
 HIGHLIGHT = "#d9622b"
@@ -25,15 +25,35 @@ COSTS = {"flops": ("million multiply-adds", 1e6), "params": ("million parameters
 MOST_POINTS = 800  # of a curve: more cannot be told apart, and a long training writes tens of thousands
 
 
-def fitness_by_evaluation(candidates: Sequence[Candidate], best: Best | None, metric: str) -> go.Figure:
-    """Every candidate in the order of evaluation, each generation's median and the best so far."""
+def fitness_by_evaluation(
+    candidates: Sequence[Candidate], best: Best | None, metric: str, dropped: Sequence[Dropped] = ()
+) -> go.Figure:
+    """Every candidate in the order of evaluation, each generation's median and the best so far.
+
+    What racing dropped is drawn apart, at its score on the pictures it was judged on.
+    """
     figure = _figure("evaluation", f"fitness ({metric} x 100)")
+    if dropped:
+        figure.add_scatter(
+            x=[one.number for one in dropped],
+            y=[_percent(one.score) for one in dropped],
+            customdata=[
+                f"<b>{escape(one.architecture)}</b><br>dropped after {one.pictures:,} pictures, at "
+                f"{_percent(one.score):.2f} on these"
+                f"<br>evaluation {one.number}, generation {one.generation}, {escape(one.origin)}"
+                for one in dropped
+            ],
+            hovertemplate="%{customdata}<extra></extra>",
+            mode="markers", name="dropped on the way",
+            marker={"color": "#8d8d8d", "symbol": "x-thin-open", "size": 6, "opacity": 0.7},
+        )  # fmt: skip
     _add_candidates(figure, candidates, [candidate.number for candidate in candidates])
     medians = _generation_medians(candidates)
     figure.add_scatter(
         x=[x for first, last, _ in medians for x in (first - 0.5, last + 0.5, None)],
         y=[y for _, _, middle in medians for y in (middle, middle, None)],
-        mode="lines", name="median of a generation", hoverinfo="skip", line={"width": 2, "color": "#8d8d8d"},
+        mode="lines", name="median of a generation" + (", without the dropped" if dropped else ""), hoverinfo="skip",
+        line={"width": 2, "color": "#8d8d8d"},
     )  # fmt: skip
     figure.add_scatter(
         x=[candidate.number for candidate in candidates],

@@ -1,8 +1,10 @@
 """The fitness of a candidate by classification: its accuracy on the search split (the paper's ClsNAS)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from detnas.config import SearchSettings
 from detnas.data.samples import Key
 from detnas.models.backbone import extract_subnet
 from detnas.models.classifier import Classifier
+from detnas.searching.racing import GoesOn, Rounds, always
 from detnas.searching.recalibration import calibration_pictures, judged_pictures, recalibrate
 from detnas.seeds import seed_of
 from detnas.spaces import Architecture
@@ -40,21 +43,41 @@ class Accuracy:
         calibration = calibration_pictures(len(fit), settings, seed)
         self.calibration = Batches(fit, _keys(calibration, seed), settings.recalibration_batch, cache_mb)
         judged = _keys(judged_pictures(len(search), settings, seed), seed)
-        self.pictures = len(judged)
-        own = [judged[place] for place in processes.share(self.pictures, settings.batch)]
-        self.judged = Batches(search, own, settings.batch, cache_mb)
+        self.rounds = Rounds(len(judged), settings.batch, settings.racing, seed)
+        self.own = list(chain(*self.rounds.own))
+        self.judged = Batches(search, [judged[place] for place in self.own], settings.batch, cache_mb)
 
-    def __call__(self, architecture: Architecture) -> dict[str, float | None]:
-        """The candidate's scores on the search split; its fitness is `accuracy`."""
+    def __call__(self, architecture: Architecture, goes_on: GoesOn = always) -> dict[str, float | None] | None:
+        """The candidate's scores on the search split, its fitness being `accuracy`.
+
+        None if `goes_on`, which is asked after each of the first rounds, says that it does not.
+        """
         calibration = (self.inputs(pictures) for pictures, _ in self.calibration)
         candidate = extract_subnet(self.classifier, architecture)
         recalibrate(candidate, calibration)
-        right = 0
-        with torch.inference_mode():
-            for pictures, labels in self.judged:
-                found = candidate(self.inputs(pictures)).argmax(dim=1).cpu()
-                right += int((found == labels).sum())
-        return {"accuracy": processes.total(right) / self.pictures}
+        batches = iter(self.judged)
+        right: list[bool] = []
+        for done, own in enumerate(self.rounds.own, start=1):
+            for pictures, labels in islice(batches, -(-len(own) // self.judged.batch)):
+                with torch.inference_mode():
+                    found = candidate(self.inputs(pictures)).argmax(dim=1).cpu()
+                right += (found == labels).tolist()
+            if done < len(self.rounds) and not self._goes_on(done, right, goes_on):
+                return None
+        return {"accuracy": processes.total(sum(right)) / self.rounds.size}
+
+    def _goes_on(self, done: int, right: Sequence[bool], goes_on: GoesOn) -> bool:
+        """Ask about a candidate that is right on these of its pictures in the first `done` rounds."""
+        places = [place for place, is_right in zip(self.own, right, strict=False) if is_right]
+        everywhere = processes.gathered(np.array(places, np.int64).tobytes())
+
+        def ask() -> bool:
+            all_right = np.concatenate([np.frombuffer(part, np.int64) for part in everywhere])
+            judged = self.rounds.judged(done)
+            times = self.rounds.resamples(done)
+            return goes_on(self.rounds.standing(done, times @ np.isin(judged, all_right) / times.sum(axis=1)))
+
+        return processes.from_first(ask)
 
 
 class Batches:

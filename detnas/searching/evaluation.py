@@ -53,12 +53,12 @@ def evaluate(
         places = range(start, min(start + batch, len(own)))
         found += detect(detector, [images[place] for place in places], device)
         after_batch(len(places))
-    return evaluation_of(data, found, batch)
+    return evaluation_of(data, own, found)
 
 
-def evaluation_of(data: DetectionSet, found: Sequence[Detections], batch: int) -> Evaluation:
-    """Of what a detector found on the pictures that `processes.share(len(data), batch)` names, in that order."""
-    results = _merged(data, processes.share(len(data), batch), found)
+def evaluation_of(data: DetectionSet, indices: Sequence[int], found: Sequence[Detections]) -> Evaluation:
+    """Of what a detector found on pictures of `data`; those of all processes are all of them."""
+    results = merged(data, indices, found)
     scores, per_class = processes.from_first(lambda: _scores(data, results))
     return Evaluation(scores, per_class, results)
 
@@ -71,8 +71,9 @@ def _scores(
     return scores | voc_scores(truth, results), per_class
 
 
-def _merged(data: DetectionSet, indices: list[int], found: Sequence[Detections]) -> list[dict[str, Any]]:
-    """What all processes found, in the order of the pictures, in the first process; nothing in the others."""
+def merged(data: DetectionSet, indices: Sequence[int], found: Sequence[Detections]) -> list[dict[str, Any]]:
+    """What all processes found on pictures of `data`, as COCO results in the order of the pictures, in the first
+    process; nothing in the others."""
     rows = [
         np.column_stack((np.full(len(one.scores), index), one.labels, one.scores, one.boxes))
         for index, one in zip(indices, found, strict=True)

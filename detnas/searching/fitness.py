@@ -1,5 +1,8 @@
 """The fitness of a candidate: its mAP on the search split, with BN statistics of its own."""
 
+from collections.abc import Sequence
+from itertools import chain, islice
+
 import torch
 
 from detnas import processes
@@ -8,12 +11,14 @@ from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
 from detnas.errors import UserError
 from detnas.memory import available_memory
+from detnas.metrics.resampling import resampled_scores
 from detnas.models.backbone import Subnet, Supernet, extract_subnet, find_backbone
 from detnas.models.detectors import Detector
-from detnas.models.inference import detect
-from detnas.searching.evaluation import Evaluation, evaluation_of
+from detnas.models.inference import Detections, detect
+from detnas.searching.evaluation import Evaluation, evaluation_of, merged
 from detnas.searching.inputs import Inputs, input_bytes, padded_pixels
 from detnas.searching.prefixes import Prefixes
+from detnas.searching.racing import GoesOn, Rounds, always
 from detnas.searching.recalibration import calibration_pictures, judged_pictures, recalibrate
 from detnas.spaces import Architecture
 
@@ -44,8 +49,11 @@ class Fitness:
         self.settings = settings
         self.device = device
         self.search = search_pictures(search, settings, seed)
+        self.rounds = Rounds(len(self.search), settings.batch, settings.racing, seed)
+        self.own = list(chain(*self.rounds.own))
+        """Places in `search` of the pictures that this process judges, one round after the other."""
         calibration = fit.subset(calibration_pictures(len(fit), settings, seed))
-        judged = self.search.subset(processes.share(len(self.search), settings.batch))
+        judged = self.search.subset(self.own)
         parts = ((calibration, settings.recalibration_batch), (judged, settings.batch))
         resizing = detector.transform.settings
         pixels = sum(padded_pixels(data, batch, resizing) for data, batch in parts)
@@ -55,17 +63,39 @@ class Fitness:
         )
         supernet = find_backbone(detector)
         assert isinstance(supernet, Supernet)
-        self.prefixes = Prefixes(supernet.space, pixels, _room_for_maps(room) if device.type == "cpu" else 0)
+        passes = sum(-(-len(data) // batch) for data, batch in parts)
+        room = _room_for_maps(room) if device.type == "cpu" else 0
+        self.prefixes = Prefixes(supernet.space, pixels, passes, room)
 
-    def __call__(self, architecture: Architecture) -> Evaluation:
-        """The candidate's evaluation on the search split; its fitness is the score that `search.metric` names."""
+    def __call__(self, architecture: Architecture, goes_on: GoesOn = always) -> Evaluation | None:
+        """The candidate's evaluation on the search split, its fitness being the score that `search.metric` names.
+
+        None if `goes_on`, which is asked after each of the first rounds, says that it does not.
+        """
         candidate = extract_subnet(self.detector, architecture)
         backbone = find_backbone(candidate)
         assert isinstance(backbone, Subnet)
+        found: list[Detections] = []
         with self.prefixes.shared(backbone):
             recalibrate(candidate, self.calibration)
-            found = [one for pictures in self.judged for one in detect(candidate, pictures, self.device)]
-        return evaluation_of(self.search, found, self.settings.batch)
+            batches = iter(self.judged)
+            for done, own in enumerate(self.rounds.own, start=1):
+                for pictures in islice(batches, -(-len(own) // self.settings.batch)):
+                    found += detect(candidate, pictures, self.device)
+                if done < len(self.rounds) and not self._goes_on(done, found, goes_on):
+                    return None
+        return evaluation_of(self.search, self.own, found)
+
+    def _goes_on(self, done: int, found: Sequence[Detections], goes_on: GoesOn) -> bool:
+        """Ask about a candidate that found this in the first `done` rounds."""
+        results = merged(self.search, self.own[: len(found)], found)
+
+        def ask() -> bool:
+            truth = self.search.subset(self.rounds.judged(done)).ground_truth()
+            scores = resampled_scores(truth, results, self.settings.metric, self.rounds.resamples(done))
+            return goes_on(self.rounds.standing(done, scores))
+
+        return processes.from_first(ask)
 
 
 def _room_for_maps(room: int) -> int:

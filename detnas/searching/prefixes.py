@@ -23,12 +23,14 @@ class Prefixes:
     is normalised by its own statistics, in judging by those that came of these ops in recalibration. So what a
     candidate finds is the same, to the bit, whether it begins with the pictures or with another one's maps.
 
-    All candidates must come from one supernet and see the same batches in the same order, of `pixels` pixels in all
-    after padding. The maps kept take at most `room` bytes; those of the longest and least recently used prefixes give
-    way. Nothing is kept where those of one candidate take more.
+    All candidates must come from one supernet and see the same batches in the same order, in `passes` passes, of
+    `pixels` pixels in all after padding; one that is dropped before the last pass leaves nothing. The maps kept take at
+    most `room` bytes; those of the longest and least recently used prefixes give way. Nothing is kept where those of
+    one candidate take more.
     """
 
-    def __init__(self, space: SearchSpace, pixels: int, room: int) -> None:
+    def __init__(self, space: SearchSpace, pixels: int, passes: int, room: int) -> None:
+        self.passes = passes
         self.sizes = _sizes(space, pixels)
         self.room = room
         self.maps: OrderedDict[Prefix, list[Tensor]] = OrderedDict()
@@ -54,8 +56,9 @@ class Prefixes:
         for depth, prefix in enumerate(kept, start=len(known)):
             backbone.get_submodule(_layer(depth)).register_forward_hook(_appending_to(kept[prefix]))
         yield
-        self.maps |= kept
-        self._use(prefixes)
+        if all(len(maps) == self.passes for maps in kept.values()):
+            self.maps |= kept
+            self._use(prefixes)
 
     def _use(self, prefixes: Sequence[Prefix]) -> None:
         for prefix in reversed(prefixes):

@@ -13,6 +13,7 @@ from detnas.errors import UserError
 from detnas.files import lock_when_free, write_json, write_json_lines
 from detnas.metrics.front import pareto_front
 from detnas.progress import Progress
+from detnas.searching.racing import of_the_race, pictures_judged
 from detnas.searching.samplers import SAMPLERS
 from detnas.searching.slots import given_up
 from detnas.searching.storage import open_study
@@ -44,7 +45,8 @@ def search(
     """Evaluate `settings.evaluations` candidates, or all there are, and return the best.
 
     `judge` gives a candidate's scores by name; that of `settings.score` is its fitness. Other processes may do the same
-    at the same time: each candidate is evaluated by one of them, and all leave the same.
+    at the same time: each candidate is evaluated by one of them, and all leave the same. With racing, those that will
+    hardly become parents are dropped on the way; they count as evaluated.
 
     Leaves `candidates.jsonl`, `best.json` and `done.json` in `directory`, `front.json` if there are two
     objectives, and `failed.jsonl` if candidates failed;
@@ -69,7 +71,8 @@ def search(
                 if not finished:
                     _refuse_if_none_works(trials, min(worker.evaluations, settings.population), kept)
                 if len(finished) > bar.done:
-                    bar.advance(f"best {max(map(fitness_of, finished)):.3f}", len(finished) - bar.done)
+                    best = max(fitness_of(trial) for trial in finished if trial.state == TrialState.COMPLETE)
+                    bar.advance(f"best {best:.3f}", len(finished) - bar.done)
                 if len(finished) - shown >= min(settings.population, SHOWN_EVERY):
                     shown = len(finished)
                     _write(directory, study, sampler, settings)
@@ -77,12 +80,14 @@ def search(
             progress.say(f"  search: all {len(finished)} architectures within the budget have been evaluated")
         rows = _write(directory, study, sampler, settings)
         cost = COSTS[settings.against or "flops"]
-        best = max(rows, key=lambda row: (row["fitness"], -row[cost], -row["number"]))
+        ranked = [row for row in rows if row["fitness"] is not None]
+        winner = max(ranked, key=lambda row: (row["fitness"], -row[cost], -row["number"]))
         if settings.against:
-            write_json(directory / "front.json", front(rows, cost))
-        write_json(directory / "best.json", best)
-        write_json(directory / "done.json", {"seconds": sum(row["seconds"] for row in rows), "evaluations": len(rows)})
-    return Architecture.parse(best["architecture"])
+            write_json(directory / "front.json", front(ranked, cost))
+        write_json(directory / "best.json", winner)
+        done = {"seconds": sum(row["seconds"] for row in rows), "evaluations": len(rows), **pictures_judged(rows)}
+        write_json(directory / "done.json", done)
+    return Architecture.parse(winner["architecture"])
 
 
 def front(rows: Sequence[dict[str, Any]], cost: str) -> list[dict[str, Any]]:
@@ -91,7 +96,10 @@ def front(rows: Sequence[dict[str, Any]], cost: str) -> list[dict[str, Any]]:
 
 
 def candidates(trials: Iterable[FrozenTrial], sampler: BudgetSampler, settings: SearchSettings) -> list[dict[str, Any]]:
-    """The finished candidates in the order of their slots; a generation has as many slots as the population."""
+    """The finished candidates in the order of their slots; a generation has as many slots as the population.
+
+    One that racing dropped has no fitness, but the score at which it was dropped.
+    """
     rows = []
     for trial in sorted(_finished(trials), key=slot_of):
         assert trial.duration is not None
@@ -99,10 +107,11 @@ def candidates(trials: Iterable[FrozenTrial], sampler: BudgetSampler, settings: 
             {
                 **_place(trial, sampler, settings),
                 **sampler.table.cost(architecture_of(trial, sampler.space).ops).facts(),
-                "fitness": fitness_of(trial),
+                "fitness": fitness_of(trial) if trial.state == TrialState.COMPLETE else None,
                 "metric": settings.score,
-                "AP50": trial.user_attrs[SCORES].get("AP50"),
+                "AP50": trial.user_attrs.get(SCORES, {}).get("AP50"),
                 "seconds": round(trial.duration.total_seconds(), 3),
+                **of_the_race(trial),
             }
         )
     return rows
@@ -145,4 +154,4 @@ def _refuse_if_none_works(trials: Iterable[FrozenTrial], first: int, kept: str) 
 
 
 def _finished(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    return [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Mapping
 
 from detnas import processes
+from detnas.searching.racing import GoesOn, always
 from detnas.spaces import Architecture
 
-Judge = Callable[[Architecture], Mapping[str, float | None]]
+Judge = Callable[[Architecture, GoesOn], Mapping[str, float | None] | None]
+"""Gives a candidate's scores by name, or nothing if it was not to go on after a part of the pictures. Of several
+processes the first is asked whether it does, and tells the others."""
 
 
 def search_together(judge: Judge, search: Callable[[Judge], object]) -> None:
@@ -15,12 +18,12 @@ def search_together(judge: Judge, search: Callable[[Judge], object]) -> None:
     """
     if not processes.is_first():
         while text := processes.from_first(str):
-            judge(Architecture.parse(text))
+            judge(Architecture.parse(text), always)
         return
 
-    def lead(architecture: Architecture) -> Mapping[str, float | None]:
+    def lead(architecture: Architecture, goes_on: GoesOn) -> Mapping[str, float | None] | None:
         processes.from_first(lambda: str(architecture))
-        return judge(architecture)
+        return judge(architecture, goes_on)
 
     search(lead)
     processes.from_first(str)  # nothing more

@@ -22,6 +22,7 @@ from detnas import processes
 from detnas.config import SearchSettings
 from detnas.errors import UserError
 from detnas.processes import ProcessLostError
+from detnas.searching.racing import race_for
 from detnas.searching.slot_sampler import SlotSampler, SpaceExhausted
 from detnas.searching.slots import ERROR, enqueue, fail, finished_slots, given_up, held_slots, open_slots, take
 from detnas.searching.together import Judge
@@ -93,10 +94,11 @@ class Worker:
     def _judge(self, trial: FrozenTrial) -> None:
         within = self.sampler.sampler
         architecture = architecture_of(trial, within.space)
+        race = race_for(slot_of(trial), self.study.get_trials(deepcopy=False), self.settings)
         try:
             with _alive(self.study, trial):
-                scores = self.judge(architecture)
-            fitness = scores[self.settings.score]
+                scores = self.judge(architecture, race.goes_on)
+            fitness = scores[self.settings.score] if scores is not None else race.standings[-1].score
             if fitness is None or not math.isfinite(fitness):
                 raise ValueError(f"its {self.settings.score} is {fitness}")
         except BaseException as error:
@@ -113,8 +115,15 @@ class Worker:
         if self.settings.against:
             values.append(getattr(within.table.cost(architecture.ops), self.settings.against))
         with suppress(UpdateFinishedTrialError):  # taken for dead meanwhile: another one evaluates it
-            self.study._storage.set_trial_user_attr(trial._trial_id, SCORES, dict(scores))
-            self.study.tell(trial.number, values, skip_if_finished=True)
+            for name, fact in race.facts().items():
+                self.study._storage.set_trial_user_attr(trial._trial_id, name, fact)
+            if scores is None:
+                pictures = race.standings[-1].pictures
+                self.study._storage.set_trial_intermediate_value(trial._trial_id, pictures, fitness)
+                self.study.tell(trial.number, state=TrialState.PRUNED, skip_if_finished=True)
+            else:
+                self.study._storage.set_trial_user_attr(trial._trial_id, SCORES, dict(scores))
+                self.study.tell(trial.number, values, skip_if_finished=True)
 
     def _say_failed(self, slot: int) -> None:
         trial = given_up(self.study.get_trials(deepcopy=False)).get(slot)

@@ -194,6 +194,34 @@ def test_many_large_pictures_and_long_logs_stay_below_the_limit(tmp_path: Path) 
     assert re.search(r"\d+ more did not fit", text_of(page))
 
 
+def test_what_racing_dropped_stands_apart(tmp_path: Path) -> None:
+    """With the highest score of all, on a few pictures: it is neither the best nor in the table."""
+    made.write_run(tmp_path)
+    candidates = tmp_path / "search" / "candidates.jsonl"
+    dropped = {"number": 120, "generation": 6, "origin": "mutation", "architecture": "2222 2222 22222222 2222"}
+    dropped |= {"flops": 3e8, "params": 1e6, "fitness": None, "AP50": None, "pictures": 50, "dropped_at": 0.99}
+    before = text_of(page_of(tmp_path))
+    assert "120 architectures evaluated" in before and "dropped" not in before
+    with candidates.open("a") as file:
+        file.write(json.dumps(dropped) + "\n")
+    done = json.loads((tmp_path / "search" / "done.json").read_text())
+    made.write_json(tmp_path / "search" / "done.json", done | {"pictures": 750, "pictures_saved": 250})
+    page = page_of(tmp_path)
+    text = " ".join(text_of(page).split())
+    assert "121 architectures evaluated in 7 generations" in text
+    assert "1 of them were dropped after a part of the pictures" in text and "saved 25 % of the pictures" in text
+    (trace,) = [
+        trace
+        for plot in Elements(page).plots().values()
+        for trace in plot["data"]
+        if "2222 2222 22222222 2222" in str(trace.get("customdata"))
+    ]
+    assert (trace["x"], trace["y"]) == ([120], [99]) and "dropped after 50 pictures" in trace["customdata"][0]
+    assert '<td class="arch">2222 2222 22222222 2222' not in page
+    lines = {one["name"]: one for one in Elements(page).plots()["plot-fitness"]["data"]}
+    assert max(lines["best so far"]["y"]) < 60
+
+
 def test_hostile_texts_are_escaped(tmp_path: Path) -> None:
     made.write_run(tmp_path, name=HOSTILE, versions={HOSTILE: HOSTILE}, data_fingerprint=HOSTILE, seed=HOSTILE)
     made.add_evaluation(tmp_path, "winner", "0000 0000 00000000 0000", 0.3)
@@ -203,6 +231,7 @@ def test_hostile_texts_are_escaped(tmp_path: Path) -> None:
     with (tmp_path / "search" / "candidates.jsonl").open("a") as file:
         line = {"number": 999, "generation": 9, "origin": HOSTILE, "architecture": HOSTILE, "flops": 3e8, "params": 1e6}
         file.write(json.dumps(line | {"fitness": 0.9, "AP50": 0.9}) + "\n")
+        file.write(json.dumps(line | {"number": 1000, "fitness": None, "pictures": 7, "dropped_at": 0.2}) + "\n")
     clean = made.write_examples(tmp_path, 1)[0]
     box = Box(1, 1, 9, 9, HOSTILE, 0.5)
     page = page_of(tmp_path, [Example(clean.image, clean.width, clean.height, [box], [box])])
@@ -210,7 +239,8 @@ def test_hostile_texts_are_escaped(tmp_path: Path) -> None:
     assert "alert(" in text_of(page)
     assert not [attrs for _, attrs in elements.tags if "onerror" in attrs]
     assert not [text for _, text in elements.scripts if text.startswith("alert")]
-    hovers = [hover for trace in elements.plots()["plot-cost"]["data"] for hover in trace.get("customdata", ())]
+    plots = [elements.plots()[key] for key in ("plot-fitness", "plot-cost")]
+    hovers = [hover for plot in plots for trace in plot["data"] for hover in trace.get("customdata", ())]
     assert hovers and not [hover for hover in hovers if "<script" in hover or "<img" in hover]
 
 

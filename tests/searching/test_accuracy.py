@@ -23,6 +23,7 @@ from detnas.models.backbone import Subnet, Supernet
 from detnas.models.classifier import Classifier
 from detnas.pipeline import run
 from detnas.searching.accuracy import Accuracy, Batches
+from detnas.searching.racing import Standing
 from detnas.spaces import Architecture
 from detnas.training.tasks import ClassificationTask
 
@@ -174,6 +175,27 @@ def test_pictures_are_drawn_by_seed_and_limited_by_the_recipe(trained: Trained) 
         [index for index, _ in many.calibration.keys].count(index) for index in range(len(many.calibration.samples))
     ]
     assert sum(counts) == 100 and max(counts) - min(counts) == 1
+
+
+@pytest.mark.parametrize("trained", ["folder"], indirect=True)
+def test_racing_asks_on_the_way_and_changes_nothing(trained: Trained) -> None:
+    """Of 24 pictures, after 4 and after 16."""
+    plain = trained.accuracy(batch=4)
+    racing = trained.accuracy(batch=4, racing=[0.2, 0.7])
+    right = []
+    for architecture in ARCHITECTURES:
+        standings: list[Standing] = []
+        assert racing(architecture, lambda one, standings=standings: standings.append(one) or True) == plain(
+            architecture
+        )
+        assert [(one.pictures, one.of) for one in standings] == [(4, 24), (16, 24)]
+        for one in standings:
+            right.append(one.score * one.pictures)
+            assert right[-1] == pytest.approx(round(right[-1]), abs=1e-3)
+            assert min(one.replicates) <= one.score <= max(one.replicates)
+            assert all(replicate * 24 == pytest.approx(round(replicate * 24), abs=1e-3) for replicate in one.replicates)
+        assert racing(architecture, lambda standing: standing.pictures < 16) is None
+    assert len(set(right)) > 2
 
 
 def test_the_parts_share_no_picture(trained: Trained) -> None:

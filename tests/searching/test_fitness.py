@@ -18,12 +18,17 @@ from torch import nn
 from detnas.config import DataSettings, Recipe, SearchSettings
 from detnas.data.images import Images
 from detnas.data.sources import RunData, open_data
+from detnas.metrics.coco import coco_scores
+from detnas.metrics.voc import voc_scores
 from detnas.models.backbone import Subnet, Supernet, extract_subnet
 from detnas.models.blocks import Op
 from detnas.models.detectors import Detector, build_detector
+from detnas.models.inference import Detections, detect
+from detnas.models.prepared import PreparedPictures
 from detnas.pipeline import run
 from detnas.searching.evaluation import Evaluation, evaluate
 from detnas.searching.fitness import Fitness
+from detnas.searching.racing import Standing
 from detnas.spaces import Architecture
 
 CPU = torch.device("cpu")
@@ -192,6 +197,49 @@ def test_what_is_kept_changes_no_bit(trained: Trained) -> None:
             one = fitness(architecture)
             assert one.results == other.results and one.scores == other.scores
             assert bool(fitness.prefixes.maps) == (cache_mb > 2)
+
+
+RACING = {"batch": 4, "racing": [0.25, 0.6]}
+"""Rounds of 4, 8 and 8 pictures."""
+
+
+@pytest.mark.parametrize("metric", ["mAP", "VOC07"])
+def test_racing_asks_on_the_way_and_changes_no_bit(trained: Trained, metric: str) -> None:
+    plain, racing = fitness_of(trained, batch=4), fitness_of(trained, metric=metric, **RACING)
+    for architecture in ARCHITECTURES:
+        standings: list[Standing] = []
+        expected = plain(architecture)
+        found = racing(architecture, lambda one, standings=standings: standings.append(one) or True)
+        assert found.results == expected.results and found.scores == expected.scores
+        assert [(one.pictures, one.of) for one in standings] == [(4, 20), (12, 20)]
+        for done, one in enumerate(standings, start=1):
+            part = racing.search.subset(racing.rounds.judged(done))
+            results = [row for row in expected.results if row["image_id"] in part.image_ids]
+            scores = coco_scores(part.ground_truth(), results)[0] | voc_scores(part.ground_truth(), results)
+            assert one.score == pytest.approx(scores[metric], abs=1e-6)
+            assert min(one.replicates) < one.score < max(one.replicates)
+
+
+def test_a_candidate_that_does_not_go_on_is_judged_on_no_more_pictures(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def spied(candidate: Detector, pictures: PreparedPictures, device: torch.device) -> list[Detections]:
+        seen.append(len(pictures.sizes))
+        return detect(candidate, pictures, device)
+
+    monkeypatch.setattr("detnas.searching.fitness.detect", spied)
+    fitness = fitness_of(trained, **RACING)
+    for architecture in RELATED[::2]:
+        assert fitness(architecture, lambda standing: standing.pictures < 12) is None
+        assert fitness(architecture, lambda standing: False) is None
+    assert seen == [4, 4, 4, 4, 4, 4, 4, 4]
+    # Who was dropped leaves no trace, also where others begin with the same ops.
+    for architecture in RELATED:
+        assert fitness(architecture).results == fitness_of(trained, batch=4)(architecture).results
+    assert fitness(RELATED[0], lambda standing: False) is None
+    assert fitness(RELATED[0]).results == fitness_of(trained, batch=4)(RELATED[0]).results
 
 
 def test_a_candidate_computes_only_what_none_before_it_has_computed(

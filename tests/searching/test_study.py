@@ -17,6 +17,7 @@ from latency_tables import synthetic
 from detnas.config import SearchSettings
 from detnas.progress import Bar, Progress
 from detnas.searching.evolution import EvolutionSampler
+from detnas.searching.racing import GoesOn, always
 from detnas.searching.study import search
 from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace
 
@@ -37,7 +38,7 @@ class Judge:
         self.cut_at = cut_at
         self.judged: list[Architecture] = []
 
-    def __call__(self, architecture: Architecture) -> dict[str, float | None]:
+    def __call__(self, architecture: Architecture, goes_on: GoesOn = always) -> dict[str, float | None]:
         if len(self.judged) == self.cut_at:
             raise Cut
         self.judged.append(architecture)
@@ -203,7 +204,7 @@ def test_the_search_ends_with_the_space_and_says_so(tmp_path: Path, capsys: pyte
 
 def test_of_equals_the_cheaper_one_wins(tmp_path: Path) -> None:
     class Equal(Judge):
-        def __call__(self, architecture: Architecture) -> dict[str, float | None]:
+        def __call__(self, architecture: Architecture, goes_on: GoesOn = always) -> dict[str, float | None]:
             return {"mAP": 0.5, "AP50": 0.7}
 
     run_search(tmp_path, Equal())
@@ -212,9 +213,9 @@ def test_of_equals_the_cheaper_one_wins(tmp_path: Path) -> None:
 
 def test_a_search_is_guided_by_the_score_that_the_recipe_names(tmp_path: Path) -> None:
     class Scores(Judge):
-        def __call__(self, architecture: Architecture) -> dict[str, float | None]:
+        def __call__(self, architecture: Architecture, goes_on: GoesOn = always) -> dict[str, float | None]:
             other = float(GAINS[range(6), list(architecture.ops)].min())
-            return super().__call__(architecture) | {"VOC07": other}
+            return super().__call__(architecture, goes_on) | {"VOC07": other}
 
     for metric in ("AP50", "VOC07"):
         judge = run_search(tmp_path / metric, Scores(), settings={"metric": metric, "evaluations": 5})
@@ -225,8 +226,8 @@ def test_a_search_is_guided_by_the_score_that_the_recipe_names(tmp_path: Path) -
 
 def test_a_search_by_accuracy_is_guided_by_it_and_says_so(tmp_path: Path) -> None:
     class Classifies(Judge):
-        def __call__(self, architecture: Architecture) -> dict[str, float | None]:
-            return {"accuracy": super().__call__(architecture)["mAP"]}
+        def __call__(self, architecture: Architecture, goes_on: GoesOn = always) -> dict[str, float | None]:
+            return {"accuracy": super().__call__(architecture, goes_on)["mAP"]}
 
     run_search(tmp_path / "by accuracy", Classifies(), settings={"fitness": "classification"})
     run_search(tmp_path / "by mAP")

@@ -22,6 +22,7 @@ from toy_search import fitness, toy_search
 
 from detnas.errors import UserError
 from detnas.progress import Progress
+from detnas.searching.racing import GoesOn
 from detnas.searching.slots import ATTEMPTS, DEATHS, GIVEN_BACK, held_slots
 from detnas.searching.trials import architecture_of, slot_of
 from detnas.spaces import Architecture
@@ -79,7 +80,7 @@ class Counting:
         self.before = before
         self.judged: Counter[str] = Counter()
 
-    def __call__(self, architecture: Architecture) -> dict[str, float | None]:
+    def __call__(self, architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None]:
         self.judged[str(architecture)] += 1
         self.before(architecture, self.judged[str(architecture)])
         return fitness(architecture)
@@ -287,7 +288,7 @@ def test_a_candidate_whose_workers_die_again_and_again_is_left_out(alone: Path, 
 def test_a_fitness_that_is_no_number_is_a_failure(value: float | None, alone: Path, tmp_path: Path) -> None:
     bad = rows(alone)[2]["architecture"]
 
-    def judge(architecture: Architecture) -> dict[str, float | None]:
+    def judge(architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None]:
         return fitness(architecture) | ({"mAP": value} if str(architecture) == bad else {})
 
     toy_search(tmp_path, judge, **SMALL)
@@ -295,7 +296,7 @@ def test_a_fitness_that_is_no_number_is_a_failure(value: float | None, alone: Pa
 
 
 def test_a_search_in_which_nothing_works_ends_and_says_so(tmp_path: Path) -> None:
-    def judge(architecture: Architecture) -> dict[str, float | None]:
+    def judge(architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None]:
         raise ZeroDivisionError("no such device")
 
     for _ in range(2):

@@ -11,7 +11,6 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,9 @@ import numpy as np
 from detnas.config import SearchSettings
 from detnas.progress import Progress
 from detnas.searching import storage
+from detnas.searching.racing import GoesOn, always
 from detnas.searching.study import search
+from detnas.searching.together import Judge
 from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace
 
 SPACE = SearchSpace("toy", 4, (8, 16, 24, 32), (2, 1, 2, 1))
@@ -29,10 +30,8 @@ SETTINGS = SearchSettings(evaluations=60, population=12, parents=5, mutants=5, c
 GAINS = np.random.default_rng(0).random((6, len(OPS)))
 WORKERS = 3
 
-Judge = Callable[[Architecture], dict[str, float | None]]
 
-
-def fitness(architecture: Architecture) -> dict[str, float | None]:
+def fitness(architecture: Architecture, goes_on: GoesOn = always) -> dict[str, float | None]:
     value = float(GAINS[range(6), list(architecture.ops)].mean())
     return {"mAP": value, "AP50": value / 2}
 
@@ -47,7 +46,7 @@ def toy_search(directory: Path, judge: Judge = fitness, progress: Progress | Non
 def noted(log: Path) -> Judge:
     """Takes a moment, and notes it in `log` when it begins."""
 
-    def judge(architecture: Architecture) -> dict[str, float | None]:
+    def judge(architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None]:
         with log.open("a") as file:  # of several processes, each line whole
             file.write(f"{architecture}\n")
         time.sleep(0.02)
