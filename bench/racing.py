@@ -2,8 +2,8 @@
 
 Trains the supernet of `shapes-quick` with a larger search split, and searches it with and without racing, from the same
 seeds. An architecture is judged once, in all rounds, and answers every search from memory; what a candidate takes is
-measured apart, and the time of a search reckoned from it. About a quarter of an hour on two cores; what has been
-trained and judged is kept in runs/racing, and not done again.
+measured apart, relative to what it takes without racing, and the time of a search reckoned from it. About a quarter of
+an hour on two cores; what has been trained and judged is kept in runs/racing, and not done again.
 """
 
 import statistics
@@ -23,7 +23,7 @@ from detnas.files import read_json, read_json_lines, write_json
 from detnas.pipeline import candidate_judge, run
 from detnas.progress import Progress
 from detnas.running import Run, open_run
-from detnas.searching.racing import GoesOn, Standing
+from detnas.searching.racing import GoesOn, Standing, always
 from detnas.searching.study import search
 from detnas.searching.together import Judge
 from detnas.spaces import Architecture
@@ -87,13 +87,17 @@ def with_racing(current: Run, shares: Sequence[float]) -> Run:
     return replace(current, recipe=current.recipe.model_copy(update={"search": search, "data": data}))
 
 
-def candidate_seconds(current: Run, shares: Sequence[float]) -> dict[int, float]:
-    """What a candidate takes, by the pictures that it was judged on when it was dropped or through (medians)."""
-    judge = candidate_judge(with_racing(current, shares))
+def relative_times(current: Run) -> dict[int, float]:
+    """What a candidate takes in all the rounds, over what it takes without racing, by the pictures that it was judged
+    on when it was dropped or through: medians of pairs, one after the other."""
+    plain, racing = (candidate_judge(with_racing(current, shares)) for shares in ((), SHARES))
     taken: list[dict[int, float]] = []
     for seed in range(TIMED + 1):
         architecture = current.sampler.sample(np.random.default_rng(seed))
         assert architecture is not None
+        began = time.perf_counter()
+        plain(architecture, always)
+        whole = time.perf_counter() - began
         began = time.perf_counter()
         stamps = {}
 
@@ -101,9 +105,10 @@ def candidate_seconds(current: Run, shares: Sequence[float]) -> dict[int, float]
             stamps[standing.pictures] = time.perf_counter() - began
             return True
 
-        judge(architecture, stamp)
-        taken.append(stamps | {len(current.data.search): time.perf_counter() - began})
-    # The first one warms up.
+        racing(architecture, stamp)
+        stamps[len(current.data.search)] = time.perf_counter() - began
+        taken.append({pictures: seconds / whole for pictures, seconds in stamps.items()})
+    # The first pair warms up.
     return {pictures: statistics.median(times[pictures] for times in taken[1:]) for pictures in taken[0]}
 
 
@@ -123,23 +128,19 @@ def top(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def compared(
     races: Sequence[Sequence[Mapping[str, Any]]],
     without: Sequence[Sequence[Mapping[str, Any]]],
-    seconds: Mapping[int, float],
-    all_at_once: float,
+    times: Mapping[int, float],
 ) -> dict[str, Any]:
     """Searches with racing beside those without it from the same seeds."""
     rows = [row for race in races for row in race]
     best = [(max(row["fitness"] or 0 for row in race) for race in searches) for searches in (races, without)]
     return {
         "candidates dropped": round(sum(row["fitness"] is None for row in rows) / len(rows), 3),
-        "pictures saved": round(1 - sum(row["pictures"] for row in rows) / len(rows) / max(seconds), 3),
-        "time saved": round(1 - sum(seconds[row["pictures"]] for row in rows) / len(rows) / all_at_once, 3),
+        "pictures saved": round(1 - sum(row["pictures"] for row in rows) / len(rows) / max(times), 3),
+        "time saved": round(1 - sum(times[row["pictures"]] for row in rows) / len(rows), 3),
         f"of the top {TOP}, others by seed": [
             len(set(top(one)) - set(top(other))) for one, other in zip(races, without, strict=True)
         ],
         "winner's mAP below that without, by seed": [round(other - one, 4) for one, other in zip(*best, strict=True)],
-        "seconds of a candidate, by the pictures it was judged on": {
-            str(end): round(taken, 3) for end, taken in seconds.items()
-        },
     }
 
 
@@ -149,11 +150,10 @@ def main(seeds: range) -> None:
         memory = Memory(candidate_judge(with_racing(current, SHARES)), ROOT / "judged.json")
         without = [searched(current, memory.judging(()), (), 0.05, seed) for seed in seeds]
         found = []
-        all_at_once = max(candidate_seconds(current, ()).values())
+        times = relative_times(current)
         for shares, chance in RACES:
             races = [searched(current, memory.judging(shares), shares, chance, seed) for seed in seeds]
-            seconds = candidate_seconds(current, shares)
-            result = compared(races, without, seconds, all_at_once)
+            result = compared(races, without, times)
             found.append({"racing": shares, "racing_chance": chance, **result})
             print(found[-1])
     write_json(
@@ -163,7 +163,9 @@ def main(seeds: range) -> None:
             "changes": CHANGES,
             "seeds": len(seeds),
             "machine": machine(),
-            "seconds of a candidate without racing": round(all_at_once, 3),
+            "time of a candidate over that without racing, by the pictures it was judged on": {
+                str(pictures): round(ratio, 3) for pictures, ratio in times.items()
+            },
             "races": found,
         },
     )
