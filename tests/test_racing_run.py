@@ -54,11 +54,12 @@ def test_a_run_with_racing(finished: Path, blocks: Path, tmp_path: Path) -> None
         ("search.racing=[1.0]", "less than 1"),
         ("search.racing=[0]", "greater than 0"),
         ("search.racing_chance=0.5", "less than 0.5"),
+        (("search.racing=[0.5]", "search.sampler=random"), "drops who will not be a parent of sampler evolution"),
     ],
 )
-def test_what_cannot_be_is_refused(change: str, said: str) -> None:
+def test_what_cannot_be_is_refused(change: str | tuple[str, ...], said: str) -> None:
     with pytest.raises(UserError) as refused:
-        load_recipe("shapes-quick", [change])
+        load_recipe("shapes-quick", [change] if isinstance(change, str) else change)
     assert said in str(refused.value) and "\n" not in str(refused.value)
 
 
