@@ -85,8 +85,8 @@ class SearchSettings(Section):
             raise ValueError(f"proposals {self.proposals}: judging by classification has no proposals; leave it out")
         if self.racing and self.sampler != "evolution":
             raise ValueError(
-                f"racing {list(self.racing)} drops who will not be a parent of sampler evolution; choose that, or leave "
-                f"racing out with {self.sampler}"
+                f"racing {list(self.racing)} drops who will not be a parent of sampler evolution; choose that, or "
+                f"leave racing out with {self.sampler}"
             )
         if self.sampler == "nsga2" and self.against is None:
             raise ValueError("sampler nsga2 needs a second objective; let against be flops, params or latency")
