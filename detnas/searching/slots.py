@@ -49,6 +49,12 @@ def held_slots(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
     return held
 
 
+def is_double(trial: FrozenTrial, trials: Iterable[FrozenTrial]) -> bool:
+    """Whether an earlier trial holds another slot with the same architecture: two workers proposed it at the same
+    moment. Only TPE's proposals depend on what others do meanwhile."""
+    return any(other.params == trial.params for other in held_slots(trials).values() if other.number < trial.number)
+
+
 def finished_slots(trials: Sequence[FrozenTrial]) -> set[int]:
     """The slots that need no worker any more."""
     return {slot for slot, trial in held_slots(trials).items() if trial.state.is_finished()} | given_up(trials).keys()

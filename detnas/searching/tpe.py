@@ -15,8 +15,7 @@ class ParzenSampler(SlotSampler):
     """The first `population` architectures are random; then each is what TPE makes of all that is finished by then.
 
     What other processes are evaluating counts as bad meanwhile, and so does what TPE proposed and was refused, outside
-    the budget or seen. With one process a search is a function of its seed; with several, of their timing too, and two
-    that propose at the same moment may propose the same.
+    the budget or seen. With one process a search is a function of its seed; with several, of their timing too.
     """
 
     def propose(self, study: Study, slot: int) -> Proposal:

@@ -24,7 +24,17 @@ from detnas.errors import UserError
 from detnas.processes import ProcessLostError
 from detnas.searching.racing import race_for
 from detnas.searching.slot_sampler import SlotSampler, SpaceExhausted
-from detnas.searching.slots import ERROR, enqueue, fail, finished_slots, given_up, held_slots, open_slots, take
+from detnas.searching.slots import (
+    ERROR,
+    enqueue,
+    fail,
+    finished_slots,
+    given_up,
+    held_slots,
+    is_double,
+    open_slots,
+    take,
+)
 from detnas.searching.together import Judge
 from detnas.searching.trials import architecture_of, slot_of
 from detnas.shortage import is_shortage
@@ -83,10 +93,14 @@ class Worker:
                 self.evaluations = slot
                 return True
             added = enqueue(self.study, slot, proposal, self.sampler.sampler.space)
-            trial = held_slots(self.study.get_trials(deepcopy=False)).get(slot)
+            trials = self.study.get_trials(deepcopy=False)
+            trial = held_slots(trials).get(slot)
             if trial is None or trial._trial_id != added:
                 return False
         if not take(self.study, trial):
+            return False
+        if is_double(trial, trials):
+            fail(self.study, trial)
             return False
         self._judge(trial)
         return True

@@ -23,7 +23,9 @@ from toy_search import fitness, toy_search
 from detnas.errors import UserError
 from detnas.progress import Progress
 from detnas.searching.racing import GoesOn
-from detnas.searching.slots import ATTEMPTS, DEATHS, GIVEN_BACK, held_slots
+from detnas.searching.slot_sampler import Proposal
+from detnas.searching.slots import ATTEMPTS, DEATHS, GIVEN_BACK, enqueue, held_slots
+from detnas.searching.tpe import ParzenSampler
 from detnas.searching.trials import architecture_of, slot_of
 from detnas.spaces import Architecture
 from detnas.stopping import Stopped
@@ -148,6 +150,28 @@ def test_workers_killed_at_random_lose_no_candidate_and_repeat_none(address: str
 
 
 # Coming, going and sleeping
+
+
+def test_an_architecture_that_two_workers_propose_at_the_same_moment_is_judged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker adds a trial for a later slot before this one has added its own."""
+    propose = ParzenSampler.propose
+    doubled: list[Proposal] = []
+
+    def doubling(sampler: ParzenSampler, study: optuna.Study, slot: int) -> Proposal:
+        proposal = propose(sampler, study, slot)
+        if slot == 6 and not doubled:
+            doubled.append(proposal)
+            enqueue(study, 7, proposal, toy.SPACE)
+        return proposal
+
+    monkeypatch.setattr(ParzenSampler, "propose", doubling)
+    judge = Counting()
+    toy_search(tmp_path, judge, sampler="tpe", **SMALL)
+    assert doubled and set(judge.judged.values()) == {1} and len(judge.judged) == 10
+    assert [row["number"] for row in rows(tmp_path)] == list(range(10))
+    assert rows(tmp_path)[7]["architecture"] == str(doubled[0].architecture)
 
 
 def test_a_worker_that_is_stopped_gives_its_candidate_back(alone: Path, tmp_path: Path) -> None:
