@@ -77,7 +77,7 @@ class Table:
 
             space = self.recipe.search_space()
             for digits, fitness in list(self.known.items())[:1]:
-                if judge(space.architecture(map(int, digits))) != fitness:
+                if judge(space.architecture([*map(int, digits)])) != fitness:
                     raise SystemExit(f"{TABLE}: recorded from another supernet than {RUN}; move it away")
             self._judge = judge
         return self._judge
