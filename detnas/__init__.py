@@ -6,6 +6,7 @@ space = detnas.search_space("small")
 arch = detnas.Architecture.parse("2120 2112 33130031 3132")
 net = detnas.create_backbone(arch, space)          # list of 4 maps, strides 4, 8, 16, 32
 det = detnas.create_detector("fpn", net, num_classes=80)
+detnas.export(run / "detector.safetensors", "onnx")  # checked against the eager model
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from detnas.version import __version__
 
 if TYPE_CHECKING:
     from detnas.errors import UserError
+    from detnas.exporting.export import export
     from detnas.models.create import create_backbone, create_detector
     from detnas.models.official import import_official
     from detnas.pipeline import run
@@ -26,6 +28,7 @@ __all__ = [
     "__version__",
     "create_backbone",
     "create_detector",
+    "export",
     "import_official",
     "run",
     "search_space",
@@ -37,6 +40,7 @@ _HOMES = {
     "UserError": "detnas.errors",
     "create_backbone": "detnas.models.create",
     "create_detector": "detnas.models.create",
+    "export": "detnas.exporting.export",
     "import_official": "detnas.models.official",
     "run": "detnas.pipeline",
     "search_space": "detnas.spaces",

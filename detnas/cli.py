@@ -218,6 +218,45 @@ def predict(
         typer.echo(line)
 
 
+@app.command()
+def export(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A detector.safetensors, or a backbone's file.")],
+    format: Annotated[
+        str,
+        typer.Option(
+            help="onnx: the whole detector. onnx-raw: backbone, pyramid and heads. Of the backbone alone: "
+            "onnx-backbone; torch, a program of torch.export; py, a Python file that needs torch alone."
+        ),
+    ] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file to write; beside the weights if not given.")
+    ] = None,
+    check: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PICTURE", help="Picture, or folder of them, to check the export on; repeatable."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Check on pictures of this data folder; the run's own if neither is given."),
+    ] = None,
+) -> None:
+    """Write a detector or its backbone for other runtimes, once it has given what the eager model gives on pictures."""
+    from detnas.exporting.export import export
+
+    export(weights, format, out, check or (), data, typer.echo)
+
+
+@app.command("bench-latency")
+def bench_latency(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An ONNX file that `detnas export` wrote.")],
+) -> None:
+    """How long ONNX Runtime takes for an exported file on this machine's CPU."""
+    from detnas.measuring.exported import bench_latency
+
+    for line in bench_latency(file):
+        typer.echo(line)
+
+
 @app.command("import")
 def import_(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of the official code.")],

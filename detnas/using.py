@@ -7,14 +7,14 @@ from typing import Any
 from torch import Tensor
 
 from detnas.config import change_data
-from detnas.data.decoding import EXTENSIONS
 from detnas.data.detection import Category
 from detnas.data.drawing import draw_boxes, write_picture
 from detnas.data.images import Images, read_image
+from detnas.data.pictures import find_pictures
 from detnas.data.sources import open_validation
 from detnas.device import choose_device
 from detnas.errors import UserError
-from detnas.files import is_file, write_json
+from detnas.files import write_json
 from detnas.models.inference import Detections, detect
 from detnas.models.weights import DetectorInfo, load_detector
 from detnas.progress import Progress
@@ -73,7 +73,7 @@ def predict_images(
     picture that is missing or cannot be decoded, and where results would overwrite one another or the pictures.
     """
     detector, info = load_detector(weights)
-    images = _pictures(images)
+    images = find_pictures(images)
     _check_free(images, out)
     for image in images:
         read_image(image)
@@ -135,24 +135,6 @@ def _add_to_coco(
                 "score": one["score"],
             }
         )
-
-
-def _pictures(paths: Sequence[Path]) -> list[Path]:
-    """The pictures themselves, folders and patterns replaced by what lies there."""
-    pictures = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in EXTENSIONS)
-            if not inside:
-                raise UserError(f"{path}: no picture in this folder ({', '.join(EXTENSIONS)}); name another")
-            pictures += inside
-        elif is_file(path):
-            pictures.append(path)
-        elif named := sorted(filter(is_file, Path(path.anchor).glob(str(path.relative_to(path.anchor))))):
-            pictures += named
-        else:
-            raise UserError(f"{path}: no such picture or folder; name one that exists")
-    return pictures
 
 
 def _check_free(pictures: Sequence[Path], out: Path) -> None:

@@ -1,19 +1,16 @@
 """What computes networks while they are timed: PyTorch as it is, or ONNX Runtime on the CPU."""
 
 import copy
-import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from detnas.device import device_name
+from detnas.exporting.onnx_model import onnx_model
 from detnas.spaces.latency import BackendName
 
 LEAST_ROUNDS, MOST_ROUNDS, ROUNDS_SECONDS = 5, 51, 20
@@ -94,7 +91,7 @@ class OnnxRuntime:
         onnxruntime.create_and_register_allocator(memory, None)
 
     def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Run]:
-        model = exported(network, example)
+        model = onnx_model(network, (example,))
         options = self.runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
         # Every model has threads of its own; those that have just run must not spin while the next one runs.
@@ -117,16 +114,6 @@ class OnnxRuntime:
         return _differences(stamps)
 
 
-def exported(network: nn.Module, example: Tensor) -> bytes:
-    """The ONNX model of a network in evaluation mode, for inputs of the shape of `example`."""
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # The exporter that came after it takes ten times as long: half a minute for a network of 20 blocks.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        file = Path(folder) / "network.onnx"
-        torch.onnx.export(network, (example,), file, dynamo=False)
-        return file.read_bytes()
-
-
 def lap(backend: Backend, parts: Sequence[Run], x: Any) -> list[float]:
     """Microseconds of each of `parts`, run one after the other, each on the output of the one before it."""
     stamps = [backend.stamp()]
@@ -144,11 +131,6 @@ def rounds() -> Iterator[bool]:
         if number >= LEAST_ROUNDS and time.monotonic() > began + ROUNDS_SECONDS:
             return
         yield True
-
-
-def missing() -> list[str]:
-    """The packages that ONNX Runtime's latencies need and that are not installed."""
-    return [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
 
 
 def named(backend: Backend) -> str:

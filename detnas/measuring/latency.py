@@ -8,7 +8,8 @@ from torch import Tensor
 
 from detnas.config import DetectorSettings, Recipe
 from detnas.device import choose_device
-from detnas.measuring.backends import LEAST_ROUNDS, MOST_ROUNDS, Backend, Eager, OnnxRuntime, missing, named
+from detnas.exporting.onnx_model import missing
+from detnas.measuring.backends import LEAST_ROUNDS, MOST_ROUNDS, Backend, Eager, OnnxRuntime, named
 from detnas.measuring.table import measure
 from detnas.models.geometry import PictureTransform
 

@@ -12,8 +12,9 @@ import torch
 from small_recipe import small_recipe
 from torch import Tensor, nn
 
+from detnas.exporting.onnx_model import onnx_model
 from detnas.measuring import backends, latency
-from detnas.measuring.backends import Eager, OnnxRuntime, Run, exported, lap, rounds
+from detnas.measuring.backends import Eager, OnnxRuntime, Run, lap, rounds
 from detnas.measuring.checking import NETWORKS, Check
 from detnas.measuring.table import measure
 from detnas.models.backbone import SpaceBackbone, Subnet
@@ -214,7 +215,7 @@ def test_a_whole_network_is_exported_with_all_its_maps() -> None:
     import onnxruntime
 
     network, _ = pieces(Architecture.parse("13 2 03 3"))
-    session = onnxruntime.InferenceSession(exported(network, IMAGES), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(onnx_model(network, (IMAGES,)), providers=["CPUExecutionProvider"])
     found = session.run(None, {session.get_inputs()[0].name: IMAGES.numpy()})
     for ours, theirs in zip(found, network(IMAGES), strict=True):
         torch.testing.assert_close(torch.from_numpy(ours), theirs, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,42 @@
+"""What an exported file says about itself, so that it can be used without the weights file it came from."""
+
+from typing import Any
+
+import torch
+
+from detnas.config import Preprocessing
+from detnas.models.weights import BackboneInfo, DetectorInfo
+from detnas.version import __version__
+
+
+def about_detector(info: DetectorInfo) -> dict[str, Any]:
+    """Of a detector: `classes` by label, their ids in the data set, and all settings, pre-processing among them."""
+    return _about_network(info) | {
+        "classes": [name for _, name in info.categories],
+        "category_ids": [id for id, _ in info.categories],
+        "detector": info.settings.model_dump(mode="json"),
+    }
+
+
+def about_backbone(info: BackboneInfo | DetectorInfo) -> dict[str, Any]:
+    """Of a backbone: what its maps are, and how its input is made from pictures."""
+    return _about_network(info) | {
+        "channels": list(info.space.channels),
+        "strides": [4 * 2**stage for stage in range(len(info.space.channels))],
+        "preprocessing": preprocessing(info).model_dump(mode="json"),
+    }
+
+
+def preprocessing(info: BackboneInfo | DetectorInfo) -> Preprocessing:
+    if isinstance(info, BackboneInfo):
+        return info.preprocessing
+    return Preprocessing.model_validate(info.settings.model_dump(include=set(Preprocessing.model_fields)))
+
+
+def _about_network(info: BackboneInfo | DetectorInfo) -> dict[str, Any]:
+    return {
+        "space": info.space.name,
+        "architecture": str(info.architecture),
+        "shuffle": info.shuffle,
+        "versions": {"detnas": __version__, "torch": str(torch.__version__)},
+    }

@@ -1,0 +1,86 @@
+"""Backbones as ONNX models, as programs of torch.export, and as plain Python."""
+
+import io
+import json
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from detnas.exporting.about import about_backbone
+from detnas.exporting.onnx_model import ABOUT, onnx_model, open_session, with_about
+from detnas.exporting.plain_python import definition
+from detnas.models.backbone import Subnet
+from detnas.models.weights import BackboneInfo, DetectorInfo
+
+EXAMPLE = (2, 3, 64, 96)
+"""The images on which networks are traced; the check is on others."""
+
+
+@dataclass(frozen=True)
+class BackboneModel:
+    """An exported backbone."""
+
+    files: dict[str, bytes]
+    """By the suffix of their names."""
+    maps: Callable[[Tensor], Sequence[Tensor]]
+    """Images (N, 3, H, W), normalised, -> one map a stage, by what is in the files."""
+
+
+def onnx_backbone(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> BackboneModel:
+    """From `images` (N, 3, H, W) float32, normalised, to `stride4`, `stride8`, `stride16` and `stride32`."""
+    outputs = [f"stride{stride}" for stride in backbone.strides]
+    sides = {0: "batch", 2: "height", 3: "width"}
+    maps = {name: {0: "batch", 2: f"height_{name}", 3: f"width_{name}"} for name in outputs}
+    model = onnx_model(
+        backbone, (torch.rand(EXAMPLE),), inputs=["images"], outputs=outputs, axes={"images": sides} | maps
+    )
+    data = with_about(model, {"holds": "backbone"} | about_backbone(info))
+    session = open_session(data)
+    return BackboneModel(
+        {".onnx": data}, lambda images: [torch.from_numpy(x) for x in session.run(None, {"images": images.numpy()})]
+    )
+
+
+def torch_program(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> BackboneModel:
+    """What `torch.export.load` reads: from images (N, 3, H, W) float32, normalised, to the list of maps."""
+    some = torch.export.Dim.DYNAMIC
+    program = torch.export.export(
+        backbone, (torch.rand(EXAMPLE),), dynamic_shapes={"images": {0: some, 2: some, 3: some}}
+    )
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights that share memory and are not on the CPU; these are
+        torch.export.save(program, file, extra_files={ABOUT: json.dumps(about_backbone(info))})
+    file.seek(0)
+    return BackboneModel({".pt2": file.getvalue()}, torch.export.load(file).module())
+
+
+def python_backbone(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> BackboneModel:
+    """A Python file that defines the network and needs torch alone, and its state dict, which lies beside it."""
+    weights = io.BytesIO()
+    torch.save(backbone.state_dict(), weights)
+    files = {".pt": weights.getvalue(), ".py": definition(info).encode()}
+    return BackboneModel(files, _imported(files))
+
+
+def _imported(files: dict[str, bytes]) -> Callable[[Tensor], Sequence[Tensor]]:
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix, data in files.items():
+            (Path(folder) / f"backbone{suffix}").write_bytes(data)
+        spec = spec_from_file_location("exported_backbone", Path(folder) / "backbone.py")
+        assert spec is not None and spec.loader is not None
+        module = module_from_spec(spec)
+        sys.modules[spec.name] = module  # where dataclasses look for it
+        try:
+            spec.loader.exec_module(module)
+            network: Callable[[Tensor], Sequence[Tensor]] = module.load()
+        finally:
+            del sys.modules[spec.name]
+    return network

@@ -1,0 +1,151 @@
+"""Exporting what a weights file holds. Nothing is written that was not checked."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from detnas.config import DataSettings
+from detnas.data.pictures import find_pictures
+from detnas.data.sources import open_validation
+from detnas.errors import UserError, suggestion
+from detnas.exporting.backbones import BackboneModel, onnx_backbone, python_backbone, torch_program
+from detnas.exporting.checking import Picture, check_backbone, check_detector
+from detnas.exporting.detectors import DetectorModel, raw_detector, whole_detector
+from detnas.exporting.onnx_model import missing
+from detnas.files import write_file
+from detnas.models.backbone import Subnet, find_backbone
+from detnas.models.detectors import Detector
+from detnas.models.weights import BackboneInfo, DetectorInfo, load_detector, load_weights
+from detnas.run_directory import RECIPE, stored_run
+
+CHECKED = 8
+"""On so many pictures of a data set an export is checked."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a weights file can be exported to, of the whole detector or of its backbone."""
+
+    file: str
+    """The usual name; others must end alike."""
+    content: str
+    """For people."""
+    of_detector: Callable[[Detector, DetectorInfo], DetectorModel] | None = None
+    of_backbone: Callable[[Subnet, BackboneInfo | DetectorInfo], BackboneModel] | None = None
+
+
+FORMATS = {
+    "onnx": Format(
+        "detector.onnx",
+        "image (height, width, 3) uint8 RGB of any size -> boxes, scores, labels",
+        of_detector=whole_detector,
+    ),
+    "onnx-raw": Format(
+        "detector-raw.onnx",
+        "backbone, pyramid and heads; before and after it run detnas/exporting/postprocess.py",
+        of_detector=raw_detector,
+    ),
+    "onnx-backbone": Format(
+        "backbone.onnx", "images (N, 3, H, W) float32, normalised -> four maps", of_backbone=onnx_backbone
+    ),
+    "torch": Format(
+        "backbone.pt2",
+        "for torch.export.load: images (N, 3, H, W) float32, normalised -> list of four maps",
+        of_backbone=torch_program,
+    ),
+    "py": Format(
+        "backbone.py",
+        "defines the backbone and needs torch alone; its weights are in the .pt file beside it",
+        of_backbone=python_backbone,
+    ),
+}
+
+
+def export(
+    weights: str | Path,
+    format: str = "onnx",
+    out: str | Path | None = None,
+    check: Sequence[str | Path] = (),
+    data: str | Path | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> Path:
+    """Write what a weights file holds in one of `FORMATS`; return the file: `out`, or its usual name beside `weights`.
+
+    Before it is written it is checked against the eager model: on the pictures `check`, or those in such folders; or on
+    validation pictures of the folder `data`; without either, on those of the run in whose directory the weights lie.
+    What was done is told to `say`.
+
+    Raises `UserError` if the file does not hold what the format needs, if there are no pictures, if a package is not
+    installed, or if boxes, scores or maps are not those of the eager model (see `checking`).
+    """
+    weights = Path(weights)
+    if format not in FORMATS:
+        raise UserError(f"--format {format}: there is none such; {suggestion(format, FORMATS)}")
+    chosen = FORMATS[format]
+    out = _checked_place(Path(out) if out else weights.with_name(chosen.file), chosen)
+    if out.suffix == ".onnx" and (lacking := missing()):
+        raise UserError(f'--format {format}: {" and ".join(lacking)} not installed; pip install "detnas[onnx]"')
+    made, line = _made(weights, chosen, [Path(one) for one in check], Path(data) if data else None)
+    try:
+        for suffix, content in made.files.items():
+            write_file(out.with_suffix(suffix), lambda file, content=content: file.write(content))  # type: ignore[misc]
+    except OSError as error:
+        for suffix in made.files:
+            out.with_suffix(suffix).unlink(missing_ok=True)  # one without the other is of no use
+        raise UserError(f"--out {out}: cannot be written ({error.strerror}); name another file") from None
+    say(f"{out}: {chosen.content}")
+    say(f"  {line}")
+    return out
+
+
+def _made(
+    weights: Path, chosen: Format, check: Sequence[Path], data: Path | None
+) -> tuple[DetectorModel | BackboneModel, str]:
+    """The export, and what its check says."""
+    if chosen.of_detector:
+        detector, about = load_detector(weights)
+        pictures = _pictures(weights, about, check, data)
+        model = chosen.of_detector(detector, about)
+        return model, check_detector(detector, about, model, pictures)
+    assert chosen.of_backbone is not None
+    loaded, info = load_weights(weights)
+    backbone = find_backbone(loaded)
+    if not isinstance(backbone, Subnet):
+        raise UserError(f"{weights}: holds a supernet, which is no network yet; name the file of a single network")
+    pictures = _pictures(weights, info, check, data)
+    backbone.to(memory_format=torch.channels_last)
+    part = chosen.of_backbone(backbone, info)
+    return part, check_backbone(backbone, info, part, pictures)
+
+
+def _checked_place(out: Path, chosen: Format) -> Path:
+    suffix = Path(chosen.file).suffix
+    if out.suffix != suffix:
+        raise UserError(f"--out {out}: files of this format end in {suffix}; name another, such as {chosen.file}")
+    if out.is_dir():
+        raise UserError(f"--out {out}: is a folder; name a file, such as {out / chosen.file}")
+    return out
+
+
+def _pictures(
+    weights: Path, info: BackboneInfo | DetectorInfo, check: Sequence[Path], data: Path | None
+) -> list[Picture]:
+    """To check on: those that are named, or some of a validation set."""
+    if check and data:
+        raise UserError(f"--data {data}: --check names the pictures to check on already; leave out one of the two")
+    if check:
+        return [Picture(file) for file in find_pictures(check)]
+    if data is None:
+        if not (weights.parent / RECIPE).is_file():
+            raise UserError(
+                f"{weights}: lies in no run's directory, whose pictures the export could be checked on; name some by "
+                "--check PICTURE, or a data folder by --data DIR"
+            )
+        data = Path(stored_run(weights.parent)["data_directory"])
+    settings, seed = (info.data, info.seed) if isinstance(info, DetectorInfo) else (DataSettings(), 0)
+    val = open_validation(data, settings, seed)
+    some = np.unique(np.linspace(0, len(val) - 1, CHECKED).round().astype(int)).tolist()
+    return [Picture(val.files[index], (int(val.sizes[index, 0]), int(val.sizes[index, 1]))) for index in some]

@@ -1,0 +1,118 @@
+"""A backbone as a Python file that needs torch alone."""
+
+import ast
+import inspect
+from pathlib import Path
+from pprint import pformat
+from string import Template
+
+from detnas.exporting.about import preprocessing
+from detnas.models import blocks
+from detnas.models.weights import BackboneInfo, DetectorInfo
+from detnas.spaces.architecture import KERNELS, OPS
+from detnas.spaces.block import Block
+from detnas.version import __version__
+
+HEAD = Template('''"""A backbone of space $space: $architecture. Written by detnas $version; needs torch alone.
+
+    from NAME import load, normalise    # NAME is this file's
+    network = load()                    # with the weights in NAME.pt, beside this file
+    maps = network(normalise(images))   # RGB (N, 3, H, W) float in 0-1 -> maps of strides $strides
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+KERNELS = $kernels
+"""Kernel size of the depthwise convolutions of every op."""
+
+''')
+
+TAIL = Template('''
+
+STEM = $stem
+"""Channels of the first convolution, of stride 2."""
+
+BLOCKS: list[tuple[str, Block]] = [
+$rows
+]
+"""The network: the op of each block."""
+
+CHANNELS = $channels
+"""Of the maps, which are the outputs of the last block of each stage."""
+
+SHUFFLE: Shuffle = "$shuffle"
+
+
+class Backbone(nn.Module):
+    """Images (N, 3, H, W), normalised -> one map a stage, (N, CHANNELS[i], H / 2 ** (i + 2), W / 2 ** (i + 2))."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, STEM, 3, stride=2, padding=1), nn.BatchNorm2d(STEM), nn.ReLU(inplace=True)
+        )
+        self.blocks = nn.ModuleList(Op(op, block, SHUFFLE) for op, block in BLOCKS)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        # Depthwise convolutions are faster in this layout, on CPUs about twice.
+        x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        maps: list[Tensor] = []
+        for (_, block), op in zip(BLOCKS, self.blocks, strict=True):
+            x = op(x)
+            maps[block.stage :] = [x]  # a stage's last block's is what is left
+        return maps
+
+
+def normalise(images: Tensor) -> Tensor:
+    """RGB pictures (N, 3, H, W) float in 0-1 -> what the network was trained on."""
+    mean, std = torch.tensor($mean), torch.tensor($std)
+    images = (images - mean[:, None, None].to(images)) / std[:, None, None].to(images)
+    return images$flip
+
+
+def load(weights: str | Path = Path(__file__).with_suffix(".pt")) -> Backbone:
+    """The network with its weights, in evaluation mode on the CPU."""
+    network = Backbone().to(memory_format=torch.channels_last)
+    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    return network.eval()
+''')
+
+
+def definition(info: BackboneInfo | DetectorInfo) -> str:
+    """The text of the file. The blocks' code is that of `detnas.models.blocks`, word for word."""
+    assert info.architecture is not None
+    space, settings = info.space, preprocessing(info)
+    head = HEAD.substitute(
+        space=space.name,
+        architecture=str(info.architecture),
+        version=__version__,
+        strides=", ".join(str(4 * 2**stage) for stage in range(len(space.channels))),
+        kernels=pformat(KERNELS, sort_dicts=False).replace("'", '"'),
+    )
+    tail = TAIL.substitute(
+        stem=space.stem,
+        rows="\n".join(
+            f'    ("{OPS[op]}", {block}),' for op, block in zip(info.architecture.ops, space.blocks, strict=True)
+        ),
+        channels=list(space.channels),
+        shuffle=info.shuffle,
+        mean=list(settings.image_mean),
+        std=list(settings.image_std),
+        flip=".flip(-3)" if settings.channel_order == "bgr" else "",
+    )
+    return f"{head}\n{inspect.getsource(Block)}\n\n{_code_of_blocks()}{tail}"
+
+
+def _code_of_blocks() -> str:
+    """The module without its docstring and imports."""
+    text = Path(blocks.__file__).read_text()
+    _docstring, *rest = ast.parse(text).body
+    first = next(node for node in rest if not isinstance(node, ast.Import | ast.ImportFrom))
+    return "".join(text.splitlines(keepends=True)[first.lineno - 1 :])
