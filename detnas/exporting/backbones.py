@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from detnas.errors import UserError
 from detnas.exporting.about import about_backbone
 from detnas.exporting.onnx_model import ABOUT, onnx_model, open_session, with_about
 from detnas.exporting.plain_python import definition
@@ -21,6 +22,7 @@ from detnas.models.weights import BackboneInfo, DetectorInfo
 
 EXAMPLE = (2, 3, 64, 96)
 """The images on which networks are traced; the check is on others."""
+SMALLEST_SIDE = 32
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,11 @@ def onnx_backbone(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> Backbo
 
 
 def torch_program(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> BackboneModel:
-    """What `torch.export.load` reads: from images (N, 3, H, W) float32, normalised, to the list of maps."""
+    """What `torch.export.load` reads: from images (N, 3, H, W) float32, normalised, to the list of maps.
+
+    Both sides must have more than `SMALLEST_SIDE` pixels: torch.export takes an axis of length one, which the last map
+    has there, for a constant.
+    """
     some = torch.export.Dim.DYNAMIC
     program = torch.export.export(
         backbone, (torch.rand(EXAMPLE),), dynamic_shapes={"images": {0: some, 2: some, 3: some}}
@@ -59,7 +65,18 @@ def torch_program(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> Backbo
         warnings.simplefilter("ignore")  # of weights that share memory and are not on the CPU; these are
         torch.export.save(program, file, extra_files={ABOUT: json.dumps(about_backbone(info))})
     file.seek(0)
-    return BackboneModel({".pt2": file.getvalue()}, torch.export.load(file).module())
+    network = torch.export.load(file).module()
+
+    def maps(images: Tensor) -> Sequence[Tensor]:
+        if min(images.shape[2:]) <= SMALLEST_SIDE:
+            raise UserError(
+                f"--format torch: a program of torch.export takes no images of {images.shape[3]} x {images.shape[2]} "
+                f"pixels; check on pictures that as the network sees them have sides above {SMALLEST_SIDE}"
+            )
+        found: Sequence[Tensor] = network(images)
+        return found
+
+    return BackboneModel({".pt2": file.getvalue()}, maps)
 
 
 def python_backbone(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> BackboneModel:

@@ -97,7 +97,8 @@ def check_backbone(
         with torch.inference_mode():
             batch, _ = transform([picture.read().float() / 255])
             pairs = zip(model.maps(batch.tensors), backbone(batch.tensors), strict=True)
-            apart = max(float((ours - theirs).abs().max() / theirs.abs().max()) for ours, theirs in pairs)
+            shares = [(ours - theirs).abs().max() / theirs.abs().max() for ours, theirs in pairs]
+        apart = float(torch.stack(shares).max())  # not a number if one of them is none
         if not apart <= OF_LARGEST:
             raise UserError(
                 f"{picture.file}: the export's maps are {apart:.1g} of their largest value off the eager model's; "

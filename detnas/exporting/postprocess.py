@@ -108,7 +108,7 @@ def _two_stage(outputs: Sequence[Array], batch: Batch, about: Mapping[str, Any])
     (size,) = batch.sizes
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     scores = (powers / powers.sum(axis=1, keepdims=True))[:, 1:]  # the first is the background
-    codes = codes.reshape(len(codes), -1, 4)[:, 1:]
+    codes = codes.reshape(*logits.shape, 4)[:, 1:]
     places, labels = np.nonzero(scores > about["detector"]["score_threshold"])
     boxes = _clipped(decode(codes[places, labels], proposals[places], about["box_weights"]), size)
     large = (boxes[:, 2:] - boxes[:, :2] >= SMALLEST).all(axis=1)

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from math import log2
 from typing import TypeAlias
 
 import torch
@@ -12,6 +13,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCN
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
+from torchvision.ops.poolers import initLevelMapper
 
 from detnas.config import FPNSettings, RetinaNetSettings
 from detnas.models.backbone import Backbone
@@ -142,7 +144,14 @@ def _anchors(settings: FPNSettings | RetinaNetSettings, sizes: tuple[tuple[float
 def _pooling(settings: FPNSettings) -> MultiScaleRoIAlign:
     levels = [str(stride) for stride in settings.strides]
     if settings.geometry == "torchvision":
-        return MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2, canonical_scale=settings.roi_canonical_size)
+        pooling = MultiScaleRoIAlign(
+            levels, output_size=7, sampling_ratio=2, canonical_scale=settings.roi_canonical_size
+        )
+        # It would infer them from the first picture it meets, and keep them: wrongly where that is small and padded.
+        pooling.scales = [1 / stride for stride in settings.strides]
+        lowest, highest = (int(log2(settings.strides[end])) for end in (0, -1))
+        pooling.map_levels = initLevelMapper(lowest, highest, canonical_scale=settings.roi_canonical_size)
+        return pooling
     return InnerPixelsRoIAlign(levels, settings.strides, settings.roi_canonical_size, output_size=7, sampling_ratio=2)
 
 
