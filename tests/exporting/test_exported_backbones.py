@@ -13,14 +13,16 @@ from detecting import ARCHITECTURE, SPACE
 from torch import Tensor
 
 from detnas.config import OFFICIAL_INPUT, Preprocessing
+from detnas.errors import UserError
 from detnas.exporting.backbones import onnx_backbone, python_backbone, torch_program
 from detnas.exporting.onnx_model import ABOUT, open_session, read_about
 from detnas.models.backbone import Subnet
 from detnas.models.preprocessing import normalise
 from detnas.models.weights import BackboneInfo
-from detnas.spaces import search_space
+from detnas.spaces import Architecture, SearchSpace, search_space
 from detnas.spaces.published import PUBLISHED
 
+SHALLOW = SearchSpace("shallow", 4, (8, 16, 24, 32), (1, 1, 1, 1))
 SHAPES = [(1, 3, 64, 64), (3, 3, 96, 36), (2, 3, 37, 70)]
 
 
@@ -103,9 +105,12 @@ def test_onnx_runtime_gives_the_same_maps(info: BackboneInfo) -> None:
 
 
 def test_a_program_runs_without_detnas(tmp_path: Path) -> None:
-    info = INFOS["official"]
+    info = BackboneInfo(SHALLOW, Architecture.parse("3 2 1 0"), OFFICIAL_INPUT, "interleave")
     network = backbone(info)
-    (tmp_path / "backbone.pt2").write_bytes(torch_program(network, info).files[".pt2"])
+    program = torch_program(network, info)
+    with pytest.raises(UserError, match="no images of 32 x 96 pixels"):
+        program.maps(torch.zeros(1, 3, 96, 32))
+    (tmp_path / "backbone.pt2").write_bytes(program.files[".pt2"])
     script = f"""
 about = {{{ABOUT!r}: ""}}
 network = torch.export.load("backbone.pt2", extra_files=about).module()
@@ -117,7 +122,7 @@ torch.save(about, "about.pt")
     for ours, expected in zip(found, eager_maps(network), strict=True):
         assert all(torch.allclose(x, y, rtol=1e-5, atol=1e-6) for x, y in zip(ours, expected, strict=True))
     about = json.loads(torch.load(tmp_path / "about.pt")[ABOUT])
-    assert about["architecture"] == str(ARCHITECTURE) and about["shuffle"] == "interleave"
+    assert about["architecture"] == "3 2 1 0" and about["shuffle"] == "interleave"
 
 
 def write_python(network: Subnet, info: BackboneInfo, folder: Path) -> str:
