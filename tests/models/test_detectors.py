@@ -268,7 +268,7 @@ def test_an_extracted_detector_loads_into_one_built_from_scratch(kind: str) -> N
 
 @pytest.mark.parametrize("geometry", ["torchvision", "maskrcnn-benchmark"])
 def test_what_is_found_does_not_hang_on_the_picture_that_came_first(geometry: str) -> None:
-    """torchvision infers the maps' scales from the first that it meets. The second here is padded by half its height."""
+    """torchvision infers the maps' scales from the first one it meets. The second is padded by half its height."""
     images = [(image * 255).to(torch.uint8) for image in pictures((64, 45), (45, 64))]
     fresh, used = (build("fpn", min_size=45, max_size=64, geometry=geometry).eval() for _ in range(2))
     detect(used, images[:1], CPU)
