@@ -3,7 +3,8 @@
 The official procedure (`official.py`) is re-created on small trained supernets, one with each detector, then ours is
 put in its place part by part: each row of a table has all that the rows above it have. Seconds are means over the
 candidates of a row. The first rows judge the same few, the official procedure by two seeds of its recalibration, whose
-spread is the noise; the last two the candidates of a search by the evolution.
+spread is the noise; the last two the candidates of a search by the evolution. From passes without losses on, a box
+head's statistics are those of the supernet's training (bench/box_head_norms.py).
 
 With `--keep FOLDER` the supernets stay there for the next time; with `--tiny` it is a quick trial that prints only.
 About fifteen minutes on two quiet cores, three of them for the supernets.
@@ -65,6 +66,8 @@ def official(kind: str, runs: Path, *changes: str, seed: int, batches: int, mome
 
 
 def in_this_process(trained: Trained) -> Way:
+    """Changes the statistics of the supernet, which is of no other use afterwards."""
+
     def way(architecture: Architecture) -> float:
         recalibrate(trained, architecture, 0, trained.recipe.search.recalibration_batches, None)
         return pycocotools_map(trained, found_one_by_one(trained))
@@ -120,7 +123,7 @@ def rows(kind: str, runs: Path) -> tuple[list[Row], list[Row]]:
     one_by_one = decoded_each_time(fitness.search, 1, trained)
     kept_one_by_one = Inputs(fitness.search, 1, trained.recipe.detector, CPU, kept=True, cache_mb=0, disk=None)
     table += [
-        Row("one process, no checkpoints", in_this_process(trained)),
+        Row("one process, no checkpoints", in_this_process(load(kind, runs, *changes))),
         Row("passes without losses, to the last norm", without_losses(trained, fresh, one_by_one)),
         Row("pictures prepared once", without_losses(trained, fitness.calibration, kept_one_by_one)),
         Row("judged in batches", without_losses(trained, fitness.calibration, fitness.judged)),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision.models.detection.roi_heads import RoIHeads
 
 from detnas.config import SearchSettings
 from detnas.seeds import seed_of
@@ -15,18 +16,25 @@ from detnas.seeds import seed_of
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
-    """Compute every BN statistic of `model` afresh from batches of what it takes.
+    """Compute the BN statistics of `model` afresh from batches of what it takes, but for those behind RoI pooling.
 
     A detector takes lists of pictures (3, H, W) float in 0-1, or `PreparedPictures`; a classifier normalised pictures
     (N, 3, S, S).
 
     For a copy that `extract_subnet` made: the supernet's shared statistics belong to no candidate, and must not be
-    changed by one (paper, section 3.3). Only BN runs in training mode; no losses are computed and nothing is drawn
+    changed by one (paper, section 3.3). Only this BN runs in training mode; no losses are computed and nothing is drawn
     at random. The statistics are plain averages over the batches: with PyTorch's usual momentum of 0.1 the last 19
     batches would be all that counts. As in PyTorch, the variance averaged is the unbiased one of each batch.
-    A pass ends with its last norm: the heads of a RetinaNet, say, change no statistic.
+
+    The norms behind RoI pooling keep the statistics of the supernet's training, where RoIs were sampled for the losses,
+    up to a quarter of them positive. The official code recomputes these too, from such samples, which takes
+    targets and random draws. Of the proposals in a pass without losses nearly all are background: by their
+    statistics the box head answers wrongly (bench/box_head_norms.py). All paths share it, and where it has BN, the maps
+    that it looks into are normalised by the candidate's own statistics.
+
+    A pass ends with its last norm: heads without one, or with one that is kept, are not computed.
     """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    norms = _norms_of_candidate(model)
     momenta = [norm.momentum for norm in norms]
     model.eval()
     for norm in norms:
@@ -40,6 +48,12 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+
+
+def _norms_of_candidate(model: nn.Module) -> list[_BatchNorm]:
+    """All norms but those behind RoI pooling."""
+    shared = {norm for heads in model.modules() if isinstance(heads, RoIHeads) for norm in heads.modules()}
+    return [module for module in model.modules() if isinstance(module, _BatchNorm) and module not in shared]
 
 
 class _LastNormRan(Exception):

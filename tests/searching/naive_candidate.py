@@ -22,9 +22,18 @@ def inherit_naively(model: nn.Module, supernet: nn.Module, architecture: Archite
     model.load_state_dict(weights)
 
 
+def own_norms(model: nn.Module) -> dict[str, nn.BatchNorm2d]:
+    """Those whose statistics are to be the candidate's own, by name: all but the box head's behind RoI pooling."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.BatchNorm2d) and not name.startswith("roi_heads.")
+    }
+
+
 def calibrate_naively(model: nn.Module, batches: Iterable[Any]) -> None:
-    """Train-mode passes of BN alone; each norm gets the mean of what its batches had."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    """Train-mode passes of its own norms alone; each gets the mean of what its batches had."""
+    norms = own_norms(model).values()
     seen: dict[nn.Module, list[tuple[torch.Tensor, torch.Tensor]]] = {norm: [] for norm in norms}
 
     def hook(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from naive_candidate import calibrate_naively, inherit_naively
+from naive_candidate import calibrate_naively, inherit_naively, own_norms
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -176,8 +176,7 @@ RELATED = [Architecture.parse(text) for text in ("31 20 1320 13", "31 20 0320 13
 def whole_passes(trained: Trained, fitness: Fitness, architecture: Architecture) -> Evaluation:
     """The candidate from the decoded pictures, by whole forward passes."""
     candidate = extract_subnet(trained[2], architecture).eval()
-    norms = [module for module in candidate.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
+    for norm in own_norms(candidate).values():
         norm.train().reset_running_stats()
         norm.momentum = None
     files = [decoded(file) for file in fitness.calibration.data.files]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from naive_candidate import own_norms
 from small_recipe import assert_same, small_recipe
 from torch import Tensor, nn
 
@@ -36,7 +37,7 @@ def batches() -> list[list[Tensor]]:
 
 
 def naive_statistics(model: nn.Module) -> dict[str, tuple[Tensor, Tensor, int]]:
-    """The plain averages over the batches of every BN's mean and unbiased variance, and over how many they are.
+    """The plain averages over the batches of each own norm's mean and unbiased variance, and over how many they are.
 
     A norm in a tower that all pyramid levels share sees one batch a level.
     """
@@ -50,10 +51,9 @@ def naive_statistics(model: nn.Module) -> dict[str, tuple[Tensor, Tensor, int]]:
 
         return hook
 
-    for name, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.train()
-            module.register_forward_hook(watch(name))
+    for name, module in own_norms(model).items():
+        module.train()
+        module.register_forward_hook(watch(name))
     with torch.no_grad():
         for images in batches():
             model(images)
@@ -72,16 +72,31 @@ def test_statistics_are_averages_of_batch_means_and_unbiased_variances(detector:
     model = candidate(detector)
     expected = naive_statistics(model)
     recalibrate(model, batches())
-    norms = {name: module for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    # Those of the backbone, of the pyramid and of the head; every one of them has run.
+    norms = own_norms(model)
+    # Those of the backbone, of the pyramid and of a RetinaNet's head; every one of them has run.
     assert norms.keys() == expected.keys()
-    assert {name.split(".")[0] for name in norms} == {"backbone", "head" if detector == "retinanet" else "roi_heads"}
+    assert {name.split(".")[0] for name in norms} == ({"backbone", "head"} if detector == "retinanet" else {"backbone"})
     assert any(name.startswith("backbone.pyramid") for name in norms)
     for name, norm in norms.items():
         mean, var, count = expected[name]
         assert torch.allclose(norm.running_mean.double(), mean, rtol=1e-4, atol=1e-6), name
         assert torch.allclose(norm.running_var.double(), var, rtol=1e-4, atol=1e-7), name
         assert int(norm.num_batches_tracked) == count >= BATCHES
+
+
+def test_norms_behind_roi_pooling_keep_the_statistics_of_the_training() -> None:
+    model = candidate("fpn")
+    inherited = copy.deepcopy(dict(model.roi_heads.state_dict()))
+    assert inherited["box_head.0.1.num_batches_tracked"] == 7
+    recalibrate(model, batches())
+    assert_same(dict(model.roi_heads.state_dict()), inherited)
+
+
+def test_statistics_do_not_depend_on_how_many_proposals_there_are() -> None:
+    few, many = (candidate("fpn", detector__proposals=count) for count in (2, 40))
+    recalibrate(few, batches())
+    recalibrate(many, batches())
+    assert_same(dict(few.state_dict()), dict(many.state_dict()))
 
 
 KINDS = [("retinanet", "batch"), ("retinanet", "group"), ("fpn", "batch"), ("fpn", "none")]
@@ -92,10 +107,9 @@ def test_statistics_are_those_of_whole_passes_bit_for_bit(detector: str, norm: s
     model, whole = (candidate(detector, detector__norm=norm) for _ in range(2))
     recalibrate(model, batches())
     whole.eval()
-    for module in whole.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.train().reset_running_stats()
-            module.momentum = None
+    for module in own_norms(whole).values():
+        module.train().reset_running_stats()
+        module.momentum = None
     with torch.no_grad():
         for images in batches():
             whole(images)
@@ -109,11 +123,10 @@ def test_only_the_first_pass_goes_beyond_the_last_norm(detector: str, norm: str)
     for name, module in model.named_modules():
         module.register_forward_hook(lambda *_, name=name: ran.update([name]))
     recalibrate(model, batches())
-    norms = [name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)]
-    assert all(ran[name] >= BATCHES for name in norms)
+    assert all(ran[name] >= BATCHES for name in own_norms(model))
     assert ran[""] == 1  # the whole model came to its end
     if (detector, norm) == ("fpn", "batch"):
-        assert ran["rpn"] == BATCHES and ran["roi_heads.box_head"] == ran["roi_heads.box_predictor"] == 1
+        assert ran["backbone.body"] == BATCHES and ran["backbone"] == ran["rpn"] == ran["roi_heads"] == 1
     elif norm == "batch":
         assert ran["head.classification_head"] == BATCHES and ran["head.regression_head"] == 1
     else:
