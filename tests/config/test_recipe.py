@@ -115,6 +115,8 @@ search:
   recalibration_batches: 8
   recalibration_batch: 4
   metric: VOC07
+  racing: []
+  racing_chance: 0.1
   proposals: null
   pictures: 100
   batch: 16

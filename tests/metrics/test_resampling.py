@@ -45,6 +45,8 @@ def expected(truth: dict[str, Any], detections: list[dict[str, Any]], metric: st
     """NaN where there is no box."""
     if not truth["images"]:
         return float("nan")
+    if not detections and not metric.startswith("VOC"):  # which pycocotools cannot read
+        return 0.0 if any(not row["iscrowd"] for row in truth["annotations"]) else float("nan")
     scores = voc_scores(truth, detections) if metric.startswith("VOC") else oracle(truth, detections)[0]
     value = scores[metric]
     return float("nan") if value is None else value

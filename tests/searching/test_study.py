@@ -143,10 +143,10 @@ def test_a_trial_that_another_process_left_running_is_judged_again(whole: Path, 
         run_search(tmp_path, progress=CutBetween(4))
     script = (
         "import os, sys, pathlib\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]}\n"
         "from test_study import *\n"
         "class Killed(Judge):\n"
-        "    def __call__(self, architecture):\n"
+        "    def __call__(self, architecture, goes_on):\n"
         "        os.kill(os.getpid(), 9)\n"
         f"run_search(pathlib.Path({str(tmp_path)!r}), Killed())\n"
     )
@@ -292,7 +292,7 @@ def test_a_search_by_another_sampler_that_is_cut_ends_the_same(name: str, tmp_pa
 
 def test_of_equals_the_one_of_lower_cost_wins(tmp_path: Path) -> None:
     class Equal(Judge):
-        def __call__(self, architecture: Architecture) -> dict[str, float | None]:
+        def __call__(self, architecture: Architecture, goes_on: GoesOn = always) -> dict[str, float | None]:
             return {"mAP": 0.5, "AP50": 0.7}
 
     run_search(tmp_path, Equal(), settings=NSGA2)
