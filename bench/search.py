@@ -151,8 +151,8 @@ def main() -> None:
         if name != "random":
             results[name] |= {
                 "best fitness less that of random": estimate(last, chance),
-                "seeds with a better one than random": sum(map(gt, last, chance)),
-                "seeds with a worse one than random": sum(map(lt, last, chance)),
+                "seeds with a better one than random": int(sum(map(gt, last, chance))),
+                "seeds with a worse one than random": int(sum(map(lt, last, chance))),
                 "area less that of random": estimate(areas[name], areas["random"]),
             }
     write_json(
