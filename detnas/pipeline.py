@@ -33,7 +33,7 @@ from detnas.models.weights import DetectorInfo, save_detector
 from detnas.progress import Progress
 from detnas.report import validation_examples, write_report
 from detnas.run_directory import RECIPE, stored_run
-from detnas.running import WINNER, Run, open_run
+from detnas.running import WINNER, Run, begun_run, open_run, read_recipe
 from detnas.searching.accuracy import Accuracy
 from detnas.searching.evaluation import evaluate, headline
 from detnas.searching.fitness import Fitness
@@ -68,7 +68,7 @@ def run(
     """
     progress = progress or Progress(quiet=True)
     if not isinstance(recipe, Recipe):
-        recipe = _loaded(recipe, changes)
+        recipe = read_recipe(recipe, changes)
     directory = Path(out) if out is not None else Path("runs") / recipe.name
     with open_run(recipe, directory, Path(data) if data is not None else None, progress) as current:
         for name in STAGES:
@@ -82,15 +82,9 @@ def search_run(directory: Path, progress: Progress, join: bool = False) -> None:
 
     Raises `UserError` if it holds no run, or its supernet is not trained.
     """
-    stored = processes.from_first(lambda: stored_run(directory))
-    recipe, data = _loaded(directory / RECIPE), Path(stored["data_directory"])
+    recipe, data = begun_run(directory)
     with open_run(recipe, directory, data, progress, hold="not at all" if join else "alone") as current:
         _walk(current, "search")
-
-
-def _loaded(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
-    tree = processes.from_first(lambda: load_recipe(recipe, changes).model_dump(mode="json"))
-    return Recipe.model_validate(tree)
 
 
 def _walk(run: Run, stage: str) -> None:

@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from detnas.config import load_recipe
 from detnas.errors import UserError
 from detnas.files import lock, read_json, write_json
 from detnas.metrics.correlation import Estimate, kendall_tau, regret, spearman_rho, with_interval
 from detnas.models.backbone import Subnet
 from detnas.pipeline import EVALUATION, candidate_judge, finetune_networks, pretrain_networks, write_page
 from detnas.progress import Progress
-from detnas.run_directory import RECIPE, stored_run
-from detnas.running import Run, open_run
+from detnas.running import Run, begun_run, open_run
 from detnas.searching.racing import always
 from detnas.spaces import Architecture, BudgetSampler
 
@@ -39,11 +37,10 @@ def rank(directory: Path, count: int, progress: Progress) -> list[str]:
 
     Raises `UserError` if `directory` holds no run, or its supernet is not trained.
     """
-    stored = stored_run(directory)
-    recipe = load_recipe(directory / RECIPE)
+    recipe, data = begun_run(directory)
     if count < LEAST:
         raise UserError(f"--n {count}: a ranking of fewer than {LEAST} networks says nothing; give more")
-    with open_run(recipe, directory, Path(stored["data_directory"]), progress, hold="shared") as run:
+    with open_run(recipe, directory, data, progress, hold="shared") as run:
         chosen = spread(run.sampler, count, run.seed(FOLDER))
         judge = candidate_judge(run)
         # The same stages in a folder of their own.

@@ -4,12 +4,10 @@ from functools import partial
 from pathlib import Path
 
 from detnas import processes
-from detnas.config import load_recipe
 from detnas.models.backbone import Subnet
 from detnas.pipeline import WEIGHTS, finetune_networks, pretrain_networks, write_page
 from detnas.progress import Progress
-from detnas.run_directory import RECIPE, stored_run
-from detnas.running import open_run
+from detnas.running import begun_run, open_run
 from detnas.spaces import Architecture
 
 
@@ -19,12 +17,11 @@ def retrain(directory: Path, text: str, progress: Progress) -> None:
     It stands in the run beside the baselines, under its digits, with a detector.safetensors of its own; the page is
     written anew. Raises `UserError` if `directory` holds no run, or `text` is no architecture of its space.
     """
-    stored = processes.from_first(lambda: stored_run(directory))
-    recipe = load_recipe(directory / RECIPE)
+    recipe, data = begun_run(directory)
     architecture = Architecture.parse(text)
     recipe.search_space().check(architecture)
     name = architecture.hyphenated
-    with open_run(recipe, directory, Path(stored["data_directory"]), progress) as run:
+    with open_run(recipe, directory, data, progress) as run:
         networks = {name: partial(Subnet, run.space, architecture)}
         pretrain_networks(run, networks)
         finetune_networks(run, networks)

@@ -1,6 +1,6 @@
 """A run under way: its directory held, its data open, and what its stages share."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from torch import nn
 
 from detnas import processes
 from detnas.baselines import baselines
-from detnas.config import DetectorSettings, Recipe, SupernetTrainingSettings, TrainingSettings
+from detnas.config import DetectorSettings, Recipe, SupernetTrainingSettings, TrainingSettings, load_recipe
 from detnas.data.classification import ClassificationSet, Part
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
@@ -27,7 +27,15 @@ from detnas.models.classifier import Classifier
 from detnas.models.create import Network
 from detnas.models.detectors import Detector, build_detector
 from detnas.progress import Progress
-from detnas.run_directory import claim, draw_data, store_latencies, store_recipe, store_splits
+from detnas.run_directory import (
+    RECIPE,
+    claim,
+    draw_data,
+    store_latencies,
+    store_recipe,
+    store_splits,
+    stored_run,
+)
 from detnas.searching.fitness import search_pictures
 from detnas.searching.storage import check_storage
 from detnas.seeds import seed_of
@@ -43,6 +51,18 @@ WINNER = "winner"
 """What the network that the search chose is called, beside its baselines."""
 PICTURES = "pictures"
 """Where decoded ones are kept."""
+
+
+def read_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """`load_recipe`, of several processes in the first one alone: a file need be there for it only."""
+    tree = processes.from_first(lambda: load_recipe(recipe, changes).model_dump(mode="json"))
+    return Recipe.model_validate(tree)
+
+
+def begun_run(directory: Path) -> tuple[Recipe, Path]:
+    """The recipe and the data folder of the run that stands in `directory`. Raises `UserError` if it holds none."""
+    stored = processes.from_first(lambda: stored_run(directory))
+    return read_recipe(directory / RECIPE), Path(stored["data_directory"])
 
 
 @contextmanager

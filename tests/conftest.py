@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 import torch
+from shell import Shell
 from small_recipe import write_blocks, write_class_folder, write_recipe
 
 from detnas.pipeline import run
@@ -35,3 +36,8 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp(request.param)
     recipe = write_recipe(folder / "recipe.yaml", request.param)
     return run(str(recipe), folder / "run", blocks)
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(monkeypatch, capsys)

@@ -14,10 +14,10 @@ import official_reference
 import pytest
 import torch
 from PIL import Image
+from shell import Shell
 from small_recipe import COLOURS, small_recipe, write_blocks, write_recipe
 
 import detnas
-from detnas.cli import main
 from detnas.config import load_recipe, recipe_names
 from detnas.data.shapes import CLASSES
 from detnas.models.official_names import backbone_names
@@ -27,37 +27,6 @@ from detnas.run_directory import claim
 from detnas.spaces import BudgetSampler, SearchSpace
 from detnas.spaces.published import NAMES, PUBLISHED, PublishedNetwork
 from detnas.spaces.space import SPACES
-
-
-class Shell:
-    """Runs commands in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.monkeypatch = monkeypatch
-        self.capsys = capsys
-
-    def __call__(self, *words: object, status: int = 0) -> str:
-        """What the command says on standard output; on standard error if it is to fail."""
-        self.monkeypatch.setattr(sys, "argv", ["detnas", *map(str, words)])
-        self.capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        said = self.capsys.readouterr()
-        assert (caught.value.code or 0) == status, said
-        if status == 0:
-            assert said.err == ""
-            return said.out
-        return said.err or said.out
-
-    def refused(self, *words: object) -> str:
-        error = self(*words, status=2)
-        assert error.startswith("detnas: ") and error.count("\n") == 1
-        return error
-
-
-@pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(monkeypatch, capsys)
 
 
 @pytest.fixture

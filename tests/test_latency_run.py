@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from latency_tables import synthetic
+from shell import Shell
 from small_recipe import write_recipe
-from test_cli import Shell, shell  # noqa: F401
 
 from detnas.errors import UserError
 from detnas.files import read_json, read_json_lines
@@ -53,7 +53,7 @@ def test_every_candidate_is_within_the_bounds_and_says_its_latency(bounded: Path
     assert BOUNDS_MS[0] > LEAST / 1e3 and BOUNDS_MS[1] < MOST / 1e3  # the bounds exclude something
 
 
-def test_status_profile_and_page_say_it_too(bounded: Path, shell: Shell) -> None:  # noqa: F811
+def test_status_profile_and_page_say_it_too(bounded: Path, shell: Shell) -> None:
     best = read_json(bounded / "search" / "best.json")
     told = f"{best['latency_ms']:.3g} ms"
     assert f"{best['architecture']}: " in shell("status", bounded) and told in shell("status", bounded)
@@ -78,7 +78,7 @@ def test_a_table_that_was_measured_anew_is_refused(bounded: Path, tmp_path: Path
 
 def test_profile_measures_by_both_backends(
     tmp_path: Path,
-    shell: Shell,  # noqa: F811
+    shell: Shell,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(backends, "ROUNDS_SECONDS", 0)
@@ -97,6 +97,6 @@ def test_profile_measures_by_both_backends(
         assert json.loads(file.read_text())["check"]["networks"]
 
 
-def test_a_folder_for_tables_needs_tables(tmp_path: Path, shell: Shell) -> None:  # noqa: F811
+def test_a_folder_for_tables_needs_tables(tmp_path: Path, shell: Shell) -> None:
     recipe = write_recipe(tmp_path / "recipe.yaml")
     assert "add --latency or leave out --out" in shell.refused("profile", recipe, "--out", tmp_path)

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from shell import Shell
 from small_recipe import small_recipe
-from test_cli import Shell, shell  # noqa: F401
 
 from detnas.models.weights import load_detector
 from detnas.pipeline import run
@@ -23,7 +23,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, blocks: Path) -> Path:
 def test_another_candidate_gets_weights_scores_and_its_line_on_the_page(
     searched: Path,
     tmp_path: Path,
-    shell: Shell,  # noqa: F811
+    shell: Shell,
 ) -> None:
     directory = tmp_path / "run"
     shutil.copytree(searched, directory)
@@ -58,12 +58,12 @@ def test_what_is_no_architecture_of_the_space_is_refused(
     architecture: str,
     remedy: str,
     searched: Path,
-    shell: Shell,  # noqa: F811
+    shell: Shell,
 ) -> None:
     before = sorted(path.name for path in searched.iterdir())
     assert remedy in shell.refused("retrain", searched, architecture)
     assert sorted(path.name for path in searched.iterdir()) == before
 
 
-def test_a_folder_without_a_run_is_refused(tmp_path: Path, shell: Shell) -> None:  # noqa: F811
+def test_a_folder_without_a_run_is_refused(tmp_path: Path, shell: Shell) -> None:
     assert "holds no run" in shell.refused("retrain", tmp_path, "00 00 0000 00")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detnas.data.picture_block import flat, unflat
 from detnas.files import write_file
 
 FORMAT = "2"
@@ -56,9 +57,7 @@ class DiskCache:
                 if (count.tell() + blocks) * BLOCK > self.capacity:
                     return
                 count.write(bytes(blocks))
-            write_file(
-                path, lambda out: (out.write(header), out.write(image.permute(1, 2, 0).contiguous().numpy().data))
-            )
+            write_file(path, lambda out: (out.write(header), out.write(flat(image).numpy().data)))
         except OSError:
             self.capacity = 0  # a full disk is no reason to stop a training
 
@@ -75,4 +74,4 @@ def _read(path: Path) -> Tensor | None:
     height, width = content[:begin].view(HEADER).tolist()
     if len(content) != begin + 3 * height * width:
         return None
-    return torch.from_numpy(content[begin:]).view(height, width, 3).permute(2, 0, 1)
+    return unflat(torch.from_numpy(content[begin:]), height, width)

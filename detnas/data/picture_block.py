@@ -7,6 +7,16 @@ import torch
 from torch import Tensor
 
 
+def flat(picture: Tensor) -> Tensor:
+    """The values of a picture (3, H, W) in a row, channels last, as `unflat` reads them."""
+    return picture.permute(1, 2, 0).flatten()
+
+
+def unflat(values: Tensor, height: int, width: int) -> Tensor:
+    """The picture (3, H, W) whose values lie in this row: a view."""
+    return values.view(height, width, 3).permute(2, 0, 1)
+
+
 class PictureBlock(Sequence[Tensor]):
     """Pictures (3, H, W) uint8, one behind the other, channels last: forked processes read them without copying any
     memory.
@@ -23,7 +33,7 @@ class PictureBlock(Sequence[Tensor]):
             end += picture.numel()
             if end > len(self.pixels):
                 self.pixels = torch.cat((self.pixels[: starts[-1]], torch.empty(end, dtype=torch.uint8)))
-            self.pixels[starts[-1] : end] = picture.permute(1, 2, 0).flatten()
+            self.pixels[starts[-1] : end] = flat(picture)
         self.starts = torch.tensor(starts, dtype=torch.int64)
         self.sizes = torch.tensor(sizes, dtype=torch.int64)
 
@@ -41,4 +51,4 @@ class PictureBlock(Sequence[Tensor]):
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
         start, (height, width) = int(self.starts[index]), self.sizes[index].tolist()
-        return self.pixels[start : start + 3 * height * width].view(height, width, 3).permute(2, 0, 1)
+        return unflat(self.pixels[start : start + 3 * height * width], height, width)

@@ -8,12 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from detnas.models.backbone import Subnet
+from detnas.searching.inputs import VALUE_BYTES
 from detnas.spaces import SearchSpace
 
 Prefix = tuple[int, ...]
 """The ops of a backbone's first blocks; the empty one stands for its stem."""
-VALUE_BYTES = 4
-"""Of a float32."""
 
 
 class Prefixes:

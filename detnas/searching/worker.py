@@ -102,13 +102,13 @@ class Worker:
         if is_double(trial, trials):
             fail(self.study, trial)
             return False
-        self._judge(trial)
+        self._judge(trial, trials)
         return True
 
-    def _judge(self, trial: FrozenTrial) -> None:
+    def _judge(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
         within = self.sampler.sampler
         architecture = architecture_of(trial, within.space)
-        race = race_for(slot_of(trial), self.study.get_trials(deepcopy=False), self.settings)
+        race = race_for(slot_of(trial), trials, self.settings)
         try:
             with _alive(self.study, trial):
                 scores = self.judge(architecture, race.goes_on)

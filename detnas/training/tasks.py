@@ -8,6 +8,7 @@ from torch.nn import functional
 from torch.utils.data import default_collate
 
 from detnas.config import Preprocessing
+from detnas.data.picture_block import flat, unflat
 from detnas.data.samples import DetectionSamples, Target
 from detnas.models.detectors import first_label
 from detnas.models.preprocessing import normalise
@@ -76,7 +77,7 @@ class DetectionTask:
     def collate(self, samples: list[tuple[Tensor, Target]]) -> DetectionBatch:
         images, targets = zip(*samples, strict=True)
         return DetectionBatch(
-            pixels=torch.cat([image.permute(1, 2, 0).flatten() for image in images]),
+            pixels=torch.cat([flat(image) for image in images]),
             sizes=[tuple(image.shape[1:]) for image in images],
             boxes=torch.cat([target["boxes"] for target in targets]),
             labels=torch.cat([target["labels"] for target in targets]),
@@ -90,10 +91,7 @@ class DetectionTask:
             part.to(device, non_blocking=True) for part in (batch.pixels, batch.boxes, batch.labels)
         )
         pictures = pixels.split_with_sizes([3 * height * width for height, width in batch.sizes])
-        images = [
-            picture.view(*size, 3).permute(2, 0, 1).float() / 255
-            for picture, size in zip(pictures, batch.sizes, strict=True)
-        ]
+        images = [unflat(picture, *size).float() / 255 for picture, size in zip(pictures, batch.sizes, strict=True)]
         targets = [
             {"boxes": boxes_of_one, "labels": labels_of_one}
             for boxes_of_one, labels_of_one in zip(

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 from detecting import ARCHITECTURE, SPACE, detector, write_noise, write_weights
-from test_cli import Shell, shell  # noqa: F401
+from shell import Shell
 
 import detnas
 from detnas.config import Preprocessing
@@ -46,7 +46,7 @@ def left(folder: Path) -> list[str]:
 def test_a_run_is_exported_beside_its_weights_and_checked_on_its_own_pictures(
     finished: Path,
     tmp_path: Path,
-    shell: Shell,  # noqa: F811
+    shell: Shell,
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
@@ -68,7 +68,7 @@ def test_every_format_on_named_pictures(
     weights: Path,
     noise: Path,
     tmp_path: Path,
-    shell: Shell,  # noqa: F811
+    shell: Shell,
 ) -> None:
     out = tmp_path / "out" / f"mine{Path(FORMATS[format].file).suffix}"
     said = shell(
@@ -98,7 +98,7 @@ def test_pictures_of_a_data_folder(weights: Path, blocks: Path, tmp_path: Path) 
 def test_a_model_that_is_not_the_eager_one_is_not_written(
     weights: Path,
     noise: Path,
-    shell: Shell,  # noqa: F811
+    shell: Shell,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(checking, "PIXELS", -1.0)
@@ -126,7 +126,7 @@ def test_a_full_disk_leaves_nothing(weights: Path, noise: Path, monkeypatch: pyt
 def test_without_onnx_one_line_names_the_extra(
     weights: Path,
     noise: Path,
-    shell: Shell,  # noqa: F811
+    shell: Shell,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     find = importlib.util.find_spec
@@ -138,7 +138,7 @@ def test_without_onnx_one_line_names_the_extra(
     shell("export", weights, "--check", noise, "--format", "py")
 
 
-def test_what_cannot_be_exported_is_refused(weights: Path, noise: Path, tmp_path: Path, shell: Shell) -> None:  # noqa: F811
+def test_what_cannot_be_exported_is_refused(weights: Path, noise: Path, tmp_path: Path, shell: Shell) -> None:
     folder = tmp_path / "folder.onnx"
     folder.mkdir()
     backbone = backbone_weights(tmp_path / "backbone.safetensors")

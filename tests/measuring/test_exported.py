@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from detecting import write_noise, write_weights
-from test_cli import Shell, shell  # noqa: F401
+from shell import Shell
 from torch import nn
 
 import detnas
@@ -20,7 +20,7 @@ def test_every_onnx_format_is_timed(
     format: str,
     given: str,
     tmp_path: Path,
-    shell: Shell,  # noqa: F811
+    shell: Shell,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(backends, "ROUNDS_SECONDS", 0)
@@ -31,7 +31,7 @@ def test_every_onnx_format_is_timed(
     assert f"ms, the median of {backends.LEAST_ROUNDS} runs" in said
 
 
-def test_other_files_are_refused(tmp_path: Path, shell: Shell) -> None:  # noqa: F811
+def test_other_files_are_refused(tmp_path: Path, shell: Shell) -> None:
     assert "no such file" in shell.refused("bench-latency", tmp_path / "none.onnx")
     (tmp_path / "text.onnx").write_text("no model")
     assert "not an ONNX model" in shell.refused("bench-latency", tmp_path / "text.onnx")

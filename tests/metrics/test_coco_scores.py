@@ -4,6 +4,7 @@ import contextlib
 import copy
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,17 @@ def oracle(
     }, per_class
 
 
+def on_random_sets(test: Callable[..., None]) -> Callable[[], None]:
+    """Run a test on what `random_set` makes."""
+    sets = given(
+        seed=st.integers(0, 2**32 - 1),
+        images=st.integers(1, 12),
+        categories=st.integers(1, 6),
+        crowds=st.sampled_from([0.0, 0.2, 1.0]),
+    )
+    return settings(max_examples=25, deadline=None)(sets(test))
+
+
 def assert_equal(ours: dict[str, float | None], theirs: dict[str, float | None]) -> None:
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
@@ -103,13 +115,7 @@ def assert_equal(ours: dict[str, float | None], theirs: dict[str, float | None])
             assert value == pytest.approx(expected, abs=1e-12), name
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    images=st.integers(1, 12),
-    categories=st.integers(1, 6),
-    crowds=st.sampled_from([0.0, 0.2, 1.0]),
-)
+@on_random_sets
 def test_scores_equal_those_of_pycocotools(seed: int, images: int, categories: int, crowds: float) -> None:
     truth, detections = random_set(np.random.default_rng(seed), images, categories, crowds)
     ours, theirs = coco_scores(truth, detections), oracle(truth, detections)

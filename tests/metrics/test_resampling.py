@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_coco_scores import oracle, random_set
+from test_coco_scores import on_random_sets, oracle, random_set
 
 from detnas.metrics.resampling import resampled_scores
 from detnas.metrics.voc import voc_scores
@@ -52,13 +52,7 @@ def expected(truth: dict[str, Any], detections: list[dict[str, Any]], metric: st
     return float("nan") if value is None else value
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    images=st.integers(1, 12),
-    categories=st.integers(1, 6),
-    crowds=st.sampled_from([0.0, 0.2, 1.0]),
-)
+@on_random_sets
 def test_each_picture_once_is_what_pycocotools_says(seed: int, images: int, categories: int, crowds: float) -> None:
     truth, detections = random_set(np.random.default_rng(seed), images, categories, crowds)
     for metric in ("mAP", "AP50"):
