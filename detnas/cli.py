@@ -15,13 +15,28 @@ from detnas.errors import UserError
 from detnas.version import __version__
 
 app = typer.Typer(
-    help="Neural architecture search for object detectors.", no_args_is_help=True, pretty_exceptions_enable=False
+    help="Neural architecture search for object detectors.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # with rich, --help takes four times as long
 )
 data_app = typer.Typer(help="Look at a data set, or draw the embedded one.", no_args_is_help=True)
+
+
+def _recipe_names() -> list[str]:
+    """For shells that complete words."""
+    from detnas.config import recipe_names
+
+    return recipe_names()
+
+
 app.add_typer(data_app, name="data")
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe by name, or a YAML file.")]
+RecipeName = Annotated[
+    str,
+    typer.Argument(metavar="RECIPE", help="A recipe by name, or a YAML file.", autocompletion=_recipe_names),
+]
 DataFolder = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The folder of the detection data set.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; repeatable.")
@@ -46,7 +61,7 @@ def run(
         bool, typer.Option("--rehearse", help="Walk every stage for a few iterations only, and say what all will take.")
     ] = False,
 ) -> None:
-    """The whole pipeline, by several processes if torchrun starts them; the same command continues where it stopped."""
+    """Run the whole pipeline, or go on where it stopped. Several processes share it if torchrun starts them."""
     from detnas import processes
     from detnas.pipeline import run
     from detnas.progress import Progress
@@ -84,7 +99,7 @@ def search(
         ),
     ] = False,
 ) -> None:
-    """The search stage alone, on a run whose supernet is trained; by any number of workers, which may come and go."""
+    """The search stage alone, of a run whose supernet is trained. Any number of workers may share it, come and go."""
     from detnas import processes
     from detnas.pipeline import search_run
     from detnas.progress import Progress
@@ -98,7 +113,10 @@ def rank(
     directory: Directory,
     count: Annotated[int, typer.Option("--n", metavar="N", help="Architectures to train alone.")],
 ) -> None:
-    """How well the supernet ranks: architectures trained alone, beside its fitness. Several processes may share it."""
+    """How well the supernet of a run ranks architectures.
+
+    Trains some of them alone, and holds that against the supernet's fitness. Several processes may share the work.
+    """
     from detnas.progress import Progress
     from detnas.ranking import rank
 
@@ -112,7 +130,10 @@ def retrain(
     directory: Directory,
     architecture: Annotated[str, typer.Argument(metavar="ARCHITECTURE", help='As "2120 2112 33130031 3132".')],
 ) -> None:
-    """Train another architecture than the winner by a run's schedule: one of its front, say. Leaves its weights."""
+    """Train another architecture than the winner of a run.
+
+    One of its front, say, by the same schedule. Leaves its weights.
+    """
     from detnas import processes
     from detnas.progress import Progress
     from detnas.retraining import retrain
@@ -154,7 +175,7 @@ def profile(
     ] = None,
     changes: Changes = None,
 ) -> None:
-    """What a recipe will search, and about how long it takes here; trains nothing."""
+    """What a recipe will search, and about how long it takes. Trains nothing."""
     from detnas.config import load_recipe
     from detnas.profiling import describe
 
@@ -172,7 +193,10 @@ def profile(
 
 @app.command()
 def models() -> None:
-    """The published networks by name: for `baselines` in a recipe, and for `detnas.create_backbone`."""
+    """The published networks by name, and what they cost.
+
+    The names are for `baselines` in a recipe, and for `detnas.create_backbone`.
+    """
     from detnas.models.listing import describe
 
     for line in describe():
@@ -190,7 +214,7 @@ def evaluate(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a data field of the run: data.val=FILE; repeatable."),
     ] = None,
 ) -> None:
-    """COCO's twelve numbers and VOC's two of a detector on the validation set of a data folder; AP by class."""
+    """Scores of a detector on the validation set of a folder. COCO's twelve numbers, VOC's two, and AP by class."""
     from detnas.progress import Progress
     from detnas.using import evaluate_weights
 
@@ -209,7 +233,10 @@ def predict(
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time; more are faster on a GPU.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Detect on pictures: boxes drawn with names and scores; beside them predictions.json, and coco.json for tools."""
+    """Detect on pictures, and draw boxes, names and scores.
+
+    Beside them it writes predictions.json, and coco.json for tools.
+    """
     from detnas.progress import Progress
     from detnas.using import predict_images
 
@@ -240,7 +267,10 @@ def export(
         typer.Option(metavar="DIR", help="Check on pictures of this data folder; the run's own if neither is given."),
     ] = None,
 ) -> None:
-    """Write a detector or its backbone for other runtimes, once it has given what the eager model gives on pictures."""
+    """Write a detector or its backbone for other runtimes.
+
+    Nothing is written that has not given on pictures what the eager model gives.
+    """
     from detnas.exporting.export import export
 
     export(weights, format, out, check or (), data, typer.echo)
@@ -250,7 +280,7 @@ def export(
 def bench_latency(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An ONNX file that `detnas export` wrote.")],
 ) -> None:
-    """How long ONNX Runtime takes for an exported file on this machine's CPU."""
+    """How long an exported file takes on this machine's CPU. Under ONNX Runtime."""
     from detnas.measuring.exported import bench_latency
 
     for line in bench_latency(file):
@@ -267,7 +297,10 @@ def import_(
         typer.Option(help="even_odd or interleave, where the checkpoint's channels are not split as the release's."),
     ] = None,
 ) -> None:
-    """Weights of the official release, a backbone, a supernet or a whole detector, into a weights file."""
+    """Weights of the official release into a weights file.
+
+    They may be a backbone's, a supernet's or a whole detector's.
+    """
     from detnas.importing import import_weights
 
     for line in import_weights(checkpoint, name, out, shuffle):
@@ -294,9 +327,10 @@ def data_check(
         Path | None, typer.Option(metavar="FILE", help="Where to draw (.jpg, .png); runs/check-NAME.jpg if not given.")
     ] = None,
 ) -> None:
-    """What a data set (COCO, VOC or YOLO) holds and what is wrong with it, and some of it drawn with its boxes.
+    """What a data set holds, and what is wrong with it.
 
-    Every picture is decoded. Exit status 2 if training could go wrong.
+    In the format of COCO, VOC or YOLO. Every picture is decoded; some are drawn with their boxes.
+    Exit status 2 if training could go wrong.
     """
     from detnas.config import DataSettings, change_data
     from detnas.data.checking import check
@@ -324,7 +358,7 @@ def data_shapes(
     size: Annotated[int, typer.Option(min=32, help="Side of the pictures in pixels.")] = 128,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Draw the embedded data set: COCO files, and an image folder for classification."""
+    """Draw the embedded data set. COCO files, and an image folder for classification."""
     from detnas.data.shapes import write_shapes
 
     write_shapes(directory, train=train, val=val, size=size, seed=seed)

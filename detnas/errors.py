@@ -8,7 +8,8 @@ class UserError(Exception):
     """Something the user asked for cannot work.
 
     The message is one line that names the file or field, the value, and the remedy. The command line prints it
-    and exits with status 2; there is no traceback.
+    and exits with status 2; there is no traceback. Any other error from a public function is a defect of detnas,
+    or of what it was built with: please report it.
     """
 
     def __init__(self, message: str) -> None:

@@ -24,7 +24,7 @@ from detnas.config import Recipe, load_recipe
 from detnas.data.detection import DetectionSet
 from detnas.data.images import Images
 from detnas.data.sources import open_data
-from detnas.errors import UserError
+from detnas.errors import UserError, suggestion
 from detnas.files import read_json, write_json
 from detnas.models.backbone import Subnet, Supernet
 from detnas.models.create import Network, find_network
@@ -61,7 +61,9 @@ def run(
     """Run a recipe (a name, a file or a `Recipe`) in the directory `out`, or continue the run that stands there.
 
     `data` is the folder of the detection data set; recipes with a `data.shapes` section draw their own if it is not
-    given. `changes` are as on the command line (`search.population=20`). `stages` limits the run to some stages.
+    given. `changes` to a recipe by name or file are as on the command line (`search.population=20`). `stages` limits
+    the run to some of "supernet-pretrain", "supernet-finetune", "search", "pretrain", "finetune" and "report". Without
+    `progress` nothing is said.
     Returns the run directory (`runs/NAME` unless given), which holds detector.safetensors and report.html.
 
     Raises `UserError`, before any training, for whatever cannot work.
@@ -69,6 +71,11 @@ def run(
     progress = progress or Progress(quiet=True)
     if not isinstance(recipe, Recipe):
         recipe = read_recipe(recipe, changes)
+    elif changes:
+        raise UserError(f"changes {list(changes)}: are made to a recipe by name or file; change the Recipe itself")
+    for name in stages or ():
+        if name not in STAGES:
+            raise UserError(f"stages: {name!r} is unknown; {suggestion(name, STAGES)}")
     directory = Path(out) if out is not None else Path("runs") / recipe.name
     with open_run(recipe, directory, Path(data) if data is not None else None, progress) as current:
         for name in STAGES:

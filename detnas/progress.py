@@ -24,6 +24,7 @@ class Bar:
         self.live = progress.rich.add_task(name, total=total, completed=start, note="") if progress.rich else None
 
     def advance(self, note: str = "", by: int = 1) -> None:
+        """`by` more steps are done; `note` is what to say beside them."""
         self.done += by
         if self.progress.rich is not None and self.live is not None:
             self.progress.rich.update(self.live, completed=self.done, note=note)
@@ -36,13 +37,14 @@ class Bar:
 
 
 class Progress:
-    """Says where a run stands. `quiet` says nothing."""
+    """Says on standard output where a run stands: live on a terminal, else in plain lines; nothing if `quiet`."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
         self.rich: RichProgress | None = None
 
     def say(self, text: str) -> None:
+        """A line of its own."""
         self.console.print(text, markup=False)
 
     @contextmanager

@@ -23,21 +23,28 @@ class FeatureInfo:
     backbone: "Backbone"
 
     def channels(self) -> list[int]:
+        """Of the maps, finest first."""
         return list(self.backbone.channels)
 
     def reduction(self) -> list[int]:
-        """The maps' strides."""
+        """The maps' strides in pixels, finest first."""
         return list(self.backbone.strides)
 
 
 class Backbone(nn.Module):
-    """Images (N, 3, H, W) -> one map a stage, (N, channels[i], H / strides[i], W / strides[i])."""
+    """Images (N, 3, H, W) -> one map a stage, (N, channels[i], H / strides[i], W / strides[i]), sizes rounded up.
+
+    Images are float32, normalised as the network was trained, of any size.
+    """
 
     channels: list[int]
+    """Of each stage's map."""
     strides: list[int]
+    """Pixels of the image to one of each stage's map."""
 
     @property
     def feature_info(self) -> FeatureInfo:
+        """Channels and strides by timm's names."""
         return FeatureInfo(self)
 
 
@@ -82,7 +89,11 @@ class SpaceBackbone(Backbone):
 
 
 class Subnet(SpaceBackbone):
-    """The plain network of one architecture."""
+    """The plain network of one architecture, with fresh weights.
+
+    `shuffle` is how blocks split channels: "even_odd" as the released single networks do, "interleave" as the released
+    supernets. Raises `UserError` if the architecture does not fit the space.
+    """
 
     def __init__(self, space: SearchSpace, architecture: Architecture, shuffle: Shuffle = "even_odd") -> None:
         space.check(architecture)
@@ -92,7 +103,10 @@ class Subnet(SpaceBackbone):
         self.shuffle: Shuffle = shuffle
 
     def cost(self, size: int = 224) -> Cost:
-        """Multiply-adds and parameters for an input of `size` x `size` pixels, batch 1."""
+        """Multiply-adds and parameters for an input of `size` x `size` pixels, batch 1.
+
+        Raises `UserError` if `size` is below 1.
+        """
         return self.space.cost(self.architecture, size)
 
 
@@ -113,7 +127,10 @@ class ChoiceBlock(nn.Module):
 
 
 class Supernet(SpaceBackbone):
-    """Every candidate backbone of a space in one network; computes the activated architecture."""
+    """Every candidate backbone of a space in one network, with fresh weights; computes the activated architecture.
+
+    `shuffle` is as in `Subnet`. Before anything is activated, every block is its first op.
+    """
 
     def __init__(self, space: SearchSpace, shuffle: Shuffle = "even_odd") -> None:
         super().__init__(space, lambda index, block: ChoiceBlock(block, shuffle))
@@ -125,13 +142,20 @@ class Supernet(SpaceBackbone):
         return [cast(ChoiceBlock, block) for block in self.blocks]
 
     def activate(self, architecture: Architecture) -> None:
-        """Choose the path that the next forward passes compute."""
+        """Choose the path that the next forward passes compute.
+
+        Raises `UserError` if the architecture does not fit the space.
+        """
         self.space.check(architecture)
         for block, op in zip(self.choices, architecture.ops, strict=True):
             block.active = op
 
     def subnet(self, architecture: Architecture) -> Subnet:
-        """The plain network of `architecture` with copies of this supernet's weights and BN statistics."""
+        """The plain network of `architecture` with copies of this supernet's weights and BN statistics.
+
+        The statistics fit no candidate: see recalibration. Raises `UserError` if the architecture does not fit the
+        space.
+        """
         self.space.check(architecture)
         subnet = Subnet(self.space, architecture, self.shuffle)
         subnet.stem = copy.deepcopy(self.stem)

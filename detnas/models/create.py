@@ -25,12 +25,15 @@ Network: TypeAlias = Subnet | ResNet
 
 
 def create_backbone(source: Architecture | str | Path, space: SearchSpace | str = "small") -> Network | Supernet:
-    """A backbone: published, by name (`detnas.spaces.published.NAMES`), or of an architecture in `space`, both with
-    fresh weights; or with its weights out of a weights file, of a detector or of a backbone alone.
+    """A backbone: published, by name (`detnas models` lists them), or of an architecture in `space`, both with fresh
+    weights; or with its weights out of a weights file, of a detector or of a backbone alone.
 
-    The network maps images (N, 3, H, W), normalised as the file's metadata say, to a list of four maps; see its
-    `channels` and `strides`, or by timm's names `feature_info`. Raises `UserError` for an unknown name, an architecture
-    that does not fit the space, or a file that is not a weights file.
+    The network maps images (N, 3, H, W), float32 and normalised as the file's metadata say, to a list of four maps
+    (N, channels[i], H / strides[i], W / strides[i]), sizes rounded up; see its `channels` and `strides` (4, 8, 16, 32),
+    or by timm's names `feature_info`. `space` is looked at with an `Architecture` alone.
+
+    Raises `UserError` for an unknown name, an architecture that does not fit the space, or a file that is not a weights
+    file.
     """
     if isinstance(source, Architecture):
         return Subnet(search_space(space) if isinstance(space, str) else space, source)
@@ -62,14 +65,21 @@ def find_network(model: nn.Module) -> Network:
 def create_detector(
     kind: Literal["fpn", "retinanet"], backbone: Backbone, num_classes: int, **settings: Any
 ) -> Detector:
-    """torchvision's Faster R-CNN with FPN or RetinaNet around `backbone`, for `num_classes` classes.
+    """torchvision's Faster R-CNN with FPN or RetinaNet around `backbone`, for `num_classes` classes beside background.
 
     `settings` are the fields of `detnas.config.FPNSettings` or `RetinaNetSettings`; the defaults are the paper's.
-    Labels start at 1 for `fpn`, where 0 is the background, and at 0 for `retinanet`. Raises `UserError` for an
-    unknown kind or a setting that does not fit.
+    Images are a list of (3, H, W), float32 RGB in 0-1, of any sizes; the detector resizes and normalises them itself.
+    In training mode it also takes a list of targets, `boxes` (n, 4) float32 as x1, y1, x2, y2 in pixels and `labels`
+    (n,) int64, and returns a dict of scalar losses. In evaluation mode it returns a dict for each image, with `boxes`
+    in its pixels, `scores` (n,) in 0-1, highest first, and `labels`. Labels start at 1 for `fpn`, where 0 is the
+    background, and at 0 for `retinanet`.
+
+    Raises `UserError` for an unknown kind, a setting that does not fit, or `num_classes` below 1.
     """
     if kind not in DETECTORS:
         raise UserError(f"detector {kind!r} is unknown; choose one of {', '.join(DETECTORS)}")
+    if num_classes < 1:
+        raise UserError(f"num_classes {num_classes}: must be 1 or more, the background not counted")
     try:
         return build_detector(backbone, num_classes, DETECTORS[kind](**settings))
     except ValidationError as error:

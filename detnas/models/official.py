@@ -58,9 +58,9 @@ def import_official(
 ) -> Subnet | Supernet | Detector:
     """A network of ours, in evaluation mode, from weights of the official code (megvii-model/DetNAS).
 
-    `source` is a state dict, a checkpoint that holds one under `model` or `state_dict`, or such a checkpoint's file,
-    which is read as data (`weights_only=True`). `name` says which network it is: published
-    (`detnas.spaces.published.PUBLISHED`), `small-supernet` or `large-supernet`, or a pair of space and architecture,
+    `source` is a state dict (names to tensors), a checkpoint that holds one under `model` or `state_dict`, or such a
+    checkpoint's file, which is read as data (`weights_only=True`). `name` says which network it is: published
+    (`detnas models` lists them), `small-supernet` or `large-supernet`, or a pair of space and architecture,
     or a space alone for its supernet. Channels are split as in the released weights: `even_odd` in single networks,
     `interleave` in supernets, unless `shuffle` says otherwise; with the wrong one the weights are worth nothing.
 

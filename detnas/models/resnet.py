@@ -11,6 +11,7 @@ from detnas.spaces.cost import Cost
 class ResNet(Backbone):
     """The ResNet that torchvision calls `name`, without its classifier; images (N, 3, H, W) -> maps of four stages.
 
+    `name` is "resnet50" or "resnet101". Images are float32, normalised as you train it; map sizes are rounded up.
     Weights are fresh, and everything is trainable, BN too. Tensors are named as in torchvision.
     """
 

@@ -13,12 +13,15 @@ OPS = tuple(KERNELS)
 
 @dataclass(frozen=True, order=True)
 class Architecture:
-    """One op index (0-3, see `OPS`) for each block, stage by stage. Immutable and hashable.
+    """One op for each block, stage by stage. Immutable, hashable and ordered.
 
     `str(architecture)` gives the digits stage by stage, `"2120 2112 33130031 3132"`, and `parse` reads them back.
+    Raises `UserError` for an op outside 0-3.
     """
 
     stages: tuple[tuple[int, ...], ...]
+    """A tuple a stage, and in it an op index a block: 0, 1 and 2 are shuffle blocks with kernels of 3, 5 and 7 pixels,
+    3 is the Xception-like one (`detnas.spaces.OPS`)."""
 
     def __post_init__(self) -> None:
         for op in self.ops:

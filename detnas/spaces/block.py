@@ -5,9 +5,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Block:
-    """One place of the network where an op is chosen: channels in and out, and the stride (1 or 2)."""
+    """One place of the network where an op is chosen."""
 
     stage: int
+    """Counted from 0."""
     in_channels: int
+    """Channels of the map that goes in."""
     out_channels: int
+    """Channels of the map that comes out."""
     stride: int
+    """2 in the first block of a stage, which halves the map's sides, else 1."""

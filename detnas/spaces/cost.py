@@ -10,12 +10,14 @@ from detnas.spaces.latency import LatencyTable
 
 @dataclass(frozen=True)
 class Cost:
-    """`flops`: multiply-adds of the convolutions, one counted as one. `params`: weights, BN scales and shifts.
-    `latency`: microseconds by a table of measured latencies, 0 without one."""
+    """What a network costs, for one image."""
 
     flops: int
+    """Multiply-adds of the convolutions, each counted as one, not as two."""
     params: int
+    """Parameters: weights, and scales and shifts of BN."""
     latency: int = 0
+    """Microseconds by a table of measured latencies; 0 without one."""
 
     def facts(self) -> dict[str, float]:
         """As files keep it; the latency, in milliseconds, where it is known."""
@@ -33,7 +35,7 @@ class CostTable:
 
     `flops[b][o]`, `params[b][o]` and `latency[b][o]` belong to block b (from input to output) and op o; `stem` to the
     stem. A network's cost is the stem's plus one entry a block. BN and activations cost no FLOPs. Latencies are those
-    of `latencies`, for inputs of its own size.
+    of `latencies`, in microseconds, for inputs of its own size.
     """
 
     def __init__(
@@ -57,12 +59,12 @@ class CostTable:
         self.latency = [list(row) for row in latencies.blocks_us] if latencies else [[0] * len(OPS) for _ in costs]
 
     def extent(self, cost: str) -> tuple[int, int]:
-        """The least and the most `cost` ("flops", "params" or "latency") that an architecture has."""
+        """The least and the most `cost` ("flops", "params", or "latency" in microseconds) that an architecture has."""
         stem, rows = getattr(self.stem, cost), getattr(self, cost)
         return stem + sum(map(min, rows)), stem + sum(map(max, rows))
 
     def cost(self, ops: Sequence[int]) -> Cost:
-        """The cost of the architecture with these op indices, one a block."""
+        """The cost of the architecture with these op indices (0-3), one a block from input to output."""
         flops, params, latency = self.stem.flops, self.stem.params, self.stem.latency
         for op, block_flops, block_params, block_latency in zip(
             ops, self.flops, self.params, self.latency, strict=True

@@ -8,7 +8,7 @@ from math import inf
 
 import numpy as np
 
-from detnas.errors import UserError
+from detnas.errors import UserError, suggestion
 from detnas.spaces.architecture import OPS, Architecture
 from detnas.spaces.block import Block
 from detnas.spaces.cost import Cost, CostTable
@@ -19,13 +19,18 @@ from detnas.spaces.latency import REMEDY, LatencyTable
 class SearchSpace:
     """A stem (3x3 convolution of stride 2) and stages of choice blocks; the first block of a stage has stride 2.
 
-    `channels` and `repeats` have one entry a stage. Stage i gives a map of stride `4 * 2**i`.
+    Stage i, counted from 0, gives a map of stride `4 * 2**i`. Raises `UserError` for widths that are not multiples of
+    4 or do not grow from stem to last stage, and for repeats below 1 or of another number of stages.
     """
 
     name: str
+    """What weights files and messages call it."""
     stem: int
+    """Channels of the stem's map."""
     channels: tuple[int, ...]
+    """Channels of each stage's map."""
     repeats: tuple[int, ...]
+    """Blocks of each stage."""
 
     def __post_init__(self) -> None:
         widths = (self.stem, *self.channels)
@@ -49,11 +54,14 @@ class SearchSpace:
 
     @property
     def size(self) -> int:
-        """How many architectures the space holds."""
+        """How many architectures the space holds: 4 to the number of blocks."""
         return int(len(OPS) ** sum(self.repeats))
 
     def architecture(self, ops: Sequence[int]) -> Architecture:
-        """The architecture with these op indices, given from input to output."""
+        """The architecture with these op indices (0-3), given from input to output.
+
+        Raises `UserError` if there is not one for each block.
+        """
         if len(ops) != sum(self.repeats):
             raise UserError(f"space {self.name} has {sum(self.repeats)} blocks, but {len(ops)} ops were given")
         stages = []
@@ -69,11 +77,16 @@ class SearchSpace:
         return [self.architecture(ops.tolist()) for ops in orders.T]
 
     def uniform(self, op: str) -> Architecture:
-        """The architecture whose every block is `op` (a name from `OPS`)."""
+        """The architecture whose every block is `op`: "shuffle3", "shuffle5", "shuffle7" or "xception".
+
+        Raises `UserError` for any other name.
+        """
+        if op not in OPS:
+            raise UserError(f"op {op!r} is unknown; {suggestion(op, OPS)}")
         return self.architecture([OPS.index(op)] * sum(self.repeats))
 
     def check(self, architecture: Architecture) -> None:
-        """Raise `UserError` unless the architecture fits this space."""
+        """Raise `UserError` unless the architecture has the blocks of this space in each stage."""
         shape = tuple(len(stage) for stage in architecture.stages)
         if shape != self.repeats:
             raise UserError(
@@ -83,18 +96,23 @@ class SearchSpace:
     def cost_table(self, size: int = 224, latencies: LatencyTable | None = None) -> CostTable:
         """Costs of every (block, op) for an input of `size` x `size` pixels, with measured latencies if given.
 
-        Raises `UserError` if these do not fit the space.
+        Raises `UserError` if these do not fit the space, or `size` is below 1.
         """
         return _cost_table(self, size, latencies)
 
     def cost(self, architecture: Architecture, size: int = 224) -> Cost:
-        """Multiply-adds and parameters of stem and blocks for an input of `size` x `size` pixels, batch 1."""
+        """Multiply-adds and parameters of stem and blocks for an input of `size` x `size` pixels, batch 1.
+
+        Raises `UserError` if the architecture does not fit the space, or `size` is below 1.
+        """
         self.check(architecture)
         return self.cost_table(size).cost(architecture.ops)
 
 
 @lru_cache(maxsize=64)
 def _cost_table(space: SearchSpace, size: int, latencies: LatencyTable | None) -> CostTable:
+    if size < 1:
+        raise UserError(f"size {size} of an input to space {space.name}: must be 1 pixel or more")
     if latencies is not None and (latencies.space, len(latencies.blocks_us)) != (space.name, len(space.blocks)):
         raise UserError(
             f"budget.latencies: a table of space {latencies.space} ({len(latencies.blocks_us)} blocks) does not fit "
@@ -115,7 +133,12 @@ SPACES = {
 
 
 def search_space(name: str, width: float = 1.0) -> SearchSpace:
-    """A space by name ("small", "large", "tiny"), its channels times `width`, rounded to multiples of 4."""
+    """A space by name, its channels times `width`, rounded to multiples of 4.
+
+    "small" (20 blocks) and "large" (40 blocks) are the paper's; "tiny" (10 blocks) is ours, for pictures
+    of about 100 pixels on a CPU. Raises `UserError` for an unknown name, and for a width that is not above 0 or so
+    small that stages come out equally wide.
+    """
     if name not in SPACES:
         raise UserError(f"space {name!r} is unknown; choose one of {', '.join(SPACES)}")
     if not 0 < width < inf:
