@@ -1,8 +1,8 @@
-# make demo: the whole pipeline on the embedded data set. make test: the fast tests.
+# make demo: the whole pipeline on the embedded data set. make test: the fast tests. make docs: the documentation site.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint docs clean
 
 demo: .venv/installed
 	$(BIN)/detnas run shapes-quick
@@ -13,10 +13,15 @@ test: .venv/installed
 test-all: .venv/installed
 	$(BIN)/python -m pytest -q
 
-lint: .venv/installed
+lint: .venv/installed docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# A link or an anchor that leads nowhere is an error. The theme's banner about its successor is left out.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The site: site/index.html"
 
 # Built anew when what is to be installed changes; a build that was cut leaves no mark and is begun again.
 .venv/installed: pyproject.toml constraints.txt
@@ -25,4 +30,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build site *.egg-info

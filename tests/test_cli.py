@@ -28,6 +28,12 @@ from detnas.spaces import BudgetSampler, SearchSpace
 from detnas.spaces.published import NAMES, PUBLISHED, PublishedNetwork
 from detnas.spaces.space import SPACES
 
+HEAVY = {
+    *("torch", "torchvision", "numpy", "PIL", "optuna", "sqlalchemy", "plotly", "jinja2", "pydantic", "yaml", "rich"),
+    *("safetensors", "tensorboard", "hotcoco"),
+}
+"""What detnas is built with, but for typer."""
+
 
 @pytest.fixture
 def copied(finished: Path, tmp_path: Path) -> Path:
@@ -51,12 +57,40 @@ from detnas.cli import main
 try:
     main()
 except SystemExit as end:
-    heavy = {{"torch", "torchvision", "numpy", "optuna", "plotly", "PIL"}} & set(sys.modules)
+    heavy = {HEAVY!r} & set(sys.modules)
     assert not end.code and not heavy, (end.code, heavy)
 """
     done = process(script)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_help_says_in_a_line_what_each_command_does(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a command's text it takes the first sentence, and cuts what has no room."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in ("--help", "data --help"):
+        _, commands = shell(*words.split()).split("Commands:\n")
+        assert all(line.endswith(".") and not line.endswith("...") for line in commands.splitlines()), commands
+
+
+def test_a_shell_completes_commands_and_recipes() -> None:
+    script = """
+        eval "$(detnas --show-completion)"
+        for COMP_LINE in "detnas pro" "detnas run shapes-q" "detnas profile paper-voc"; do
+            COMP_WORDS=($COMP_LINE)
+            COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+            _detnas_completion detnas
+            echo "${COMPREPLY[@]}"
+        done
+    """
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=os.environ | {"PATH": path})
+    assert done.stderr == ""
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["profile"],
+        ["shapes-quick", "shapes-quick-fpn"],
+        ["paper-voc-fpn", "paper-voc-retinanet"],
+    ]
 
 
 @pytest.mark.slow

@@ -1,0 +1,64 @@
+"""What `import detnas` promises: every name explained and typed, every name on the page of the site."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import detnas
+
+NAMES = sorted(set(detnas.__all__) - {"__version__"})
+PAGE = Path(__file__).parent.parent / "docs/api.md"
+
+
+def members(kind: type) -> Iterator[tuple[str, Any]]:
+    """The public methods and properties that classes of ours define for `kind`."""
+    for base in kind.__mro__:
+        if base.__module__.startswith("detnas."):
+            for name, member in vars(base).items():
+                if not name.startswith("_") and isinstance(member, property | classmethod | staticmethod):
+                    yield f"{base.__name__}.{name}", member.fget if isinstance(member, property) else member.__func__
+                elif not name.startswith("_") and inspect.isfunction(member):
+                    yield f"{base.__name__}.{name}", member
+
+
+def callables() -> Iterator[tuple[str, Any]]:
+    for name in NAMES:
+        what = getattr(detnas, name)
+        if inspect.isclass(what):
+            yield from members(what)
+        elif inspect.isroutine(what):
+            yield name, what
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_is_explained(name: str) -> None:
+    what = getattr(detnas, name)
+    if inspect.isclass(what) or inspect.isroutine(what):
+        text = vars(what)["__doc__"] if inspect.isclass(what) else what.__doc__
+        assert text and not text.startswith(f"{name}(")  # the signature, which dataclasses put there
+
+
+@pytest.mark.parametrize(("name", "what"), [pytest.param(*one, id=one[0]) for one in callables()])
+def test_every_method_is_explained_and_typed(name: str, what: Any) -> None:
+    assert what.__doc__
+    parameters = inspect.signature(what).parameters.values()
+    untyped = [one.name for one in parameters if one.annotation is one.empty and one.name not in ("self", "cls")]
+    assert untyped == [] and "return" in what.__annotations__
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_stands_on_the_page(name: str) -> None:
+    assert re.search(rf"^::: detnas\.{name}$", PAGE.read_text(), re.MULTILINE)
+
+
+def test_names_are_found_where_they_are_said_to_be() -> None:
+    """The lazy import and the imports that type checkers read are two lists of the same names."""
+    assert set(detnas._HOMES) == set(NAMES)
+    for name, home in detnas._HOMES.items():
+        assert f"from {home} import" in Path(detnas.__file__).read_text() and getattr(detnas, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        detnas.nothing  # noqa: B018
