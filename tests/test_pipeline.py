@@ -531,6 +531,14 @@ def test_an_unknown_recipe_is_refused_with_the_nearest_name(
     assert "shapes-quick" in error and "shapes-quick" in recipe_names()
 
 
+def test_unknown_stages_and_changes_to_what_is_no_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"'serch' is unknown; did you mean search\?"):
+        pipeline.run(small_recipe(), tmp_path / "run", stages=("serch",))
+    with pytest.raises(UserError, match=r"search\.population=4"):
+        pipeline.run(small_recipe(), tmp_path / "run", changes=("search.population=4",))
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_recipes_run_is_left_alone(
     finished: Path, blocks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

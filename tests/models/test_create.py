@@ -82,3 +82,5 @@ def test_a_detector_that_cannot_be_is_refused_in_one_line() -> None:
         with pytest.raises(UserError, match=re.escape(words)) as refusal:
             create_detector(kind, backbone, 80, **settings)
         assert "\n" not in str(refusal.value)
+    with pytest.raises(UserError, match="num_classes 0: must be 1 or more"):
+        create_detector("fpn", backbone, 0)

@@ -124,3 +124,12 @@ def test_a_space_with_an_entry_too_many_or_an_empty_stage_is_refused() -> None:
     for repeats in ((1,), (1, 1, 1), (1, 0), (1, -1)):
         with pytest.raises(UserError, match="repeats"):
             SearchSpace("uneven", 4, (8, 16), repeats)
+
+
+def test_ops_and_input_sizes_that_there_are_not_are_refused() -> None:
+    space = search_space("tiny")
+    with pytest.raises(UserError, match=r"'shuffle4' is unknown; did you mean shuffle"):
+        space.uniform("shuffle4")
+    for size in (0, -5):
+        with pytest.raises(UserError, match=f"size {size} "):
+            space.cost(space.uniform("shuffle3"), size)
