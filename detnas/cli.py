@@ -99,7 +99,10 @@ def search(
         ),
     ] = False,
 ) -> None:
-    """The search stage alone, of a run whose supernet is trained. Any number of workers may share it, come and go."""
+    """The search stage alone, of a run whose supernet is trained. Any number of workers may share it, come and go.
+
+    To look into its study: `pip install optuna-dashboard`, then `optuna-dashboard sqlite:///DIR/search/study.db`.
+    """
     from detnas import processes
     from detnas.pipeline import search_run
     from detnas.progress import Progress
@@ -151,12 +154,26 @@ def report(directory: Directory) -> None:
 
 
 @app.command()
-def status(directory: Directory) -> None:
-    """Where a run stands."""
-    from detnas.status import describe
+def status(
+    directory: Directory,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep the table up to date until the run ends, or Ctrl-C.")
+    ] = False,
+) -> None:
+    """Where a run stands: a table on a terminal, plain lines elsewhere."""
+    from rich.console import Console
 
-    for line in describe(directory):
-        typer.echo(line)
+    from detnas.status import describe
+    from detnas.status_table import show
+
+    console = Console()
+    if console.is_terminal:
+        show(directory, console, live=watch)
+    elif watch:
+        raise UserError("--watch: the output is no terminal; leave it out for plain lines")
+    else:
+        for line in describe(directory):
+            typer.echo(line)
 
 
 @app.command()

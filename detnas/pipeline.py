@@ -15,6 +15,7 @@ and tells the others what stands there.
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -38,11 +39,12 @@ from detnas.searching.accuracy import Accuracy
 from detnas.searching.evaluation import evaluate, headline
 from detnas.searching.fitness import Fitness
 from detnas.searching.racing import GoesOn
+from detnas.searching.recalibration_check import RECALIBRATION, check_recalibration
 from detnas.searching.study import search
 from detnas.searching.together import Judge, search_together
 from detnas.shortage import memory_for
 from detnas.spaces import Architecture
-from detnas.training.checkpoints import load_weights, weights_digest
+from detnas.training.checkpoints import is_trained, load_weights, weights_digest
 from detnas.training.metrics_log import log_scores
 
 WEIGHTS = "detector.safetensors"
@@ -139,21 +141,33 @@ def supernet_finetune(run: Run) -> None:
 
 
 def search_stage(run: Run) -> None:
-    """Evolution on the trained supernet."""
+    """Evolution on the trained supernet, and how far the best depend on the pictures of their recalibration."""
     stage = "search"
     settings = run.recipe.search
-    if not run.is_done(stage):
+    place = run.directory / stage
+    searched = run.is_done(stage)
+    if not searched or _can_check(run):
 
         def lead(judge: Judge) -> None:
-            place, seed = run.directory / stage, run.seed(stage)
+            seed = run.seed(stage)
             search(judge, run.sampler, settings, place, seed=seed, progress=run.progress, name=_study_name(run))
 
         with memory_for(
             f"search.batch = {settings.batch}, search.recalibration_batch = {settings.recalibration_batch}"
         ):
-            search_together(candidate_judge(run), lead)
+            judge = candidate_judge(run)
+            if not searched:
+                search_together(judge, lead)
+            if isinstance(judge, DetectionScores):
+                check_recalibration(judge.fitness, place, run.progress)
     best = run.read(f"{stage}/best.json")
     run.progress.say(f"  winner: {best['architecture']}, {settings.score} {best['fitness']:.3f} on the search split")
+
+
+def _can_check(run: Run) -> bool:
+    """Whether a finished search was cut before its recalibration was checked, and what that takes is at hand."""
+    missing = not processes.from_first((run.directory / "search" / RECALIBRATION).exists)
+    return missing and run.recipe.search.fitness == "detection" and is_trained(run.directory / run.trained_supernet)
 
 
 def _study_name(run: Run) -> str:
@@ -177,7 +191,18 @@ def candidate_judge(run: Run) -> Judge:
     return _accuracy(run) if run.recipe.search.fitness == "classification" else _detection_scores(run)
 
 
-def _detection_scores(run: Run) -> Judge:
+@dataclass(frozen=True)
+class DetectionScores:
+    """Judges candidates by detection."""
+
+    fitness: Fitness
+
+    def __call__(self, architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None] | None:
+        evaluation = self.fitness(architecture, goes_on)
+        return None if evaluation is None else evaluation.scores
+
+
+def _detection_scores(run: Run) -> DetectionScores:
     """Judges candidates by detection, of the fine-tuned supernet."""
     detector = run.detector(lambda: Supernet(run.space), None, run.recipe.judging_detector)
     load_weights(detector, run.directory / run.trained_supernet)
@@ -191,12 +216,7 @@ def _detection_scores(run: Run) -> Judge:
         cache_mb=run.recipe.data.cache_mb,
         disk=run.disk_cache,
     )
-
-    def scores(architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None] | None:
-        evaluation = fitness(architecture, goes_on)
-        return None if evaluation is None else evaluation.scores
-
-    return scores
+    return DetectionScores(fitness)
 
 
 def _accuracy(run: Run) -> Accuracy:

@@ -81,8 +81,9 @@ def test_a_run_leaves_what_the_design_lists(finished: Path) -> None:
         assert {"metrics.jsonl", "done.json"} <= files, training
         assert any(name.startswith("checkpoint-") for name in files), training
         assert any(name.startswith("events.out.tfevents") for name in files), training
-    assert {path.name for path in (finished / "search").iterdir()} - {".lock", ".writing"} == {
+    assert {path.name for path in (finished / "search").iterdir()} - {".lock", ".writing", ".checking"} == {
         "study.db",
+        "recalibration.json",
         "best.json",
         "candidates.jsonl",
         "done.json",

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from detnas.errors import UserError
+from detnas.report.recalibration import RecalibrationCheck
 
 SUPERNET_STAGES = ("supernet-pretrain", "supernet-finetune")
 NETWORK_STAGES = ("pretrain", "finetune")
@@ -128,6 +129,7 @@ class Run:
     search_seconds: float | None
     networks: Sequence[Network]
     ranking: Ranking | None = None
+    recalibration: RecalibrationCheck | None = None
     dropped: Sequence[Dropped] = ()
     pictures_saved: float | None = None
     """By racing, as a share; known when the search is done."""
@@ -192,6 +194,7 @@ def collect(run: Path) -> Run:
     trainings = [_read_training(run / stage, stage) for stage in SUPERNET_STAGES]
     trainings += [_read_training(run / stage / name, stage, name) for stage in NETWORK_STAGES for name in names]
     done = _read_json(run / "search" / "done.json")
+    recalibration = _read_json(run / "search" / "recalibration.json")
     return Run(
         name=str(recipe.get("name") or run.resolve().name),
         recipe=recipe,
@@ -205,6 +208,7 @@ def collect(run: Path) -> Run:
         search_seconds=_number((done or {}).get("seconds")),
         networks=[_read_network(run, name, best) for name in names],
         ranking=_read_ranking(run / "rank" / "ranking.json"),
+        recalibration=RecalibrationCheck.of(recalibration) if recalibration else None,
         failed=len(_read_lines(run / "search" / "failed.jsonl")),
     )
 

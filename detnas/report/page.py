@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -18,7 +18,7 @@ from detnas.files import write_text
 from detnas.progress import duration
 from detnas.report import plots
 from detnas.report.answer import DESCRIPTIONS, UNKNOWN, answer, caveat, count, milliseconds, points
-from detnas.report.collect import Candidate, Run, Training, collect
+from detnas.report.collect import Candidate, Network, Run, Training, collect
 from detnas.report.drawing import draw
 from detnas.report.pictures import MOST_PREDICTIONS, Example, label, pictures
 from detnas.spaces import OPS
@@ -42,6 +42,8 @@ class Plot:
     title: str
     summary: str
     figure: Any
+    table: Sequence[Sequence[str]] = ()
+    """The same in numbers, for who has no pointer to ask it: a row of headings, then the others."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,21 @@ def write_report(run: Path, examples: Sequence[Example] = ()) -> Path:
 
 def render(run: Run, examples: Sequence[Example] = ()) -> str:
     """The page as text."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FunctionLoader(lambda name: files("detnas.report").joinpath(name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters.update(points=points, count=count, ms=milliseconds, duration=duration, box_label=label)
     shown = pictures(examples)
     spells = _spells(run)
-    search = [*_search_plots(run), *_ranking_plots(run)]
+    search = _search_plots(run)
+    ranking = _ranking_plots(run)
+    parts = _ap_plots(run)
     curves = _loss_plots(run)
-    return environment.from_string(files("detnas.report").joinpath("template.html").read_text(encoding="utf-8")).render(
+    return environment.get_template("template.html").render(
         run=run,
         answer=answer(run),
         caveat=caveat(run),
@@ -78,12 +88,13 @@ def render(run: Run, examples: Sequence[Example] = ()) -> str:
         side=(run.recipe.get("budget") or {}).get("size", 224),
         best_scores={key: _highest(run, key) for key in dict.fromkeys(("mAP", "AP50", run.detection_metric))},
         score_names=list(dict.fromkeys(name for network in run.networks for name in network.scores)),
-        class_names=list(dict.fromkeys(name for network in run.networks for name in network.per_class)),
         drawing=draw(run.winner.architecture, run.recipe.get("space") or {}) if run.winner.architecture else None,
         pictures=shown,
         pictures_left_out=len(examples) - len(shown),
         most_predictions=MOST_PREDICTIONS,
         search_plots=search,
+        ranking_plots=ranking,
+        ap_plots=parts,
         front=plots.front(run.candidates, run.against) if run.against else [],
         top=sorted(run.candidates, key=lambda candidate: candidate.fitness, reverse=True)[:TOP],
         generations=len({one.generation for one in run.candidates} | {one.generation for one in run.dropped}),
@@ -91,11 +102,12 @@ def render(run: Run, examples: Sequence[Example] = ()) -> str:
         spells=spells,
         total_seconds=sum(spell.seconds or 0.0 for spell in spells),
         longest=max((spell.seconds or 0.0 for spell in spells), default=0.0),
+        command=_command(run),
         versions=run.recipe.get("versions") or {},
         fingerprint=run.recipe.get("data_fingerprint"),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         # The library is ours to trust, unlike everything else on the page, and is not to be escaped.
-        plotly=Markup(get_plotlyjs()) if search or curves else None,
+        plotly=Markup(get_plotlyjs()) if search or ranking or parts or curves else None,
     )
 
 
@@ -113,18 +125,18 @@ def _search_plots(run: Run) -> list[Plot]:
     )
     return [
         Plot(
-            "plot-fitness",
-            "Fitness by evaluation",
-            f"{summary}; the best is evaluation {leader.number} in generation {leader.generation}."
-            + (" Crosses: dropped on the way, at the score on the pictures until then." if run.dropped else ""),
-            _data(plots.fitness_by_evaluation(run.candidates, run.best, run.metric, run.dropped)),
-        ),
-        Plot(
             "plot-cost",
             "Fitness against cost",
             f"{summary}, between {_shown(cheapest, cost)} and {_shown(dearest, cost)}; the best costs "
             f"{_shown(leader.cost(cost), cost)}.{' Vertical lines: the budget.' if bounds else ''}",
             _data(plots.fitness_against_cost(run.candidates, run.best, run.metric, cost, bounds)),
+        ),
+        Plot(
+            "plot-fitness",
+            "Fitness by evaluation",
+            f"{summary}; the best is evaluation {leader.number} in generation {leader.generation}."
+            + (" Crosses: dropped on the way, at the score on the pictures until then." if run.dropped else ""),
+            _data(plots.fitness_by_evaluation(run.candidates, run.best, run.metric, run.dropped)),
         ),
         *_pattern(run.candidates),
     ]
@@ -135,6 +147,7 @@ def _pattern(candidates: Sequence[Candidate]) -> list[Plot]:
     best = ranked[: max(TOP, len(ranked) // 10)]
     try:
         figure = plots.choices(best, candidates)
+        names, counted = plots.block_names(best[0]), plots.shares(best)
     except UserError:  # an architecture that is not made of the known ops
         return []
     return [
@@ -145,6 +158,13 @@ def _pattern(candidates: Sequence[Candidate]) -> list[Plot]:
             f"{100 // len(OPS)} everywhere; where one op has nearly all, the search finds it worth having there, or "
             "its few parents happened to share it.",
             _data(figure),
+            [
+                ["Block", *OPS],
+                *(
+                    [name, *map("{:.0f}".format, of)]
+                    for name, of in zip(names, zip(*counted, strict=True), strict=True)
+                ),
+            ],
         )
     ]
 
@@ -164,8 +184,61 @@ def _ranking_plots(run: Run) -> list[Plot]:
             f"{len(ranking.networks)} networks trained alone. Kendall's tau with their {ranking.metric}: {taus}. "
             "1 would be the same order, 0 none.",
             _data(plots.trained_alone(ranking, run.metric)),
+            [
+                ["Architecture", "Multiply-adds", "Fitness", f"{ranking.metric} alone"],
+                *(
+                    [one["architecture"], count(one["flops"]), points(one["fitness"]), points(one["score"])]
+                    for one in sorted(ranking.networks, key=lambda one: -one["score"])
+                ),
+            ],
         )
     ]
+
+
+def _ap_plots(run: Run) -> list[Plot]:
+    """By object size and by class, of the networks that have been judged; no more than can be told apart."""
+    judged = [network for network in run.networks if network.evaluated][: len(plots.NETWORK_COLOURS)]
+    found = []
+    if any(network.scores.get(key) is not None for network in judged for key in plots.SIZES):
+        found.append(
+            Plot(
+                "plot-sizes",
+                "By object size",
+                "Small: below 32 by 32 pixels of the stored picture; medium: below 96 by 96; large: the others. A size "
+                "without a bar has no objects in the validation set, or scores 0.",
+                _data(plots.by_size(judged)),
+                [
+                    ["Objects", *(network.name for network in judged)],
+                    *([name, *(points(one.scores.get(key)) for one in judged)] for key, name in plots.SIZES.items()),
+                ],
+            )
+        )
+    classes = _classes(judged)
+    if classes:
+        hardest = f"The hardest class is {classes[-1]}, the easiest {classes[0]}. " if len(classes) > 1 else ""
+        rows = ([name, *(points(one.per_class.get(name)) for one in judged)] for name in classes)
+        found.append(
+            Plot(
+                "plot-classes",
+                "By class",
+                f"{hardest}In the order of the AP of {judged[0].name}.",
+                _data(plots.by_class(judged, classes)),
+                [["Class", *(network.name for network in judged)], *rows],
+            )
+        )
+    return found
+
+
+def _classes(judged: Sequence[Network]) -> list[str]:
+    """Those with a score, the first network's best first."""
+    names = dict.fromkeys(name for network in judged for name, score in network.per_class.items() if score is not None)
+    return sorted(names, key=lambda name: -(judged[0].per_class.get(name) or 0.0))
+
+
+def _command(run: Run) -> str:
+    """What repeats the run, given its recipe.yaml."""
+    own = (run.recipe.get("data") or {}).get("shapes") is None
+    return f"detnas run recipe.yaml --out runs/again{' --data DIR' if own else ''}"
 
 
 def _rounded(value: float | None) -> str:

@@ -1,15 +1,15 @@
 """The plots, as plotly figures; colours of text and grid are set in the page, after the reader's light or dark mode."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
-from itertools import accumulate
+from itertools import accumulate, cycle
 from statistics import fmean, median
 from typing import Any
 
 import plotly.graph_objects as go
 
 from detnas.metrics.front import pareto_front
-from detnas.report.collect import Best, Candidate, Curve, Dropped, Ranking, Training
+from detnas.report.collect import WINNER, Best, Candidate, Curve, Dropped, Network, Ranking, Training
 from detnas.spaces import OPS, Architecture
 
 HIGHLIGHT = "#d9622b"
@@ -22,6 +22,9 @@ ORIGINS = {
 }
 COSTS = {"flops": ("million multiply-adds", 1e6), "params": ("million parameters", 1e6), "latency": ("milliseconds", 1)}
 """The axis of each cost, and its unit."""
+SIZES = {"APs": "small", "APm": "medium", "APl": "large"}
+"""COCO's sizes of objects: below 32 x 32 pixels, below 96 x 96, and larger."""
+LEAST_HEIGHT = 300
 MOST_POINTS = 800  # of a curve: more cannot be told apart, and a long training writes tens of thousands
 
 
@@ -88,14 +91,12 @@ def fitness_against_cost(
 
 def choices(best: Sequence[Candidate], everyone: Sequence[Candidate]) -> go.Figure:
     """Which op the best candidates choose at each block: the share of them, and that of all candidates on hovering."""
-    stages = [len(stage) for stage in Architecture.parse(best[0].architecture).stages]
-    names = [f"{stage}.{place}" for stage, blocks in enumerate(stages, start=1) for place in range(1, blocks + 1)]
-    shares, of_all = _shares(best), _shares(everyone)
+    of_best, of_all = shares(best), shares(everyone)
     figure = _figure("block: stage and place in it", "")
     figure.add_heatmap(
-        x=names,
+        x=block_names(best[0]),
         y=list(OPS),
-        z=shares,
+        z=of_best,
         customdata=of_all,
         hovertemplate="block %{x}, %{y}<br>%{z:.0f} % of the best, %{customdata:.0f} % of all<extra></extra>",
         texttemplate="%{z:.0f}",
@@ -108,7 +109,13 @@ def choices(best: Sequence[Candidate], everyone: Sequence[Candidate]) -> go.Figu
     return figure
 
 
-def _shares(candidates: Sequence[Candidate]) -> list[list[float]]:
+def block_names(candidate: Candidate) -> list[str]:
+    """Stage and place in it of each block: 1.1, 1.2 and so on."""
+    stages = [len(stage) for stage in Architecture.parse(candidate.architecture).stages]
+    return [f"{stage}.{place}" for stage, blocks in enumerate(stages, start=1) for place in range(1, blocks + 1)]
+
+
+def shares(candidates: Sequence[Candidate]) -> list[list[float]]:
     """In per cent, by op and block."""
     chosen = [Architecture.parse(candidate.architecture).ops for candidate in candidates]
     return [
@@ -137,6 +144,43 @@ def trained_alone(ranking: Ranking, metric: str) -> go.Figure:
         mode="markers", name="networks", marker={"color": NETWORK_COLOURS[1], "size": 8, "opacity": 0.85},
     )  # fmt: skip
     return figure
+
+
+def by_size(networks: Sequence[Network]) -> go.Figure:
+    """AP of each network on small, medium and large objects."""
+    figure = _figure("", "AP x 100")
+    for network, colour in _coloured(networks):
+        heights = [None if (score := network.scores.get(key)) is None else _percent(score) for key in SIZES]
+        figure.add_bar(
+            x=list(SIZES.values()), y=heights, name=escape(network.name), marker={"color": colour},
+            hovertemplate="%{x}: %{y:.1f}", opacity=0.9,
+        )  # fmt: skip
+    figure.update_layout(barmode="group", bargap=0.3, yaxis={"rangemode": "tozero"})
+    return figure
+
+
+def by_class(networks: Sequence[Network], classes: Sequence[str]) -> go.Figure:
+    """AP of each network on each class, in the order of `classes`, the first on top."""
+    figure = _figure("AP x 100", "")
+    for network, colour in _coloured(networks):
+        scored = [(name, score) for name in classes if (score := network.per_class.get(name)) is not None]
+        figure.add_scatter(
+            x=[_percent(score) for _, score in scored],
+            y=[escape(name) for name, _ in scored],
+            mode="markers", name=escape(network.name), hovertemplate="%{y}: %{x:.1f}", opacity=0.85,
+            marker={"color": colour, "size": 9, "symbol": "star" if network.name == WINNER else "circle"},
+        )  # fmt: skip
+    shown = [escape(name) for name in classes]
+    figure.update_layout(
+        yaxis={"type": "category", "categoryorder": "array", "categoryarray": shown, "autorange": "reversed"},
+        height=max(LEAST_HEIGHT, 150 + 22 * len(classes)),
+    )
+    figure.update_yaxes(tickmode="array", tickvals=shown)
+    return figure
+
+
+def _coloured(networks: Sequence[Network]) -> Iterator[tuple[Network, str]]:
+    return zip(networks, cycle(NETWORK_COLOURS))
 
 
 def losses(trainings: Sequence[Training]) -> go.Figure:

@@ -1,6 +1,7 @@
 """The fitness of a candidate: its mAP on the search split, with BN statistics of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import chain, islice
 
 import torch
@@ -15,11 +16,13 @@ from detnas.metrics.resampling import resampled_scores
 from detnas.models.backbone import Subnet, Supernet, extract_subnet, find_backbone
 from detnas.models.detectors import Detector
 from detnas.models.inference import Detections, detect
+from detnas.models.prepared import PreparedPictures
 from detnas.searching.evaluation import Evaluation, evaluation_of, merged
 from detnas.searching.inputs import Inputs, input_bytes, padded_pixels
 from detnas.searching.prefixes import Prefixes
 from detnas.searching.racing import GoesOn, Rounds, always
 from detnas.searching.recalibration import calibration_pictures, judged_pictures, recalibrate
+from detnas.seeds import seed_of
 from detnas.spaces import Architecture
 
 MEMORY_SHARE = 0.25
@@ -52,15 +55,16 @@ class Fitness:
         self.rounds = Rounds(len(self.search), settings.batch, settings.racing, seed)
         self.own = list(chain(*self.rounds.own))
         """Places in `search` of the pictures that this process judges, one round after the other."""
+        self.fit = fit
+        self.seed = seed
         calibration = fit.subset(calibration_pictures(len(fit), settings, seed))
         judged = self.search.subset(self.own)
         parts = ((calibration, settings.recalibration_batch), (judged, settings.batch))
         resizing = detector.transform.settings
         pixels = sum(padded_pixels(data, batch, resizing) for data, batch in parts)
         room = cache_mb * 10**6 - input_bytes(pixels)
-        self.calibration, self.judged = (
-            Inputs(data, batch, resizing, device, kept=room >= 0, cache_mb=cache_mb, disk=disk) for data, batch in parts
-        )
+        self.inputs = partial(Inputs, detector=resizing, device=device, cache_mb=cache_mb, disk=disk)
+        self.calibration, self.judged = (self.inputs(data, batch, kept=room >= 0) for data, batch in parts)
         supernet = find_backbone(detector)
         assert isinstance(supernet, Supernet)
         passes = sum(-(-len(data) // batch) for data, batch in parts)
@@ -84,6 +88,19 @@ class Fitness:
                     found += detect(candidate, pictures, self.device)
                 if done < len(self.rounds) and not self._goes_on(done, found, goes_on):
                     return None
+        return evaluation_of(self.search, self.own, found)
+
+    def other_calibration(self) -> Inputs:
+        """As many batches for recalibration as those that all candidates see, of pictures drawn anew; kept nowhere."""
+        pictures = calibration_pictures(len(self.fit), self.settings, seed_of(self.seed, "other pictures"))
+        return self.inputs(self.fit.subset(pictures), self.settings.recalibration_batch, kept=False)
+
+    def with_statistics_of(self, architecture: Architecture, batches: Iterable[PreparedPictures] | None) -> Evaluation:
+        """The candidate's evaluation, recalibrated on these batches; without any, by the supernet's own statistics."""
+        candidate = extract_subnet(self.detector, architecture).eval()
+        if batches is not None:
+            recalibrate(candidate, batches)
+        found = [one for pictures in self.judged for one in detect(candidate, pictures, self.device)]
         return evaluation_of(self.search, self.own, found)
 
     def _goes_on(self, done: int, found: Sequence[Detections], goes_on: GoesOn) -> bool:
