@@ -126,7 +126,7 @@ def _search_plots(run: Run) -> list[Plot]:
     return [
         Plot(
             "plot-cost",
-            "Fitness against cost",
+            "Fitness against cost, and the Pareto front",
             f"{summary}, between {_shown(cheapest, cost)} and {_shown(dearest, cost)}; the best costs "
             f"{_shown(leader.cost(cost), cost)}.{' Vertical lines: the budget.' if bounds else ''}",
             _data(plots.fitness_against_cost(run.candidates, run.best, run.metric, cost, bounds)),
@@ -205,7 +205,7 @@ def _ap_plots(run: Run) -> list[Plot]:
                 "plot-sizes",
                 "By object size",
                 "Small: below 32 by 32 pixels of the stored picture; medium: below 96 by 96; large: the others. A size "
-                "without a bar has no objects in the validation set, or scores 0.",
+                "without dots has no objects in the validation set.",
                 _data(plots.by_size(judged)),
                 [
                     ["Objects", *(network.name for network in judged)],

@@ -1,8 +1,8 @@
 """The plots, as plotly figures; colours of text and grid are set in the page, after the reader's light or dark mode."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from itertools import accumulate, cycle
+from itertools import accumulate
 from statistics import fmean, median
 from typing import Any
 
@@ -24,7 +24,7 @@ COSTS = {"flops": ("million multiply-adds", 1e6), "params": ("million parameters
 """The axis of each cost, and its unit."""
 SIZES = {"APs": "small", "APm": "medium", "APl": "large"}
 """COCO's sizes of objects: below 32 x 32 pixels, below 96 x 96, and larger."""
-LEAST_HEIGHT = 300
+LEAST_HEIGHT, LINE_HEIGHT = 150, 22
 MOST_POINTS = 800  # of a curve: more cannot be told apart, and a long training writes tens of thousands
 
 
@@ -148,39 +148,33 @@ def trained_alone(ranking: Ranking, metric: str) -> go.Figure:
 
 def by_size(networks: Sequence[Network]) -> go.Figure:
     """AP of each network on small, medium and large objects."""
-    figure = _figure("", "AP x 100")
-    for network, colour in _coloured(networks):
-        heights = [None if (score := network.scores.get(key)) is None else _percent(score) for key in SIZES]
-        figure.add_bar(
-            x=list(SIZES.values()), y=heights, name=escape(network.name), marker={"color": colour},
-            hovertemplate="%{x}: %{y:.1f}", opacity=0.9,
-        )  # fmt: skip
-    figure.update_layout(barmode="group", bargap=0.3, yaxis={"rangemode": "tozero"})
-    return figure
+    scores = [{name: network.scores.get(key) for key, name in SIZES.items()} for network in networks]
+    return _dots(networks, scores, list(SIZES.values()))
 
 
 def by_class(networks: Sequence[Network], classes: Sequence[str]) -> go.Figure:
     """AP of each network on each class, in the order of `classes`, the first on top."""
+    return _dots(networks, [network.per_class for network in networks], classes)
+
+
+def _dots(networks: Sequence[Network], scores: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> go.Figure:
+    """A dot of each network's colour for each of its scores, in lines that are called `names`."""
     figure = _figure("AP x 100", "")
-    for network, colour in _coloured(networks):
-        scored = [(name, score) for name in classes if (score := network.per_class.get(name)) is not None]
+    for network, scored, colour in zip(networks, scores, NETWORK_COLOURS, strict=False):
+        known = [(name, score) for name in names if (score := scored.get(name)) is not None]
         figure.add_scatter(
-            x=[_percent(score) for _, score in scored],
-            y=[escape(name) for name, _ in scored],
+            x=[_percent(score) for _, score in known],
+            y=[escape(name) for name, _ in known],
             mode="markers", name=escape(network.name), hovertemplate="%{y}: %{x:.1f}", opacity=0.85,
             marker={"color": colour, "size": 9, "symbol": "star" if network.name == WINNER else "circle"},
         )  # fmt: skip
-    shown = [escape(name) for name in classes]
-    figure.update_layout(
-        yaxis={"type": "category", "categoryorder": "array", "categoryarray": shown, "autorange": "reversed"},
-        height=max(LEAST_HEIGHT, 150 + 22 * len(classes)),
-    )
-    figure.update_yaxes(tickmode="array", tickvals=shown)
+    shown = [escape(name) for name in names]
+    figure.update_yaxes(
+        type="category", categoryorder="array", categoryarray=shown, tickmode="array", tickvals=shown,
+        range=[len(shown) - 0.5, -0.5],
+    )  # fmt: skip
+    figure.update_layout(height=LEAST_HEIGHT + LINE_HEIGHT * len(shown))
     return figure
-
-
-def _coloured(networks: Sequence[Network]) -> Iterator[tuple[Network, str]]:
-    return zip(networks, cycle(NETWORK_COLOURS))
 
 
 def losses(trainings: Sequence[Training]) -> go.Figure:
@@ -193,6 +187,7 @@ def losses(trainings: Sequence[Training]) -> go.Figure:
             _add_curve(figure, loss, name, colour)
         if not training.network:
             parts = [key for key in training.curves if key not in ("loss", "accuracy")]
+            parts = parts if len(parts) > 1 else []  # the only one is the loss itself
             for key, part_colour in zip(parts, NETWORK_COLOURS[1:] * len(parts), strict=False):
                 part = _mean(_thinned(training.curves[key]))
                 label = escape(key.removeprefix("loss_").replace("_", " "))

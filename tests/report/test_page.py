@@ -329,8 +329,8 @@ def test_a_ranking_is_shown_where_there_is_one(tmp_path: Path, page: str) -> Non
 
 def test_ap_is_drawn_by_size_and_class(page: str) -> None:
     plots = Elements(page).plots()
-    (small, medium, large) = next(one["y"] for one in plots["plot-sizes"]["data"] if one["name"] == "winner")
-    assert (small, medium, large) == (18.2, None, None)
+    sizes = next(one for one in plots["plot-sizes"]["data"] if one["name"] == "winner")
+    assert dict(zip(sizes["y"], sizes["x"], strict=True)) == {"small": 18.2}
     dots = next(one for one in plots["plot-classes"]["data"] if one["name"] == "winner")
     assert dict(zip(dots["y"], dots["x"], strict=True)) == {"circle": 39.4, "square": 35.4}
     assert plots["plot-classes"]["layout"]["yaxis"]["categoryarray"] == ["circle", "square"]

@@ -286,3 +286,32 @@ def test_a_candidate_that_failed_leaves_no_maps(trained: Trained, monkeypatch: p
 
 def raise_interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_other_statistics_are_those_of_the_given_pictures(trained: Trained) -> None:
+    """The same as its own, if these are given; as of a naive computation for others; and no trace of any."""
+    fitness = fitness_of(trained)
+    architecture = ARCHITECTURES[1]
+    before = fitness(architecture)
+    assert fitness.with_statistics_of(architecture, fitness.calibration).results == before.results
+    other = fitness.other_calibration()
+    files = [Path(file) for file in other.data.files]
+    assert (
+        len(files) == 12
+        and other.data.files != fitness.calibration.data.files
+        and set(files) <= set(trained[1].fit.files)
+    )
+    by_hand = naive_fitness(trained, architecture, files, batch=4)
+    found = fitness.with_statistics_of(architecture, other).scores
+    assert [found[name] for name in ("mAP", "AP50", "AP75")] == pytest.approx(by_hand, abs=1e-6)
+    assert list(fitness.other_calibration().data.files) == list(other.data.files)
+    assert fitness(architecture).results == before.results
+
+
+def test_without_recalibration_a_candidate_has_the_supernets_statistics(trained: Trained) -> None:
+    fitness = fitness_of(trained)
+    candidate = extract_subnet(trained[2], ARCHITECTURES[1]).eval()
+    found = [one for pictures in fitness.judged for one in detect(candidate, pictures, CPU)]
+    scores = fitness.with_statistics_of(ARCHITECTURES[1], None).results
+    assert len(scores) == sum(len(one.scores) for one in found) > 0
+    assert [one["score"] for one in scores] == pytest.approx([float(s) for one in found for s in one.scores], abs=1e-4)
