@@ -34,14 +34,15 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
 
     A pass ends with its last norm: heads without one, or with one that is kept, are not computed.
     """
-    norms = _norms_of_candidate(model)
+    heads = [module for module in model.modules() if isinstance(module, RoIHeads)]
+    norms = _norms_but_of(model, heads)
     momenta = [norm.momentum for norm in norms]
     model.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative average
         norm.train()
-    passes = _ShortPasses(norms)
+    passes = _ShortPasses(norms, heads)
     for batch in batches:
         passes.run(model, batch)
     passes.end()
@@ -50,10 +51,10 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
         norm.eval()
 
 
-def _norms_of_candidate(model: nn.Module) -> list[_BatchNorm]:
-    """All norms but those behind RoI pooling."""
-    shared = {norm for heads in model.modules() if isinstance(heads, RoIHeads) for norm in heads.modules()}
-    return [module for module in model.modules() if isinstance(module, _BatchNorm) and module not in shared]
+def _norms_but_of(model: nn.Module, parts: Iterable[nn.Module]) -> list[_BatchNorm]:
+    """The norms of `model` but those of some parts."""
+    excepted = {norm for part in parts for norm in part.modules()}
+    return [module for module in model.modules() if isinstance(module, _BatchNorm) and module not in excepted]
 
 
 class _LastNormRan(Exception):
@@ -61,13 +62,14 @@ class _LastNormRan(Exception):
 
 
 class _ShortPasses:
-    """Forward passes that end with their last norm. The first is whole, and tells which that is."""
+    """Forward passes that end with their last norm. The first ends before `heads`, and tells which that is."""
 
-    def __init__(self, norms: Iterable[nn.Module]) -> None:
+    def __init__(self, norms: Iterable[nn.Module], heads: Iterable[nn.Module]) -> None:
         self.ran = 0
         self.last = 0
         """How often norms run in a pass."""
         self.hooks = [norm.register_forward_hook(self._norm_ran) for norm in norms]
+        self.hooks += [head.register_forward_pre_hook(self._heads_begin) for head in heads]
 
     def run(self, model: nn.Module, batch: Any) -> None:
         self.ran = 0
@@ -83,6 +85,9 @@ class _ShortPasses:
         self.ran += 1
         if self.ran == self.last:
             raise _LastNormRan
+
+    def _heads_begin(self, *_: Any) -> None:
+        raise _LastNormRan
 
 
 def calibration_pictures(size: int, settings: SearchSettings, seed: int) -> list[int]:

@@ -11,7 +11,7 @@ from torchvision.models.detection import FasterRCNN
 
 from detnas.config import FPNSettings, RetinaNetSettings
 from detnas.models.backbone import Backbone, Subnet, Supernet, extract_subnet, find_backbone
-from detnas.models.detectors import Detector, build_detector, first_label
+from detnas.models.detectors import BoxHead, Detector, build_detector, first_label
 from detnas.models.inference import detect
 from detnas.spaces import search_space
 
@@ -89,6 +89,18 @@ def test_a_step_down_the_gradient_lowers_the_loss(kind: str) -> None:
 
 
 # Detecting
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "group"])
+@pytest.mark.parametrize("count", [0, 1, 2 * BoxHead.REGIONS + 1])
+def test_a_box_head_answers_parts_as_it_does_the_whole(norm: str, count: int) -> None:
+    head = build("fpn", norm=norm).roi_heads.box_head.eval()
+    regions = torch.randn(count, 16, 7, 7, generator=torch.Generator().manual_seed(0))
+    widths = []
+    head[0].register_forward_hook(lambda _, inputs, output: widths.append(len(inputs[0])))
+    whole = nn.Sequential.forward(head, regions)
+    torch.testing.assert_close(head(regions), whole, rtol=1e-5, atol=1e-6)
+    assert widths[0] == count and max(widths[1:]) <= BoxHead.REGIONS
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
