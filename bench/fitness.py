@@ -2,12 +2,12 @@
 
 The official procedure (`official.py`) is re-created on small trained supernets, one with each detector, then ours is
 put in its place part by part: each row of a table has all that the rows above it have. Seconds are means over the
-candidates of a row. The first rows judge the same few, the official procedure by two seeds of its recalibration, whose
-spread is the noise; the last two the candidates of a search by the evolution. From passes without losses on, a box
-head's statistics are those of the supernet's training (bench/box_head_norms.py).
+candidates of a row. The first rows judge the same few, the official procedure by three seeds of its recalibration,
+whose spread is the noise; the last two the candidates of a search by the evolution. From passes without losses on, a
+box head's statistics are those of the supernet's training (bench/box_head_norms.py).
 
 With `--keep FOLDER` the supernets stay there for the next time; with `--tiny` it is a quick trial that prints only.
-About fifteen minutes on two quiet cores, three of them for the supernets.
+About forty minutes, three of them for the supernets.
 """
 
 import tempfile
@@ -36,9 +36,9 @@ from detnas.searching.racing import GoesOn
 from detnas.searching.study import search
 from detnas.spaces import Architecture, BudgetSampler
 
-FEW, SEEDS, SEARCHED = (1, 2, 4) if TINY else (2, 2, 16)
+FEW, SEEDS, SEARCHED = (1, 2, 4) if TINY else (3, 3, 16)
 """Candidates of the first rows, recalibrations of each in the first one, and candidates of the last rows."""
-PROPOSALS = "search.proposals=100"
+PROPOSALS = "search.proposals=300"
 ROOT = Path(__file__).parent.parent
 START, END = "<!-- tables: bench/fitness.py -->\n", "<!-- end of tables -->"
 Way = Callable[[Architecture], float]

@@ -24,7 +24,10 @@ from detnas.spaces import Architecture, BudgetSampler
 CANDIDATES = 4 if TINY else 8
 KNOBS = {
     "fpn": ((), *((f"search.proposals={count}",) for count in (300, 100, 30))),
-    "retinanet": tuple((f"search.recalibration_batches={count}",) for count in (500, 100, 20, 5)),
+    "retinanet": (
+        *((f"search.recalibration_batches={count}",) for count in (500, 100, 20, 5)),
+        *((f"search.pictures={count}",) for count in (100, 50)),
+    ),
 }
 """By detector, changes to the recipe; the first are the dearest."""
 

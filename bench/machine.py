@@ -9,10 +9,10 @@ from detnas.device import device_name
 
 
 def machine() -> dict[str, object]:
-    """Processor, cores, threads, GPU and versions."""
+    """Processor, cores that this process may use, threads, GPU and versions."""
     return {
         "cpu": device_name(torch.device("cpu")),
-        "cores": os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "torch": str(torch.__version__),

@@ -1,11 +1,12 @@
 """How much faster two workers search than one: python bench/workers.py writes bench/results/workers.json.
 
 One and two processes of `detnas search --join`, each with one thread, search with the same small trained supernet by
-turns. The rate counts from when all of them are at work to the last candidate's end: waiting for each other at the end
-of every generation is in it, starting the processes is not. What they find is compared, too.
+turns, in generations of ten and in the paper's of fifty. The rate counts from when all of them are at work to the last
+candidate's end: waiting for each other at the end of every generation is in it, starting the processes is not. What
+they find is compared, too. Two searches side by side that know nothing of each other show what the machine allows.
 
 With `--keep FOLDER` the supernet stays there for the next time; with `--tiny` it is a quick trial that prints only.
-About five minutes on two quiet cores, two of them for the supernet.
+About twelve minutes on two quiet cores, two of them for the supernet.
 """
 
 import json
@@ -26,29 +27,41 @@ from supernets import TINY, supernets_folder, train
 from detnas.files import read_json_lines, write_json
 from detnas.run_directory import RECIPE, stored_run
 
-ROUNDS = 1 if TINY else 3
-WORKERS = (1, 2)
-SEARCH = {"evaluations": 6, "population": 3, "mutants": 1, "crossovers": 1} if TINY else {"evaluations": 60}
+ROUNDS = 1 if TINY else 2
+WAYS = ("one worker", "two workers", "two searches")
+GENERATIONS: dict[int, dict[str, int]] = {
+    10: {"evaluations": 60, "population": 10, "parents": 5, "mutants": 4, "crossovers": 4},
+    50: {"evaluations": 100, "population": 50, "parents": 10, "mutants": 20, "crossovers": 20},
+}
+"""Settings of the search by the size of its generations."""
+TINY_GENERATIONS = {3: {"evaluations": 6, "population": 3, "parents": 2, "mutants": 1, "crossovers": 1}}
 
 
-def searched(trained: Path, workers: int) -> tuple[float, list[dict[str, Any]]]:
-    """Candidates a minute of so many workers, and what they found."""
+def searched(trained: Path, way: str, settings: dict[str, int]) -> tuple[float, list[dict[str, Any]]]:
+    """Candidates a minute, and what was found."""
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "run"
-        shutil.copytree(trained, copy, ignore=shutil.ignore_patterns("search"))
-        stored = stored_run(copy)
-        stored["search"] |= SEARCH
-        (copy / RECIPE).write_text(yaml.safe_dump(stored))
-        command = [sys.executable, "-m", "detnas", "search", str(copy), "--join"]
+        runs = [Path(folder) / name for name in (("one", "other") if way == "two searches" else ("one",))]
+        for copy in runs:
+            shutil.copytree(trained, copy, ignore=shutil.ignore_patterns("search"))
+            stored = stored_run(copy)
+            stored["search"] |= settings
+            (copy / RECIPE).write_text(yaml.safe_dump(stored))
+        workers = [runs[0]] if way == "one worker" else [runs[0], runs[-1]]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        running = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(workers)]
-        for process in running:
+        commands = [[sys.executable, "-m", "detnas", "search", str(run), "--join"] for run in workers]
+        running = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for command in commands]
+        for process, command in zip(running, commands, strict=True):
             if process.wait():
                 raise SystemExit(f"{' '.join(command)} failed")
-        trials = optuna.load_study(study_name="search", storage=f"sqlite:///{copy}/search/study.db").trials
-        rate = 60 * _rate([(t.datetime_start, t.datetime_complete) for t in trials if t.datetime_complete], workers)
-        rows = read_json_lines(copy / "search/candidates.jsonl")
-    return rate, [{key: row[key] for key in row if key != "seconds"} for row in rows]
+        trials = [
+            trial
+            for run in runs
+            for trial in optuna.load_study(study_name="search", storage=f"sqlite:///{run}/search/study.db").trials
+        ]
+        spells = [(trial.datetime_start, trial.datetime_complete) for trial in trials if trial.datetime_complete]
+        rows = read_json_lines(runs[0] / "search/candidates.jsonl")
+    found = [{key: row[key] for key in row if key != "seconds"} for row in rows]
+    return 60 * _rate(spells, len(workers)), found
 
 
 def _rate(spells: list[tuple[Any, Any]], workers: int) -> float:
@@ -60,25 +73,30 @@ def _rate(spells: list[tuple[Any, Any]], workers: int) -> float:
     return float(sum(parts) / (max(end for _, end in spells) - begin).total_seconds())
 
 
-def main() -> None:
-    rates: dict[int, list[float]] = {workers: [] for workers in WORKERS}
+def compared(trained: Path, settings: dict[str, int]) -> dict[str, Any]:
+    rates: dict[str, list[float]] = {way: [] for way in WAYS}
     found = []
-    with supernets_folder() as runs:
-        train("retinanet", runs)
-        for _ in range(ROUNDS):
-            for workers in WORKERS:
-                rate, rows = searched(runs / "retinanet", workers)
-                rates[workers].append(round(rate, 2))
-                found.append(rows)
-                print(f"{workers}: {rate:.1f} candidates a minute")
-    result = {
-        "machine": machine(),
-        "threads of a worker": 1,
-        "search": SEARCH,
+    for _ in range(ROUNDS):
+        for way in WAYS:
+            rate, rows = searched(trained, way, settings)
+            rates[way].append(round(rate, 2))
+            found.append(rows)
+            print(f"{way}: {rate:.1f} candidates a minute", flush=True)
+    one = median(rates["one worker"])
+    return {
+        "search": settings,
         "candidates a minute": rates,
-        "ratio": round(median(rates[2]) / median(rates[1]), 3),
+        "times one worker": {way: round(median(rates[way]) / one, 3) for way in WAYS[1:]},
         "the same candidates with the same fitness": all(rows == found[0] for rows in found),
     }
+
+
+def main() -> None:
+    result: dict[str, Any] = {"machine": machine(), "threads of a worker": 1}
+    with supernets_folder() as runs:
+        train("retinanet", runs)
+        for size, settings in (TINY_GENERATIONS if TINY else GENERATIONS).items():
+            result[f"generations of {size}"] = compared(runs / "retinanet", settings)
     print(json.dumps(result, indent=1))
     if not TINY:
         write_json(Path(__file__).parent / "results" / "workers.json", result)
