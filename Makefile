@@ -18,10 +18,9 @@ lint: .venv/installed docs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# A link or an anchor that leads nowhere is an error. The theme's banner about its successor is left out.
+# A link or an anchor that leads nowhere is an error (with --quiet none is). The theme's banner is left out.
 docs: .venv/installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "The site: site/index.html"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Built anew when what is to be installed changes; a build that was cut leaves no mark and is begun again.
 .venv/installed: pyproject.toml constraints.txt

@@ -29,10 +29,10 @@ from detnas.spaces.published import NAMES, PUBLISHED, PublishedNetwork
 from detnas.spaces.space import SPACES
 
 HEAVY = {
-    *("torch", "torchvision", "numpy", "PIL", "optuna", "sqlalchemy", "plotly", "jinja2", "pydantic", "yaml", "rich"),
+    *("torch", "torchvision", "numpy", "PIL", "optuna", "sqlalchemy", "plotly", "jinja2", "yaml", "rich"),
     *("safetensors", "tensorboard", "hotcoco"),
 }
-"""What detnas is built with, but for typer."""
+"""What detnas is built with, but for typer, and for pydantic, which typer itself imports to read options."""
 
 
 @pytest.fixture
