@@ -7,6 +7,7 @@ arch = detnas.Architecture.parse("2120 2112 33130031 3132")
 net = detnas.create_backbone(arch, space)          # list of 4 maps, strides 4, 8, 16, 32
 det = detnas.create_detector("fpn", net, num_classes=80)
 detnas.export(run / "detector.safetensors", "onnx")  # checked against the eager model
+best = detnas.search(my_fitness, space, out="searched")  # any function of an architecture
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,18 @@ if TYPE_CHECKING:
     from detnas.errors import UserError
     from detnas.exporting.export import export
     from detnas.models.create import create_backbone, create_detector
+    from detnas.models.custom_op import CustomOp
     from detnas.models.official import import_official
     from detnas.pipeline import run
-    from detnas.spaces import Architecture, SearchSpace, search_space
+    from detnas.searching.own_fitness import Candidate
+    from detnas.searching.own_search import search
+    from detnas.spaces import Architecture, Budget, SearchSpace, search_space
 
 __all__ = [
     "Architecture",
+    "Budget",
+    "Candidate",
+    "CustomOp",
     "SearchSpace",
     "UserError",
     "__version__",
@@ -31,11 +38,15 @@ __all__ = [
     "export",
     "import_official",
     "run",
+    "search",
     "search_space",
 ]
 
 _HOMES = {
     "Architecture": "detnas.spaces",
+    "Budget": "detnas.spaces",
+    "Candidate": "detnas.searching.own_fitness",
+    "CustomOp": "detnas.models.custom_op",
     "SearchSpace": "detnas.spaces",
     "UserError": "detnas.errors",
     "create_backbone": "detnas.models.create",
@@ -43,6 +54,7 @@ _HOMES = {
     "export": "detnas.exporting.export",
     "import_official": "detnas.models.official",
     "run": "detnas.pipeline",
+    "search": "detnas.searching.own_search",
     "search_space": "detnas.spaces",
 }
 

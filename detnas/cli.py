@@ -41,6 +41,10 @@ DataFolder = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; repeatable.")
 ]
+Ops = Annotated[
+    list[str] | None,
+    typer.Option("--op", metavar="MODULE:CLASS", help="An op of yours that WEIGHTS may have imported; repeatable."),
+]
 Weights = Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A detector.safetensors.")]
 
 
@@ -230,12 +234,14 @@ def evaluate(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a data field of the run: data.val=FILE; repeatable."),
     ] = None,
+    ops: Ops = None,
 ) -> None:
     """Scores of a detector on the validation set of a folder. COCO's twelve numbers, VOC's two, and AP by class."""
     from detnas.progress import Progress
     from detnas.using import evaluate_weights
 
-    for line in evaluate_weights(weights, data, changes or (), batch=batch, device=device, progress=Progress()):
+    lines = evaluate_weights(weights, data, changes or (), ops or (), batch=batch, device=device, progress=Progress())
+    for line in lines:
         typer.echo(line)
 
 
@@ -249,6 +255,7 @@ def predict(
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score shown.")] = 0.3,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time; more are faster on a GPU.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    ops: Ops = None,
 ) -> None:
     """Detect on pictures, and draw boxes, names and scores.
 
@@ -257,7 +264,9 @@ def predict(
     from detnas.progress import Progress
     from detnas.using import predict_images
 
-    lines = predict_images(weights, images, out, threshold=threshold, batch=batch, device=device, progress=Progress())
+    lines = predict_images(
+        weights, images, out, ops or (), threshold=threshold, batch=batch, device=device, progress=Progress()
+    )
     for line in lines:
         typer.echo(line)
 
@@ -283,6 +292,7 @@ def export(
         Path | None,
         typer.Option(metavar="DIR", help="Check on pictures of this data folder; the run's own if neither is given."),
     ] = None,
+    ops: Ops = None,
 ) -> None:
     """Write a detector or its backbone for other runtimes.
 
@@ -290,7 +300,7 @@ def export(
     """
     from detnas.exporting.export import export
 
-    export(weights, format, out, check or (), data, typer.echo)
+    export(weights, format, out, check or (), data, typer.echo, ops or ())
 
 
 @app.command("bench-latency")

@@ -43,13 +43,14 @@ def expected(recipe: Recipe, median: Subnet, others: Iterable[Network], device: 
     pace = _pace(recipe, median, device)
     # Of the winner, then of the baselines.
     paces = [pace, *(_scaled(pace, network.cost().flops / median.cost().flops, recipe) for network in others)]
+    ops = len(median.space.ops)
     images = pictures(recipe, *split_sizes(recipe))
-    judge = pace.detect if recipe.search.fitness == "detection" else pace.classify
+    judge = pace.classify if recipe.search.by_classification else pace.detect
     if recipe.search.proposals:
         _, judge = _detection_seconds(recipe.judging_detector, median, device)
     return {
-        "supernet-pretrain": images["supernet-pretrain"] * recipe.supernet_pretrain.passes * pace.train_classifier,
-        "supernet-finetune": images["supernet-finetune"] * recipe.supernet_finetune.passes * pace.train_detector,
+        "supernet-pretrain": images["supernet-pretrain"] * recipe.supernet_pretrain.passes(ops) * pace.train_classifier,
+        "supernet-finetune": images["supernet-finetune"] * recipe.supernet_finetune.passes(ops) * pace.train_detector,
         "search": images["search"] * judge,
         "pretrain": images["pretrain"] * sum(one.train_classifier for one in paces),
         "finetune": sum(images["finetune"] * one.train_detector + images["evaluate"] * one.detect for one in paces),

@@ -38,6 +38,7 @@ from detnas.running import WINNER, Run, begun_run, open_run, read_recipe
 from detnas.searching.accuracy import Accuracy
 from detnas.searching.evaluation import evaluate, headline
 from detnas.searching.fitness import Fitness
+from detnas.searching.own_fitness import OwnFitness
 from detnas.searching.racing import GoesOn
 from detnas.searching.recalibration_check import RECALIBRATION, check_recalibration
 from detnas.searching.study import search
@@ -202,7 +203,7 @@ class DetectionScores:
         return None if evaluation is None else evaluation.scores
 
 
-def _detection_scores(run: Run) -> DetectionScores:
+def _detection_scores(run: Run) -> DetectionScores | OwnFitness:
     """Judges candidates by detection, of the fine-tuned supernet."""
     detector = run.detector(lambda: Supernet(run.space), None, run.recipe.judging_detector)
     load_weights(detector, run.directory / run.trained_supernet)
@@ -216,6 +217,8 @@ def _detection_scores(run: Run) -> DetectionScores:
         cache_mb=run.recipe.data.cache_mb,
         disk=run.disk_cache,
     )
+    if run.recipe.search.has_own_fitness:
+        return OwnFitness(run.recipe.search.fitness, fitness, run.sampler)
     return DetectionScores(fitness)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from detnas.config import Recipe
 from detnas.progress import duration
-from detnas.spaces import OPS, BudgetSampler
+from detnas.spaces import BudgetSampler
 
 DRAWN = 1001
 """Architectures drawn to find the cheapest, the median and the dearest."""
@@ -20,7 +20,7 @@ def describe(recipe: Recipe) -> Iterator[str]:
     sampler = BudgetSampler(space, recipe.cost_budget())
     yield f"recipe {recipe.name}: detector {recipe.detector.type}, space {space.name}"
     share = f"{sampler.share():.1%} within the budget"
-    yield f"{len(space.blocks)} blocks of {len(OPS)} ops: {space.size:.3g} architectures, {share}"
+    yield f"{len(space.blocks)} blocks of {len(space.ops)} ops: {space.size:.3g} architectures, {share}"
     rng = np.random.default_rng(0)
     drawn = [architecture for _ in range(DRAWN) if (architecture := sampler.sample(rng)) is not None]
     drawn.sort(key=lambda architecture: sampler.table.cost(architecture.ops).flops)

@@ -13,7 +13,7 @@ def split_sizes(recipe: Recipe) -> tuple[int, int]:
     it is with COCO and VOC.
     """
     data, settings = recipe.data, recipe.search
-    by_detection = settings.fitness == "detection"
+    by_detection = not settings.by_classification
     if data.shapes is not None:
         split = data.search_images or max(1, round(data.shapes.train * data.search_fraction))
         validation = data.shapes.val
@@ -33,7 +33,7 @@ def pictures(recipe: Recipe, search: int, validation: int) -> dict[str, int]:
     judged = min(search, settings.pictures or search)
     return {
         "supernet-pretrain": recipe.pretrains_supernet * _trained(recipe.supernet_pretrain),
-        "supernet-finetune": (settings.fitness == "detection") * _trained(recipe.supernet_finetune),
+        "supernet-finetune": (not settings.by_classification) * _trained(recipe.supernet_finetune),
         "search": settings.evaluations * (settings.recalibration_batches * settings.recalibration_batch + judged),
         "pretrain": pretrains * _trained(recipe.pretrain),
         "finetune": _trained(recipe.finetune),

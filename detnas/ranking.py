@@ -137,7 +137,7 @@ def _row(run: Run, architecture: Architecture) -> dict[str, Any] | None:
 def _metric(run: Run) -> str:
     """The score of detection that the ranking is measured against."""
     settings = run.recipe.search
-    return "mAP" if settings.fitness == "classification" else settings.metric
+    return "mAP" if settings.by_classification else settings.metric
 
 
 def _folder(run: Run, architecture: Architecture) -> Path:

@@ -37,6 +37,7 @@ from detnas.run_directory import (
     stored_run,
 )
 from detnas.searching.fitness import search_pictures
+from detnas.searching.own_fitness import own_function
 from detnas.searching.storage import check_storage
 from detnas.seeds import seed_of
 from detnas.shortage import memory_for, room_in
@@ -120,7 +121,7 @@ class Run:
     @property
     def trained_supernet(self) -> str:
         """The stage that leaves the supernet of which candidates are judged."""
-        return "supernet-pretrain" if self.recipe.search.fitness == "classification" else "supernet-finetune"
+        return "supernet-pretrain" if self.recipe.search.by_classification else "supernet-finetune"
 
     @property
     def space(self) -> SearchSpace:
@@ -138,7 +139,9 @@ class Run:
         """Raise `UserError` for what would otherwise fail only once training has begun."""
         if self.pretrains:
             ClassificationSet(self.recipe, self.data)
-        if self.recipe.search.fitness == "detection":
+        if self.recipe.search.has_own_fitness:
+            own_function(self.recipe.search.fitness)
+        if not self.recipe.search.by_classification:
             search_pictures(self.data.search, self.recipe.search, self.seed("search"))
         for stage in ("supernet-pretrain", "supernet-finetune"):
             self.paths(stage)

@@ -94,7 +94,7 @@ def describe(directory: Path) -> Iterator[str]:
 def _stages(directory: Path, recipe: Recipe) -> Iterator[Standing]:
     if recipe.pretrains_supernet:
         yield _training(directory, "supernet-pretrain", recipe.supernet_pretrain.steps)
-    if recipe.search.fitness == "detection":
+    if not recipe.search.by_classification:
         yield _training(directory, "supernet-finetune", recipe.supernet_finetune.steps)
     yield _search(directory, recipe)
     for network in ("winner", *recipe.baselines):

@@ -1,6 +1,6 @@
 """Using what was found: judging and running a detector from its weights file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,22 @@ COCO = "coco.json"
 
 
 def evaluate_weights(
-    weights: Path, data: Path, changes: Sequence[str] = (), *, batch: int, device: str, progress: Progress
+    weights: Path,
+    data: Path,
+    changes: Sequence[str] = (),
+    ops: Collection[str] = (),
+    *,
+    batch: int,
+    device: str,
+    progress: Progress,
 ) -> Iterator[str]:
     """The scores of a weights file on the validation set of a data folder, as lines for people.
 
     The set is found, or cut from the training pictures, as in the run that trained the detector; `changes`, such as
-    `data.val=FILE`, are made to that run's data settings.
+    `data.val=FILE`, are made to that run's data settings. `ops` are those that the file may have imported.
     Raises `UserError` if the data set's categories are not those that the detector knows.
     """
-    detector, info = load_detector(weights)
+    detector, info = load_detector(weights, ops)
     known = tuple(Category(id, name) for id, name in info.categories)
     val = open_validation(data, change_data(info.data, changes), info.seed, known)
     if val.categories != known:
@@ -60,6 +67,7 @@ def predict_images(
     weights: Path,
     images: Sequence[Path],
     out: Path,
+    ops: Collection[str] = (),
     *,
     threshold: float,
     batch: int,
@@ -69,10 +77,11 @@ def predict_images(
     """Detect on pictures, on those in folders and on those that patterns such as `in/*.jpg` name.
 
     Writes into `out` each with its boxes, predictions.json with the boxes by file name, and coco.json, the same as a
-    COCO data set whose annotations have scores. Lines for people. Raises `UserError`, before anything is written, for a
+    COCO data set whose annotations have scores. `ops` are those that the weights file may have imported. Lines for
+    people. Raises `UserError`, before anything is written, for a
     picture that is missing or cannot be decoded, and where results would overwrite one another or the pictures.
     """
-    detector, info = load_detector(weights)
+    detector, info = load_detector(weights, ops)
     images = find_pictures(images)
     _check_free(images, out)
     for image in images:

@@ -52,7 +52,12 @@ def test_another_candidate_gets_weights_scores_and_its_line_on_the_page(
 
 @pytest.mark.parametrize(
     ("architecture", "remedy"),
-    [("01 23 0123", "blocks"), ("winner", "digit 0-3 a block"), ("0000 00 00 00", "blocks")],
+    [
+        ("01 23 0123", "blocks"),
+        ("winner", "digit 0-9 a block"),
+        ("00 00 0400 00", "not one of 0-3"),
+        ("0000 00 00 00", "blocks"),
+    ],
 )
 def test_what_is_no_architecture_of_the_space_is_refused(
     architecture: str,

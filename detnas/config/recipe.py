@@ -22,14 +22,11 @@ from detnas.config.search import SearchSettings
 from detnas.config.section import Section
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
 from detnas.errors import UserError, suggestion
-from detnas.spaces import Budget, SearchSpace, published, read_latencies, search_space
+from detnas.spaces import OPS, Budget, SearchSpace, published, read_latencies, search_space
 from detnas.spaces.space import SPACES
 
 RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}
 """Baselines drawn within the budget, and which draw each is."""
-
-LARGEST_STRIDE = 32
-"""Of a backbone's maps."""
 
 BASELINES = ("shuffle3", *RANDOM, *published.NAMES)
 
@@ -60,6 +57,15 @@ class SpaceSettings(Section):
     """`small` and `large` are the paper's; `tiny` is for trials on a CPU."""
     width: PositiveFloat = 1.0
     """All channels times this."""
+    stem: PositiveInt | None = None
+    """Channels of the first convolution, in place of that space's own. (Channels are multiples of 4, and rise.)"""
+    channels: tuple[PositiveInt, ...] | None = None
+    """Of the blocks, one number a stage, in place of its own."""
+    repeats: tuple[PositiveInt, ...] | None = None
+    """How many blocks each stage has, in place of its own."""
+    ops: tuple[str, ...] = OPS
+    """What each block can be: ops of detnas's, and of yours, subclasses of `detnas.CustomOp` named as
+    `package.module:Class` (see docs/extending.md). That code is imported."""
 
     @field_validator("name")
     @classmethod
@@ -77,6 +83,22 @@ class SpaceSettings(Section):
             except UserError as error:
                 raise ValueError(str(error)) from None
         return width
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.width != 1.0 and (self.stem or self.channels):
+            raise ValueError(f"width {self.width:g} is of a space's own channels; write yours as they are to be")
+        try:
+            self.search_space()
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def search_space(self) -> SearchSpace:
+        """The space that these settings describe."""
+        return search_space(
+            self.name, self.width, stem=self.stem, channels=self.channels, repeats=self.repeats, ops=self.ops
+        )
 
 
 class BudgetSettings(Section):
@@ -241,7 +263,7 @@ class Recipe(Section):
     def _check(self) -> Self:
         if self.pretraining.source == "folder" and self.pretraining.folder is None:
             raise ValueError("pretraining.folder must name an image folder when pretraining.source is 'folder'")
-        if self.search.fitness == "classification" and not self.pretrains_supernet:
+        if self.search.by_classification and not self.pretrains_supernet:
             raise ValueError(
                 "search.fitness = 'classification' needs a supernet that classifies; choose pretraining.source folder "
                 "or crops, and pretraining.supernet true"
@@ -260,10 +282,17 @@ class Recipe(Section):
         steps = getattr(self, first).steps
         if self.warm_start >= steps:
             raise ValueError(f"warm_start {self.warm_start} must be less than the {steps} steps of {first}")
+        self._check_ops()
+        strides = [4 * 2**stage for stage in range(len(self.search_space().channels))]
+        if not set(strides).issuperset(self.detector.strides):
+            raise ValueError(
+                f"detector.strides {list(self.detector.strides)}: the stages of space {self.search_space().name} have "
+                f"maps of {strides} only"
+            )
         sides = {"pretraining.image_size": self.pretraining.image_size, "detector.min_size": self.detector.min_size}
         for name in ("supernet_pretrain", "pretrain", "supernet_finetune", "finetune"):
             field = "pretraining.image_size" if name.endswith("pretrain") else "detector.min_size"
-            if getattr(self, name).batch == 1 and sides[field] <= LARGEST_STRIDE:
+            if getattr(self, name).batch == 1 and sides[field] <= strides[-1]:
                 raise ValueError(
                     f"{name}.batch 1 is too small for {field} {sides[field]}: the backbone's last maps would hold a "
                     "single value, of which BN cannot take a variance; raise one of them"
@@ -271,6 +300,20 @@ class Recipe(Section):
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError(f"baselines {list(self.baselines)}: name each once")
         return self
+
+    def _check_ops(self) -> None:
+        """Refuse what only detnas's ops can do."""
+        ops = self.space.ops
+        others = [op for op in ops if op not in OPS]
+        if self.warm_start and (others or "shuffle3" not in ops):
+            raise ValueError(
+                f"warm_start {self.warm_start} spreads the weights of shuffle3 to the other ops of detnas; with "
+                f"space.ops {', '.join(ops)} set it to 0"
+            )
+        if "shuffle3" in self.baselines and "shuffle3" not in ops:
+            raise ValueError(
+                f"baselines {list(self.baselines)}: shuffle3 is none of space.ops {', '.join(ops)}; leave it out"
+            )
 
     @property
     def pretrains_supernet(self) -> bool:
@@ -283,7 +326,7 @@ class Recipe(Section):
         return self.detector.model_copy(update=changes)
 
     def search_space(self) -> SearchSpace:
-        return search_space(self.space.name, self.space.width)
+        return self.space.search_space()
 
     def cost_budget(self) -> Budget:
         """Raises `UserError` if the table of latencies that it names cannot be read."""

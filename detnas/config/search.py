@@ -4,9 +4,10 @@ import re
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from detnas.config.section import Section
+from detnas.imported import PLACE
 
 STORAGE = re.compile(r"(postgresql\+psycopg|mysql\+pymysql)://[^\s{}]+")
 PASSWORD = re.compile(r"://[^:/]*:[^@]+@|[?&]pass[^=]*=")
@@ -20,9 +21,10 @@ class SearchSettings(Section):
     cost; `tpe` is Optuna's, and the same again with one process only; `random` draws uniformly within the budget."""
     against: Literal["flops", "params", "latency"] | None = None
     """Of `nsga2`: the cost that is kept low while the fitness is kept high; `latency` by `budget.latencies`."""
-    fitness: Literal["detection", "classification"] = "detection"
+    fitness: str = "detection"
     """What candidates are judged by, on the search split: `detection`, or the accuracy of `classification` with the
-    supernet as it was pre-trained, which is then not fine-tuned on detection (the paper's ClsNAS)."""
+    supernet as it was pre-trained, which is then not fine-tuned on detection (the paper's ClsNAS). Or a function of
+    yours, named as `package.module:function`, of the candidate's detector (see docs/extending.md); it is imported."""
     evaluations: PositiveInt = 1000
     """Architectures evaluated in all."""
     population: PositiveInt = 50
@@ -58,6 +60,15 @@ class SearchSettings(Section):
     of one machine; for several machines postgresql+psycopg://USER@HOST/DATABASE or mysql+pymysql://USER@HOST/DATABASE.
     A password does not belong here (see docs/several-machines.md)."""
 
+    @field_validator("fitness")
+    @classmethod
+    def _check_fitness(cls, fitness: str) -> str:
+        if fitness not in ("detection", "classification") and not PLACE.fullmatch(fitness):
+            raise ValueError(
+                "choose detection or classification, or name a function of yours as package.module:function"
+            )
+        return fitness
+
     @model_validator(mode="after")
     def _check_storage(self) -> Self:
         # Of the whole section: a message about the field would show its value, and the password in it.
@@ -81,8 +92,13 @@ class SearchSettings(Section):
             raise ValueError(
                 f"mutants {self.mutants} + crossovers {self.crossovers} exceed the population {self.population}"
             )
-        if self.proposals is not None and self.fitness == "classification":
+        if self.proposals is not None and self.by_classification:
             raise ValueError(f"proposals {self.proposals}: judging by classification has no proposals; leave it out")
+        if self.racing and self.has_own_fitness:
+            raise ValueError(
+                f"racing {list(self.racing)} judges on parts of the pictures, of which fitness {self.fitness} knows "
+                "nothing; leave it out"
+            )
         if self.racing and self.sampler != "evolution":
             raise ValueError(
                 f"racing {list(self.racing)} drops who will not be a parent of sampler evolution; choose that, or "
@@ -99,7 +115,19 @@ class SearchSettings(Section):
     @property
     def score(self) -> str:
         """The name of the score that is a candidate's fitness."""
-        return "accuracy" if self.fitness == "classification" else self.metric
+        if self.has_own_fitness:
+            return self.fitness
+        return "accuracy" if self.by_classification else self.metric
+
+    @property
+    def by_classification(self) -> bool:
+        """Whether candidates are judged by classification, of a supernet that has not learnt detection."""
+        return self.fitness == "classification"
+
+    @property
+    def has_own_fitness(self) -> bool:
+        """Whether candidates are judged by a function of the user's."""
+        return ":" in self.fitness
 
     @property
     def generation(self) -> int:

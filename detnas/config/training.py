@@ -7,7 +7,6 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from detnas.config.numbers import Count
 from detnas.config.section import Section
-from detnas.spaces import OPS
 
 
 class TrainingSettings(Section):
@@ -77,8 +76,8 @@ class SupernetTrainingSettings(TrainingSettings):
     drawn, then a path within it. Without bins a path is drawn from the whole space, as the paper has it."""
 
     fair_paths: bool = False
-    """Whether each step trains four paths on its batch, in which each op of each block stands once, and sums their
-    gradients (FairNAS's strict fairness): four times the work of a step."""
+    """Whether each step trains four paths (as many as there are ops) on its batch, in which each op of each block
+    stands once, and sums their gradients (FairNAS's strict fairness): four times the work of a step."""
 
     @model_validator(mode="after")
     def _check_paths(self) -> Self:
@@ -90,7 +89,6 @@ class SupernetTrainingSettings(TrainingSettings):
             raise ValueError("fair_paths draws from the whole space; leave out flops_bins, or fair_paths")
         return self
 
-    @property
-    def passes(self) -> int:
-        """Paths that a step trains."""
-        return len(OPS) if self.fair_paths else 1
+    def passes(self, ops: int) -> int:
+        """Paths that a step trains, of a space of so many ops."""
+        return ops if self.fair_paths else 1

@@ -30,7 +30,7 @@ class ClassificationSet:
     def __init__(self, recipe: Recipe, data: RunData) -> None:
         self.settings = recipe.pretraining
         self.data = data
-        judged = recipe.search.fitness == "classification"
+        judged = recipe.search.by_classification
         if self.settings.source == "crops":
             for part in (data.fit, data.search) if judged else (data.fit,):
                 crop_objects(part)

@@ -6,6 +6,7 @@ import torch
 
 from detnas.config import Preprocessing
 from detnas.models.weights import BackboneInfo, DetectorInfo
+from detnas.spaces import OPS
 from detnas.version import __version__
 
 
@@ -34,8 +35,10 @@ def preprocessing(info: BackboneInfo | DetectorInfo) -> Preprocessing:
 
 
 def _about_network(info: BackboneInfo | DetectorInfo) -> dict[str, Any]:
+    ops = {} if info.space.ops == OPS else {"ops": list(info.space.ops)}
     return {
         "space": info.space.name,
+        **ops,
         "architecture": str(info.architecture),
         "shuffle": info.shuffle,
         "versions": {"detnas": __version__, "torch": str(torch.__version__)},

@@ -1,6 +1,6 @@
 """Exporting what a weights file holds. Nothing is written that was not checked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,7 @@ def export(
     check: Sequence[str | Path] = (),
     data: str | Path | None = None,
     say: Callable[[str], object] = lambda line: None,
+    ops: Collection[str] = (),
 ) -> Path:
     """Write what a weights file holds in another format; return the file: `out`, or its usual name beside `weights`.
 
@@ -79,7 +80,8 @@ def export(
 
     Before it is written it is checked against the eager model: on the pictures `check`, or those in such folders; or on
     validation pictures of the folder `data`; without either, on those of the run in whose directory the weights lie.
-    What was done is told to `say`.
+    What was done is told to `say`. `ops` names those ops of users, as `package.module:Class`, that the file may have
+    imported: files are data.
 
     Raises `UserError` if the file does not hold what the format needs, if there are no pictures, if a package is not
     installed, or if the export does not give the eager model's boxes within 0.1 pixel, its scores within 0.001 and its
@@ -92,7 +94,7 @@ def export(
     out = _checked_place(Path(out) if out else weights.with_name(chosen.file), chosen)
     if out.suffix == ".onnx" and (lacking := missing()):
         raise UserError(f'--format {format}: {" and ".join(lacking)} not installed; pip install "detnas[onnx]"')
-    made, line = _made(weights, chosen, [Path(one) for one in check], Path(data) if data else None)
+    made, line = _made(weights, chosen, [Path(one) for one in check], Path(data) if data else None, ops)
     try:
         for suffix, content in made.files.items():
             write_file(out.with_suffix(suffix), lambda file, content=content: file.write(content))  # type: ignore[misc]
@@ -106,16 +108,16 @@ def export(
 
 
 def _made(
-    weights: Path, chosen: Format, check: Sequence[Path], data: Path | None
+    weights: Path, chosen: Format, check: Sequence[Path], data: Path | None, ops: Collection[str]
 ) -> tuple[DetectorModel | BackboneModel, str]:
     """The export, and what its check says."""
     if chosen.of_detector:
-        detector, about = load_detector(weights)
+        detector, about = load_detector(weights, ops)
         pictures = _pictures(weights, about, check, data)
         model = chosen.of_detector(detector, about)
         return model, check_detector(detector, about, model, pictures)
     assert chosen.of_backbone is not None
-    loaded, info = load_weights(weights)
+    loaded, info = load_weights(weights, ops)
     backbone = find_backbone(loaded)
     if not isinstance(backbone, Subnet):
         raise UserError(f"{weights}: holds a supernet, which is no network yet; name the file of a single network")

@@ -6,6 +6,7 @@ from pathlib import Path
 from pprint import pformat
 from string import Template
 
+from detnas.errors import UserError
 from detnas.exporting.about import preprocessing
 from detnas.models import blocks
 from detnas.models.weights import BackboneInfo, DetectorInfo
@@ -86,8 +87,17 @@ def load(weights: str | Path = Path(__file__).with_suffix(".pt")) -> Backbone:
 
 
 def definition(info: BackboneInfo | DetectorInfo) -> str:
-    """The text of the file. The blocks' code is that of `detnas.models.blocks`, word for word."""
+    """The text of the file. The blocks' code is that of `detnas.models.blocks`, word for word.
+
+    Raises `UserError` for a network with ops that users brought.
+    """
     assert info.architecture is not None
+    foreign = {info.space.ops[op] for op in info.architecture.ops} - set(OPS)
+    if foreign:
+        raise UserError(
+            f"--format py: writes the code of detnas's ops only, and this network has {', '.join(sorted(foreign))}; "
+            "choose torch or onnx-backbone"
+        )
     space, settings = info.space, preprocessing(info)
     head = HEAD.substitute(
         space=space.name,
@@ -99,7 +109,7 @@ def definition(info: BackboneInfo | DetectorInfo) -> str:
     tail = TAIL.substitute(
         stem=space.stem,
         rows="\n".join(
-            f'    ("{OPS[op]}", {block}),' for op, block in zip(info.architecture.ops, space.blocks, strict=True)
+            f'    ("{space.ops[op]}", {block}),' for op, block in zip(info.architecture.ops, space.blocks, strict=True)
         ),
         channels=list(space.channels),
         shuffle=info.shuffle,

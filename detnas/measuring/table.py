@@ -25,7 +25,7 @@ from detnas.measuring.backends import Backend, Run, lap, rounds
 from detnas.measuring.checking import Check, spread
 from detnas.models.backbone import Subnet, Supernet
 from detnas.seeds import seed_of
-from detnas.spaces import OPS, LatencyTable, SearchSpace
+from detnas.spaces import LatencyTable, SearchSpace
 
 
 @torch.inference_mode()
@@ -68,7 +68,7 @@ class _Pieces:
         self.given = backend.input(images)
         self.rng = np.random.default_rng(seed_of(0, "latency"))
         self.stem_times: list[float] = []
-        self.times = {(block, op): list[float]() for block in space.blocks for op in range(len(OPS))}
+        self.times = {(block, op): list[float]() for block in space.blocks for op in range(len(self.space.ops))}
         supernet = Supernet(space).eval()
         (self.stem,) = backend.load(supernet.stem, images)
         self.ops: list[tuple[Run, ...]] = []
@@ -76,7 +76,7 @@ class _Pieces:
         for copies in Counter(space.blocks).values():
             # Equal blocks follow one another, and the first of them stands for all.
             choice = supernet.choices[len(self.ops)]
-            of_each_op = [backend.load(choice.op(op), x, copies) for op in range(len(OPS))]
+            of_each_op = [backend.load(choice.op(op), x, copies) for op in range(len(self.space.ops))]
             self.ops += zip(*of_each_op, strict=True)
             x = choice(x)
 
@@ -92,7 +92,7 @@ class _Pieces:
 
     def medians(self) -> tuple[float, list[list[float]]]:
         """Microseconds of the stem, and of the ops of each block."""
-        rows = [[median(self.times[block, op]) for op in range(len(OPS))] for block in self.space.blocks]
+        rows = [[median(self.times[block, op]) for op in range(len(self.space.ops))] for block in self.space.blocks]
         return median(self.stem_times), rows
 
     def table(self, excess: float) -> LatencyTable:
@@ -106,8 +106,6 @@ class _Pieces:
             backend=self.backend.name,
             threads=self.backend.threads,
             stem_us=max(1, round(stem)),
-            blocks_us=tuple(
-                tuple(max(1, round(taken - excess)) for taken in row)  # type: ignore[misc]
-                for row in rows
-            ),
+            blocks_us=tuple(tuple(max(1, round(taken - excess)) for taken in row) for row in rows),
+            ops=self.space.ops,
         )

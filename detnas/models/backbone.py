@@ -2,7 +2,7 @@
 block."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from detnas.models.blocks import Op, Shuffle
-from detnas.spaces.architecture import OPS, Architecture
+from detnas.models.custom_op import CustomOp, make_op
+from detnas.spaces.architecture import Architecture
 from detnas.spaces.block import Block
 from detnas.spaces.cost import Cost
 from detnas.spaces.space import SearchSpace
@@ -75,7 +76,8 @@ class SpaceBackbone(Backbone):
         self.stem = Stem(space)
         self.blocks = nn.ModuleList(make_block(index, block) for index, block in enumerate(space.blocks))
         self._ends = [sum(space.repeats[: stage + 1]) for stage in range(len(space.repeats))]
-        self.apply(_initialise)
+        for module in _official(self):
+            _initialise(module)
         nn.init.normal_(self.stem.get_parameter("0.weight"), std=0.01)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -98,7 +100,7 @@ class Subnet(SpaceBackbone):
     def __init__(self, space: SearchSpace, architecture: Architecture, shuffle: Shuffle = "even_odd") -> None:
         space.check(architecture)
         ops = architecture.ops
-        super().__init__(space, lambda index, block: Op(OPS[ops[index]], block, shuffle))
+        super().__init__(space, lambda index, block: make_op(space.ops[ops[index]], block, shuffle))
         self.architecture = architecture
         self.shuffle: Shuffle = shuffle
 
@@ -113,13 +115,13 @@ class Subnet(SpaceBackbone):
 class ChoiceBlock(nn.Module):
     """Every op of one block; computes the active one."""
 
-    def __init__(self, block: Block, shuffle: Shuffle) -> None:
+    def __init__(self, block: Block, shuffle: Shuffle, ops: Sequence[str]) -> None:
         super().__init__()
-        self.ops = nn.ModuleList(Op(name, block, shuffle) for name in OPS)
+        self.ops = nn.ModuleList(make_op(name, block, shuffle) for name in ops)
         self.active = 0
 
-    def op(self, index: int) -> Op:
-        return cast(Op, self.ops[index])
+    def op(self, index: int) -> Op | CustomOp:
+        return cast(Op | CustomOp, self.ops[index])
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.ops[self.active](x)
@@ -133,7 +135,7 @@ class Supernet(SpaceBackbone):
     """
 
     def __init__(self, space: SearchSpace, shuffle: Shuffle = "even_odd") -> None:
-        super().__init__(space, lambda index, block: ChoiceBlock(block, shuffle))
+        super().__init__(space, lambda index, block: ChoiceBlock(block, shuffle, space.ops))
         self.shuffle: Shuffle = shuffle
 
     @property
@@ -184,6 +186,14 @@ def find_backbone(model: nn.Module) -> Backbone:
     return backbone
 
 
+def _official(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules inside, the innermost first, but for those of ops that users bring."""
+    for child in module.children():
+        if not isinstance(child, CustomOp):
+            yield from _official(child)
+    yield module
+
+
 def _initialise(module: nn.Module) -> None:
     """The official initialisation: normal with standard deviation 1 / fan-in channels; BN shifts of 1e-4."""
     if isinstance(module, nn.Conv2d):
@@ -196,10 +206,12 @@ def _initialise(module: nn.Module) -> None:
 def shrink_depthwise(backbone: Backbone) -> None:
     """Divide fresh depthwise kernels by their side: a standard deviation of one over the root of the fan-in.
 
+    Ops that users bring keep theirs.
+
     The official initialisation gives them 1 whatever their size. BN makes the scale meaningless for what they compute,
     not for how fast they change: a step of the optimiser turns a large kernel by less.
     """
-    for module in backbone.modules():
+    for module in _official(backbone):
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
             with torch.no_grad():
                 module.weight /= module.weight[0].numel() ** 0.5

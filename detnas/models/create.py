@@ -1,5 +1,6 @@
 """Backbones and detectors for use outside a run."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -24,16 +25,19 @@ Network: TypeAlias = Subnet | ResNet
 """A backbone that is trained alone: it has one path, and a cost."""
 
 
-def create_backbone(source: Architecture | str | Path, space: SearchSpace | str = "small") -> Network | Supernet:
+def create_backbone(
+    source: Architecture | str | Path, space: SearchSpace | str = "small", ops: Collection[str] = ()
+) -> Network | Supernet:
     """A backbone: published, by name (`detnas models` lists them), or of an architecture in `space`, both with fresh
     weights; or with its weights out of a weights file, of a detector or of a backbone alone.
 
-    The network maps images (N, 3, H, W), float32 and normalised as the file's metadata say, to a list of four maps
-    (N, channels[i], H / strides[i], W / strides[i]), sizes rounded up; see its `channels` and `strides` (4, 8, 16, 32),
-    or by timm's names `feature_info`. `space` is looked at with an `Architecture` alone.
+    The network maps images (N, 3, H, W), float32 and normalised as the file's metadata say, to a list of one map a
+    stage (N, channels[i], H / strides[i], W / strides[i]), sizes rounded up; see its `channels` and `strides`
+    (4, 8, 16, 32), or by timm's names `feature_info`. `space` is looked at with an `Architecture` alone. `ops` names
+    those ops of users, as `package.module:Class`, that a weights file may have imported: files are data.
 
-    Raises `UserError` for an unknown name, an architecture that does not fit the space, or a file that is not a weights
-    file.
+    Raises `UserError` for an unknown name, an architecture that does not fit the space, a file that is not a weights
+    file, or one with other such ops.
     """
     if isinstance(source, Architecture):
         return Subnet(search_space(space) if isinstance(space, str) else space, source)
@@ -42,7 +46,7 @@ def create_backbone(source: Architecture | str | Path, space: SearchSpace | str 
             return build_published(source)
         if not is_file(Path(source)):
             raise UserError(f"backbone {source!r}: no published network and no file; {suggestion(source, NAMES)}")
-    model, _ = load_weights(Path(source))
+    model, _ = load_weights(Path(source), ops)
     backbone = find_backbone(model)
     assert isinstance(backbone, Subnet | Supernet)  # as every weights file's
     return backbone

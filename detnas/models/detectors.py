@@ -16,6 +16,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP
 from torchvision.ops.poolers import initLevelMapper
 
 from detnas.config import FPNSettings, RetinaNetSettings
+from detnas.errors import UserError
 from detnas.models.backbone import Backbone
 from detnas.models.geometry import CellAnchors, InnerPixelsRoIAlign, PictureTransform
 from detnas.models.losses import PaperRetinaNetHead, paper_box_coder
@@ -138,6 +139,9 @@ def _retinanet(backbone: Backbone, num_classes: int, settings: RetinaNetSettings
 
 def _pyramid(backbone: Backbone, settings: FPNSettings | RetinaNetSettings, extra: nn.Module | None) -> PyramidBackbone:
     channels = dict(zip(backbone.strides, backbone.channels, strict=True))
+    missing = [stride for stride in settings.strides if stride not in channels]
+    if missing:
+        raise UserError(f"detector.strides {list(settings.strides)}: the backbone has maps of {backbone.strides} only")
     pyramid = FeaturePyramidNetwork(
         [channels[stride] for stride in settings.strides],
         settings.fpn_channels,

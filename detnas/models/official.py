@@ -20,7 +20,7 @@ from detnas.models.blocks import Shuffle
 from detnas.models.detectors import Detector
 from detnas.models.official_names import Names, backbone_names, detector_names
 from detnas.models.weights import BackboneInfo, DetectorInfo
-from detnas.spaces import Architecture, SearchSpace, search_space
+from detnas.spaces import OPS, Architecture, SearchSpace, search_space
 from detnas.spaces.published import PUBLISHED
 
 SUPERNETS = {"small-supernet": "small", "large-supernet": "large"}
@@ -224,9 +224,11 @@ def official_categories(num_classes: int) -> tuple[tuple[int, str], ...]:
 def _network(name: Network) -> tuple[SearchSpace, Architecture | None]:
     """The space, and the architecture unless it is a supernet."""
     if isinstance(name, SearchSpace):
+        _check_ops(name)
         return name, None
     if isinstance(name, tuple):
         space, architecture = name
+        _check_ops(space)
         space.check(architecture)
         return space, architecture
     if name in SUPERNETS:
@@ -234,6 +236,11 @@ def _network(name: Network) -> tuple[SearchSpace, Architecture | None]:
     if name not in PUBLISHED:
         raise UserError(f"network {name!r} is unknown; {suggestion(name, [*PUBLISHED, *SUPERNETS])}")
     return PUBLISHED[name].space, PUBLISHED[name].architecture
+
+
+def _check_ops(space: SearchSpace) -> None:
+    if space.ops != OPS:
+        raise UserError(f"space {space.name}: official networks have the ops {', '.join(OPS)}, not {space.ops}")
 
 
 def _said(name: Network) -> str:

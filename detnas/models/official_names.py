@@ -50,7 +50,9 @@ def backbone_names(backbone: Subnet | Supernet) -> Names:
         ours, theirs = f"blocks.{index}", f"features.{index}"
         if isinstance(block, ChoiceBlock):
             for choice, name in enumerate(OPS):
-                _add_op(names, block.op(choice), name, place, f"{ours}.ops.{choice}", f"{theirs}.{choice}")
+                op = block.op(choice)
+                assert isinstance(op, Op)
+                _add_op(names, op, name, place, f"{ours}.ops.{choice}", f"{theirs}.{choice}")
         else:
             assert isinstance(block, Op) and isinstance(backbone, Subnet)
             _add_op(names, block, OPS[backbone.architecture.ops[index]], place, ours, theirs)

@@ -11,7 +11,6 @@ from torch.nn.functional import pad
 
 from detnas.models.backbone import Supernet
 from detnas.models.blocks import Op
-from detnas.spaces import OPS
 
 
 @torch.no_grad()
@@ -20,10 +19,14 @@ def spread(supernet: Supernet) -> None:
 
     Larger kernels are the 3x3 one with zeros around it: exactly the same function. Of the three units of `xception`
     one takes the weights of `shuffle3` and the others pass on what they get; it differs by the ReLU between them.
+    All must be ops of detnas, `shuffle3` among them.
     """
     for block in supernet.choices:
-        source, *others = (block.op(index) for index in range(len(OPS)))
-        for name, op in zip(OPS[1:], others, strict=True):
+        ops = {name: block.op(index) for index, name in enumerate(supernet.space.ops)}
+        source = ops.pop("shuffle3")
+        assert isinstance(source, Op)
+        for name, op in ops.items():
+            assert isinstance(op, Op)  # recipes with a warm start and ops of others are refused
             if name == "xception":
                 _spread_to_xception(source, op)
             else:

@@ -15,6 +15,7 @@ file's metadata under `detector`; channels in BGR order; of a RetinaNet with `lo
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,12 +31,15 @@ from detnas.errors import UserError
 from detnas.files import write_file
 from detnas.models.backbone import Subnet, Supernet
 from detnas.models.blocks import Shuffle
+from detnas.models.custom_op import op_class
 from detnas.models.detectors import Detector, build_detector
-from detnas.spaces import Architecture, SearchSpace
+from detnas.spaces import OPS, Architecture, SearchSpace
 from detnas.version import __version__
 
 DETECTOR = "detnas-detector-1"
 BACKBONE = "detnas-backbone-1"
+DAMAGE = (UserError, KeyError, TypeError, ValueError, RuntimeError)
+"""What reading a damaged file may raise."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ def _save(path: Path, model: nn.Module, info: BackboneInfo | DetectorInfo, metad
             {"detnas": __version__, "torch": torch.__version__, "torchvision": torchvision.__version__}
         ),
     }
+    if space.ops != OPS:
+        metadata["ops"] = json.dumps(space.ops)
     if info.architecture is not None:
         metadata["architecture"] = str(info.architecture)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
@@ -122,12 +128,13 @@ def _in_order(data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[start:]
 
 
-def load_detector(path: Path) -> tuple[Detector, DetectorInfo]:
+def load_detector(path: Path, ops: Collection[str] = ()) -> tuple[Detector, DetectorInfo]:
     """Read the weights file of a detector: it, in evaluation mode on the CPU, and what the file says about it.
 
-    Raises `UserError` if the file is missing, not a weights file of detnas, or holds no detector that could detect.
+    `ops` as of `load_weights`. Raises `UserError` if the file is missing, not a weights file of detnas, or holds no
+    detector that could detect.
     """
-    model, info = load_weights(path)
+    model, info = load_weights(path, ops)
     if not isinstance(info, DetectorInfo):
         raise UserError(f"{path}: holds a backbone alone, which detects nothing; name a detector.safetensors")
     if info.architecture is None:
@@ -138,10 +145,14 @@ def load_detector(path: Path) -> tuple[Detector, DetectorInfo]:
     return model, info
 
 
-def load_weights(path: Path) -> tuple[nn.Module, BackboneInfo | DetectorInfo]:
+def load_weights(path: Path, ops: Collection[str] = ()) -> tuple[nn.Module, BackboneInfo | DetectorInfo]:
     """Read a weights file of any kind: the network in evaluation mode on the CPU, and what the file says about it.
 
-    Raises `UserError` if the file is missing or not a weights file of detnas.
+    A network with ops that users brought says in its file where they are imported from. Only those named in `ops` are:
+    a file is data, and must not choose what code runs.
+
+    Raises `UserError` if the file is missing or not a weights file of detnas, or for such an op that `ops` does not
+    name or that cannot be imported.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -155,17 +166,39 @@ def load_weights(path: Path) -> tuple[nn.Module, BackboneInfo | DetectorInfo]:
         raise UserError(f"{path}: its metadata is not that of a detnas network; name a detector.safetensors")
     try:
         info = _read_info(metadata)
+    except DAMAGE as error:
+        raise _damaged(path, error) from None
+    _check_ops(path, info.space, ops)
+    try:
         model = info.build()
         model.load_state_dict(tensors)
-    except (UserError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: damaged, or of another version of detnas ({reason}); write it anew") from None
+    except DAMAGE as error:
+        raise _damaged(path, error) from None
     return model.eval(), info
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:200]
+    return UserError(f"{path}: damaged, or of another version of detnas ({reason}); write it anew")
+
+
+def _check_ops(path: Path, space: SearchSpace, allowed: Collection[str]) -> None:
+    """Raise `UserError` unless all ops are detnas's, or can be imported and are `allowed` to be."""
+    foreign = [op for op in space.ops if op not in OPS]
+    refused = [op for op in foreign if op not in allowed]
+    if refused:
+        raise UserError(
+            f"{path}: has ops that are not detnas's ({', '.join(refused)}), which would be imported; if you trust that "
+            f"code, say {' '.join(f'--op {op}' for op in refused)}, or in Python ops={refused}"
+        )
+    for op in foreign:
+        op_class(op)
 
 
 def _read_info(metadata: dict[str, str]) -> BackboneInfo | DetectorInfo:
     name, stem, channels, repeats = json.loads(metadata["space"])
-    space = SearchSpace(name, stem, tuple(channels), tuple(repeats))
+    ops = tuple(json.loads(metadata["ops"])) if "ops" in metadata else OPS
+    space = SearchSpace(name, stem, tuple(channels), tuple(repeats), ops)
     architecture = Architecture.parse(metadata["architecture"]) if "architecture" in metadata else None
     shuffle = TypeAdapter(Shuffle).validate_python(metadata.get("shuffle", "even_odd"))
     if metadata["format"] == BACKBONE:

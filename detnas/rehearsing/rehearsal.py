@@ -123,7 +123,7 @@ class Rehearsal:
 
     def walk(self, stage: str) -> None:
         """Rehearse a stage of the pipeline."""
-        if stage == "finetune" and self.recipe.search.fitness == "classification":
+        if stage == "finetune" and self.recipe.search.by_classification:
             self._judge_least()  # so far classifiers have been judged
         if stage in SUPERNET_STAGES:
             self._train(stage, stage, stands_for=1, baselines=())
@@ -204,7 +204,7 @@ class Rehearsal:
 
     def _search_pictures(self) -> int:
         """Pictures of the search split that there are here."""
-        if self.recipe.search.fitness == "classification":
+        if self.recipe.search.by_classification:
             return len(self.run.classification(None, "search")[0].samples)
         return len(self.run.data.search)
 

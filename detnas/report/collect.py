@@ -12,6 +12,7 @@ import yaml
 
 from detnas.errors import UserError
 from detnas.report.recalibration import RecalibrationCheck
+from detnas.spaces import OPS
 
 SUPERNET_STAGES = ("supernet-pretrain", "supernet-finetune")
 NETWORK_STAGES = ("pretrain", "finetune")
@@ -154,7 +155,15 @@ class Run:
     @property
     def metric(self) -> str:
         """The name of the score that is the candidates' fitness."""
+        fitness = str((self.recipe.get("search") or {}).get("fitness", ""))
+        if ":" in fitness:
+            return fitness
         return "accuracy" if self.by_classification else self.detection_metric
+
+    @property
+    def ops(self) -> Sequence[str]:
+        """Those of the space, in the order of their digits."""
+        return tuple((self.recipe.get("space") or {}).get("ops") or OPS)
 
     @property
     def detection_metric(self) -> str:

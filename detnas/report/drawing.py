@@ -9,19 +9,33 @@ from detnas.spaces import OPS, Architecture, SearchSpace, search_space
 from detnas.spaces.architecture import KERNELS
 
 COLUMNS = 8
+CAPTION = 12
+"""Letters that fit into a block."""
 BLOCK_WIDTH, BLOCK_HEIGHT, GAP, HEADING = 76, 58, 12, 34
 WIDTH = COLUMNS * (BLOCK_WIDTH + GAP)
 
 
 @dataclass(frozen=True)
 class DrawnBlock:
-    """A block's corner, op and stride; the stem's op is empty."""
+    """A block's corner, op, the op's digit, and stride; the stem's op is empty. Of ops of users no kernel is known."""
 
     x: int
     y: int
     op: str
-    kernel: int
+    kernel: int | None
     stride: int
+    digit: int = 0
+
+    @property
+    def label(self) -> str:
+        return f"{self.kernel}×{self.kernel}" if self.kernel else str(self.digit)  # noqa: RUF001
+
+    @property
+    def caption(self) -> str:
+        if not self.op:
+            return "conv"
+        own = self.op.rpartition(":")[2][:CAPTION]
+        return own if self.kernel is None else "xception" if self.op == "xception" else "shuffle"
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,7 @@ class Drawing:
 
     stages: Sequence[DrawnStage]
     height: int
+    space_ops: Sequence[str] = OPS
     width: int = WIDTH
     block_width: int = BLOCK_WIDTH
     block_height: int = BLOCK_HEIGHT
@@ -54,7 +69,7 @@ class Drawing:
     def ops(self) -> Sequence[str]:
         """The ops that occur, in the order of their indices."""
         used = {block.op for stage in self.stages for block in stage.blocks}
-        return [op for op in OPS if op in used]
+        return [op for op in self.space_ops if op in used]
 
     @property
     def text(self) -> str:
@@ -63,10 +78,13 @@ class Drawing:
 
 
 def draw(architecture: str, space: Mapping[str, Any]) -> Drawing | None:
-    """The drawing of an architecture; None when the text is not one."""
+    """The drawing of an architecture of the `space` of a recipe; None when the text is not one."""
+    names = tuple(space.get("ops") or OPS)
     try:
         stages = Architecture.parse(architecture).stages
     except UserError:
+        return None
+    if max(map(max, stages)) >= len(names):
         return None
     known = _space(space, stages)
     y = HEADING
@@ -80,21 +98,26 @@ def draw(architecture: str, space: Mapping[str, Any]) -> Drawing | None:
             DrawnBlock(
                 x=place % COLUMNS * (BLOCK_WIDTH + GAP),
                 y=y + place // COLUMNS * (BLOCK_HEIGHT + GAP),
-                op=OPS[op],
-                kernel=KERNELS[OPS[op]],
+                op=names[op],
+                kernel=KERNELS.get(names[op]),
                 stride=2 if place == 0 else 1,
+                digit=op,
             )
             for place, op in enumerate(ops)
         ]
         drawn.append(DrawnStage(f"Stage {index + 1}", note, y, blocks))
         y += -(-len(ops) // COLUMNS) * (BLOCK_HEIGHT + GAP)
-    return Drawing(drawn, y)
+    return Drawing(drawn, y, names)
 
 
 def _space(space: Mapping[str, Any], stages: Sequence[Sequence[int]]) -> SearchSpace | None:
     """The space with its channels, when the recipe names one that the architecture fits."""
     try:
-        known = search_space(str(space.get("name")), float(space.get("width") or 1.0))
+        known = search_space(
+            str(space.get("name")),
+            float(space.get("width") or 1.0),
+            **{part: space.get(part) for part in ("stem", "channels", "repeats")},
+        )
     except (UserError, ValueError):
         return None
     return known if known.repeats == tuple(len(stage) for stage in stages) else None

@@ -21,7 +21,6 @@ from detnas.report.answer import DESCRIPTIONS, UNKNOWN, answer, caveat, count, m
 from detnas.report.collect import Candidate, Network, Run, Training, collect
 from detnas.report.drawing import draw
 from detnas.report.pictures import MOST_PREDICTIONS, Example, label, pictures
-from detnas.spaces import OPS
 
 STAGES = {
     "supernet-pretrain": "Supernet, pre-training",
@@ -138,16 +137,16 @@ def _search_plots(run: Run) -> list[Plot]:
             + (" Crosses: dropped on the way, at the score on the pictures until then." if run.dropped else ""),
             _data(plots.fitness_by_evaluation(run.candidates, run.best, run.metric, run.dropped)),
         ),
-        *_pattern(run.candidates),
+        *_pattern(run.candidates, run.ops),
     ]
 
 
-def _pattern(candidates: Sequence[Candidate]) -> list[Plot]:
+def _pattern(candidates: Sequence[Candidate], ops: Sequence[str]) -> list[Plot]:
     ranked = sorted(candidates, key=lambda candidate: candidate.fitness, reverse=True)
     best = ranked[: max(TOP, len(ranked) // 10)]
     try:
-        figure = plots.choices(best, candidates)
-        names, counted = plots.block_names(best[0]), plots.shares(best)
+        figure = plots.choices(best, candidates, ops)
+        names, counted = plots.block_names(best[0]), plots.shares(best, len(ops))
     except UserError:  # an architecture that is not made of the known ops
         return []
     return [
@@ -155,11 +154,11 @@ def _pattern(candidates: Sequence[Candidate]) -> list[Plot]:
             "plot-ops",
             "What the best have in common",
             f"Per cent of the {len(best)} best candidates that have an op at a block. Draws at random would have "
-            f"{100 // len(OPS)} everywhere; where one op has nearly all, the search finds it worth having there, or "
+            f"{100 // len(ops)} everywhere; where one op has nearly all, the search finds it worth having there, or "
             "its few parents happened to share it.",
             _data(figure),
             [
-                ["Block", *OPS],
+                ["Block", *ops],
                 *(
                     [name, *map("{:.0f}".format, of)]
                     for name, of in zip(names, zip(*counted, strict=True), strict=True)

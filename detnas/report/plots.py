@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from detnas.metrics.front import pareto_front
 from detnas.report.collect import WINNER, Best, Candidate, Curve, Dropped, Network, Ranking, Training
-from detnas.spaces import OPS, Architecture
+from detnas.spaces import Architecture
 
 HIGHLIGHT = "#d9622b"
 NETWORK_COLOURS = (HIGHLIGHT, "#4a7fb5", "#5f9150", "#8f6bb8", "#b08a2e", "#3f9a9a")
@@ -89,13 +89,13 @@ def fitness_against_cost(
     return figure
 
 
-def choices(best: Sequence[Candidate], everyone: Sequence[Candidate]) -> go.Figure:
-    """Which op the best candidates choose at each block: the share of them, and that of all candidates on hovering."""
-    of_best, of_all = shares(best), shares(everyone)
+def choices(best: Sequence[Candidate], everyone: Sequence[Candidate], ops: Sequence[str]) -> go.Figure:
+    """Which of `ops` the best candidates choose at each block: the share of them, and on hovering that of all."""
+    of_best, of_all = shares(best, len(ops)), shares(everyone, len(ops))
     figure = _figure("block: stage and place in it", "")
     figure.add_heatmap(
         x=block_names(best[0]),
-        y=list(OPS),
+        y=list(ops),
         z=of_best,
         customdata=of_all,
         hovertemplate="block %{x}, %{y}<br>%{z:.0f} % of the best, %{customdata:.0f} % of all<extra></extra>",
@@ -115,12 +115,10 @@ def block_names(candidate: Candidate) -> list[str]:
     return [f"{stage}.{place}" for stage, blocks in enumerate(stages, start=1) for place in range(1, blocks + 1)]
 
 
-def shares(candidates: Sequence[Candidate]) -> list[list[float]]:
+def shares(candidates: Sequence[Candidate], ops: int) -> list[list[float]]:
     """In per cent, by op and block."""
     chosen = [Architecture.parse(candidate.architecture).ops for candidate in candidates]
-    return [
-        [100 * fmean(op == index for op in block) for block in zip(*chosen, strict=True)] for index in range(len(OPS))
-    ]
+    return [[100 * fmean(op == index for op in block) for block in zip(*chosen, strict=True)] for index in range(ops)]
 
 
 def front(candidates: Sequence[Candidate], cost: str) -> list[Candidate]:

@@ -100,6 +100,16 @@ class Fitness:
         candidate = extract_subnet(self.detector, architecture).eval()
         if batches is not None:
             recalibrate(candidate, batches)
+        return self.evaluation(candidate)
+
+    def candidate(self, architecture: Architecture) -> Detector:
+        """The candidate alone, in evaluation mode, with BN statistics of its own."""
+        candidate = extract_subnet(self.detector, architecture)
+        recalibrate(candidate, self.calibration)
+        return candidate
+
+    def evaluation(self, candidate: Detector) -> Evaluation:
+        """How good it is on the search split; as calling this with its architecture says, where nothing races."""
         found = [one for pictures in self.judged for one in detect(candidate, pictures, self.device)]
         return evaluation_of(self.search, self.own, found)
 

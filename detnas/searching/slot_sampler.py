@@ -51,7 +51,7 @@ class SlotSampler(BaseSampler):
         """One op name a block."""
         proposal = self.propose(study, slot_of(trial))
         study._storage.set_trial_user_attr(trial._trial_id, ORIGIN, proposal.origin)
-        return parameters(proposal.architecture)
+        return parameters(proposal.architecture, self.sampler.space)
 
     def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
         raise ValueError(f"{name} is no block of space {self.sampler.space.name}")

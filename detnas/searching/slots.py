@@ -75,7 +75,7 @@ def enqueue(study: optuna.Study, slot: int, proposal: Proposal, space: SearchSpa
     """Let the next worker that is free evaluate `proposal`; the id of the trial that was added."""
     trial = optuna.create_trial(
         state=TrialState.WAITING,
-        params=parameters(proposal.architecture),
+        params=parameters(proposal.architecture, space),
         distributions=distributions(space),
         user_attrs={SLOT: slot, ORIGIN: proposal.origin},
     )

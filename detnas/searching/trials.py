@@ -3,7 +3,7 @@
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, Trial
 
-from detnas.spaces import OPS, Architecture, SearchSpace
+from detnas.spaces import Architecture, SearchSpace
 
 SLOT = "slot"
 ORIGIN = "origin"
@@ -16,18 +16,18 @@ def block_names(repeats: tuple[int, ...]) -> list[str]:
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """The choices of each block, as Optuna wants them."""
-    return {name: CategoricalDistribution(OPS) for name in block_names(space.repeats)}
+    return {name: CategoricalDistribution(space.ops) for name in block_names(space.repeats)}
 
 
-def parameters(architecture: Architecture) -> dict[str, str]:
+def parameters(architecture: Architecture, space: SearchSpace) -> dict[str, str]:
     """Optuna's parameters of an architecture: one op name a block."""
-    names = block_names(tuple(len(stage) for stage in architecture.stages))
-    return {name: OPS[op] for name, op in zip(names, architecture.ops, strict=True)}
+    names = block_names(space.repeats)
+    return {name: space.ops[op] for name, op in zip(names, architecture.ops, strict=True)}
 
 
 def architecture_of(trial: Trial | FrozenTrial, space: SearchSpace) -> Architecture:
     """The architecture that a trial evaluates."""
-    return space.architecture([OPS.index(trial.params[name]) for name in block_names(space.repeats)])
+    return space.architecture([space.ops.index(trial.params[name]) for name in block_names(space.repeats)])
 
 
 def slot_of(trial: Trial | FrozenTrial) -> int:

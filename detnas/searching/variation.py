@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detnas.spaces import OPS, Architecture, SearchSpace
+from detnas.spaces import Architecture, SearchSpace
 
 
 def mutant(
@@ -13,7 +13,7 @@ def mutant(
     """A parent, each op drawn anew (possibly the same) with `probability`."""
     ops = np.array(parents[int(rng.integers(len(parents)))].ops)
     anew = rng.random(len(ops)) < probability
-    return space.architecture(np.where(anew, rng.integers(len(OPS), size=len(ops)), ops).tolist())
+    return space.architecture(np.where(anew, rng.integers(len(space.ops), size=len(ops)), ops).tolist())
 
 
 def crossover(space: SearchSpace, parents: Sequence[Architecture], rng: np.random.Generator) -> Architecture:

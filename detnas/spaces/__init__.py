@@ -2,12 +2,13 @@
 
 from detnas.spaces.architecture import OPS, Architecture
 from detnas.spaces.block import Block
-from detnas.spaces.budget import Budget, BudgetSampler
+from detnas.spaces.budget import COSTS, Budget, BudgetSampler
 from detnas.spaces.cost import Cost, CostTable
 from detnas.spaces.latency import LatencyTable, read_latencies
 from detnas.spaces.space import SearchSpace, search_space
 
 __all__ = [
+    "COSTS",
     "OPS",
     "Architecture",
     "Block",

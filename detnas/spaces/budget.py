@@ -16,13 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detnas.errors import UserError
-from detnas.spaces.architecture import OPS, Architecture
+from detnas.spaces.architecture import Architecture
 from detnas.spaces.cost import Cost
 from detnas.spaces.latency import REMEDY, LatencyTable
 from detnas.spaces.space import SearchSpace
 
 CostName = Literal["flops", "params", "latency"]
 COSTS: tuple[CostName, ...] = get_args(CostName)
+
+MOST_TOTALS = 3e7
+"""Of half a space's blocks, that fit into memory."""
 
 DRAWS = 20_000
 """Draws tried before an architecture that meets the other bounds, or has not been seen, is taken not to exist."""
@@ -137,8 +140,9 @@ class _Halves:
 
     def __init__(self, rows: Sequence[Sequence[int]], lower: float, upper: float) -> None:
         self.rows = rows
+        self.ops = len(rows[0])
         groups = _interchangeable(rows)
-        self.first, self.second = _split(groups)
+        self.first, self.second = _split(groups, self.ops)
         totals, weights = _totals(self.first, rows)
         other_totals, other_weights = _totals(self.second, rows)
         self.order = np.argsort(other_totals, kind="stable")
@@ -160,8 +164,9 @@ class _Halves:
         ops = [0] * len(self.rows)
         for groups, index in ((self.first, first), (self.second, second)):
             for group in reversed(groups):
-                index, choice = divmod(index, len(_choices(len(group))))
-                for block, op in zip(group, rng.permutation(_choices(len(group))[choice]), strict=True):
+                choices = _choices(len(group), self.ops)
+                index, choice = divmod(index, len(choices))
+                for block, op in zip(group, rng.permutation(choices[choice]), strict=True):
                     ops[block] = int(op)
         return ops
 
@@ -174,28 +179,33 @@ def _interchangeable(rows: Sequence[Sequence[int]]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _split(groups: list[list[int]]) -> tuple[list[list[int]], list[list[int]]]:
+def _split(groups: list[list[int]], ops: int) -> tuple[list[list[int]], list[list[int]]]:
     """Two halves with about equally many combinations of choices."""
     halves: tuple[list[list[int]], list[list[int]]] = ([], [])
     sizes = [1, 1]
     for group in sorted(groups, key=len, reverse=True):
         half = int(sizes[1] < sizes[0])
         halves[half].append(group)
-        sizes[half] *= len(_choices(len(group)))
+        sizes[half] *= len(_choices(len(group), ops))
+    if max(sizes) > MOST_TOTALS:
+        raise UserError(
+            f"space: {ops} ops in {sum(map(len, groups))} blocks have too many costs to be counted; leave out ops or "
+            "blocks"
+        )
     return halves
 
 
 @cache
-def _choices(blocks: int) -> list[tuple[int, ...]]:
-    """The ways to give `blocks` interchangeable blocks their ops, but for order."""
-    return list(combinations_with_replacement(range(len(OPS)), blocks))
+def _choices(blocks: int, ops: int) -> list[tuple[int, ...]]:
+    """The ways to give `blocks` interchangeable blocks one of so many `ops`, but for order."""
+    return list(combinations_with_replacement(range(ops), blocks))
 
 
 def _totals(groups: list[list[int]], rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The total cost of every combination of choices of the groups, and how many architectures each stands for."""
     totals, weights = np.zeros(1, np.int64), np.ones(1)
     for group in groups:
-        choices = _choices(len(group))
+        choices = _choices(len(group), len(rows[0]))
         costs = np.array([sum(rows[group[0]][op] for op in choice) for choice in choices], np.int64)
         counts = np.array([_orders(choice) for choice in choices])
         totals = (totals[:, None] + costs[None]).reshape(-1)

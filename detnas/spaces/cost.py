@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from detnas.errors import UserError
+from detnas.imported import import_object
 from detnas.spaces.architecture import KERNELS, OPS
 from detnas.spaces.block import Block
 from detnas.spaces.latency import LatencyTable
@@ -33,13 +36,18 @@ class Cost:
 class CostTable:
     """Costs of the stem and of every (block, op), for square inputs of `size` pixels.
 
-    `flops[b][o]`, `params[b][o]` and `latency[b][o]` belong to block b (from input to output) and op o; `stem` to the
-    stem. A network's cost is the stem's plus one entry a block. BN and activations cost no FLOPs. Latencies are those
-    of `latencies`, in microseconds, for inputs of its own size.
+    `flops[b][o]`, `params[b][o]` and `latency[b][o]` belong to block b (from input to output) and op o of `ops`; `stem`
+    to the stem. A network's cost is the stem's plus one entry a block. BN and activations cost no FLOPs. Latencies are
+    those of `latencies`, in microseconds, for inputs of its own size.
     """
 
     def __init__(
-        self, stem_channels: int, blocks: Sequence[Block], size: int, latencies: LatencyTable | None = None
+        self,
+        stem_channels: int,
+        blocks: Sequence[Block],
+        size: int,
+        latencies: LatencyTable | None = None,
+        ops: Sequence[str] = OPS,
     ) -> None:
         self.size = size
         resolution = _halved(size)
@@ -49,14 +57,18 @@ class CostTable:
             params=3 * stem_channels * 9 + stem_channels + 2 * stem_channels,
             latency=latencies.stem_us if latencies else 0,
         )
-        costs = []
+        costs: list[list[Cost]] = []
+        known: dict[tuple[Block, str, int], Cost] = {}
         for block in blocks:
-            costs.append([_block_cost(block, op, resolution) for op in OPS])
+            for op in ops:
+                if (block, op, resolution) not in known:
+                    known[block, op, resolution] = _block_cost(block, op, resolution)
+            costs.append([known[block, op, resolution] for op in ops])
             if block.stride == 2:
                 resolution = _halved(resolution)
         self.flops = [[cost.flops for cost in row] for row in costs]
         self.params = [[cost.params for cost in row] for row in costs]
-        self.latency = [list(row) for row in latencies.blocks_us] if latencies else [[0] * len(OPS) for _ in costs]
+        self.latency = [list(row) for row in latencies.blocks_us] if latencies else [[0] * len(ops) for _ in costs]
 
     def extent(self, cost: str) -> tuple[int, int]:
         """The least and the most `cost` ("flops", "params", or "latency" in microseconds) that an architecture has."""
@@ -64,7 +76,7 @@ class CostTable:
         return stem + sum(map(min, rows)), stem + sum(map(max, rows))
 
     def cost(self, ops: Sequence[int]) -> Cost:
-        """The cost of the architecture with these op indices (0-3), one a block from input to output."""
+        """The cost of the architecture with these op indices, one a block from input to output."""
         flops, params, latency = self.stem.flops, self.stem.params, self.stem.latency
         for op, block_flops, block_params, block_latency in zip(
             ops, self.flops, self.params, self.latency, strict=True
@@ -102,7 +114,10 @@ class _Counter:
 
 
 def _block_cost(block: Block, op: str, resolution: int) -> Cost:
-    """Mirrors `detnas.models.blocks`; a test holds the two against each other."""
+    """Mirrors `detnas.models.blocks`; a test holds the two against each other. Ops of users know what they cost."""
+    if op not in OPS:
+        counted: Cost = imported_op(op).cost(block, resolution)
+        return counted
     middle = block.out_channels // 2
     main_in = block.in_channels if block.stride == 2 else block.in_channels // 2
     main_out = block.out_channels - main_in
@@ -124,3 +139,11 @@ def _block_cost(block: Block, op: str, resolution: int) -> Cost:
         projection.depthwise(block.in_channels, kernel, stride=2)
         projection.pointwise(block.in_channels, block.in_channels)
     return Cost(main.flops + projection.flops, main.params + projection.params)
+
+
+def imported_op(name: str) -> Any:
+    """The class of an op that a user brings. Raises `UserError` if it cannot be imported, or is not made for that."""
+    op = import_object(name, "space.ops")
+    if not hasattr(op, "cost"):
+        raise UserError(f"space.ops: {name} is no op that detnas could count; let it be a subclass of detnas.CustomOp")
+    return op

@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from detnas.errors import UserError
 from detnas.files import is_file, write_json
+from detnas.spaces.architecture import OPS
 
 BackendName = Literal["eager", "onnxruntime"]
 Positive = Annotated[int, Field(gt=0)]
@@ -19,8 +20,8 @@ REMEDY = "measure one by `detnas profile RECIPE --latency`"
 class LatencyTable:
     """What the stem and every (block, op) of a space take on one device, batch 1, in microseconds.
 
-    `blocks_us[b][o]` belongs to block b (from input to output) and op o; equal blocks have equal rows. A network's
-    latency is the stem's plus one entry a block. `height` and `width` are those of the input in pixels.
+    `blocks_us[b][o]` belongs to block b (from input to output) and op o of `ops`; equal blocks have equal rows. A
+    network's latency is the stem's plus one entry a block. `height` and `width` are those of the input in pixels.
     """
 
     space: str
@@ -30,11 +31,20 @@ class LatencyTable:
     backend: BackendName
     threads: Positive
     stem_us: Positive
-    blocks_us: tuple[tuple[Positive, Positive, Positive, Positive], ...]
+    blocks_us: tuple[tuple[Positive, ...], ...]
+    ops: tuple[str, ...] = OPS
+
+    def __post_init__(self) -> None:
+        for block, row in enumerate(self.blocks_us):
+            if len(row) != len(self.ops):
+                raise ValueError(f"blocks_us.{block} has {len(row)} entries, not one for each of {len(self.ops)} ops")
 
     def write(self, path: Path, **more: Any) -> None:
         """Write the table, and whatever else its readers may want to know, as JSON."""
-        write_json(path, asdict(self) | more)
+        facts = asdict(self)
+        if self.ops == OPS:
+            del facts["ops"]  # as of old
+        write_json(path, facts | more)
 
 
 def read_latencies(path: Path) -> LatencyTable:

@@ -9,7 +9,8 @@ from math import inf
 import numpy as np
 
 from detnas.errors import UserError, suggestion
-from detnas.spaces.architecture import OPS, Architecture
+from detnas.imported import PLACE
+from detnas.spaces.architecture import MOST_OPS, OPS, Architecture
 from detnas.spaces.block import Block
 from detnas.spaces.cost import Cost, CostTable
 from detnas.spaces.latency import REMEDY, LatencyTable
@@ -19,8 +20,12 @@ from detnas.spaces.latency import REMEDY, LatencyTable
 class SearchSpace:
     """A stem (3x3 convolution of stride 2) and stages of choice blocks; the first block of a stage has stride 2.
 
-    Stage i, counted from 0, gives a map of stride `4 * 2**i`. Raises `UserError` for widths that are not multiples of
-    4 or do not grow from stem to last stage, and for repeats below 1 or of another number of stages.
+    `channels` and `repeats` have one entry a stage. Stage i gives a map of stride `4 * 2**i`. Each block can be each of
+    `ops`: names from `OPS`, and ops that users bring, subclasses of `detnas.CustomOp` by where they are imported from,
+    `package.module:Class`. They are imported when they are first counted or built.
+
+    Raises `UserError` if widths are no multiples of 4 or do not rise, if a stage has no block, or if `ops` are not one
+    to ten such names, each once.
     """
 
     name: str
@@ -31,6 +36,8 @@ class SearchSpace:
     """Channels of each stage's map."""
     repeats: tuple[int, ...]
     """Blocks of each stage."""
+    ops: tuple[str, ...] = OPS
+    """What each block can be; an op's place here is its digit in architectures."""
 
     def __post_init__(self) -> None:
         widths = (self.stem, *self.channels)
@@ -38,8 +45,16 @@ class SearchSpace:
             raise UserError(f"space {self.name}: widths {widths} must be multiples of 4")
         if any(width >= next_width for width, next_width in pairwise(widths)):
             raise UserError(f"space {self.name}: widths {widths}: each stage must be wider than the one before it")
-        if len(self.repeats) != len(self.channels) or min(self.repeats) < 1:
+        if len(self.repeats) != len(self.channels) or min(self.repeats, default=0) < 1:
             raise UserError(f"space {self.name}: repeats {self.repeats} must be 1 or more, one for each stage")
+        if not 1 <= len(self.ops) <= MOST_OPS or len(set(self.ops)) < len(self.ops):
+            raise UserError(f"space {self.name}: ops {list(self.ops)} must be one to {MOST_OPS}, each named once")
+        for op in self.ops:
+            if op not in OPS and not PLACE.fullmatch(op):
+                raise UserError(
+                    f"space {self.name}: op {op!r} is unknown; choose from {', '.join(OPS)}, or name a class of yours "
+                    "as package.module:Class"
+                )
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -54,11 +69,11 @@ class SearchSpace:
 
     @property
     def size(self) -> int:
-        """How many architectures the space holds: 4 to the number of blocks."""
-        return int(len(OPS) ** sum(self.repeats))
+        """How many architectures the space holds."""
+        return int(len(self.ops) ** sum(self.repeats))
 
     def architecture(self, ops: Sequence[int]) -> Architecture:
-        """The architecture with these op indices (0-3), given from input to output.
+        """The architecture with these op indices, given from input to output.
 
         Raises `UserError` if there is not one for each block.
         """
@@ -73,17 +88,14 @@ class SearchSpace:
 
     def fair_draw(self, rng: np.random.Generator) -> list[Architecture]:
         """As many architectures as there are ops, at random, in which every op of every block stands exactly once."""
-        orders = rng.permuted(np.tile(np.arange(len(OPS)), (sum(self.repeats), 1)), axis=1)
+        orders = rng.permuted(np.tile(np.arange(len(self.ops)), (sum(self.repeats), 1)), axis=1)
         return [self.architecture(ops.tolist()) for ops in orders.T]
 
     def uniform(self, op: str) -> Architecture:
-        """The architecture whose every block is `op`: "shuffle3", "shuffle5", "shuffle7" or "xception".
-
-        Raises `UserError` for any other name.
-        """
-        if op not in OPS:
-            raise UserError(f"op {op!r} is unknown; {suggestion(op, OPS)}")
-        return self.architecture([OPS.index(op)] * sum(self.repeats))
+        """The architecture whose every block is `op`, one of `ops`. Raises `UserError` for any other name."""
+        if op not in self.ops:
+            raise UserError(f"op {op!r} is unknown; {suggestion(op, self.ops)}")
+        return self.architecture([self.ops.index(op)] * sum(self.repeats))
 
     def check(self, architecture: Architecture) -> None:
         """Raise `UserError` unless the architecture has the blocks of this space in each stage."""
@@ -91,6 +103,11 @@ class SearchSpace:
         if shape != self.repeats:
             raise UserError(
                 f"architecture {architecture} has {shape} blocks a stage, but space {self.name} has {self.repeats}"
+            )
+        if max(architecture.ops) >= len(self.ops):
+            raise UserError(
+                f"architecture {architecture}: op {max(architecture.ops)} is not one of 0-{len(self.ops) - 1}, the ops "
+                f"of space {self.name}"
             )
 
     def cost_table(self, size: int = 224, latencies: LatencyTable | None = None) -> CostTable:
@@ -118,10 +135,15 @@ def _cost_table(space: SearchSpace, size: int, latencies: LatencyTable | None) -
             f"budget.latencies: a table of space {latencies.space} ({len(latencies.blocks_us)} blocks) does not fit "
             f"space {space.name} ({len(space.blocks)} blocks); {REMEDY}"
         )
+    if latencies is not None and latencies.ops != space.ops:
+        raise UserError(
+            f"budget.latencies: a table of the ops {', '.join(latencies.ops)} does not fit space {space.name} with "
+            f"{', '.join(space.ops)}; {REMEDY}"
+        )
     if latencies is not None and len(set(zip(space.blocks, latencies.blocks_us, strict=True))) > len(set(space.blocks)):
         # The sampler counts on their being interchangeable.
         raise UserError(f"budget.latencies: equal blocks of space {space.name} have different rows; {REMEDY}")
-    return CostTable(space.stem, space.blocks, size, latencies)
+    return CostTable(space.stem, space.blocks, size, latencies, space.ops)
 
 
 SPACES = {
@@ -132,13 +154,38 @@ SPACES = {
 }
 
 
-def search_space(name: str, width: float = 1.0) -> SearchSpace:
+def search_space(
+    name: str,
+    width: float = 1.0,
+    *,
+    stem: int | None = None,
+    channels: Sequence[int] | None = None,
+    repeats: Sequence[int] | None = None,
+    ops: Sequence[str] | None = None,
+) -> SearchSpace:
     """A space by name, its channels times `width`, rounded to multiples of 4.
 
-    "small" (20 blocks) and "large" (40 blocks) are the paper's; "tiny" (10 blocks) is ours, for pictures
-    of about 100 pixels on a CPU. Raises `UserError` for an unknown name, and for a width that is not above 0 or so
-    small that stages come out equally wide.
+    "small" (20 blocks) and "large" (40 blocks) are the paper's; "tiny" (10 blocks) is ours, for pictures of about 100
+    pixels on a CPU.
+    `stem`, `channels`, `repeats` and `ops` stand in place of that space's own, see `SearchSpace`; its name tells
+    what is another. Raises `UserError` for an unknown name, or parts that make no space.
     """
+    space = _scaled(name, width)
+    own = {"s": None if stem is None else (stem,), "c": channels, "r": repeats}
+    changed = "".join(f"-{part}{'.'.join(map(str, numbers))}" for part, numbers in own.items() if numbers is not None)
+    if ops is not None and tuple(ops) != space.ops:
+        changed += f"-{len(ops)}ops"
+    return replace(
+        space,
+        name=space.name + changed,
+        stem=space.stem if stem is None else stem,
+        channels=space.channels if channels is None else tuple(channels),
+        repeats=space.repeats if repeats is None else tuple(repeats),
+        ops=space.ops if ops is None else tuple(ops),
+    )
+
+
+def _scaled(name: str, width: float) -> SearchSpace:
     if name not in SPACES:
         raise UserError(f"space {name!r} is unknown; choose one of {', '.join(SPACES)}")
     if not 0 < width < inf:

@@ -9,7 +9,7 @@ import numpy as np
 from detnas.errors import UserError
 from detnas.models.backbone import Supernet
 from detnas.models.warm_start import spread
-from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace
+from detnas.spaces import Architecture, Budget, BudgetSampler, SearchSpace
 
 
 class PathSampler:
@@ -42,7 +42,7 @@ class PathSampler:
         if self.fair:
             return self.space.fair_draw(rng)
         if not self.bins:
-            return [self.space.architecture(rng.integers(len(OPS), size=len(self.space.blocks)).tolist())]
+            return [self.space.architecture(rng.integers(len(self.space.ops), size=len(self.space.blocks)).tolist())]
         path = self.bins[int(rng.integers(len(self.bins)))].sample(rng)
         assert path is not None  # a sampler refuses a budget that holds nothing
         return [path]

@@ -37,7 +37,8 @@ data:
   cache_mb: 100
   disk_cache_mb: 500
   group_by_aspect: false
-space: {name: tiny, width: 0.5}
+space:
+  {name: tiny, width: 0.5, stem: null, channels: null, repeats: null, ops: [shuffle3, shuffle5, shuffle7, xception]}
 budget:
   {flops_min: 5M, flops_max: 0.02G, params_min: 10k, params_max: 500k, size: 128,
    latency_min: 1, latency_max: 20.5, latencies: /tables/latencies.json}
@@ -178,7 +179,7 @@ def test_a_complete_recipe_is_read(complete: Path) -> None:
     assert recipe.supernet_pretrain.lr == 1e-3 and recipe.supernet_pretrain.scale_jitter == (0.5, 2)
     assert recipe.finetune.steps == 50 and recipe.finetune.schedule == "cosine"
     assert recipe.supernet_pretrain.flops_bins == (5e6, 10e6, 20e6)
-    assert (recipe.supernet_pretrain.passes, recipe.supernet_finetune.passes) == (1, 4)
+    assert (recipe.supernet_pretrain.passes(4), recipe.supernet_finetune.passes(4)) == (1, 4)
     assert recipe.baselines == ("random",)
     assert (recipe.budget.flops_min, recipe.budget.flops_max) == (5e6, 20e6)
     assert (recipe.budget.params_min, recipe.budget.params_max) == (10_000, 500_000)

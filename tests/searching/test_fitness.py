@@ -3,6 +3,8 @@
 import contextlib
 import copy
 import io
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from torch import nn
 from detnas.config import DataSettings, Recipe, SearchSettings
 from detnas.data.images import Images
 from detnas.data.sources import RunData, open_data
+from detnas.errors import UserError
 from detnas.metrics.coco import coco_scores
 from detnas.metrics.voc import voc_scores
 from detnas.models.backbone import Subnet, Supernet, extract_subnet
@@ -28,8 +31,9 @@ from detnas.models.prepared import PreparedPictures
 from detnas.pipeline import run
 from detnas.searching.evaluation import Evaluation, evaluate
 from detnas.searching.fitness import Fitness
+from detnas.searching.own_fitness import Candidate, OwnFitness, own_function
 from detnas.searching.racing import Standing
-from detnas.spaces import Architecture
+from detnas.spaces import Architecture, Budget, BudgetSampler
 
 CPU = torch.device("cpu")
 ARCHITECTURES = [Architecture.parse(text) for text in ("00 00 0000 00", "31 20 1320 13", "23 33 0132 31")]
@@ -315,3 +319,42 @@ def test_without_recalibration_a_candidate_has_the_supernets_statistics(trained:
     scores = fitness.with_statistics_of(ARCHITECTURES[1], None).results
     assert len(scores) == sum(len(one.scores) for one in found) > 0
     assert [one["score"] for one in scores] == pytest.approx([float(s) for one in found for s in one.scores], abs=1e-4)
+
+
+def test_an_own_fitness_is_given_the_candidate_that_detection_judges(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Candidate] = []
+
+    def ap50(candidate: Candidate) -> float:
+        seen.append(candidate)
+        score = candidate.evaluation.scores["AP50"] or 0.0
+        for tensor in candidate.detector.parameters():
+            tensor.data.zero_()  # reaches no other candidate
+        return score
+
+    functions = types.ModuleType("own_functions")
+    functions.ap50, functions.flops = ap50, lambda candidate: -candidate.cost.flops  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "own_functions", functions)
+    recipe, _, supernet = trained
+    sampler = BudgetSampler(recipe.search_space(), Budget())
+    before = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
+    judge = OwnFitness("own_functions:ap50", fitness_of(trained), sampler)
+    for architecture in (ARCHITECTURES[1], ARCHITECTURES[2], ARCHITECTURES[1]):
+        evaluation = fitness_of(trained)(architecture)
+        assert evaluation is not None
+        assert judge(architecture) == evaluation.scores | {"own_functions:ap50": evaluation.scores["AP50"]}
+        assert seen[-1].evaluation == evaluation and seen[-1].architecture == architecture
+    assert_same(before, dict(supernet.state_dict()))
+    # What is not asked for is not computed.
+    monkeypatch.setattr("detnas.searching.fitness.detect", None)
+    flops = recipe.search_space().cost(ARCHITECTURES[1]).flops
+    cheap = OwnFitness("own_functions:flops", fitness_of(trained), sampler)
+    assert cheap(ARCHITECTURES[1]) == {"own_functions:flops": -flops}
+
+
+def test_an_own_fitness_that_is_no_function_is_refused() -> None:
+    with pytest.raises(UserError, match=r"search.fitness: detnas.version:__version__ is no function"):
+        own_function("detnas.version:__version__")
+    with pytest.raises(UserError, match=r"search.fitness: nowhere:score cannot be imported"):
+        own_function("nowhere:score")

@@ -52,7 +52,7 @@ def changed(**fields: Any) -> str:
         (changed(stem_us=0), ["stem_us", "greater than 0"]),
         (changed(threads="2"), ["threads", "integer"]),
         (changed(backend="tvm"), ["backend", "onnxruntime"]),
-        (changed(blocks_us=[[1, 2, 3]]), ["blocks_us.0.3", "required"]),
+        (changed(blocks_us=[[1, 2, 3]]), ["blocks_us.0", "4 ops"]),
         (changed(blocks_us=[[1, 2, 3, 4.5]]), ["blocks_us.0.3", "integer"]),
     ],
 )

@@ -1,0 +1,56 @@
+"""Recipes that name code and spaces of the user's own; reading them imports nothing."""
+
+import sys
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from small_recipe import small_recipe
+
+from detnas.config import SearchSettings, SpaceSettings
+from detnas.spaces import OPS, SearchSpace
+
+OWN = {"warm_start": 0, "space__ops": ["shuffle3", "nowhere.to_be:Found"]}
+
+
+def test_reading_a_recipe_imports_nothing() -> None:
+    recipe = small_recipe(**OWN, search__fitness="nowhere.else:score")
+    assert recipe.search_space().ops == ("shuffle3", "nowhere.to_be:Found")
+    assert recipe.search.score == "nowhere.else:score"
+    assert recipe.search.has_own_fitness and not recipe.search.by_classification
+    assert not any(name.startswith("nowhere") for name in sys.modules)
+
+
+def test_spaces_are_as_their_fields_say() -> None:
+    settings = SpaceSettings(name="tiny", stem=8, channels=(12, 16), repeats=(1, 3), ops=("shuffle5",))
+    assert settings.search_space() == SearchSpace("tiny-s8-c12.16-r1.3-1ops", 8, (12, 16), (1, 3), ("shuffle5",))
+    assert SpaceSettings().ops == OPS
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"space__ops": OWN["space__ops"]}, "warm_start 5 spreads the weights of shuffle3 .* set it to 0"),
+        ({"space__ops": ["shuffle5"]}, "warm_start 5"),
+        ({"space__ops": ["shuffle5"], "warm_start": 0}, "baselines .*: shuffle3 is none of space.ops shuffle5; leave"),
+        ({"space__ops": ["shuffel3"]}, "op 'shuffel3' is unknown; choose from"),
+        ({"space__ops": []}, "one to 10"),
+        ({"space__repeats": [1, 1]}, "repeats .* one for each stage"),
+        ({"space__stem": 8}, "width 0.25 is of a space's own channels"),
+        ({"space__width": 1, "space__channels": [8, 6, 7, 5]}, "multiples of 4"),
+        (
+            {"space__width": 1, "space__channels": [32, 64, 128], "space__repeats": [1, 1, 1]},
+            r"detector.strides \[8, 16, 32\]: .* space tiny-c32.64.128-r1.1.1 have maps of \[4, 8, 16\] only",
+        ),
+        ({"search__fitness": "detections"}, "choose detection or classification, or name a function"),
+        ({"search__fitness": "my.module"}, "choose detection or classification, or name a function"),
+        ({"search__fitness": "m:score", "search__racing": [0.5]}, "racing .* knows nothing; leave it out"),
+    ],
+)
+def test_what_cannot_work_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        small_recipe(**changes)
+
+
+def test_the_score_of_detection_stays_the_metric() -> None:
+    assert SearchSettings().score == "mAP" and SearchSettings(fitness="classification").score == "accuracy"
