@@ -3,7 +3,8 @@
 import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -41,6 +42,14 @@ def lock(file: IO[Any], *, shared: bool = False) -> bool:
 def lock_when_free(file: IO[Any], *, shared: bool = False) -> None:
     """The same, waiting for as long as somebody else's lock forbids it."""
     fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Whether nobody else holds the lock file `path`; then nobody else will until the block ends, or the process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        yield lock(file)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,7 +1,6 @@
 """How far the supernet's ranking can be trusted: some architectures trained alone, beside what the supernet says."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from detnas.errors import UserError
-from detnas.files import lock, read_json, write_json
+from detnas.files import held, read_json, write_json
 from detnas.metrics.correlation import Estimate, kendall_tau, regret, spearman_rho, with_interval
 from detnas.models.backbone import Subnet
 from detnas.pipeline import EVALUATION, candidate_judge, finetune_networks, pretrain_networks, write_page
@@ -46,10 +45,10 @@ def rank(directory: Path, count: int, progress: Progress) -> list[str]:
         # The same stages in a folder of their own.
         apart = replace(run, directory=directory / FOLDER)
         for place, architecture in enumerate(chosen, start=1):
-            with _held(apart.directory, architecture) as mine:
+            with held(lock_file(apart, architecture)) as mine:
                 if mine and _row(apart, architecture) is None:
                     progress.say(f"[{place}/{count}] {architecture}")
-                    _train(apart, architecture)
+                    train_alone(apart, architecture)
                     # Last: what stands there says that all is done.
                     scores = judge(architecture, always)
                     assert scores is not None
@@ -113,7 +112,8 @@ def describe(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _train(run: Run, architecture: Architecture) -> None:
+def train_alone(run: Run, architecture: Architecture) -> None:
+    """Train one architecture by the schedule of the final networks, and judge it on the validation set."""
     networks = {architecture.hyphenated: partial(Subnet, run.space, architecture)}
     pretrain_networks(run, networks)
     finetune_networks(run, networks)
@@ -144,12 +144,9 @@ def _folder(run: Run, architecture: Architecture) -> Path:
     return run.directory / "finetune" / architecture.hyphenated
 
 
-@contextmanager
-def _held(directory: Path, architecture: Architecture) -> Iterator[bool]:
-    """Whether nobody else works on this architecture; then nobody else will until the block ends."""
-    directory.mkdir(exist_ok=True)
-    with (directory / f".{architecture.hyphenated}.lock").open("w") as held:
-        yield lock(held)
+def lock_file(run: Run, architecture: Architecture) -> Path:
+    """Who holds it works on this architecture."""
+    return run.directory / f".{architecture.hyphenated}.lock"
 
 
 def _van_der_corput(number: int) -> float:

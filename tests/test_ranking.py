@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ from small_recipe import small_recipe
 
 from detnas.config import load_recipe
 from detnas.errors import UserError
+from detnas.files import held
 from detnas.metrics.correlation import kendall_tau
 from detnas.pipeline import candidate_judge, run
 from detnas.progress import Progress
-from detnas.ranking import _held, rank, spread
+from detnas.ranking import lock_file, rank, spread
 from detnas.run_directory import stored_run
 from detnas.running import open_run
 from detnas.searching.racing import always
@@ -83,11 +85,10 @@ def test_networks_are_trained_alone_and_compared_with_the_supernet(searched: Pat
     # Again: nothing is trained anew. More: the first ones stay. One is at work elsewhere: it is left to that.
     stamps = {path: path.stat().st_mtime_ns for path in (directory / "rank" / "finetune").rglob("*")}
     assert rank(directory, 3, QUIET) == lines
-    with (
-        open_run(recipe, directory, data, QUIET, hold="shared") as current,
-        _held(directory / "rank", spread(current.sampler, 4, current.seed("rank"))[3]),
-    ):
-        assert rank(directory, 4, QUIET) == ["3 of 4 are done; other processes are at work on the rest"]
+    with open_run(recipe, directory, data, QUIET, hold="shared") as current:
+        fourth = spread(current.sampler, 4, current.seed("rank"))[3]
+        with held(lock_file(replace(current, directory=directory / "rank"), fourth)):
+            assert rank(directory, 4, QUIET) == ["3 of 4 are done; other processes are at work on the rest"]
     assert len(rank(directory, 4, QUIET)) == len(lines)
     rows_of_four = json.loads((directory / "rank" / "ranking.json").read_text())["networks"]
     assert rows_of_four[:3] == rows
