@@ -3,71 +3,58 @@
     python bench/architectures.py [--only-first N] [--summary] [--tiny]
 
 Trains 48 architectures of `tiny` within the demo's budget, each with two seeds, on the data and by the schedule that
-bench/evidence.py has; the first eight are spread over the space by themselves. About two minutes a training on one
-core, in runs/evidence/alone-seed*. Start it once a core (`OMP_NUM_THREADS=1`), kill it whenever you like. What is done
-is summed up at the end, or at once with `--summary`: what tells architectures apart, beside what tells seeds apart.
+bench/evidence.py has; the first eight are spread over the space by themselves. Two to two and a half minutes a training
+on one core. What is done is summed up at the end, or at once with `--summary`: what tells architectures apart, beside
+what tells seeds apart.
 """
 
 import statistics
 import sys
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from evidence import CHANGES, RESULTS, RUNS, SEEDS, architectures, data_folder, number_after, recipe_of
+from evidence import (
+    CHANGES,
+    RESULTS,
+    SEEDS,
+    Row,
+    alone_folder,
+    architectures,
+    finished,
+    networks_alone,
+    number_after,
+)
 from machine import machine
 
-from detnas.files import held, read_json, write_json
+from detnas.files import held, write_json
 from detnas.metrics.correlation import kendall_tau
-from detnas.pipeline import EVALUATION
-from detnas.progress import Progress
 from detnas.ranking import lock_file, train_alone
-from detnas.running import open_run
 from detnas.spaces import Architecture
-from detnas.training.checkpoints import DONE
 
 FILE = RESULTS / "architectures.json"
 
 
-def folder(seed: int) -> Path:
-    return RUNS / f"alone-seed{seed}"
-
-
 def train(chosen: list[Architecture]) -> None:
     with ExitStack() as stack:
-        data, progress = data_folder(), Progress()
-        runs = [
-            stack.enter_context(open_run(recipe_of(seed=seed), folder(seed), data, progress, hold="shared"))
-            for seed in SEEDS
-        ]
+        runs = [stack.enter_context(networks_alone("retinanet", seed)) for seed in SEEDS]
         for place, architecture in enumerate(chosen, start=1):
             for run in runs:
                 with held(lock_file(run, architecture)) as mine:
                     if mine:
-                        progress.say(f"[{place}/{len(chosen)}] {architecture}, seed {run.recipe.seed}")
+                        run.progress.say(f"[{place}/{len(chosen)}] {architecture}, seed {run.recipe.seed}")
                         train_alone(run, architecture)
 
 
-def row(architecture: Architecture) -> dict[str, Any] | None:
+def row(architecture: Architecture) -> Row | None:
     """What is known of an architecture, if it is trained with all seeds."""
-    ends = [folder(seed) / "finetune" / architecture.hyphenated / EVALUATION for seed in SEEDS]
-    if not all(end.exists() for end in ends):
+    runs = [alone_folder("retinanet", seed) for seed in SEEDS]
+    found = [finished(run, architecture) for run in runs]
+    if not all(found):
         return None
-    found = [read_json(end) for end in ends]
     return {
-        "architecture": str(architecture),
-        "flops": found[0]["flops"],
-        "params": found[0]["params"],
-        **{score: [round(one["scores"][score], 5) for one in found] for score in ("mAP", "AP50")},
-        "seconds": [round(seconds(seed, architecture), 1) for seed in SEEDS],
+        **{key: found[0][key] for key in ("architecture", "flops", "params")},
+        **{key: [one[key] for one in found] for key in ("mAP", "AP50", "seconds")},
     }
-
-
-def seconds(seed: int, architecture: Architecture) -> float:
-    """Of both trainings."""
-    stages = (folder(seed) / stage / architecture.hyphenated / DONE for stage in ("pretrain", "finetune"))
-    return float(sum(read_json(done)["seconds"] for done in stages))
 
 
 def told_apart(scores: list[list[float]]) -> dict[str, float]:

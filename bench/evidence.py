@@ -1,24 +1,27 @@
-"""What the benches on the search's worth share: the recipe, its data, the folder and the architectures.
+"""What the benches on the search's worth share: recipes, data, folders, supernets, networks trained alone.
 
-Their work is cut into units, each in a folder of its own: what is done is not done again, and a process takes only what
-no other one is at work on. Start a bench as often as there are cores, kill it whenever you like. With `--tiny` it is a
-quick trial in a folder of its own.
+Their work is cut into units, each in a folder of its own under runs/evidence: what is done is not done again, and a
+process takes only what no other one is at work on. Start a bench as often as there are cores (`OMP_NUM_THREADS=1`),
+kill it whenever you like. With `--tiny` it is a quick trial, in runs/evidence-tiny with its results.
 """
 
+import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from detnas.config import Recipe, load_recipe
 from detnas.data.shapes_once import draw_once
-from detnas.files import lock_when_free
-from detnas.metrics.correlation import with_interval
+from detnas.files import lock_when_free, read_json
+from detnas.pipeline import EVALUATION, run
 from detnas.progress import Progress
-from detnas.ranking import spread
+from detnas.ranking import lock_file, spread, train_alone
+from detnas.running import Run, open_run
 from detnas.spaces import Architecture, BudgetSampler
+from detnas.training.checkpoints import DONE
 
 TINY = "--tiny" in sys.argv
 RUNS = Path("runs") / ("evidence-tiny" if TINY else "evidence")
@@ -30,35 +33,60 @@ CHANGES = (
     "finetune.steps=800",
     "detector.fpn_channels=32",
 )
-"""To the demo's recipe: the benchmark's data and how a network is trained alone."""
+"""To the demo's recipes: the benchmark's data, and how a network is trained alone."""
 TRIAL = (
     *(f"data.shapes.{name}={count}" for name, count in (("train", 60), ("val", 12), ("crops", 60))),
-    *("warm_start=2", "search.evaluations=6", "search.population=3", "search.parents=2"),
+    *("warm_start=2", "search.evaluations=4", "search.population=2", "search.parents=1"),
     *("search.mutants=1", "search.crossovers=1", "search.pictures=8", "search.recalibration_batches=2"),
     *(
-        f"{stage}.{field}=4".replace("warmup=4", "warmup=2")
+        f"{stage}.{field}"
         for stage in ("supernet_pretrain", "supernet_finetune", "pretrain", "finetune")
-        for field in ("steps", "warmup")
+        for field in ("steps=4", "warmup=2")
     ),
 )
-COUNT = 5 if TINY else 48
 SEEDS = (0, 1)
+"""Of the benchmark and of the supernets."""
+Row = dict[str, Any]
+COUNT = 4 if TINY else 48
+"""Architectures of the benchmark."""
+SUPERNETS = {
+    "uniform": (),
+    "FLOPs-binned": tuple(f"supernet_{stage}.flops_bins=[32M,35M,38M,41M,44M]" for stage in ("pretrain", "finetune")),
+    # As much work as the others: a step trains four paths.
+    "strictly fair": tuple(
+        change
+        for stage, steps in (("pretrain", 600), ("finetune", 175))
+        for change in (f"supernet_{stage}.fair_paths=true", f"supernet_{stage}.steps={steps}")
+    ),
+    "crops": ("pretraining.source=crops",),
+    # The time of pre-training goes to detection.
+    "scratch": ("pretraining.supernet=false", "supernet_finetune.steps=1200"),
+}
+"""How a supernet is trained, as changes to the recipe."""
+TRAININGS = ("supernet-pretrain", "supernet-finetune")
 
 
 def recipe_of(detector: str = "retinanet", seed: int = 0, changes: Sequence[str] = ()) -> Recipe:
     """The recipe of the benches with this detector and seed, and `changes` beside theirs."""
-    return load_recipe(BASES[detector], [*CHANGES, *(TRIAL if TINY else ()), *changes, f"seed={seed}"])
+    return load_recipe(BASES[detector], [*CHANGES, *changes, *(TRIAL if TINY else ()), f"seed={seed}"])
 
 
 def data_folder() -> Path:
     """The data set that all runs share, drawn by the first process that needs it."""
     shapes = recipe_of().data.shapes
     assert shapes is not None
-    RUNS.mkdir(parents=True, exist_ok=True)
-    with (RUNS / ".data.lock").open("w") as held:
-        lock_when_free(held)
+    with alone_at("data"):
         draw_once(RUNS / "data", shapes, begun=False, say=Progress().say)
     return RUNS / "data"
+
+
+@contextmanager
+def alone_at(work: str) -> Iterator[None]:
+    """Wait until no other process is at this work; then none will be until the block ends."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    with (RUNS / f".{work}.lock").open("w") as held:
+        lock_when_free(held)
+        yield
 
 
 def architectures() -> list[Architecture]:
@@ -70,12 +98,78 @@ def architectures() -> list[Architecture]:
     return list(chosen)[:COUNT]
 
 
+def alone_folder(detector: str, seed: int) -> Path:
+    return RUNS / f"alone-{detector}-seed{seed}"
+
+
+@contextmanager
+def networks_alone(detector: str, seed: int) -> Iterator[Run]:
+    """The run in whose folder networks are trained alone with this detector and seed, by whoever wants them."""
+    folder = alone_folder(detector, seed)
+    with open_run(recipe_of(detector, seed), folder, data_folder(), Progress(), hold="shared") as run:
+        yield run
+
+
+def trained_alone(architecture: Architecture, detector: str, seed: int) -> Row:
+    """What is known of an architecture, which is trained alone unless it has been; waits for who is at it."""
+    with networks_alone(detector, seed) as run, lock_file(run, architecture).open("w") as held:
+        lock_when_free(held)
+        # Which detector comes after it makes no difference.
+        take_stage(f"pretrain/{architecture.hyphenated}", alone_folder("retinanet", seed), run.directory)
+        train_alone(run, architecture)
+    found = finished(run.directory, architecture)
+    assert found is not None
+    return found
+
+
+def finished(run: Path, architecture: Architecture) -> Row | None:
+    """What is known of an architecture that has been trained alone."""
+    file = run / "finetune" / architecture.hyphenated / EVALUATION
+    if not file.exists():
+        return None
+    evaluation = read_json(file)
+    seconds = {stage: seconds_of(run / stage / architecture.hyphenated) for stage in ("pretrain", "finetune")}
+    return {
+        **{key: evaluation[key] for key in ("architecture", "flops", "params")},
+        **{score: round(evaluation["scores"][score], 5) for score in ("mAP", "AP50")},
+        "seconds": seconds,
+    }
+
+
+def supernet_folder(kind: str, detector: str, seed: int) -> Path:
+    return RUNS / f"supernet-{hyphenated(kind)}-{detector}-seed{seed}"
+
+
+def supernet(kind: str, detector: str, seed: int) -> Path:
+    """The run directory of a supernet, of `SUPERNETS`, which is trained unless it is; waits for who is at it."""
+    folder = supernet_folder(kind, detector, seed)
+    with alone_at(folder.name):
+        recipe = recipe_of(detector, seed, SUPERNETS[kind])
+        run(recipe, folder, data_folder(), stages=())
+        take_stage("supernet-pretrain", supernet_folder(kind, "retinanet", seed), folder)
+        return run(recipe, folder, data_folder(), progress=Progress(), stages=TRAININGS)
+
+
+def hyphenated(words: str) -> str:
+    return words.replace(" ", "-")
+
+
+def take_stage(stage: str, source: Path, target: Path) -> None:
+    """Copy a finished stage of one run directory into another, in one step."""
+    if (source / stage / DONE).exists() and not (target / stage / DONE).exists():
+        shutil.rmtree(target / stage, ignore_errors=True)
+        (target / stage).parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=RUNS) as aside:
+            shutil.copytree(source / stage, Path(aside) / "stage")
+            (Path(aside) / "stage").rename(target / stage)
+
+
+def seconds_of(folder: Path) -> float:
+    """What a stage took, given its folder; 0 if it is not done."""
+    done = folder / DONE
+    return round(float(read_json(done)["seconds"]), 1) if done.exists() else 0.0
+
+
 def number_after(option: str) -> int | None:
     """The number that follows an option on the command line."""
     return int(sys.argv[sys.argv.index(option) + 1]) if option in sys.argv else None
-
-
-def mean_with_interval(values: Sequence[float]) -> dict[str, float]:
-    """The mean over seeds or networks, and its 95 % interval by bootstrap."""
-    found = np.array(values, np.float64)
-    return asdict(with_interval(lambda first, _: float(first.mean()), found, found))

@@ -30,3 +30,10 @@ def test_the_guide_to_the_fields_is_what_the_types_say() -> None:
     page = (ROOT / "docs/fields.md").read_text()
     assert make_fields["page"]() == page
     assert [line for line in page.splitlines() if line.endswith("|  |")] == []  # each says what it is
+
+
+def test_the_results_are_what_the_files_say() -> None:
+    """Written anew by `python bench/make_results.py`."""
+    results = runpy.run_path(str(ROOT / "bench/make_results.py"))
+    assert results["page"]() == (ROOT / "docs/results.md").read_text()
+    assert results["START"] + results["table"]() + results["END"] in (ROOT / "README.md").read_text()

@@ -1,0 +1,178 @@
+"""Writes docs/results.md and the README's table of it from the files in bench/results/: python bench/make_results.py.
+
+What has not been measured yet is said to be missing; no number is typed by hand.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from detnas.files import read_json, write_text
+from detnas.metrics.correlation import Estimate
+from detnas.progress import duration
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "bench" / "results"
+PAGE = "docs/results.md"
+START, END = "<!-- evidence: bench/make_results.py -->\n", "<!-- end of evidence -->"
+LEAST_RATIO, LEAST_TAU = 1.5, 0.5
+"""What was aimed at."""
+TAU = "Kendall's tau"
+Found = dict[str, Any]
+Lines = Iterator[str]
+
+INTRODUCTION = """# Does it find better backbones?
+
+Written by `python bench/make_results.py` from the files in `bench/results/`; nothing here is typed by hand. All of it
+is small: the embedded data set, networks of the space `tiny`, minutes of training on a CPU. It says how the method
+behaves at that scale, and nothing about COCO. Intervals are of 95 %."""
+
+
+def benchmark(found: Found) -> Lines:
+    networks = found["networks"]
+    yield (
+        f"{len(networks)} architectures, each trained alone with {len(found['seeds'])} seeds (pre-training and detection) "
+        f"by `{found['recipe']}` with `{' '.join(found['changes'])}`. Each is in `bench/results/architectures.json`."
+    )
+    yield ""
+    yield "| score | from, to | between architectures | between seeds | ratio | tau of one seed with the other |"
+    yield "|---|---|---|---|---|---|"
+    for score, told in found["told apart"].items():
+        means = [sum(one[score]) / len(one[score]) for one in networks]
+        between, within, ratio, tau = told.values()
+        deviations = f"{between:.4f} | {within:.4f} | {ratio:.2f}"
+        yield f"| {score} | {min(means):.3f}, {max(means):.3f} | {deviations} | {tau:.2f} |"
+    yield ""
+    yield f"Standard deviations: between architectures of the means of their seeds. {_ratio(found)}"
+
+
+def _ratio(found: Found) -> str:
+    ratio = found["told apart"]["mAP"]["ratio"]
+    verdict = "tells" if ratio >= LEAST_RATIO else "does not tell"
+    return f"By its ratio of mAP, {ratio:.2f} where {LEAST_RATIO} was aimed at, it {verdict} architectures apart."
+
+
+def ranking(found: Found) -> Lines:
+    yield (
+        f"Kendall's tau between the supernet's fitness and the mean mAP of {found['networks']} networks trained alone; "
+        "intervals by bootstrap over the networks. Without recalibration a candidate has the statistics that the "
+        "supernet gathered in its training."
+    )
+    yield ""
+    counts = list(dict.fromkeys(row["recalibration batches"] for row in found["rows"]))
+    yield f"| supernet | seed | {' | '.join(f'{count} batches' for count in counts)} |"
+    yield "|---" * (2 + len(counts)) + "|"
+    by = {(row["supernet"], row["seed"], row["recalibration batches"]): row for row in found["rows"]}
+    for kind, seed in dict.fromkeys((kind, seed) for kind, seed, _ in by):
+        cells = [str(Estimate(**by[kind, seed, count][TAU])) for count in counts]
+        yield f"| {kind} | {seed} | {' | '.join(cells)} |"
+    yield f"| FLOPs alone | | {Estimate(**found['FLOPs alone'][TAU])}{' |' * len(counts)}"
+    yield ""
+    yield from (f"* {kind}: `{' '.join(changes)}`" for kind, changes in found["supernets"].items() if changes)
+    yield ""
+    yield _best(found)
+
+
+def _best(found: Found) -> str:
+    best = max(found["rows"], key=lambda row: float(row[TAU]["value"]))
+    gained = best["tau less that of FLOPs"]
+    reached = "reaches" if best[TAU]["value"] >= LEAST_TAU else "misses"
+    above = "clearly above" if gained["low"] > 0 else "not clearly above"
+    return (
+        f"The best, {best['supernet']} with {best['recalibration batches']} batches, {reached} the tau of {LEAST_TAU} that "
+        f"was aimed at: {Estimate(**best[TAU])}; it is {above} the FLOPs alone (difference {Estimate(**gained)})."
+    )
+
+
+def comparison(found: Found) -> Lines:
+    yield (
+        f"mAP of what each way finds within `{' '.join(found['changes'])}`, trained alone: means over up to "
+        f"{len(found['seeds'])} seeds, intervals by Student's t. A seed has its own random networks; their mean counts."
+    )
+    for detector, ways in found["detectors"].items():
+        yield ""
+        yield f"| {detector} | seeds | mAP | DetNAS less this | the paper's ordering |"
+        yield "|---|---|---|---|---|"
+        for way, of in ways.items():
+            gained = of.get("DetNAS less this")
+            cells = [str(len(of["mAP"]["values"])), _mean(of["mAP"]), _mean(gained) if gained else "", _holds(gained)]
+            yield f"| {way} | {' | '.join(cells)} |"
+
+
+def _mean(of: Found) -> str:
+    return f"{of['mean']:.3f}" + (f" ({of['low']:.3f} to {of['high']:.3f})" if "low" in of else "")
+
+
+def _holds(gained: Found | None) -> str:
+    """Whether DetNAS is above, as the paper has it."""
+    if gained is None:
+        return ""
+    if "low" not in gained:
+        return "one seed: not told"
+    return "holds" if gained["low"] > 0 else "does not hold: reversed" if gained["high"] < 0 else "not told apart"
+
+
+def _orderings(found: Found) -> str:
+    verdicts = [
+        f"{detector}, {way}: {_holds(of.get('DetNAS less this'))}"
+        for detector, ways in found["detectors"].items()
+        for way, of in ways.items()
+        if way != "DetNAS"
+    ]
+    return "DetNAS above the others as the paper has it? " + "; ".join(verdicts)
+
+
+def cost(found: Found) -> Lines:
+    yield "Seconds of one DetNAS by stage, the training of what it found last; one core, other work beside it on the other:"
+    yield ""
+    yield "| detector | stage | took |"
+    yield "|---|---|---|"
+    for detector, ways in found["detectors"].items():
+        first = ways["DetNAS"]["networks"][0]
+        for stage, seconds in (first["search seconds"] | first["seconds"]).items():
+            yield f"| {detector} | {stage} | {duration(seconds)} |"
+
+
+SECTIONS: tuple[tuple[str, str, str, Callable[[Found], Lines]], ...] = (
+    ("What a benchmark here can tell", "architectures", "networks", benchmark),
+    ("How well supernets rank", "ranking", "rows", ranking),
+    ("The paper's comparison at equal FLOPs", "comparison", "detectors", comparison),
+    ("What it cost", "comparison", "detectors", cost),
+)
+HEADLINES: tuple[tuple[str, str, str, Callable[[Found], Lines]], ...] = (
+    ("Does the benchmark tell architectures apart?", "architectures", "networks", lambda found: iter([_ratio(found)])),
+    ("Does the supernet rank them?", "ranking", "rows", lambda found: iter([_best(found)])),
+    ("Is what it finds better?", "comparison", "detectors", lambda found: iter([_orderings(found)])),
+)
+SCRIPTS = {"architectures": "architectures", "ranking": "ranking_quality", "comparison": "comparison"}
+"""What writes a file of results."""
+
+
+def page(results: Path = RESULTS) -> str:
+    """The text of docs/results.md."""
+    parts = [f"## {title}\n\n" + "\n".join(_said(results, *of)) for title, *of in SECTIONS]
+    return "\n\n".join([INTRODUCTION, *parts]) + "\n"
+
+
+def table(results: Path = RESULTS) -> str:
+    """The README's table."""
+    rows = [f"| {title} | {' '.join(_said(results, *of))} |\n" for title, *of in HEADLINES]
+    return "".join(["| question | measured here |\n|---|---|\n", *rows])
+
+
+def _said(results: Path, name: str, key: str, say: Callable[[Found], Lines]) -> list[str]:
+    """What there is to say on a file of results, or that it is missing."""
+    file = results / f"{name}.json"
+    found = read_json(file) if file.exists() else {}
+    return list(say(found)) if found.get(key) else [f"Not measured yet: `python bench/{SCRIPTS[name]}.py`."]
+
+
+def main() -> None:
+    write_text(ROOT / PAGE, page())
+    readme = ROOT / "README.md"
+    before, _, rest = readme.read_text().partition(START)
+    write_text(readme, before + START + table() + END + rest.partition(END)[2])
+
+
+if __name__ == "__main__":
+    main()

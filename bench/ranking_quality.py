@@ -1,0 +1,143 @@
+"""How well do supernets rank the benchmark's architectures? Writes bench/results/ranking.json.
+
+    python bench/ranking_quality.py [--summary] [--tiny]
+
+Trains a supernet in each of the ways of bench/evidence.py, with two seeds, and judges all architectures of
+bench/architectures.py by it: without recalibration (by the statistics that the supernet gathered in its training), and
+recalibrated on 5, 20 and 80 batches. The first seed of all ways comes before the second. Kendall's tau is that with the
+mean mAP of the networks trained alone, as far as there are results of bench/architectures.py. A supernet with its
+architectures takes roughly ten minutes on one core.
+"""
+
+import statistics
+import sys
+from pathlib import Path
+
+import numpy as np
+from architectures import FILE as ARCHITECTURES
+from evidence import (
+    RESULTS,
+    RUNS,
+    SEEDS,
+    SUPERNETS,
+    TRAININGS,
+    Row,
+    architectures,
+    data_folder,
+    hyphenated,
+    recipe_of,
+    seconds_of,
+    supernet,
+    supernet_folder,
+)
+from machine import machine
+from supernets import TINY, Trained
+
+from detnas.files import held, read_json, write_json
+from detnas.metrics.correlation import Scores, kendall_tau, spearman_rho, with_interval
+from detnas.models.backbone import Supernet, extract_subnet
+from detnas.models.inference import detect
+from detnas.progress import Progress
+from detnas.running import Run, open_run
+from detnas.searching.evaluation import evaluation_of
+from detnas.searching.fitness import Fitness
+from detnas.spaces import Architecture
+from detnas.training.checkpoints import load_weights
+
+BATCHES = (0, 2) if TINY else (0, 5, 20, 80)
+"""Of recalibration; 0: none."""
+
+
+def fitness_file(kind: str, seed: int, batches: int) -> Path:
+    return RUNS / "ranking" / f"{hyphenated(kind)}-seed{seed}-{batches}-batches.json"
+
+
+def judge(kind: str, seed: int) -> None:
+    """Leave the fitness of all architectures by a supernet, which is trained unless it is."""
+    folder = supernet(kind, "retinanet", seed)
+    with open_run(recipe_of("retinanet", seed, SUPERNETS[kind]), folder, data_folder(), Progress()) as run:
+        for batches in BATCHES:
+            file = fitness_file(kind, seed, batches)
+            if not file.exists():
+                way, judging = by_own_statistics if batches else as_trained, fitness(run, max(batches, 1))
+                found = {str(one): round(way(judging, one), 6) for one in architectures()}
+                write_json(file, found)
+                run.progress.say(f"{file.name}: {min(found.values()):.3f} to {max(found.values()):.3f}")
+
+
+def fitness(run: Run, batches: int) -> Fitness:
+    detector = run.detector(lambda: Supernet(run.space), None)
+    load_weights(detector, run.directory / run.trained_supernet)
+    search = run.recipe.search.model_copy(update={"recalibration_batches": batches})
+    recipe = run.recipe.model_copy(update={"search": search})
+    return Trained(recipe, run.data, detector).fitness(run.seed("search"))
+
+
+def by_own_statistics(fitness: Fitness, architecture: Architecture) -> float:
+    evaluation = fitness(architecture)
+    assert evaluation is not None
+    return evaluation.scores["mAP"] or 0.0
+
+
+def as_trained(fitness: Fitness, architecture: Architecture) -> float:
+    """The mAP of a candidate with the statistics that the supernet gathered."""
+    candidate = extract_subnet(fitness.detector, architecture).eval()
+    found = [one for pictures in fitness.judged for one in detect(candidate, pictures, fitness.device)]
+    return evaluation_of(fitness.search, fitness.own, found).scores["mAP"] or 0.0
+
+
+def quality(scores: list[float], flops: list[float], truth: list[float]) -> Row:
+    """How scores rank the networks, and how much better than their multiply-adds alone."""
+    both, true = np.array([scores, flops], np.float64).T, np.array(truth, np.float64)
+    return {
+        "Kendall's tau": vars(with_interval(kendall_tau, both[:, 0], true)),
+        "Spearman's rho": vars(with_interval(spearman_rho, both[:, 0], true)),
+        "tau less that of FLOPs": vars(with_interval(tau_gained, both, true)),
+    }
+
+
+def tau_gained(both: Scores, truth: Scores) -> float:
+    """Of two scores (N, 2), what the first one's tau is above the second one's."""
+    return kendall_tau(both[:, 0], truth) - kendall_tau(both[:, 1], truth)
+
+
+def main() -> None:
+    units = [(kind, seed) for seed in SEEDS for kind in SUPERNETS]
+    for kind, seed in () if "--summary" in sys.argv else units:
+        with held(RUNS / f".ranking-{hyphenated(kind)}-seed{seed}.lock") as mine:
+            if mine:
+                judge(kind, seed)
+    done = [unit for unit in units if all(fitness_file(*unit, batches).exists() for batches in BATCHES)]
+    print(f"{len(done)} of {len(units)} supernets are done")
+    if not done or not ARCHITECTURES.exists():
+        return
+    networks = read_json(ARCHITECTURES)["networks"]
+    truth = [statistics.mean(one["mAP"]) for one in networks]
+    flops = [one["flops"] for one in networks]
+    rows = []
+    for kind, seed in done:
+        for batches in BATCHES:
+            scores = read_json(fitness_file(kind, seed, batches))
+            found = quality([scores[one["architecture"]] for one in networks], flops, truth)
+            rows.append({"supernet": kind, "seed": seed, "recalibration batches": batches, **found})
+            print(kind, seed, batches, found["Kendall's tau"])
+    write_json(
+        RESULTS / "ranking.json",
+        {
+            "recipe": "shapes-quick",
+            "machine": machine(),
+            "networks": len(networks),
+            "supernets": {kind: list(changes) for kind, changes in SUPERNETS.items()},
+            "seconds": {
+                kind: {stage: seconds_of(supernet_folder(kind, "retinanet", 0) / stage) for stage in TRAININGS}
+                for kind, seed in done
+                if seed == 0
+            },
+            "FLOPs alone": {"Kendall's tau": vars(with_interval(kendall_tau, np.array(flops, float), np.array(truth)))},
+            "rows": rows,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
