@@ -11,6 +11,7 @@ what tells seeds apart.
 import statistics
 import sys
 from contextlib import ExitStack
+from math import inf
 
 import numpy as np
 from evidence import (
@@ -68,7 +69,7 @@ def told_apart(scores: list[list[float]]) -> dict[str, float]:
     return {
         "standard deviation between architectures": round(between, 5),
         "standard deviation between seeds": round(within, 5),
-        "ratio": round(between / within, 3),
+        "ratio": round(between / within, 3) if within else inf,
         "Kendall's tau of one seed with the other": round(kendall_tau(first, second), 3),
     }
 

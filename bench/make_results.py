@@ -31,8 +31,8 @@ behaves at that scale, and nothing about COCO. Intervals are of 95 %."""
 def benchmark(found: Found) -> Lines:
     networks = found["networks"]
     yield (
-        f"{len(networks)} architectures, each trained alone with {len(found['seeds'])} seeds (pre-training and detection) "
-        f"by `{found['recipe']}` with `{' '.join(found['changes'])}`. Each is in `bench/results/architectures.json`."
+        f"{len(networks)} architectures, each trained alone with {len(found['seeds'])} seeds (both trainings) by "
+        f"`{found['recipe']}` with `{' '.join(found['changes'])}`. Each is in `bench/results/architectures.json`."
     )
     yield ""
     yield "| score | from, to | between architectures | between seeds | ratio | tau of one seed with the other |"
@@ -79,8 +79,8 @@ def _best(found: Found) -> str:
     reached = "reaches" if best[TAU]["value"] >= LEAST_TAU else "misses"
     above = "clearly above" if gained["low"] > 0 else "not clearly above"
     return (
-        f"The best, {best['supernet']} with {best['recalibration batches']} batches, {reached} the tau of {LEAST_TAU} that "
-        f"was aimed at: {Estimate(**best[TAU])}; it is {above} the FLOPs alone (difference {Estimate(**gained)})."
+        f"The best, {best['supernet']} with {best['recalibration batches']} batches, {reached} the tau of {LEAST_TAU} "
+        f"that was aimed at: {Estimate(**best[TAU])}; it is {above} the FLOPs alone (difference {Estimate(**gained)})."
     )
 
 
@@ -123,7 +123,7 @@ def _orderings(found: Found) -> str:
 
 
 def cost(found: Found) -> Lines:
-    yield "Seconds of one DetNAS by stage, the training of what it found last; one core, other work beside it on the other:"
+    yield "Seconds of one DetNAS by stage, the training of what it found last; one core, the other at other work:"
     yield ""
     yield "| detector | stage | took |"
     yield "|---|---|---|"

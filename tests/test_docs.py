@@ -3,10 +3,12 @@
 import re
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from detnas.config import recipe_names
+from detnas.files import write_json
 
 ROOT = Path(__file__).parent.parent
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -37,3 +39,34 @@ def test_the_results_are_what_the_files_say() -> None:
     results = runpy.run_path(str(ROOT / "bench/make_results.py"))
     assert results["page"]() == (ROOT / "docs/results.md").read_text()
     assert results["START"] + results["table"]() + results["END"] in (ROOT / "README.md").read_text()
+
+
+def test_results_are_judged_by_their_intervals(tmp_path: Path) -> None:
+    results = runpy.run_path(str(ROOT / "bench/make_results.py"))
+    assert results["table"](tmp_path).count("Not measured yet") == 3
+
+    def way(gained: dict[str, float] | None) -> dict[str, Any]:
+        row = {"seconds": {"pretrain": 61.0}, "search seconds": {"search": 62.0}}
+        found: dict[str, Any] = {"mAP": {"values": [0.5, 0.5], "mean": 0.5, "low": 0.4, "high": 0.6}, "networks": [row]}
+        return found | ({"DetNAS less this": gained} if gained else {})
+
+    gains = {"above": (0.01, 0.02), "level": (-0.01, 0.02), "below": (-0.02, -0.01)}
+    ways = {name: way({"mean": 0.0, "low": low, "high": high}) for name, (low, high) in gains.items()}
+    ways = {"DetNAS": way(None), **ways, "once": way({"mean": 0.1})}
+    write_json(tmp_path / "comparison.json", {"changes": [], "seeds": [0, 1], "detectors": {"fpn": ways}})
+    rows = [line for line in results["page"](tmp_path).splitlines() if line.startswith("| ")]
+    told = {line.split("|")[1].strip(): line.split("|")[5].strip() for line in rows if line.count("|") == 6}
+    assert told["above"] == "holds" and told["level"] == "not told apart"
+    assert told["below"] == "does not hold: reversed" and told["once"] == "one seed: not told"
+    tau = {"value": 0.4, "low": 0.2, "high": 0.6}
+    row = {"supernet": "uniform", "seed": 0, "recalibration batches": 20, "Kendall's tau": tau}
+    for low, words in ((0.1, "misses the tau of 0.5"), (-0.1, "not clearly above")):
+        ranking = {
+            "networks": 5,
+            "supernets": {"uniform": []},
+            "FLOPs alone": {"Kendall's tau": tau},
+            "rows": [row | {"tau less that of FLOPs": {"value": 0.2, "low": low, "high": 0.5}}],
+        }
+        write_json(tmp_path / "ranking.json", ranking)
+        assert words in results["table"](tmp_path)
+        assert "| uniform | 0 | 0.40 (0.20 to 0.60) |" in results["page"](tmp_path)
