@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from fitness_knobs import compared
 from machine import machine
-from official import CPU, MOMENTUM
+from official import MOMENTUM
 from official import recalibrate as recalibrate_by_training_passes
 from supernets import TINY, Trained, load, supernets_folder, train
 from torch import nn
@@ -29,8 +29,6 @@ from torch import nn
 from detnas.files import write_json
 from detnas.models.backbone import extract_subnet
 from detnas.models.detectors import Detector
-from detnas.models.inference import detect
-from detnas.searching.evaluation import evaluation_of
 from detnas.searching.fitness import Fitness
 from detnas.searching.recalibration import recalibrate
 from detnas.spaces import Architecture, BudgetSampler
@@ -133,8 +131,7 @@ def some_candidates(trained: Trained, count: int) -> list[Architecture]:
 
 def score(candidate: Detector, fitness: Fitness, proposals: int) -> float:
     with_proposals(candidate.eval(), proposals)
-    found = [one for pictures in fitness.judged for one in detect(candidate, pictures, CPU)]
-    value = evaluation_of(fitness.search, found, fitness.settings.batch).scores["mAP"]
+    value = fitness.evaluation(candidate).scores["mAP"]
     assert value is not None
     return value
 

@@ -35,11 +35,9 @@ from supernets import TINY, Trained
 
 from detnas.files import held, read_json, write_json
 from detnas.metrics.correlation import Scores, kendall_tau, spearman_rho, with_interval
-from detnas.models.backbone import Supernet, extract_subnet
-from detnas.models.inference import detect
+from detnas.models.backbone import Supernet
 from detnas.progress import Progress
 from detnas.running import Run, open_run
-from detnas.searching.evaluation import evaluation_of
 from detnas.searching.fitness import Fitness
 from detnas.spaces import Architecture
 from detnas.training.checkpoints import load_weights
@@ -81,9 +79,7 @@ def by_own_statistics(fitness: Fitness, architecture: Architecture) -> float:
 
 def as_trained(fitness: Fitness, architecture: Architecture) -> float:
     """The mAP of a candidate with the statistics that the supernet gathered."""
-    candidate = extract_subnet(fitness.detector, architecture).eval()
-    found = [one for pictures in fitness.judged for one in detect(candidate, pictures, fitness.device)]
-    return evaluation_of(fitness.search, fitness.own, found).scores["mAP"] or 0.0
+    return fitness.with_statistics_of(architecture, None).scores["mAP"] or 0.0
 
 
 def quality(scores: list[float], flops: list[float], truth: list[float]) -> Row:

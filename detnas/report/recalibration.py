@@ -34,7 +34,7 @@ class RecalibrationCheck:
 
     def moves(self, what: str) -> float:
         """By how much the fitness of a candidate changes at most with `other_pictures`, `half` or `none`."""
-        return max(abs(getattr(one, what) - one.fitness) for one in self.candidates)
+        return float(max(abs(getattr(one, what) - one.fitness) for one in self.candidates))
 
     @property
     def sentence(self) -> str:
