@@ -164,7 +164,7 @@ def status(
         bool, typer.Option("--watch", help="Keep the table up to date until the run ends, or Ctrl-C.")
     ] = False,
 ) -> None:
-    """Where a run stands: a table on a terminal, plain lines elsewhere."""
+    """Where a run stands. A table on a terminal, plain lines elsewhere."""
     from rich.console import Console
 
     from detnas.status import describe

@@ -24,7 +24,8 @@ def memory_for(fields: str, others: str = "") -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         if _is_without_memory(error):
-            raise UserError(f"out of memory with {fields}; lower it {others}".rstrip()) from None
+            remedy = f"lower it {others}".rstrip()
+            raise UserError(f"out of memory with {fields}; {remedy} (another recipe, for another --out)") from None
         raise
 
 

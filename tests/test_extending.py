@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,37 @@ def test_a_network_of_own_blocks_is_retrained_and_exported_but_not_as_plain_pyth
     from my_blocks import InvertedResidual  # type: ignore[import-not-found]
 
     assert all(isinstance(block, InvertedResidual) for block in detector.backbone.body.blocks)
+
+
+@pytest.mark.slow
+def test_other_commands_know_an_own_block(own_block: Path, shell: Shell, tmp_path: Path) -> None:
+    ops = f"space.ops=[shuffle3, shuffle7, '{OWN}']"
+    assert "10 blocks of 3 ops" in shell("profile", "seconds.yaml", "--set", ops)
+    said = shell("profile", "seconds.yaml", "--set", ops, "--latency")
+    table = re.findall(r"budget\.latencies=(\S+)", said)[0]
+    assert json.loads(Path(table).read_text())["ops"] == ["shuffle3", "shuffle7", OWN]
+    shell("run", "seconds.yaml", "--set", ops, "--rehearse")
+    run = tmp_path / "run"
+    shutil.copytree(own_block, run, ignore=shutil.ignore_patterns("search", "pretrain", "finetune"))
+    shell("search", run, "--join")
+    assert len((run / "search" / "candidates.jsonl").read_text().splitlines()) == 4
+    shell("rank", run, "--n", "3")
+    picture = next((own_block / "data").rglob("*.png"))
+    for name in ("onnx", "onnx-backbone"):
+        out = tmp_path / f"{name}.onnx"
+        shell(
+            "export",
+            own_block / "detector.safetensors",
+            "--format",
+            name,
+            "--check",
+            picture,
+            "--op",
+            OWN,
+            "--out",
+            out,
+        )
+        assert out.is_file()
 
 
 def test_a_weights_file_imports_nothing_by_its_own_word(

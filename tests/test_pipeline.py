@@ -334,8 +334,9 @@ def test_pictures_kept_on_the_disk_give_the_same_bytes(blocks: Path, tmp_path: P
     assert found == expected
     assert not (memory / "pictures").exists()
     sides = [round(((path.stat().st_size - 8) / 3) ** 0.5) for path in (disk / "pictures").glob("??/*")]
-    # 39 is 32 times the largest factor of `scale_jitter`. The search split and what is recalibrated on are whole.
-    assert sides.count(39) >= 10 and sides.count(48) == 6 + 4 and len(sides) == sides.count(39) + sides.count(48)
+    # 39 is 32 times the largest factor of `scale_jitter`. The search split and what is recalibrated on,
+    # by candidates and by the check of that, are whole.
+    assert sides.count(39) >= 10 and sides.count(48) == 6 + 4 + 4 and len(sides) == sides.count(39) + sides.count(48)
 
 
 def test_winner_and_baselines_are_trained_alike(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,10 @@ def too_much_for_a_gpu() -> None:
 @pytest.mark.parametrize("work", [too_much_for_the_cpu, too_much_for_python, too_much_for_a_gpu])
 def test_out_of_memory_says_what_to_lower(work: object) -> None:
     with (
-        pytest.raises(UserError, match=r"^out of memory with a\.batch = 4; lower it and b$"),
+        pytest.raises(
+            UserError,
+            match=r"^out of memory with a\.batch = 4; lower it and b \(another recipe, for another --out\)$",
+        ),
         memory_for("a.batch = 4", "and b"),
     ):
         work()  # type: ignore[operator]

@@ -193,7 +193,7 @@ class Rehearsal:
         # What fits into memory in the whole run is kept here, too, and nothing else.
         kept = int(self.recipe.data.cache_mb * seen * whole.evaluations / self.pictures["search"])
         data = self.run.recipe.data.model_copy(update={"cache_mb": kept})
-        (laps,) = self._attempt("search", {"data": data})
+        laps, *_ = self._attempt("search", {"data": data})  # what follows is the check of the recalibration
         each = laps.seconds(warm_up=1)
         rows = read_json_lines(self.run.directory / "search" / "candidates.jsonl")
         judging = fmean(row["seconds"] for row in rows[min(1, len(rows) - 1) :])

@@ -51,6 +51,7 @@ class Budget:
             raise UserError(f"budget.latency: bounds need a table of measured latencies; {REMEDY}")
 
     def allows(self, cost: Cost) -> bool:
+        """Whether a cost lies within all bounds."""
         return (
             self.flops[0] <= cost.flops <= self.flops[1]
             and self.params[0] <= cost.params <= self.params[1]
@@ -78,6 +79,7 @@ class BudgetSampler:
             )
 
     def allows(self, architecture: Architecture) -> bool:
+        """Whether the architecture's cost lies within the budget."""
         return self.budget.allows(self.table.cost(architecture.ops))
 
     def share(self) -> float:
