@@ -1,7 +1,7 @@
 """How much faster two workers search than one: python bench/workers.py writes bench/results/workers.json.
 
 One and two processes of `detnas search --join`, each with one thread, search with the same small trained supernet by
-turns, in generations of ten and in the paper's of fifty. The rate counts from when all of them are at work to the last
+turns, in the paper's generations of fifty. The rate counts from when all of them are at work to the last
 candidate's end: waiting for each other at the end of every generation is in it, starting the processes is not. What
 they find is compared, too. Two searches side by side that know nothing of each other show what the machine allows.
 
@@ -27,24 +27,20 @@ from supernets import TINY, supernets_folder, train
 from detnas.files import read_json_lines, write_json
 from detnas.run_directory import RECIPE, stored_run
 
-ROUNDS = 1 if TINY else 2
+ROUNDS = 1 if TINY else 3
 WAYS = ("one worker", "two workers", "two searches")
-GENERATIONS: dict[int, dict[str, int]] = {
-    10: {"evaluations": 60, "population": 10, "parents": 5, "mutants": 4, "crossovers": 4},
-    50: {"evaluations": 100, "population": 50, "parents": 10, "mutants": 20, "crossovers": 20},
-}
-"""Settings of the search by the size of its generations."""
-TINY_GENERATIONS = {3: {"evaluations": 6, "population": 3, "parents": 2, "mutants": 1, "crossovers": 1}}
+PAPER = {"evaluations": 100, "population": 50, "parents": 10, "mutants": 20, "crossovers": 20}
+SEARCH = {"evaluations": 6, "population": 3, "parents": 2, "mutants": 1, "crossovers": 1} if TINY else PAPER
 
 
-def searched(trained: Path, way: str, settings: dict[str, int]) -> tuple[float, list[dict[str, Any]]]:
+def searched(trained: Path, way: str) -> tuple[float, list[dict[str, Any]]]:
     """Candidates a minute, and what was found."""
     with tempfile.TemporaryDirectory() as folder:
         runs = [Path(folder) / name for name in (("one", "other") if way == "two searches" else ("one",))]
         for copy in runs:
             shutil.copytree(trained, copy, ignore=shutil.ignore_patterns("search"))
             stored = stored_run(copy)
-            stored["search"] |= settings
+            stored["search"] |= SEARCH
             (copy / RECIPE).write_text(yaml.safe_dump(stored))
         workers = [runs[0]] if way == "one worker" else [runs[0], runs[-1]]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -73,30 +69,26 @@ def _rate(spells: list[tuple[Any, Any]], workers: int) -> float:
     return float(sum(parts) / (max(end for _, end in spells) - begin).total_seconds())
 
 
-def compared(trained: Path, settings: dict[str, int]) -> dict[str, Any]:
+def main() -> None:
     rates: dict[str, list[float]] = {way: [] for way in WAYS}
     found = []
-    for _ in range(ROUNDS):
-        for way in WAYS:
-            rate, rows = searched(trained, way, settings)
-            rates[way].append(round(rate, 2))
-            found.append(rows)
-            print(f"{way}: {rate:.1f} candidates a minute", flush=True)
+    with supernets_folder() as runs:
+        train("retinanet", runs)
+        for _ in range(ROUNDS):
+            for way in WAYS:
+                rate, rows = searched(runs / "retinanet", way)
+                rates[way].append(round(rate, 2))
+                found.append(rows)
+                print(f"{way}: {rate:.1f} candidates a minute", flush=True)
     one = median(rates["one worker"])
-    return {
-        "search": settings,
+    result = {
+        "machine": machine(),
+        "threads of a worker": 1,
+        "search": SEARCH,
         "candidates a minute": rates,
         "times one worker": {way: round(median(rates[way]) / one, 3) for way in WAYS[1:]},
         "the same candidates with the same fitness": all(rows == found[0] for rows in found),
     }
-
-
-def main() -> None:
-    result: dict[str, Any] = {"machine": machine(), "threads of a worker": 1}
-    with supernets_folder() as runs:
-        train("retinanet", runs)
-        for size, settings in (TINY_GENERATIONS if TINY else GENERATIONS).items():
-            result[f"generations of {size}"] = compared(runs / "retinanet", settings)
     print(json.dumps(result, indent=1))
     if not TINY:
         write_json(Path(__file__).parent / "results" / "workers.json", result)
