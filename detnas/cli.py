@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from detnas import stopping
+from detnas import cli_data, stopping
 from detnas.errors import UserError
 from detnas.version import __version__
 
@@ -20,7 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # with rich, --help takes four times as long
 )
-data_app = typer.Typer(help="Look at a data set, or draw the embedded one.", no_args_is_help=True)
 
 
 def _recipe_names() -> list[str]:
@@ -30,7 +29,7 @@ def _recipe_names() -> list[str]:
     return recipe_names()
 
 
-app.add_typer(data_app, name="data")
+app.add_typer(cli_data.app, name="data")
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
 RecipeName = Annotated[
@@ -341,55 +340,6 @@ def doctor() -> None:
 
     for line in describe():
         typer.echo(line)
-
-
-@data_app.command("check")
-def data_check(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the detection data set.")],
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A data field as in a recipe: data.train=FILE; repeatable."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to draw (.jpg, .png); runs/check-NAME.jpg if not given.")
-    ] = None,
-) -> None:
-    """What a data set holds, and what is wrong with it.
-
-    In the format of COCO, VOC or YOLO. Every picture is decoded; some are drawn with their boxes.
-    Exit status 2 if training could go wrong.
-    """
-    from detnas.config import DataSettings, change_data
-    from detnas.data.checking import check
-    from detnas.data.grid import choose_file, write_grid
-    from detnas.progress import Progress
-
-    file = choose_file(directory, out)
-    lines, data = check(directory, change_data(DataSettings(), changes or ()), Progress())
-    for line in lines:
-        typer.echo(line)
-    if data is None:
-        raise typer.Exit(2)
-    if file is None:
-        typer.echo("Not drawn, for this is the data folder: name a file elsewhere by --out.")
-    else:
-        write_grid(file, data)
-        typer.echo(f"Drawn with boxes: {file}")
-
-
-@data_app.command("shapes")
-def data_shapes(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
-    train: Annotated[int, typer.Option(min=1, help="Pictures to train on.")] = 1200,
-    val: Annotated[int, typer.Option(min=1, help="Pictures to validate on.")] = 300,
-    size: Annotated[int, typer.Option(min=32, help="Side of the pictures in pixels.")] = 128,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-) -> None:
-    """Draw the embedded data set. COCO files, and an image folder for classification."""
-    from detnas.data.shapes import write_shapes
-
-    write_shapes(directory, train=train, val=val, size=size, seed=seed)
-    typer.echo(f"{train} + {val} pictures in {directory}")
 
 
 @contextmanager
