@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -124,3 +125,18 @@ def test_a_name_that_cannot_be_is_no_file(tmp_path: Path) -> None:
     assert is_file(tmp_path / "a")
     for name in ("b", "", "a/b", "x" * 5000, "a\0b"):
         assert not is_file(tmp_path / name)
+
+
+def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """With one process id, as threads have, and the workers of several machines may have."""
+    path = tmp_path / "a.json"
+    texts = [str(index) * 50_000 for index in range(4)]
+
+    def write_often(text: str) -> None:
+        for _ in range(20):
+            write_text(path, text)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write_often, texts))
+    assert path.read_text() in texts
+    assert list(tmp_path.iterdir()) == [path]
