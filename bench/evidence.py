@@ -31,7 +31,7 @@ CHANGES = (
     # So few as the demo's 200 add noise of their own.
     "data.shapes.val=600",
     # With the demo's 1,000 steps of pre-training networks rank by how far they have come: two seeds of one network
-    # lie up to 0.06 of mAP apart.
+    # lie up to 0.06 of mAP apart. With these still up to 0.05, in one of the first eight: too much (docs/results.md).
     "pretrain.steps=1800",
     "finetune.steps=500",
     "detector.fpn_channels=32",
