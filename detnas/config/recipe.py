@@ -283,16 +283,16 @@ class Recipe(Section):
         if self.warm_start >= steps:
             raise ValueError(f"warm_start {self.warm_start} must be less than the {steps} steps of {first}")
         self._check_ops()
-        strides = [4 * 2**stage for stage in range(len(self.search_space().channels))]
-        if not set(strides).issuperset(self.detector.strides):
+        space = self.search_space()
+        if not set(space.strides).issuperset(self.detector.strides):
             raise ValueError(
-                f"detector.strides {list(self.detector.strides)}: the stages of space {self.search_space().name} have "
-                f"maps of {strides} only"
+                f"detector.strides {list(self.detector.strides)}: the stages of space {space.name} have maps of "
+                f"{space.strides} only"
             )
         sides = {"pretraining.image_size": self.pretraining.image_size, "detector.min_size": self.detector.min_size}
         for name in ("supernet_pretrain", "pretrain", "supernet_finetune", "finetune"):
             field = "pretraining.image_size" if name.endswith("pretrain") else "detector.min_size"
-            if getattr(self, name).batch == 1 and sides[field] <= strides[-1]:
+            if getattr(self, name).batch == 1 and sides[field] <= space.strides[-1]:
                 raise ValueError(
                     f"{name}.batch 1 is too small for {field} {sides[field]}: the backbone's last maps would hold a "
                     "single value, of which BN cannot take a variance; raise one of them"

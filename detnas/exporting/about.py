@@ -23,7 +23,7 @@ def about_backbone(info: BackboneInfo | DetectorInfo) -> dict[str, Any]:
     """Of a backbone: what its maps are, and how its input is made from pictures."""
     return _about_network(info) | {
         "channels": list(info.space.channels),
-        "strides": [4 * 2**stage for stage in range(len(info.space.channels))],
+        "strides": info.space.strides,
         "preprocessing": preprocessing(info).model_dump(mode="json"),
     }
 

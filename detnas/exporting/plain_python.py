@@ -103,7 +103,7 @@ def definition(info: BackboneInfo | DetectorInfo) -> str:
         space=space.name,
         architecture=str(info.architecture),
         version=__version__,
-        strides=", ".join(str(4 * 2**stage) for stage in range(len(space.channels))),
+        strides=", ".join(map(str, space.strides)),
         kernels=pformat(KERNELS, sort_dicts=False).replace("'", '"'),
     )
     tail = TAIL.substitute(

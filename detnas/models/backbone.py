@@ -72,7 +72,7 @@ class SpaceBackbone(Backbone):
         super().__init__()
         self.space = space
         self.channels = list(space.channels)
-        self.strides = [4 * 2**stage for stage in range(len(space.channels))]
+        self.strides = space.strides
         self.stem = Stem(space)
         self.blocks = nn.ModuleList(make_block(index, block) for index, block in enumerate(space.blocks))
         self._ends = [sum(space.repeats[: stage + 1]) for stage in range(len(space.repeats))]

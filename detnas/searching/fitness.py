@@ -96,16 +96,15 @@ class Fitness:
         return self.inputs(self.fit.subset(pictures), self.settings.recalibration_batch, kept=False)
 
     def with_statistics_of(self, architecture: Architecture, batches: Iterable[PreparedPictures] | None) -> Evaluation:
-        """The candidate's evaluation, recalibrated on these batches; without any, by the supernet's own statistics."""
+        """The evaluation of `candidate` with these batches."""
+        return self.evaluation(self.candidate(architecture, batches))
+
+    def candidate(self, architecture: Architecture, batches: Iterable[PreparedPictures] | None) -> Detector:
+        """The candidate alone, in evaluation mode, recalibrated on these batches; without any, with the statistics that
+        the supernet gathered."""
         candidate = extract_subnet(self.detector, architecture).eval()
         if batches is not None:
             recalibrate(candidate, batches)
-        return self.evaluation(candidate)
-
-    def candidate(self, architecture: Architecture) -> Detector:
-        """The candidate alone, in evaluation mode, with BN statistics of its own."""
-        candidate = extract_subnet(self.detector, architecture)
-        recalibrate(candidate, self.calibration)
         return candidate
 
     def evaluation(self, candidate: Detector) -> Evaluation:

@@ -55,7 +55,8 @@ class OwnFitness:
     def __call__(self, architecture: Architecture, goes_on: GoesOn = always) -> dict[str, float | None]:
         """Its value, by the function's name, and the scores that it asked for. It is never asked whether to go on."""
         cost = self.sampler.table.cost(architecture.ops)
-        candidate = Candidate(architecture, cost, self.fitness.candidate(architecture), self.fitness)
+        detector = self.fitness.candidate(architecture, self.fitness.calibration)
+        candidate = Candidate(architecture, cost, detector, self.fitness)
         value = float(self.function(candidate))
         scores = candidate.evaluation.scores if "evaluation" in vars(candidate) else {}
         return scores | {self.place: processes.from_first(lambda: value)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detnas import processes
-from detnas.files import lock, read_json, read_json_lines, write_json
+from detnas.files import held, read_json, read_json_lines, write_json
 from detnas.models.prepared import PreparedPictures
 from detnas.progress import Progress
 from detnas.searching.fitness import Fitness
@@ -30,10 +30,8 @@ def check_recalibration(fitness: Fitness, directory: Path, progress: Progress) -
     it.
     """
     path = directory / RECALIBRATION
-    with ExitStack() as held:
-        mine = processes.from_first(
-            lambda: lock(held.enter_context((directory / CHECKING).open("w"))) and not path.exists()
-        )
+    with ExitStack() as stack:
+        mine = processes.from_first(lambda: stack.enter_context(held(directory / CHECKING)) and not path.exists())
         if not mine:
             return
         began = time.perf_counter()

@@ -68,6 +68,11 @@ class SearchSpace:
         return tuple(blocks)
 
     @property
+    def strides(self) -> list[int]:
+        """Pixels of the picture to one of each stage's map."""
+        return [4 * 2**stage for stage in range(len(self.channels))]
+
+    @property
     def size(self) -> int:
         """How many architectures the space holds."""
         return int(len(self.ops) ** sum(self.repeats))
