@@ -70,3 +70,11 @@ def test_results_are_judged_by_their_intervals(tmp_path: Path) -> None:
         write_json(tmp_path / "ranking.json", ranking)
         assert words in results["table"](tmp_path)
         assert "| uniform | 0 | 0.40 (0.20 to 0.60) |" in results["page"](tmp_path)
+
+
+def test_the_table_of_runs_is_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written anew by `python bench/record.py`."""
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    record = runpy.run_path(str(ROOT / "bench/record.py"))
+    readme = (ROOT / "README.md").read_text()
+    assert record["START"] + record["table"]() + record["END"] in readme
