@@ -62,10 +62,9 @@ def rank(directory: Path, count: int, progress: Progress) -> list[str]:
 
 
 def spread(sampler: BudgetSampler, count: int, seed: int) -> list[Architecture]:
-    """`count` architectures within the budget, evenly over its range of multiply-adds.
+    """`count` of `POOL` architectures drawn uniformly within the budget, evenly over the range of their multiply-adds.
 
-    Each is that of `POOL` uniform draws which is the nearest to the next number of a van der Corput sequence, so that
-    the first of them are spread evenly, too. Raises `UserError` if the budget holds fewer.
+    Raises `UserError` if the budget holds fewer.
     """
     rng = np.random.default_rng(seed)
     pool: dict[Architecture, int] = {}
@@ -73,12 +72,22 @@ def spread(sampler: BudgetSampler, count: int, seed: int) -> list[Architecture]:
         pool[architecture] = sampler.table.cost(architecture.ops).flops
     if count > len(pool):
         raise UserError(f"--n {count}: only {len(pool)} architectures within the budget are at hand; give fewer")
+    return evenly(pool, count)
+
+
+def evenly(pool: dict[Architecture, int], count: int) -> list[Architecture]:
+    """`count` of at least as many architectures, evenly over the range of their multiply-adds, which `pool` holds.
+
+    Each is the nearest to the next number of a van der Corput sequence, so that the first of them are spread evenly,
+    too.
+    """
+    left = dict(pool)
     low, high = min(pool.values()), max(pool.values())
     chosen = []
     for number in range(1, count + 1):
         wanted = low + (high - low) * _van_der_corput(number)
-        chosen.append(min(pool, key=lambda architecture: abs(pool[architecture] - wanted)))
-        del pool[chosen[-1]]
+        chosen.append(min(left, key=lambda architecture: abs(left[architecture] - wanted)))
+        del left[chosen[-1]]
     return chosen
 
 
