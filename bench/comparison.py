@@ -18,7 +18,7 @@ from evidence import (
     BASES,
     RESULTS,
     RUNS,
-    SUPERNETS,
+    SUPERNET,
     TINY,
     TRAININGS,
     Row,
@@ -28,6 +28,7 @@ from evidence import (
     recipe_of,
     seconds_of,
     supernet,
+    supernet_changes,
     take_stage,
     trained_alone,
 )
@@ -71,7 +72,7 @@ def searched(way: str, detector: str, seed: int) -> Path:
         source = folder if detector == "retinanet" else searched(way, "retinanet", seed)
         stages = ("supernet-pretrain", "search")
     with alone_at(folder.name):
-        recipe = recipe_of(detector, seed, (*EQUAL, *SUPERNETS.get(kind or "", ()), *changes))
+        recipe = recipe_of(detector, seed, (*EQUAL, *(supernet_changes(kind) if kind else SUPERNET), *changes))
         run(recipe, folder, data_folder(), stages=())
         for stage in stages:
             take_stage(stage, source, folder)

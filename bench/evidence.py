@@ -54,20 +54,26 @@ SEEDS = (0, 1)
 Row = dict[str, Any]
 COUNT = 4 if TINY else 48
 """Architectures of the benchmark."""
+SUPERNET = (
+    "supernet_pretrain.lr=8.0e-3",
+    "supernet_finetune.lr=4.0e-3",
+    "supernet_finetune.steps=1600",
+)
+"""To the recipes, for every supernet."""
 SUPERNETS = {
     "uniform": (),
     "FLOPs-binned": tuple(f"supernet_{stage}.flops_bins=[32M,35M,38M,41M,44M]" for stage in ("pretrain", "finetune")),
-    # As much work as the others: a step trains four paths.
+    # As much work as the others: a step trains four paths, but for the 400 of the warm start.
     "strictly fair": tuple(
         change
-        for stage, steps in (("pretrain", 600), ("finetune", 175))
+        for stage, steps in (("pretrain", 600), ("finetune", 400))
         for change in (f"supernet_{stage}.fair_paths=true", f"supernet_{stage}.steps={steps}")
     ),
     "crops": ("pretraining.source=crops",),
     # The time of pre-training goes to detection.
-    "scratch": ("pretraining.supernet=false", "supernet_finetune.steps=1200"),
+    "scratch": ("pretraining.supernet=false", "supernet_finetune.steps=2300"),
 }
-"""How a supernet is trained, as changes to the recipe."""
+"""How a supernet is trained, as further changes to the recipe."""
 TRAININGS = ("supernet-pretrain", "supernet-finetune")
 
 
@@ -153,11 +159,15 @@ def supernet_folder(kind: str, detector: str, seed: int) -> Path:
     return RUNS / f"supernet-{hyphenated(kind)}-{detector}-seed{seed}"
 
 
+def supernet_changes(kind: str) -> tuple[str, ...]:
+    return (*SUPERNET, *SUPERNETS[kind])
+
+
 def supernet(kind: str, detector: str, seed: int) -> Path:
     """The run directory of a supernet, of `SUPERNETS`, which is trained unless it is; waits for who is at it."""
     folder = supernet_folder(kind, detector, seed)
     with alone_at(folder.name):
-        recipe = recipe_of(detector, seed, SUPERNETS[kind])
+        recipe = recipe_of(detector, seed, supernet_changes(kind))
         run(recipe, folder, data_folder(), stages=())
         take_stage("supernet-pretrain", supernet_folder(kind, "retinanet", seed), folder)
         return run(recipe, folder, data_folder(), progress=Progress(), stages=TRAININGS)

@@ -59,17 +59,21 @@ def test_results_are_judged_by_their_intervals(tmp_path: Path) -> None:
     assert told["above"] == "holds" and told["level"] == "not told apart"
     assert told["below"] == "does not hold: reversed" and told["once"] == "one seed: not told"
     tau = {"value": 0.4, "low": 0.2, "high": 0.6}
-    row = {"supernet": "uniform", "seed": 0, "recalibration batches": 20, "Kendall's tau": tau}
+    claim = {"supernet": "uniform", "recalibration batches": 20}
+    row = claim | {"Kendall's tau": tau, "of each seed": [0.3, 0.5]}
     for low, words in ((0.1, "misses the tau of 0.5"), (-0.1, "not clearly above")):
         ranking = {
+            "recipe": "shapes-quick",
+            "changes": [],
             "networks": 5,
             "supernets": {"uniform": []},
-            "FLOPs alone": {"Kendall's tau": tau},
+            "FLOPs alone": {"Kendall's tau": tau, "better": "fewer"},
+            "claim": claim,
             "rows": [row | {"tau less that of FLOPs": {"value": 0.2, "low": low, "high": 0.5}}],
         }
         write_json(tmp_path / "ranking.json", ranking)
         assert words in results["table"](tmp_path)
-        assert "| uniform | 0 | 0.40 (0.20 to 0.60) |" in results["page"](tmp_path)
+        assert "| uniform | 0.40 (0.20 to 0.60): 0.30, 0.50 |" in results["page"](tmp_path)
 
 
 def test_the_table_of_runs_is_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
