@@ -17,6 +17,9 @@ PAGE = "docs/results.md"
 START, END = "<!-- evidence: bench/make_results.py -->\n", "<!-- end of evidence -->"
 LEAST_RATIO, LEAST_TAU = 1.5, 0.5
 """What was aimed at."""
+PAPER_DAYS = 44
+"""12 and 12 for the supernet's trainings, 20 for the search (table 4 of FNA)."""
+SECONDS_A_DAY = 86_400
 TAU = "Kendall's tau"
 Found = dict[str, Any]
 Lines = Iterator[str]
@@ -146,19 +149,33 @@ def cost(found: Found) -> Lines:
             yield f"| {detector} | {stage} | {duration(seconds)} |"
 
 
+def full_scale(found: Found) -> Lines:
+    yield (
+        "The paper's searches at full size, projected from rehearsals on stand-in pictures (`python "
+        "bench/rehearsals.py`): days of one thread of a CPU. No GPU could be had, so that their throughput on one has "
+        f"not been measured. The paper's own search took {PAPER_DAYS} days of a GPU (1080 Ti)."
+    )
+    yield ""
+    yield "| recipe | supernet-pretrain | supernet-finetune | search | in all |"
+    yield "|---|---|---|---|---|"
+    for recipe in (name for name in found if name.startswith("paper-coco-")):
+        projected = {row["name"]: row["projected"] / SECONDS_A_DAY for row in found[recipe]["rows"]}
+        days = [projected[stage] for stage in ("supernet-pretrain", "supernet-finetune", "search")]
+        yield f"| `{recipe}` | {' | '.join(f'{value:.0f}' for value in [*days, sum(days)])} |"
+
+
 SECTIONS: tuple[tuple[str, str, str, Callable[[Found], Lines]], ...] = (
     ("What a benchmark here can tell", "architectures", "networks", benchmark),
-    ("How well supernets rank", "ranking", "rows", ranking),
+    ("How well supernets rank", "ranking_quality", "rows", ranking),
     ("The paper's comparison at equal FLOPs", "comparison", "detectors", comparison),
     ("What it cost", "comparison", "detectors", cost),
+    ("What it would cost at full size", "rehearsals", "paper-coco-fpn-small", full_scale),
 )
 HEADLINES: tuple[tuple[str, str, str, Callable[[Found], Lines]], ...] = (
     ("Does the benchmark tell architectures apart?", "architectures", "networks", lambda found: iter([_ratio(found)])),
-    ("Does the supernet rank them?", "ranking", "rows", lambda found: iter([_claim(found)])),
+    ("Does the supernet rank them?", "ranking_quality", "rows", lambda found: iter([_claim(found)])),
     ("Is what it finds better?", "comparison", "detectors", lambda found: iter([_orderings(found)])),
 )
-SCRIPTS = {"architectures": "architectures", "ranking": "ranking_quality", "comparison": "comparison"}
-"""What writes a file of results."""
 
 
 def page(results: Path = RESULTS) -> str:
@@ -174,10 +191,10 @@ def table(results: Path = RESULTS) -> str:
 
 
 def _said(results: Path, name: str, key: str, say: Callable[[Found], Lines]) -> list[str]:
-    """What there is to say on a file of results, or that it is missing."""
+    """What there is to say on a file of results, or that the bench of its name has not written it."""
     file = results / f"{name}.json"
     found = read_json(file) if file.exists() else {}
-    return list(say(found)) if found.get(key) else [f"Not measured yet: `python bench/{SCRIPTS[name]}.py`."]
+    return list(say(found)) if found.get(key) else [f"Not measured yet: `python bench/{name}.py`."]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How well do supernets rank the benchmark's architectures? Writes bench/results/ranking.json.
+"""How well do supernets rank the benchmark's architectures? Writes bench/results/ranking_quality.json.
 
     python bench/ranking_quality.py [--summary] [--tiny]
 
@@ -141,7 +141,7 @@ def main() -> None:
             rows.append({"supernet": kind, "seeds": seeds, "recalibration batches": batches, **found})
             print(kind, batches, found["of each seed"])
     write_json(
-        RESULTS / "ranking.json",
+        RESULTS / "ranking_quality.json",
         {
             "recipe": "shapes-quick",
             "changes": [*CHANGES, *SUPERNET],

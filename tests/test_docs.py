@@ -71,7 +71,7 @@ def test_results_are_judged_by_their_intervals(tmp_path: Path) -> None:
             "claim": claim,
             "rows": [row | {"tau less that of FLOPs": {"value": 0.2, "low": low, "high": 0.5}}],
         }
-        write_json(tmp_path / "ranking.json", ranking)
+        write_json(tmp_path / "ranking_quality.json", ranking)
         assert words in results["table"](tmp_path)
         assert "| uniform | 0.40 (0.20 to 0.60): 0.30, 0.50 |" in results["page"](tmp_path)
 
