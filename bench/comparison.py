@@ -16,6 +16,7 @@ from statistics import fmean, median, stdev
 import numpy as np
 from evidence import (
     BASES,
+    CHANGES,
     RESULTS,
     RUNS,
     SUPERNET,
@@ -185,7 +186,14 @@ def main() -> None:
     detectors = {detector: found for detector in BASES if (found := summary(detector))}
     write_json(
         RESULTS / "comparison.json",
-        {"changes": list(EQUAL), "machine": machine(), "seeds": list(SEEDS), "detectors": detectors},
+        {
+            "changes": [*CHANGES, *SUPERNET],
+            "equal": list(EQUAL),
+            "of the detector": {detector: list(own) for detector, (_, own) in BASES.items()},
+            "machine": machine(),
+            "seeds": list(SEEDS),
+            "detectors": detectors,
+        },
     )
 
 

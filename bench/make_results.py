@@ -102,7 +102,7 @@ def _claim(found: Found) -> str:
 
 def comparison(found: Found) -> Lines:
     yield (
-        f"mAP of what each way finds within `{' '.join(found['changes'])}`, trained alone: means over up to "
+        f"mAP of what each way finds within `{' '.join(found['equal'])}`, trained alone: means over up to "
         f"{len(found['seeds'])} seeds, intervals by Student's t. A seed has its own random networks; their mean counts."
     )
     for detector, ways in found["detectors"].items():

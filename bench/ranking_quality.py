@@ -55,16 +55,11 @@ def fitness_file(kind: str, seed: int, batches: int) -> Path:
     return RUNS / "ranking" / f"{hyphenated(kind)}-seed{seed}-{batches}-batches.json"
 
 
-def batches_of(kind: str) -> tuple[int, ...]:
-    """How often a kind of supernet is recalibrated before it judges: all of `BATCHES` for the first, two for others."""
-    return BATCHES if kind == CLAIM[0] else (0, CLAIM[1])
-
-
 def judge(kind: str, seed: int) -> None:
     """Leave the fitness of all architectures by a supernet, which is trained unless it is."""
     folder = supernet(kind, "retinanet", seed)
     with open_run(recipe_of("retinanet", seed, supernet_changes(kind)), folder, data_folder(), Progress()) as run:
-        for batches in batches_of(kind):
+        for batches in BATCHES:
             file = fitness_file(kind, seed, batches)
             if not file.exists():
                 way, judging = by_own_statistics if batches else as_trained, fitness(run, max(batches, 1))
@@ -125,7 +120,7 @@ def main() -> None:
         with held(RUNS / f".ranking-{hyphenated(kind)}-seed{seed}.lock") as mine:
             if mine:
                 judge(kind, seed)
-    done = [unit for unit in units if all(fitness_file(*unit, batches).exists() for batches in batches_of(unit[0]))]
+    done = [unit for unit in units if all(fitness_file(*unit, batches).exists() for batches in BATCHES)]
     print(f"{len(done)} of {len(units)} supernets are done")
     if not done or not ARCHITECTURES.exists():
         return
@@ -135,7 +130,7 @@ def main() -> None:
     rows = []
     for kind in dict.fromkeys(kind for kind, _ in done):
         seeds = [seed for one, seed in done if one == kind]
-        for batches in batches_of(kind):
+        for batches in BATCHES:
             judged = [read_json(fitness_file(kind, seed, batches)) for seed in seeds]
             found = quality([[by[one["architecture"]] for one in networks] for by in judged], flops, truth)
             rows.append({"supernet": kind, "seeds": seeds, "recalibration batches": batches, **found})

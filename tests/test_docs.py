@@ -53,7 +53,7 @@ def test_results_are_judged_by_their_intervals(tmp_path: Path) -> None:
     gains = {"above": (0.01, 0.02), "level": (-0.01, 0.02), "below": (-0.02, -0.01)}
     ways = {name: way({"mean": 0.0, "low": low, "high": high}) for name, (low, high) in gains.items()}
     ways = {"DetNAS": way(None), **ways, "once": way({"mean": 0.1})}
-    write_json(tmp_path / "comparison.json", {"changes": [], "seeds": [0, 1], "detectors": {"fpn": ways}})
+    write_json(tmp_path / "comparison.json", {"equal": [], "seeds": [0, 1], "detectors": {"fpn": ways}})
     rows = [line for line in results["page"](tmp_path).splitlines() if line.startswith("| ")]
     told = {line.split("|")[1].strip(): line.split("|")[5].strip() for line in rows if line.count("|") == 6}
     assert told["above"] == "holds" and told["level"] == "not told apart"
