@@ -73,7 +73,7 @@ def searched(way: str, detector: str, seed: int) -> Path:
         source = folder if detector == "retinanet" else searched(way, "retinanet", seed)
         stages = ("supernet-pretrain", "search")
     with alone_at(folder.name):
-        recipe = recipe_of(detector, seed, (*EQUAL, *(supernet_changes(kind) if kind else SUPERNET), *changes))
+        recipe = recipe_of(detector, seed, (*EQUAL, *supernet_changes(kind or "uniform"), *changes))
         run(recipe, folder, data_folder(), stages=())
         for stage in stages:
             take_stage(stage, source, folder)

@@ -167,6 +167,7 @@ def supernet_folder(kind: str, detector: str, seed: int) -> Path:
 
 
 def supernet_changes(kind: str) -> tuple[str, ...]:
+    """How a supernet of this kind is trained, as changes to the recipe beside `CHANGES`."""
     return (*SUPERNET, *SUPERNETS[kind])
 
 

@@ -68,11 +68,11 @@ def ranking(found: Found) -> Lines:
     by: dict[str, dict[int, Found]] = {}
     for row in found["rows"]:
         by.setdefault(row["supernet"], {})[row["recalibration batches"]] = row
-    counts = sorted({count for rows in by.values() for count in rows})
+    counts = sorted({row["recalibration batches"] for row in found["rows"]})
     yield f"| supernet | {' | '.join(f'{count} batches' for count in counts)} |"
     yield "|---" * (1 + len(counts)) + "|"
     for kind, rows in by.items():
-        yield f"| {kind} | {' | '.join(_taus(rows[count]) if count in rows else '' for count in counts)} |"
+        yield f"| {kind} | {' | '.join(_taus(rows[count]) for count in counts)} |"
     alone = found["FLOPs alone"]
     yield f"| {alone['better']} multiply-adds | {Estimate(**alone[TAU])}{' |' * len(counts)}"
     yield ""

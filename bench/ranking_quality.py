@@ -87,21 +87,15 @@ def as_trained(fitness: Fitness, architecture: Architecture) -> float:
     return fitness.with_statistics_of(architecture, None).scores["mAP"] or 0.0
 
 
-def quality(scores: list[list[float]], flops: list[float], truth: list[float]) -> Row:
-    """How the scores of each of the supernets (supernets, networks) rank the networks; see `baseline` for the FLOPs."""
-    each, true = np.array(scores).T, np.array(truth)
-    both = np.column_stack([each, baseline(flops, truth)])
+def quality(scores: list[list[float]], baseline: Scores, truth: Scores) -> Row:
+    """How the scores of each of the supernets (supernets, networks) rank the networks, and how the baseline does."""
+    each = np.array(scores).T
+    both = np.column_stack([each, baseline])
     return {
-        "Kendall's tau": vars(with_interval(mean_tau, each, true)),
-        "of each seed": [round(kendall_tau(column, true), 4) for column in each.T],
-        "tau less that of FLOPs": vars(with_interval(tau_gained, both, true)),
+        "Kendall's tau": vars(with_interval(mean_tau, each, truth)),
+        "of each seed": [round(kendall_tau(column, truth), 4) for column in each.T],
+        "tau less that of FLOPs": vars(with_interval(tau_gained, both, truth)),
     }
-
-
-def baseline(flops: list[float], truth: list[float]) -> Scores:
-    """Multiply-adds as a score: the more the better, or the fewer, whichever ranks these networks better."""
-    score = np.array(flops, np.float64)
-    return score if kendall_tau(score, np.array(truth)) >= 0 else -score
 
 
 def mean_tau(each: Scores, truth: Scores) -> float:
@@ -125,14 +119,17 @@ def main() -> None:
     if not done or not ARCHITECTURES.exists():
         return
     networks = read_json(ARCHITECTURES)["networks"]
-    truth = [statistics.mean(one["mAP"]) for one in networks]
-    flops = [one["flops"] for one in networks]
+    truth = np.array([statistics.mean(one["mAP"]) for one in networks])
+    flops = np.array([one["flops"] for one in networks], np.float64)
+    # In the direction in which they rank these networks better.
+    more = kendall_tau(flops, truth) >= 0
+    baseline = flops if more else -flops
     rows = []
     for kind in dict.fromkeys(kind for kind, _ in done):
         seeds = [seed for one, seed in done if one == kind]
         for batches in BATCHES:
             judged = [read_json(fitness_file(kind, seed, batches)) for seed in seeds]
-            found = quality([[by[one["architecture"]] for one in networks] for by in judged], flops, truth)
+            found = quality([[by[one["architecture"]] for one in networks] for by in judged], baseline, truth)
             rows.append({"supernet": kind, "seeds": seeds, "recalibration batches": batches, **found})
             print(kind, batches, found["of each seed"])
     write_json(
@@ -149,8 +146,8 @@ def main() -> None:
                 if seed == 0
             },
             "FLOPs alone": {
-                "Kendall's tau": vars(with_interval(kendall_tau, baseline(flops, truth), np.array(truth))),
-                "better": "more" if baseline(flops, truth)[0] > 0 else "fewer",
+                "Kendall's tau": vars(with_interval(kendall_tau, baseline, truth)),
+                "better": "more" if more else "fewer",
             },
             "claim": {"supernet": CLAIM[0], "recalibration batches": CLAIM[1]},
             "rows": rows,
