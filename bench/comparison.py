@@ -27,6 +27,7 @@ from evidence import (
     data_folder,
     hyphenated,
     recipe_of,
+    recorded,
     seconds_of,
     supernet,
     supernet_changes,
@@ -54,6 +55,13 @@ SEARCHES: dict[str, tuple[str | None, tuple[str, ...]]] = {
 WAYS = ("DetNAS", PLAIN, CHANCE, *(name for name in SEARCHES if name != "DetNAS"))
 RANDOM = 2 if TINY else 3
 """Networks drawn with each seed."""
+FILE = RESULTS / "comparison.json"
+MEASURED: Row = {
+    "changes": [*CHANGES, *SUPERNET],
+    "equal": list(EQUAL),
+    "of the detector": {detector: list(own) for detector, (_, own) in BASES.items()},
+}
+"""How."""
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 """Of so many values: how many standard errors of the mean its 95 % interval reaches to each side."""
 GUESS = {
@@ -113,6 +121,16 @@ def result_file(detector: str, way: str, seed: int) -> Path:
     return RUNS / "comparison" / f"{detector}-{hyphenated(way)}-seed{seed}.json"
 
 
+def known(detector: str, way: str, seed: int) -> list[Row]:
+    """The networks that a way has found with a seed, here or where the file was written; none if it is not done."""
+    file = result_file(detector, way, seed)
+    if file.exists():
+        rows: list[Row] = read_json(file)
+        return rows
+    of = recorded(FILE, **MEASURED).get("detectors", {}).get(detector, {}).get(way, {"networks": []})
+    return [{key: row[key] for key in row if key != "seed"} for row in of["networks"] if row["seed"] == seed]
+
+
 def estimate(values: list[float]) -> Row:
     """The mean over the seeds and its 95 % interval by Student's t."""
     mean = fmean(values)
@@ -123,10 +141,7 @@ def estimate(values: list[float]) -> Row:
 
 def summary(detector: str) -> Row:
     """Of each way, as far as it is done: its networks, and its mean of the seeds; and what DetNAS is above it."""
-    found = {
-        way: {seed: read_json(file) for seed in SEEDS if (file := result_file(detector, way, seed)).exists()}
-        for way in WAYS
-    }
+    found = {way: {seed: rows for seed in SEEDS if (rows := known(detector, way, seed))} for way in WAYS}
     scores = {way: {seed: fmean(row["mAP"] for row in rows) for seed, rows in by.items()} for way, by in found.items()}
     rows: Row = {}
     for way in WAYS:
@@ -147,7 +162,7 @@ def plan() -> None:
     """Print what is left, at most: ways may find the same network."""
     total = 0.0
     for detector, guess in GUESS.items():
-        left = [(way, seed) for seed in SEEDS for way in WAYS if not result_file(detector, way, seed).exists()]
+        left = [(way, seed) for seed in SEEDS for way in WAYS if not known(detector, way, seed)]
         searches = [unit for unit in left if unit[0] in SEARCHES]
         supernets = {(SEARCHES[way][0], seed) for way, seed in searches}
         count = {
@@ -180,16 +195,14 @@ def main() -> None:
             for way in WAYS:
                 file = result_file(detector, way, seed)
                 with held(RUNS / f".comparison-{file.stem}.lock") as mine:
-                    if mine and not file.exists():
+                    if mine and not known(detector, way, seed):
                         print(f"{way}, {detector}, seed {seed}", flush=True)
                         write_json(file, networks(way, detector, seed))
     detectors = {detector: found for detector in BASES if (found := summary(detector))}
     write_json(
-        RESULTS / "comparison.json",
+        FILE,
         {
-            "changes": [*CHANGES, *SUPERNET],
-            "equal": list(EQUAL),
-            "of the detector": {detector: list(own) for detector, (_, own) in BASES.items()},
+            **MEASURED,
             "machine": machine(),
             "seeds": list(SEEDS),
             "detectors": detectors,

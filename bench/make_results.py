@@ -141,8 +141,20 @@ def _orderings(found: Found) -> str:
     return "DetNAS above the others as the paper has it? " + "; ".join(verdicts)
 
 
-def cost(found: Found) -> Lines:
-    yield "Seconds of one DetNAS by stage, the training of what it found last; one core, the other at other work:"
+def demo_cost(found: Found) -> Lines:
+    cores = found["machine"]["cores"]
+    yield (
+        f"`{found['recipe']}`, all stages, on {cores} cores: {found['candidates']} candidates, "
+        f"{len(found['networks'])} networks trained alone (`python bench/record.py`)."
+    )
+    yield ""
+    yield f"| {' | '.join(found['seconds'])} | in all |"
+    yield "|---" * (1 + len(found["seconds"])) + "|"
+    yield f"| {' | '.join(map(duration, found['seconds'].values()))} | {duration(sum(found['seconds'].values()))} |"
+
+
+def search_cost(found: Found) -> Lines:
+    yield "DetNAS with the first seed by stage, the training of what it found last; one core, the other at other work:"
     yield ""
     yield "| detector | stage | took |"
     yield "|---|---|---|"
@@ -171,7 +183,8 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Found], Lines]], ...] = (
     ("What a benchmark here can tell", "architectures", "networks", benchmark),
     ("How well supernets rank", "ranking_quality", "rows", ranking),
     ("The paper's comparison at equal FLOPs", "comparison", "detectors", comparison),
-    ("What it cost", "comparison", "detectors", cost),
+    ("What the demo cost", "shapes-quick", "seconds", demo_cost),
+    ("What the comparison's searches cost", "comparison", "detectors", search_cost),
     ("What it would cost at full size", "rehearsals", "paper-coco-fpn-small", full_scale),
 )
 HEADLINES: tuple[tuple[str, str, str, Callable[[Found], Lines]], ...] = (

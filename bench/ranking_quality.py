@@ -28,10 +28,10 @@ from evidence import (
     data_folder,
     hyphenated,
     recipe_of,
+    recorded,
     seconds_of,
     supernet,
     supernet_changes,
-    supernet_folder,
 )
 from machine import machine
 from supernets import TINY, Trained
@@ -49,23 +49,43 @@ BATCHES = (0, 2) if TINY else (0, 5, 20, 80)
 """Of recalibration; 0: none."""
 CLAIM = ("uniform", BATCHES[-1] if TINY else 20)
 """The row, chosen before any was measured, by which the supernet is judged: what the recipes do unless told."""
+FILE = RESULTS / "ranking_quality.json"
+MEASURED: Row = {
+    "recipe": "shapes-quick",
+    "changes": [*CHANGES, *SUPERNET],
+    "supernets": {kind: list(changes) for kind, changes in SUPERNETS.items()},
+}
+"""How."""
 
 
-def fitness_file(kind: str, seed: int, batches: int) -> Path:
-    return RUNS / "ranking" / f"{hyphenated(kind)}-seed{seed}-{batches}-batches.json"
+def result_file(kind: str, seed: int) -> Path:
+    return RUNS / "ranking" / f"{hyphenated(kind)}-seed{seed}.json"
 
 
-def judge(kind: str, seed: int) -> None:
-    """Leave the fitness of all architectures by a supernet, which is trained unless it is."""
+def judge(kind: str, seed: int) -> Row:
+    """The fitness of all architectures by a supernet, which is trained unless it is, and what its training took."""
     folder = supernet(kind, "retinanet", seed)
     with open_run(recipe_of("retinanet", seed, supernet_changes(kind)), folder, data_folder(), Progress()) as run:
+        judged = {}
         for batches in BATCHES:
-            file = fitness_file(kind, seed, batches)
-            if not file.exists():
-                way, judging = by_own_statistics if batches else as_trained, fitness(run, max(batches, 1))
-                found = {str(one): round(way(judging, one), 6) for one in architectures()}
-                write_json(file, found)
-                run.progress.say(f"{file.name}: {min(found.values()):.3f} to {max(found.values()):.3f}")
+            way, judging = by_own_statistics if batches else as_trained, fitness(run, max(batches, 1))
+            found = {str(one): round(way(judging, one), 6) for one in architectures()}
+            judged[str(batches)] = found
+            run.progress.say(f"{batches} batches: {min(found.values()):.3f} to {max(found.values()):.3f}")
+    seconds = {stage: seconds_of(folder / stage) for stage in TRAININGS}
+    return {"supernet": kind, "seed": seed, "seconds": seconds, "fitness by recalibration batches": judged}
+
+
+def known() -> list[Row]:
+    """What is known of each supernet that is done, here or where the file was written."""
+    earlier = recorded(FILE, **MEASURED).get("judged", [])
+    units = {(row["supernet"], row["seed"]): row for row in earlier}
+    return [
+        read_json(file) if file.exists() else units[kind, seed]
+        for seed in SEEDS
+        for kind in SUPERNETS
+        if (file := result_file(kind, seed)).exists() or (kind, seed) in units
+    ]
 
 
 def fitness(run: Run, batches: int) -> Fitness:
@@ -112,9 +132,9 @@ def main() -> None:
     units = [(kind, seed) for seed in SEEDS for kind in SUPERNETS]
     for kind, seed in () if "--summary" in sys.argv else units:
         with held(RUNS / f".ranking-{hyphenated(kind)}-seed{seed}.lock") as mine:
-            if mine:
-                judge(kind, seed)
-    done = [unit for unit in units if all(fitness_file(*unit, batches).exists() for batches in BATCHES)]
+            if mine and (kind, seed) not in {(row["supernet"], row["seed"]) for row in known()}:
+                write_json(result_file(kind, seed), judge(kind, seed))
+    done = known()
     print(f"{len(done)} of {len(units)} supernets are done")
     if not done or not ARCHITECTURES.exists():
         return
@@ -125,32 +145,27 @@ def main() -> None:
     more = kendall_tau(flops, truth) >= 0
     baseline = flops if more else -flops
     rows = []
-    for kind in dict.fromkeys(kind for kind, _ in done):
-        seeds = [seed for one, seed in done if one == kind]
+    for kind in dict.fromkeys(row["supernet"] for row in done):
+        of_kind = [row for row in done if row["supernet"] == kind]
+        seeds = [row["seed"] for row in of_kind]
         for batches in BATCHES:
-            judged = [read_json(fitness_file(kind, seed, batches)) for seed in seeds]
+            judged = [row["fitness by recalibration batches"][str(batches)] for row in of_kind]
             found = quality([[by[one["architecture"]] for one in networks] for by in judged], baseline, truth)
             rows.append({"supernet": kind, "seeds": seeds, "recalibration batches": batches, **found})
             print(kind, batches, found["of each seed"])
     write_json(
-        RESULTS / "ranking_quality.json",
+        FILE,
         {
-            "recipe": "shapes-quick",
-            "changes": [*CHANGES, *SUPERNET],
+            **MEASURED,
             "machine": machine(),
             "networks": len(networks),
-            "supernets": {kind: list(changes) for kind, changes in SUPERNETS.items()},
-            "seconds": {
-                kind: {stage: seconds_of(supernet_folder(kind, "retinanet", 0) / stage) for stage in TRAININGS}
-                for kind, seed in done
-                if seed == 0
-            },
             "FLOPs alone": {
                 "Kendall's tau": vars(with_interval(kendall_tau, baseline, truth)),
                 "better": "more" if more else "fewer",
             },
             "claim": {"supernet": CLAIM[0], "recalibration batches": CLAIM[1]},
             "rows": rows,
+            "judged": done,
         },
     )
 

@@ -164,7 +164,7 @@ class ShapesSettings(Section):
     clutter: Annotated[float, Field(ge=0)] = 1.0
     """How much clutter lies on the ground."""
     noise: Annotated[float, Field(ge=0)] = 1.0
-    """How much noise lies over everything; at 1, 2 to 8 grey levels of 255 each way."""
+    """How much noise lies over the scenes of detection; at 1, 2 to 8 grey levels of 255 each way, as over the crops."""
     seed: NonNegativeInt = 0
     """Of the drawing; `seed` of the recipe does not change it."""
 

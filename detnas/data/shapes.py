@@ -119,8 +119,8 @@ def write_shapes(
     size x size pixels with 1..max_objects objects whose longer side is `min_object` pixels to half the picture; an
     object of which too little is visible has no box. `classification/train/<class>/` holds `crops` pictures of one
     object each, `classification/val/<class>/` a tenth as many more, at least one of each class; `crops=0` leaves them
-    out. `clutter` scales the clutter and `noise` that of the pixels; 0 draws none. A picture depends on the seed, its
-    split and its number, never on how many are asked for. `shapes.json` holds all these numbers.
+    out. `clutter` scales the clutter, and `noise` the noise over the scenes alone; 0 draws none. A picture depends on
+    the seed, its split and its number, never on how many are asked for. `shapes.json` holds all these numbers.
 
     Raises UserError if `directory` is neither missing nor empty, or if a number makes no sense.
     """
@@ -142,10 +142,10 @@ def write_shapes(
                 scenes.append(objects)
             (unfinished / f"{split}.json").write_text(json.dumps(_coco(scenes, size)))
         for split, count in (("train", crops), ("val", max(crops // 10, len(CLASSES)) if crops else 0)):
-            _write_crops(unfinished / "classification" / split, split, count, crop_size, clutter, noise, seed)
+            _write_crops(unfinished / "classification" / split, split, count, crop_size, clutter, seed)
         numbers: dict[str, float] = {"train": train, "val": val, "size": size, "crops": crops, "crop_size": crop_size}
-        numbers |= {"min_object": min_object, "max_objects": max_objects, "clutter": clutter, "noise": noise}
-        numbers["seed"] = seed
+        numbers |= {"min_object": min_object, "max_objects": max_objects}
+        numbers |= {"clutter": clutter, "noise": noise, "seed": seed}
         write_json(unfinished / NUMBERS, numbers)
         if directory.exists():
             directory.rmdir()
@@ -170,7 +170,7 @@ def draw_scene(
     return _finished(stream, canvas, noise), [thing for thing in visible if thing is not None]
 
 
-def draw_crop(stream: Stream, label: int, size: int, clutter: float, noise: float = 1.0) -> Picture:
+def draw_crop(stream: Stream, label: int, size: int, clutter: float) -> Picture:
     """One picture (size, size, 3) for classification: one object near the middle, sometimes another across its edge."""
     canvas = ground(stream, size)
     add_clutter(stream, canvas, clutter)
@@ -180,7 +180,7 @@ def draw_crop(stream: Stream, label: int, size: int, clutter: float, noise: floa
     _paint_object(stream, canvas, thing, extent)
     if stream.below(3) == 0:
         _cover_edge(stream, canvas, thing, extent)
-    return _finished(stream, canvas, noise)
+    return _finished(stream, canvas)
 
 
 def _free_centre(stream: Stream, owner: Ints, extent: float) -> Floats:
@@ -228,7 +228,7 @@ def _visible(thing: _Placed, number: int, owner: Ints) -> VisibleObject | None:
     return VisibleObject(thing.label, (x, y, int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1))
 
 
-def _finished(stream: Stream, canvas: Floats, noise: float) -> Picture:
+def _finished(stream: Stream, canvas: Floats, noise: float = 1.0) -> Picture:
     """The canvas as bytes, with noise over everything: where it is 1, of 2 to 8 grey levels each way.
 
     The canvas is used up.
@@ -242,12 +242,12 @@ def _finished(stream: Stream, canvas: Floats, noise: float) -> Picture:
     return canvas.astype(np.uint8)
 
 
-def _write_crops(directory: Path, split: str, count: int, size: int, clutter: float, noise: float, seed: int) -> None:
+def _write_crops(directory: Path, split: str, count: int, size: int, clutter: float, seed: int) -> None:
     for name in CLASSES if count else ():
         (directory / name).mkdir(parents=True)
     for index in range(count):
         number, label = divmod(index, len(CLASSES))
-        picture = draw_crop(Stream(seed, f"classification/{split}", index), label, size, clutter, noise)
+        picture = draw_crop(Stream(seed, f"classification/{split}", index), label, size, clutter)
         _save(picture, directory / CLASSES[label] / f"{number + 1:05d}.png")
 
 

@@ -244,7 +244,7 @@ def test_clutter_is_scaled() -> None:
 
 def test_noise_is_scaled() -> None:
     none, usual, heavy = (
-        draw_crop(Stream(0, "noise", 0), 0, 64, 1.0, amount).astype(np.float64) for amount in (0.0, 1.0, 8.0)
+        draw_scene(Stream(0, "noise", 0), 64, 8, 2, 1.0, amount)[0].astype(np.float64) for amount in (0.0, 1.0, 8.0)
     )
     little, much = (np.abs(noisy - none) for noisy in (usual, heavy))
     assert 0 < little.max() <= 8
