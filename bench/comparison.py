@@ -190,8 +190,8 @@ def main() -> None:
     if "--plan" in sys.argv:
         plan()
         return
-    for seed in () if "--summary" in sys.argv else SEEDS:
-        for detector in BASES:
+    for detector in () if "--summary" in sys.argv else BASES:
+        for seed in SEEDS:
             for way in WAYS:
                 file = result_file(detector, way, seed)
                 with held(RUNS / f".comparison-{file.stem}.lock") as mine:

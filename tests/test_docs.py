@@ -76,6 +76,16 @@ def test_results_are_judged_by_their_intervals(tmp_path: Path) -> None:
         assert "| uniform | 0.40 (0.20 to 0.60): 0.30, 0.50 |" in results["page"](tmp_path)
 
 
+def test_benches_take_up_what_was_measured_in_the_same_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    recorded = runpy.run_path(str(ROOT / "bench/evidence.py"))["recorded"]
+    file = tmp_path / "results.json"
+    assert recorded(file, changes=["a"]) == {}
+    write_json(file, {"changes": ["a"], "seeds": [0, 1], "networks": [1, 2]})
+    assert recorded(file, changes=["a"], seeds=[0, 1])["networks"] == [1, 2]
+    assert recorded(file, changes=["a"], seeds=[0]) == recorded(file, changes=[], seeds=[0, 1]) == {}
+
+
 def test_the_table_of_runs_is_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Written anew by `python bench/record.py`."""
     monkeypatch.syspath_prepend(str(ROOT / "bench"))
