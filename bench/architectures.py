@@ -3,7 +3,7 @@
     python bench/architectures.py [--only-first N] [--summary] [--tiny]
 
 Trains 48 architectures of `tiny` within the demo's budget, each with two seeds, on the data and by the schedule that
-bench/evidence.py has; the first eight are spread over the space by themselves. About three minutes a training on one
+bench/evidence.py has; the first eight are spread over the space by themselves. About two minutes a training on one
 core. What is done is summed up at the end, or at once with `--summary`: what tells architectures apart, beside
 what tells seeds apart.
 """
@@ -28,7 +28,7 @@ from evidence import (
 )
 from machine import machine
 
-from detnas.files import held, write_json
+from detnas.files import held, read_json, write_json
 from detnas.metrics.correlation import kendall_tau
 from detnas.ranking import lock_file, train_alone
 from detnas.spaces import Architecture
@@ -77,6 +77,18 @@ def told_apart(scores: list[list[float]]) -> dict[str, float]:
     }
 
 
+def tried_before() -> list[Row]:
+    """What other data and schedules told apart, in the order in which they were given up."""
+    if not FILE.exists():
+        return []
+    latest = read_json(FILE)
+    given_up: list[Row] = latest["tried before"]
+    if latest["changes"] != list(CHANGES):
+        trial = {**{key: latest[key] for key in ("changes", "told apart")}, "networks": len(latest["networks"])}
+        given_up.append(trial)
+    return given_up
+
+
 def main() -> None:
     chosen = architectures()[: number_after("--only-first")]
     if "--summary" not in sys.argv:
@@ -96,6 +108,7 @@ def main() -> None:
             "seeds": list(SEEDS),
             "told apart": figures,
             "networks": rows,
+            "tried before": tried_before(),
         },
     )
 

@@ -65,8 +65,8 @@ MEASURED: Row = {
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 """Of so many values: how many standard errors of the mean its 95 % interval reaches to each side."""
 GUESS = {
-    "retinanet": {"supernet-pretrain": 60, "supernet-finetune": 80, "search": 100, "pretrain": 50, "finetune": 90},
-    "fpn": {"supernet-pretrain": 60, "supernet-finetune": 180, "search": 200, "pretrain": 50, "finetune": 200},
+    "retinanet": {"supernet-pretrain": 60, "supernet-finetune": 130, "search": 150, "pretrain": 40, "finetune": 75},
+    "fpn": {"supernet-pretrain": 60, "supernet-finetune": 300, "search": 300, "pretrain": 40, "finetune": 170},
 }
 """Seconds of a stage on one core, before any has been measured."""
 

@@ -163,8 +163,6 @@ class ShapesSettings(Section):
     """Most objects a picture."""
     clutter: Annotated[float, Field(ge=0)] = 1.0
     """How much clutter lies on the ground."""
-    noise: Annotated[float, Field(ge=0)] = 1.0
-    """How much noise lies over the scenes of detection; at 1, 2 to 8 grey levels of 255 each way, as over the crops."""
     seed: NonNegativeInt = 0
     """Of the drawing; `seed` of the recipe does not change it."""
 
@@ -248,9 +246,11 @@ class Recipe(Section):
     warm_start: NonNegativeInt = 0
     """Steps of the supernet's first training on the all-`shuffle3` path alone, whose weights then become the start of
     every op; 0 is the paper's way. Worth most where the supernet can be trained for minutes only."""
-    depthwise_init: Literal["official", "fan_in"] = "official"
-    """Standard deviation of fresh depthwise kernels: 1 whatever their size, as in the official code, or 1 / side, with
-    which the larger kernels learn as fast as the smaller ones where schedules are short."""
+    init: Literal["official", "fan_in", "kaiming"] = "official"
+    """How fresh kernels are drawn. `official`: with a standard deviation of 1 over the input channels, depthwise ones
+    thus with 1 whatever their size. `fan_in`: depthwise ones with 1 / side, with which the larger kernels learn as fast
+    as the smaller ones where schedules are short. `kaiming`: all with the variance of He et al. (2015): slower to
+    learn, and less a matter of the seed."""
     supernet_pretrain: SupernetTrainingSettings
     supernet_finetune: SupernetTrainingSettings
     search: SearchSettings = SearchSettings()

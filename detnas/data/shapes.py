@@ -110,7 +110,6 @@ def write_shapes(
     min_object: int = 8,
     max_objects: int = 6,
     clutter: float = 1.0,
-    noise: float = 1.0,
     seed: int = 0,
 ) -> None:
     """Write the data set under `directory`: all of it or nothing.
@@ -119,12 +118,12 @@ def write_shapes(
     size x size pixels with 1..max_objects objects whose longer side is `min_object` pixels to half the picture; an
     object of which too little is visible has no box. `classification/train/<class>/` holds `crops` pictures of one
     object each, `classification/val/<class>/` a tenth as many more, at least one of each class; `crops=0` leaves them
-    out. `clutter` scales the clutter, and `noise` the noise over the scenes alone; 0 draws none. A picture depends on
-    the seed, its split and its number, never on how many are asked for. `shapes.json` holds all these numbers.
+    out. `clutter` scales the clutter; 0 draws none. A picture depends on the seed, its split and its number, never on
+    how many are asked for. `shapes.json` holds all these numbers.
 
     Raises UserError if `directory` is neither missing nor empty, or if a number makes no sense.
     """
-    _check_numbers(train, val, size, crops, crop_size, min_object, max_objects, clutter, noise)
+    _check_numbers(train, val, size, crops, crop_size, min_object, max_objects, clutter)
     _check_free(directory)
     directory = directory.resolve()  # "." and links have no place beside them to rename from
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -136,16 +135,14 @@ def write_shapes(
             pictures.mkdir(parents=True)
             scenes = []
             for index in range(count):
-                stream = Stream(seed, split, index)
-                picture, objects = draw_scene(stream, size, min_object, max_objects, clutter, noise)
+                picture, objects = draw_scene(Stream(seed, split, index), size, min_object, max_objects, clutter)
                 _save(picture, pictures / f"{index + 1:06d}.png")
                 scenes.append(objects)
             (unfinished / f"{split}.json").write_text(json.dumps(_coco(scenes, size)))
         for split, count in (("train", crops), ("val", max(crops // 10, len(CLASSES)) if crops else 0)):
             _write_crops(unfinished / "classification" / split, split, count, crop_size, clutter, seed)
         numbers: dict[str, float] = {"train": train, "val": val, "size": size, "crops": crops, "crop_size": crop_size}
-        numbers |= {"min_object": min_object, "max_objects": max_objects}
-        numbers |= {"clutter": clutter, "noise": noise, "seed": seed}
+        numbers |= {"min_object": min_object, "max_objects": max_objects, "clutter": clutter, "seed": seed}
         write_json(unfinished / NUMBERS, numbers)
         if directory.exists():
             directory.rmdir()
@@ -153,7 +150,7 @@ def write_shapes(
 
 
 def draw_scene(
-    stream: Stream, size: int, min_object: int, max_objects: int, clutter: float, noise: float = 1.0
+    stream: Stream, size: int, min_object: int, max_objects: int, clutter: float
 ) -> tuple[Picture, list[VisibleObject]]:
     """One picture (size, size, 3) for detection and its objects, the ones in front last."""
     canvas = ground(stream, size)
@@ -167,7 +164,7 @@ def draw_scene(
         owner[thing.patch.window][thing.patch.mask] = number
         placed.append(thing)
     visible = [_visible(thing, number, owner) for number, thing in enumerate(placed)]
-    return _finished(stream, canvas, noise), [thing for thing in visible if thing is not None]
+    return _finished(stream, canvas), [thing for thing in visible if thing is not None]
 
 
 def draw_crop(stream: Stream, label: int, size: int, clutter: float) -> Picture:
@@ -228,15 +225,12 @@ def _visible(thing: _Placed, number: int, owner: Ints) -> VisibleObject | None:
     return VisibleObject(thing.label, (x, y, int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1))
 
 
-def _finished(stream: Stream, canvas: Floats, noise: float = 1.0) -> Picture:
-    """The canvas as bytes, with noise over everything: where it is 1, of 2 to 8 grey levels each way.
-
-    The canvas is used up.
-    """
-    grain = stream.array(*canvas.shape)
-    grain -= 0.5
-    grain *= stream.uniform(4, 16) * noise
-    canvas += grain
+def _finished(stream: Stream, canvas: Floats) -> Picture:
+    """The canvas as bytes, with a little noise over everything. The canvas is used up."""
+    noise = stream.array(*canvas.shape)
+    noise -= 0.5
+    noise *= stream.uniform(4, 16)
+    canvas += noise
     np.clip(canvas, 0, 255, out=canvas)
     canvas += 0.5
     return canvas.astype(np.uint8)
@@ -282,15 +276,7 @@ def _check_free(directory: Path) -> None:
 
 
 def _check_numbers(
-    train: int,
-    val: int,
-    size: int,
-    crops: int,
-    crop_size: int,
-    min_object: int,
-    max_objects: int,
-    clutter: float,
-    noise: float,
+    train: int, val: int, size: int, crops: int, crop_size: int, min_object: int, max_objects: int, clutter: float
 ) -> None:
     demands = (
         (train >= 1, f"train is {train}: ask for at least 1 picture"),
@@ -301,7 +287,6 @@ def _check_numbers(
         (4 <= min_object <= size / 2, f"min_object is {min_object}: ask for 4 to {size // 2}, half the picture"),
         (max_objects >= 1, f"max_objects is {max_objects}: ask for at least 1"),
         (clutter >= 0, f"clutter is {clutter}: it must be 0 (none) or more"),
-        (noise >= 0, f"noise is {noise}: it must be 0 (none) or more"),
     )
     for holds, complaint in demands:
         if not holds:

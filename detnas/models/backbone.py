@@ -215,3 +215,17 @@ def shrink_depthwise(backbone: Backbone) -> None:
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
             with torch.no_grad():
                 module.weight /= module.weight[0].numel() ** 0.5
+
+
+def initialise_by_kaiming(backbone: Backbone) -> None:
+    """Draw fresh kernels anew with a variance of 2 over the fan-in (He et al., 2015), depthwise ones with 1 over it.
+
+    Ops that users bring keep theirs.
+
+    The official initialisation is so small that the first steps of an adaptive optimiser turn a kernel right round,
+    and whither is a matter of the seed. From this one networks learn more slowly, and seeds agree more.
+    """
+    for module in _official(backbone):
+        if isinstance(module, nn.Conv2d):
+            # No ReLU follows a depthwise one.
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu" if module.groups == 1 else "linear")

@@ -25,8 +25,7 @@ name: complete
 seed: 3
 device: cpu
 data:
-  shapes: {train: 40, val: 10, size: 64, crops: 20, crop_size: 32,
-           min_object: 6, max_objects: 3, clutter: 0.5, noise: 2.0, seed: 1}
+  shapes: {train: 40, val: 10, size: 64, crops: 20, crop_size: 32, min_object: 6, max_objects: 3, clutter: 0.5, seed: 1}
   train: [annotations/a.json, annotations/c.json]
   train_images: pictures
   val: annotations/b.json
@@ -78,7 +77,7 @@ pretraining:
   background: 0.1
   search_fraction: 0.3
 warm_start: 10
-depthwise_init: fan_in
+init: fan_in
 pretrain: &training
   steps: 100
   batch: 8

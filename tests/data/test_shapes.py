@@ -126,7 +126,7 @@ def test_a_box_is_tight_around_what_differs_from_the_ground() -> None:
     for index in range(40):
         steps: list[np.ndarray] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(shapes, "_finished", lambda stream, canvas, noise: canvas)
+            patch.setattr(shapes, "_finished", lambda stream, canvas: canvas)
             patch.setattr(shapes, "_paint_object", _recording(shapes._paint_object, steps))
             picture, objects = draw_scene(Stream(0, "tight", index), 64, 16, 1, 0.0)
         for thing in objects:
@@ -223,7 +223,7 @@ def test_objects_are_tilted_a_little_to_either_side() -> None:
 def test_objects_have_a_dark_outline_around_what_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     placed: list[shapes._Placed] = []
     paint = shapes._paint_object
-    monkeypatch.setattr(shapes, "_finished", lambda stream, canvas, noise: canvas)
+    monkeypatch.setattr(shapes, "_finished", lambda stream, canvas: canvas)
     monkeypatch.setattr(shapes, "_paint_object", lambda *given: (placed.append(given[2]), paint(*given)))
     filled: list[float] = []
     for index in range(40):
@@ -240,15 +240,6 @@ def test_objects_have_a_dark_outline_around_what_is_filled(monkeypatch: pytest.M
 def test_clutter_is_scaled() -> None:
     plain, usual, heavy = (draw_crop(Stream(0, "clutter", 0), 0, 64, amount) for amount in (0.0, 1.0, 3.0))
     assert not np.array_equal(plain, usual) and not np.array_equal(usual, heavy)
-
-
-def test_noise_is_scaled() -> None:
-    none, usual, heavy = (
-        draw_scene(Stream(0, "noise", 0), 64, 8, 2, 1.0, amount)[0].astype(np.float64) for amount in (0.0, 1.0, 8.0)
-    )
-    little, much = (np.abs(noisy - none) for noisy in (usual, heavy))
-    assert 0 < little.max() <= 8
-    assert 6 < much.mean() / little.mean() <= 8.5  # less than eight times where it ends at black or white
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
