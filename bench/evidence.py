@@ -70,6 +70,7 @@ SUPERNET = (
 """To the recipes, for every supernet."""
 SUPERNETS = {
     "uniform": (),
+    "no warm start": ("warm_start=0",),
     "FLOPs-binned": tuple(f"supernet_{stage}.flops_bins=[32M,35M,38M,41M,44M]" for stage in ("pretrain", "finetune")),
     # As much work as the others: a step trains four paths, but for the 400 of the warm start.
     "strictly fair": tuple(

@@ -83,7 +83,7 @@ def ranking(found: Found) -> Lines:
     yield f"| supernet | {' | '.join(f'{count} batches' for count in counts)} |"
     yield "|---" * (1 + len(counts)) + "|"
     for kind, rows in by.items():
-        yield f"| {kind} | {' | '.join(_taus(rows[count]) for count in counts)} |"
+        yield f"| {kind} | {' | '.join(_taus(rows[count]) if count in rows else '' for count in counts)} |"
     alone = found["FLOPs alone"]
     yield f"| {alone['better']} multiply-adds | {Estimate(**alone[TAU])}{' |' * len(counts)}"
     yield ""
