@@ -36,7 +36,9 @@ def benchmark(found: Found) -> Lines:
     yield (
         f"{len(networks)} architectures, each trained alone with {len(found['seeds'])} seeds (both trainings) by "
         f"`{found['recipe']}` with `{' '.join(found['changes'])}`. Each is in `bench/results/architectures.json`. "
-        "Beside those of one op throughout, each is drawn with a mix of ops of its own, evenly over the multiply-adds."
+        "Beside those of one op throughout, each is drawn with a mix of ops of its own, evenly over the multiply-adds. "
+        "After so short a schedule it is mostly how fast an architecture learns that is told "
+        "([design-notes.md](design-notes.md#the-initialisation))."
     )
     yield ""
     yield "| score | from, to | between architectures | between seeds | ratio | tau of one seed with the other |"
