@@ -249,8 +249,8 @@ class Recipe(Section):
     init: Literal["official", "fan_in", "kaiming"] = "official"
     """How fresh kernels are drawn. `official`: with a standard deviation of 1 over the input channels, depthwise ones
     thus with 1 whatever their size. `fan_in`: depthwise ones with 1 / side, with which the larger kernels learn as fast
-    as the smaller ones where schedules are short. `kaiming`: all with the variance of He et al. (2015): slower to
-    learn, and less a matter of the seed."""
+    as the smaller ones where schedules are short. `kaiming`: all with the variance of He et al. (2015), slower to
+    learn."""
     supernet_pretrain: SupernetTrainingSettings
     supernet_finetune: SupernetTrainingSettings
     search: SearchSettings = SearchSettings()
