@@ -11,7 +11,7 @@ what tells seeds apart.
 import statistics
 import sys
 from contextlib import ExitStack
-from math import inf
+from math import asin, inf, pi
 
 import numpy as np
 from evidence import (
@@ -64,16 +64,19 @@ def row(architecture: Architecture) -> Row | None:
 def told_apart(scores: list[list[float]]) -> dict[str, float]:
     """Standard deviations of (architectures, seeds) scores: between architectures, of their means, and between seeds.
 
-    The tau of one seed with the other is what a ranking could reach at most against one seed.
+    A perfect ranking has no tau of 1 with the means, in which noise is left: what it has follows, for normal
+    deviates, from the correlation of the means with what architectures are worth.
     """
     between = statistics.stdev(map(statistics.mean, scores))
     within = statistics.mean(map(statistics.variance, scores)) ** 0.5
     first, second = np.array(scores).T[:2]
+    reliability = max(0.0, 1 - (within / between) ** 2 / len(scores[0])) if between else 0.0
     return {
         "standard deviation between architectures": round(between, 5),
         "standard deviation between seeds": round(within, 5),
         "ratio": round(between / within, 3) if within else inf,
         "Kendall's tau of one seed with the other": round(kendall_tau(first, second), 3),
+        "Kendall's tau of a perfect ranking": round(2 / pi * asin(reliability**0.5), 3),
     }
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from evidence import (
     BASES,
     CHANGES,
+    CHOSEN,
     RESULTS,
     RUNS,
     SUPERNET,
@@ -46,8 +47,8 @@ SEEDS = (0, 1) if TINY else (0, 1, 2)
 EQUAL = ("budget.flops_min=36M", "budget.flops_max=38.2M", "search.evaluations=60")
 CHANCE, PLAIN, CLASSIFICATION = "random networks", "all shuffle3", "ClsNAS"
 SEARCHES: dict[str, tuple[str | None, tuple[str, ...]]] = {
-    "DetNAS": ("uniform", ()),
-    "random search": ("uniform", ("search.sampler=random",)),
+    "DetNAS": (CHOSEN, ()),
+    "random search": (CHOSEN, ("search.sampler=random",)),
     "DetNAS-scratch": ("scratch", ()),
     CLASSIFICATION: (None, ("search.fitness=classification",)),
 }
@@ -59,6 +60,7 @@ FILE = RESULTS / "comparison.json"
 MEASURED: Row = {
     "changes": [*CHANGES, *SUPERNET],
     "equal": list(EQUAL),
+    "searches": {way: [kind, *changes] for way, (kind, changes) in SEARCHES.items()},
     "of the detector": {detector: list(own) for detector, (_, own) in BASES.items()},
 }
 """How."""
@@ -81,7 +83,7 @@ def searched(way: str, detector: str, seed: int) -> Path:
         source = folder if detector == "retinanet" else searched(way, "retinanet", seed)
         stages = ("supernet-pretrain", "search")
     with alone_at(folder.name):
-        recipe = recipe_of(detector, seed, (*EQUAL, *supernet_changes(kind or "uniform"), *changes))
+        recipe = recipe_of(detector, seed, (*EQUAL, *supernet_changes(kind or CHOSEN), *changes))
         run(recipe, folder, data_folder(), stages=())
         for stage in stages:
             take_stage(stage, source, folder)

@@ -83,6 +83,8 @@ SUPERNETS = {
     "scratch": ("pretraining.supernet=false", "supernet_finetune.steps=2300"),
 }
 """How a supernet is trained, as further changes to the recipe."""
+CHOSEN = "no warm start"
+"""What the comparison searches on: of the kinds that rank better than uniform paths with both seeds, the paper's."""
 TRAININGS = ("supernet-pretrain", "supernet-finetune")
 
 

@@ -5,9 +5,10 @@
 Trains a supernet in each of the ways of bench/evidence.py, with two seeds, and judges all architectures of
 bench/architectures.py by it: without recalibration (by the statistics that the supernet gathered in its training), and
 recalibrated on 20 batches; by that of uniform paths on 5 and on 80, too. The first seed of all ways comes before the
-second. Kendall's tau is that with the mean mAP of the networks trained alone, as far as there are results of
-bench/architectures.py; the mean of the seeds' supernets, with its interval over the networks. A supernet with its
-architectures takes roughly eight minutes on one core.
+second; last comes a third supernet of the kind that was chosen by these, which had no part in the choice. Kendall's
+tau is that with the mean mAP of the networks trained alone, as far as there are results of bench/architectures.py; the
+mean of the seeds' supernets, with its interval over the networks. A supernet with its architectures takes roughly eight
+minutes on one core.
 """
 
 import statistics
@@ -18,6 +19,7 @@ import numpy as np
 from architectures import FILE as ARCHITECTURES
 from evidence import (
     CHANGES,
+    CHOSEN,
     RESULTS,
     RUNS,
     SEEDS,
@@ -47,7 +49,10 @@ from detnas.spaces import Architecture
 from detnas.training.checkpoints import load_weights
 
 CLAIM = ("uniform", 2 if TINY else 20)
-"""The row, chosen before any was measured, by which the supernet is judged: what the recipes do unless told."""
+"""The row, chosen before any was measured, by which the supernet is judged: what the recipes did unless told."""
+CHECK = (CHOSEN, 2)
+"""The supernet, with its seed, that the choice is checked by."""
+UNITS = (*((kind, seed) for seed in SEEDS for kind in SUPERNETS), CHECK)
 FILE = RESULTS / "ranking_quality.json"
 MEASURED: Row = {
     "recipe": "shapes-quick",
@@ -86,8 +91,7 @@ def known() -> list[Row]:
     units = {(row["supernet"], row["seed"]): row for row in earlier}
     return [
         read_json(file) if file.exists() else units[kind, seed]
-        for seed in SEEDS
-        for kind in SUPERNETS
+        for kind, seed in UNITS
         if (file := result_file(kind, seed)).exists() or (kind, seed) in units
     ]
 
@@ -133,13 +137,12 @@ def tau_gained(both: Scores, truth: Scores) -> float:
 
 
 def main() -> None:
-    units = [(kind, seed) for seed in SEEDS for kind in SUPERNETS]
-    for kind, seed in () if "--summary" in sys.argv else units:
+    for kind, seed in () if "--summary" in sys.argv else UNITS:
         with held(RUNS / f".ranking-{hyphenated(kind)}-seed{seed}.lock") as mine:
             if mine and (kind, seed) not in {(row["supernet"], row["seed"]) for row in known()}:
                 write_json(result_file(kind, seed), judge(kind, seed))
     done = known()
-    print(f"{len(done)} of {len(units)} supernets are done")
+    print(f"{len(done)} of {len(UNITS)} supernets are done")
     if not done or not ARCHITECTURES.exists():
         return
     networks = read_json(ARCHITECTURES)["networks"]
@@ -148,15 +151,16 @@ def main() -> None:
     # In the direction in which they rank these networks better.
     more = kendall_tau(flops, truth) >= 0
     baseline = flops if more else -flops
-    rows = []
-    for kind in dict.fromkeys(row["supernet"] for row in done):
-        of_kind = [row for row in done if row["supernet"] == kind]
-        seeds = [row["seed"] for row in of_kind]
-        for batches in recalibrations(kind):
-            judged = [row["fitness by recalibration batches"][str(batches)] for row in of_kind]
-            found = quality([[by[one["architecture"]] for one in networks] for by in judged], baseline, truth)
-            rows.append({"supernet": kind, "seeds": seeds, "recalibration batches": batches, **found})
-            print(kind, batches, found["of each seed"])
+
+    def row(kind: str, batches: int, judged: list[Row]) -> Row:
+        fitness = [of["fitness by recalibration batches"][str(batches)] for of in judged]
+        found = quality([[by[one["architecture"]] for one in networks] for by in fitness], baseline, truth)
+        print(kind, batches, found["of each seed"])
+        seeds = [of["seed"] for of in judged]
+        return {"supernet": kind, "seeds": seeds, "recalibration batches": batches, **found}
+
+    by_kind = {kind: [of for of in done if of["supernet"] == kind and of["seed"] in SEEDS] for kind in SUPERNETS}
+    checking = [of for of in done if (of["supernet"], of["seed"]) == CHECK]
     write_json(
         FILE,
         {
@@ -168,7 +172,13 @@ def main() -> None:
                 "better": "more" if more else "fewer",
             },
             "claim": {"supernet": CLAIM[0], "recalibration batches": CLAIM[1]},
-            "rows": rows,
+            "rows": [
+                row(kind, batches, judged)
+                for kind, judged in by_kind.items()
+                if judged
+                for batches in recalibrations(kind)
+            ],
+            "check": row(CHOSEN, CLAIM[1], checking) if checking else None,
             "judged": done,
         },
     )
