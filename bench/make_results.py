@@ -74,27 +74,35 @@ def _deviations(told: Found) -> str:
 
 def _ratio(found: Found) -> str:
     ratio = found["told apart"]["mAP"]["ratio"]
-    verdict = "tells" if ratio >= LEAST_RATIO else "does not tell"
-    return f"By its ratio of mAP, {ratio:.2f} where {LEAST_RATIO} was aimed at, it {verdict} architectures apart."
+    reached = "reaches" if ratio >= LEAST_RATIO else "misses"
+    return (
+        f"With {len(found['networks'])} networks the ratio for mAP {reached} the {LEAST_RATIO} that was aimed at: "
+        f"{ratio:.2f}."
+    )
 
 
 def ranking(found: Found) -> Lines:
     yield (
         f"Kendall's tau between the supernet's fitness and the mean mAP of {found['networks']} networks trained alone: "
         "the mean over the supernets, its interval by bootstrap over the networks, and that of each supernet. Without "
-        "recalibration a candidate has the statistics that the supernet gathered in its training."
+        "recalibration a candidate has the statistics that the supernet gathered in its training. The last column is the "
+        "difference of two supernets' taus, on the same networks."
     )
     yield ""
     by: dict[str, dict[int, Found]] = {}
     for row in found["rows"]:
         by.setdefault(row["supernet"], {})[row["recalibration batches"]] = row
     counts = sorted({row["recalibration batches"] for row in found["rows"]})
-    yield f"| supernet | {' | '.join(f'{count} batches' for count in counts)} |"
-    yield "|---" * (1 + len(counts)) + "|"
+    claim = found["claim"]
+    heads = [*(f"{count} batches" for count in counts), f"{claim['recalibration batches']}, less {claim['supernet']}"]
+    yield f"| supernet | {' | '.join(heads)} |"
+    yield "|---" * (1 + len(heads)) + "|"
     for kind, rows in by.items():
-        yield f"| {kind} | {' | '.join(_taus(rows[count]) if count in rows else '' for count in counts)} |"
+        cells = [_taus(rows[count]) if count in rows else "" for count in counts]
+        gained = rows[claim["recalibration batches"]].get(f"tau less that of {claim['supernet']}")
+        yield f"| {kind} | {' | '.join(cells)} | {Estimate(**gained) if gained and kind != claim['supernet'] else ''} |"
     alone = found["FLOPs alone"]
-    yield f"| {alone['better']} multiply-adds | {Estimate(**alone[TAU])}{' |' * len(counts)}"
+    yield f"| {alone['better']} multiply-adds | {Estimate(**alone[TAU])}{' |' * len(heads)}"
     yield ""
     yield f"Supernets by `{found['recipe']}` with `{' '.join(found['changes'])}`, and"
     yield ""

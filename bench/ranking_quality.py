@@ -13,6 +13,7 @@ minutes on one core.
 
 import statistics
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -115,25 +116,66 @@ def as_trained(fitness: Fitness, architecture: Architecture) -> float:
     return fitness.with_statistics_of(architecture, None).scores["mAP"] or 0.0
 
 
-def quality(scores: list[list[float]], baseline: Scores, truth: Scores) -> Row:
-    """How the scores of each of the supernets (supernets, networks) rank the networks, and how the baseline does."""
-    each = np.array(scores).T
-    both = np.column_stack([each, baseline])
+def scores(judged: list[Row], batches: int, networks: list[Row]) -> Scores:
+    """The fitness (networks, supernets) of networks by each of the supernets."""
+    by_supernet = [of["fitness by recalibration batches"][str(batches)] for of in judged]
+    return np.array([[by[one["architecture"]] for by in by_supernet] for one in networks])
+
+
+def quality(each: Scores, baselines: dict[str, Scores], truth: Scores) -> Row:
+    """How the scores (networks, supernets) rank the networks, and how much better than each baseline's, of that shape."""
+    gained = partial(tau_gained, each.shape[1])
     return {
         "Kendall's tau": vars(with_interval(mean_tau, each, truth)),
         "of each seed": [round(kendall_tau(column, truth), 4) for column in each.T],
-        "tau less that of FLOPs": vars(with_interval(tau_gained, both, truth)),
+        **{
+            f"tau less that of {name}": vars(with_interval(gained, np.column_stack([each, baseline]), truth))
+            for name, baseline in baselines.items()
+        },
     }
 
 
 def mean_tau(each: Scores, truth: Scores) -> float:
-    """The mean of the taus of scores (N, supernets)."""
+    """The mean of the taus of scores (networks, supernets)."""
     return statistics.fmean(kendall_tau(column, truth) for column in each.T)
 
 
-def tau_gained(both: Scores, truth: Scores) -> float:
-    """What the mean of the first ones' taus is above the last one's."""
-    return mean_tau(both[:, :-1], truth) - kendall_tau(both[:, -1], truth)
+def tau_gained(count: int, both: Scores, truth: Scores) -> float:
+    """By how much the mean tau of the first `count` columns is above that of the others."""
+    return mean_tau(both[:, :count], truth) - mean_tau(both[:, count:], truth)
+
+
+def summary(done: list[Row]) -> Row:
+    """How all kinds rank the networks that are trained alone; and the check of the one that was chosen."""
+    networks = read_json(ARCHITECTURES)["networks"]
+    truth = np.array([statistics.mean(one["mAP"]) for one in networks])
+    flops = np.array([[one["flops"]] for one in networks], np.float64)
+    # In the direction in which they rank these networks better.
+    more = mean_tau(flops, truth) >= 0
+    baselines = {"FLOPs": flops if more else -flops}
+    by_kind = {kind: [of for of in done if of["supernet"] == kind and of["seed"] in SEEDS] for kind in SUPERNETS}
+    if by_kind[CLAIM[0]]:
+        baselines[CLAIM[0]] = scores(by_kind[CLAIM[0]], CLAIM[1], networks)
+
+    def row(kind: str, batches: int, judged: list[Row]) -> Row:
+        found = quality(scores(judged, batches, networks), baselines, truth)
+        print(kind, batches, found["of each seed"])
+        seeds = [of["seed"] for of in judged]
+        return {"supernet": kind, "seeds": seeds, "recalibration batches": batches, **found}
+
+    checking = [of for of in done if (of["supernet"], of["seed"]) == CHECK]
+    return {
+        "networks": len(networks),
+        "FLOPs alone": {
+            "Kendall's tau": vars(with_interval(mean_tau, baselines["FLOPs"], truth)),
+            "better": "more" if more else "fewer",
+        },
+        "claim": {"supernet": CLAIM[0], "recalibration batches": CLAIM[1]},
+        "rows": [
+            row(kind, batches, judged) for kind, judged in by_kind.items() if judged for batches in recalibrations(kind)
+        ],
+        "check": row(CHOSEN, CLAIM[1], checking) if checking else None,
+    }
 
 
 def main() -> None:
@@ -143,45 +185,8 @@ def main() -> None:
                 write_json(result_file(kind, seed), judge(kind, seed))
     done = known()
     print(f"{len(done)} of {len(UNITS)} supernets are done")
-    if not done or not ARCHITECTURES.exists():
-        return
-    networks = read_json(ARCHITECTURES)["networks"]
-    truth = np.array([statistics.mean(one["mAP"]) for one in networks])
-    flops = np.array([one["flops"] for one in networks], np.float64)
-    # In the direction in which they rank these networks better.
-    more = kendall_tau(flops, truth) >= 0
-    baseline = flops if more else -flops
-
-    def row(kind: str, batches: int, judged: list[Row]) -> Row:
-        fitness = [of["fitness by recalibration batches"][str(batches)] for of in judged]
-        found = quality([[by[one["architecture"]] for one in networks] for by in fitness], baseline, truth)
-        print(kind, batches, found["of each seed"])
-        seeds = [of["seed"] for of in judged]
-        return {"supernet": kind, "seeds": seeds, "recalibration batches": batches, **found}
-
-    by_kind = {kind: [of for of in done if of["supernet"] == kind and of["seed"] in SEEDS] for kind in SUPERNETS}
-    checking = [of for of in done if (of["supernet"], of["seed"]) == CHECK]
-    write_json(
-        FILE,
-        {
-            **MEASURED,
-            "machine": machine(),
-            "networks": len(networks),
-            "FLOPs alone": {
-                "Kendall's tau": vars(with_interval(kendall_tau, baseline, truth)),
-                "better": "more" if more else "fewer",
-            },
-            "claim": {"supernet": CLAIM[0], "recalibration batches": CLAIM[1]},
-            "rows": [
-                row(kind, batches, judged)
-                for kind, judged in by_kind.items()
-                if judged
-                for batches in recalibrations(kind)
-            ],
-            "check": row(CHOSEN, CLAIM[1], checking) if checking else None,
-            "judged": done,
-        },
-    )
+    if done and ARCHITECTURES.exists():
+        write_json(FILE, {**MEASURED, "machine": machine(), **summary(done), "judged": done})
 
 
 if __name__ == "__main__":

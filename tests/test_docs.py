@@ -76,7 +76,7 @@ def test_results_are_judged_by_their_intervals(tmp_path: Path) -> None:
         write_json(tmp_path / "ranking_quality.json", ranking)
         assert words in results["table"](tmp_path)
         assert "chosen with 20 batches reaches the tau of 0.5" in results["table"](tmp_path)
-        assert "| uniform | 0.40 (0.20 to 0.60): 0.30, 0.50 |" in results["page"](tmp_path)
+        assert "| uniform | 0.40 (0.20 to 0.60): 0.30, 0.50 |  |" in results["page"](tmp_path)
 
 
 def test_benches_take_up_what_was_measured_in_the_same_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
