@@ -85,8 +85,8 @@ def ranking(found: Found) -> Lines:
     yield (
         f"Kendall's tau between the supernet's fitness and the mean mAP of {found['networks']} networks trained alone: "
         "the mean over the supernets, its interval by bootstrap over the networks, and that of each supernet. Without "
-        "recalibration a candidate has the statistics that the supernet gathered in its training. The last column is the "
-        "difference of two supernets' taus, on the same networks."
+        "recalibration a candidate has the statistics that the supernet gathered in its training. The last column is "
+        "the difference of two taus on the same networks."
     )
     yield ""
     by: dict[str, dict[int, Found]] = {}

@@ -123,7 +123,7 @@ def scores(judged: list[Row], batches: int, networks: list[Row]) -> Scores:
 
 
 def quality(each: Scores, baselines: dict[str, Scores], truth: Scores) -> Row:
-    """How the scores (networks, supernets) rank the networks, and how much better than each baseline's, of that shape."""
+    """How the scores (networks, supernets) rank the networks, and how much better than the baselines do."""
     gained = partial(tau_gained, each.shape[1])
     return {
         "Kendall's tau": vars(with_interval(mean_tau, each, truth)),
