@@ -37,8 +37,8 @@ def benchmark(found: Found) -> Lines:
         f"{len(networks)} architectures, each trained alone with {len(found['seeds'])} seeds (both trainings) by "
         f"`{found['recipe']}` with `{' '.join(found['changes'])}`. Each is in `bench/results/architectures.json`. "
         "Beside those of one op throughout, each is drawn with a mix of ops of its own, evenly over the multiply-adds. "
-        "After so short a schedule it is mostly how fast an architecture learns that is told "
-        "([design-notes.md](design-notes.md#the-initialisation))."
+        "After so short a schedule it is mostly how fast an architecture learns that is told, from the paper's "
+        "initialisation ([design-notes.md](design-notes.md#the-initialisation))."
     )
     yield ""
     taus = ("of one seed with the other", "of a perfect ranking")
@@ -56,8 +56,9 @@ def benchmark(found: Found) -> Lines:
     yield ""
     yield (
         "Data and schedule were changed after looking at the first few networks, to raise the ratio: it is what was "
-        "looked for, and no independent finding. What was tried before, by mAP (`data.shapes.noise`, which multiplied "
-        "the noise over the scenes, is no field any more):"
+        "looked for, and no independent finding. What was tried before, by mAP, from the recipe's `init: fan_in` where "
+        "none is told (`data.shapes.noise` and `init=kaiming`, kernels with the variance of He et al., are options no "
+        "more):"
     )
     yield ""
     yield "| changes to the recipe | networks | between architectures | between seeds | ratio |"

@@ -22,7 +22,7 @@ from detnas.data.sources import RunData, open_data
 from detnas.device import choose_device
 from detnas.errors import UserError
 from detnas.files import read_json
-from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone, initialise_by_kaiming, shrink_depthwise
+from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone, shrink_depthwise
 from detnas.models.classifier import Classifier
 from detnas.models.create import Network
 from detnas.models.detectors import Detector, build_detector
@@ -191,8 +191,6 @@ class Run:
         backbone = make_backbone()
         if self.recipe.init == "fan_in":
             shrink_depthwise(backbone)
-        elif self.recipe.init == "kaiming":
-            initialise_by_kaiming(backbone)
         return backbone
 
     def classification(self, settings: TrainingSettings | None, part: Part) -> tuple[ClassificationTask, int]:

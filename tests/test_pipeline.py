@@ -358,7 +358,7 @@ def test_winner_and_baselines_are_trained_alike(blocks: Path, tmp_path: Path, mo
     assert len({seen[name][1] for name in ("pretrain/winner", "finetune/winner", "supernet-finetune")}) == 3
 
 
-@pytest.mark.parametrize("init", ["official", "fan_in", "kaiming"])
+@pytest.mark.parametrize("init", ["official", "fan_in"])
 def test_fresh_networks_are_initialised_as_the_recipe_says(blocks: Path, tmp_path: Path, init: str) -> None:
     recipe = small_recipe(init=init)
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
@@ -370,9 +370,7 @@ def test_fresh_networks_are_initialised_as_the_recipe_says(blocks: Path, tmp_pat
             for module in find_backbone(model).modules()
             if isinstance(module, torch.nn.Conv2d) and module.groups > 1 and module.kernel_size == (7, 7)
         ]
-        assert torch.cat(kernels).std().item() == pytest.approx(1 if init == "official" else 1 / 7, rel=0.1)
-        stem = next(module for module in find_backbone(model).modules() if isinstance(module, torch.nn.Conv2d))
-        assert stem.weight.std().item() == pytest.approx((2 / 27) ** 0.5 if init == "kaiming" else 0.01, rel=0.2)
+        assert torch.cat(kernels).std().item() == pytest.approx(1 / 7 if init == "fan_in" else 1, rel=0.1)
 
 
 # What is refused, before any training

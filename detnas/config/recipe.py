@@ -246,11 +246,10 @@ class Recipe(Section):
     warm_start: NonNegativeInt = 0
     """Steps of the supernet's first training on the all-`shuffle3` path alone, whose weights then become the start of
     every op; 0 is the paper's way. Worth most where the supernet can be trained for minutes only."""
-    init: Literal["official", "fan_in", "kaiming"] = "official"
+    init: Literal["official", "fan_in"] = "official"
     """How fresh kernels are drawn. `official`: with a standard deviation of 1 over the input channels, depthwise ones
     thus with 1 whatever their size. `fan_in`: depthwise ones with 1 / side, with which the larger kernels learn as fast
-    as the smaller ones where schedules are short. `kaiming`: all with the variance of He et al. (2015), slower to
-    learn."""
+    as the smaller ones where schedules are short."""
     supernet_pretrain: SupernetTrainingSettings
     supernet_finetune: SupernetTrainingSettings
     search: SearchSettings = SearchSettings()

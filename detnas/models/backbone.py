@@ -215,16 +215,3 @@ def shrink_depthwise(backbone: Backbone) -> None:
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
             with torch.no_grad():
                 module.weight /= module.weight[0].numel() ** 0.5
-
-
-def initialise_by_kaiming(backbone: Backbone) -> None:
-    """Draw fresh kernels anew with a variance of 2 over the fan-in (He et al., 2015), depthwise ones with 1 over it.
-
-    Ops that users bring keep theirs.
-
-    The official 1x1 kernels are shorter, and learn faster by an optimiser whose steps do not shrink with them.
-    """
-    for module in _official(backbone):
-        if isinstance(module, nn.Conv2d):
-            # No ReLU follows a depthwise one.
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu" if module.groups == 1 else "linear")
