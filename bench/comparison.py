@@ -17,7 +17,6 @@ import numpy as np
 from evidence import (
     BASES,
     CHANGES,
-    CHOSEN,
     RESULTS,
     RUNS,
     SUPERNET,
@@ -47,8 +46,8 @@ SEEDS = (0, 1) if TINY else (0, 1, 2)
 EQUAL = ("budget.flops_min=36M", "budget.flops_max=38.2M", "search.evaluations=60")
 CHANCE, PLAIN, CLASSIFICATION = "random networks", "all shuffle3", "ClsNAS"
 SEARCHES: dict[str, tuple[str | None, tuple[str, ...]]] = {
-    "DetNAS": (CHOSEN, ()),
-    "random search": (CHOSEN, ("search.sampler=random",)),
+    "DetNAS": ("uniform", ()),
+    "random search": ("uniform", ("search.sampler=random",)),
     "DetNAS-scratch": ("scratch", ()),
     CLASSIFICATION: (None, ("search.fitness=classification",)),
 }
@@ -83,7 +82,7 @@ def searched(way: str, detector: str, seed: int) -> Path:
         source = folder if detector == "retinanet" else searched(way, "retinanet", seed)
         stages = ("supernet-pretrain", "search")
     with alone_at(folder.name):
-        recipe = recipe_of(detector, seed, (*EQUAL, *supernet_changes(kind or CHOSEN), *changes))
+        recipe = recipe_of(detector, seed, (*EQUAL, *supernet_changes(kind or "uniform"), *changes))
         run(recipe, folder, data_folder(), stages=())
         for stage in stages:
             take_stage(stage, source, folder)
