@@ -124,11 +124,12 @@ def _claim(found: Found) -> str:
         return "The row that decides has not been measured yet."
     gained = row["tau less that of FLOPs"]
     reached = "reaches" if row[TAU]["value"] >= LEAST_TAU else "misses"
+    count = len(row["of each seed"])
     above = "clearly above" if gained["low"] > 0 else "not clearly above"
     return (
         f"By the row chosen on the benchmark tried before, {row['supernet']} with {row['recalibration batches']} "
-        f"batches, it {reached} the tau of {LEAST_TAU} that was aimed at: {Estimate(**row[TAU])}; it is {above} the "
-        f"multiply-adds alone (difference {Estimate(**gained)})."
+        f"batches (supernets: {count}), it {reached} the tau of {LEAST_TAU} that was aimed at: "
+        f"{Estimate(**row[TAU])}; it is {above} the multiply-adds alone (difference {Estimate(**gained)})."
     )
 
 

@@ -245,7 +245,7 @@ class Recipe(Section):
     pretraining: Pretraining = Pretraining()
     warm_start: NonNegativeInt = 0
     """Steps of the supernet's first training on the all-`shuffle3` path alone, whose weights then become the start of
-    every op; 0 is the paper's way. Worth most where the supernet can be trained for minutes only."""
+    every op; 0 is the paper's way. Candidates of a short schedule score higher by it, and rank worse."""
     init: Literal["official", "fan_in"] = "official"
     """How fresh kernels are drawn. `official`: with a standard deviation of 1 over the input channels, depthwise ones
     thus with 1 whatever their size. `fan_in`: depthwise ones with 1 / side, with which the larger kernels learn as fast
