@@ -49,7 +49,8 @@ SEARCHES: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "DetNAS": ("uniform", ()),
     "random search": ("uniform", ("search.sampler=random",)),
     "DetNAS-scratch": ("scratch", ()),
-    CLASSIFICATION: (None, ("search.fitness=classification",)),
+    # The time of detection goes to pre-training.
+    CLASSIFICATION: (None, ("search.fitness=classification", "supernet_pretrain.steps=4200")),
 }
 """The supernet of each, if it is not its own, and changes to the recipe."""
 WAYS = ("DetNAS", PLAIN, CHANCE, *(name for name in SEARCHES if name != "DetNAS"))

@@ -46,7 +46,7 @@ CHANGES = (
 """To the demo's recipes, for every network."""
 TRIAL = (
     *(f"data.shapes.{name}={count}" for name, count in (("train", 60), ("val", 12), ("crops", 60))),
-    *("warm_start=2", "search.evaluations=4", "search.population=2", "search.parents=1"),
+    *("search.evaluations=4", "search.population=2", "search.parents=1"),
     *("search.mutants=1", "search.crossovers=1", "search.pictures=8", "search.recalibration_batches=2"),
     *(
         f"{stage}.{field}"
@@ -60,16 +60,15 @@ Row = dict[str, Any]
 COUNT = 4 if TINY else 48
 """Architectures of the benchmark."""
 SUPERNET = (
+    "supernet_pretrain.steps=1200",
     "supernet_pretrain.lr=8.0e-3",
     "supernet_finetune.lr=4.0e-3",
     "supernet_finetune.steps=1600",
     "supernet_finetune.clip_norm=1",
-    "warm_start=0",
 )
 """To the recipes, for every supernet: the paper's way, at a rate with which it learns in minutes."""
 SUPERNETS = {
     "uniform": (),
-    "warm start": ("warm_start=400",),
     "FLOPs-binned": tuple(f"supernet_{stage}.flops_bins=[32M,35M,38M,41M,44M]" for stage in ("pretrain", "finetune")),
     # As much work as the others: a step trains four paths.
     "strictly fair": tuple(

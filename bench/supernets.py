@@ -20,10 +20,10 @@ from detnas.searching.fitness import Fitness
 from detnas.training.checkpoints import load_weights
 
 TINY = "--tiny" in sys.argv
-SHORTER = ("warm_start=200", "supernet_pretrain.steps=600", "supernet_finetune.steps=500")
+SHORTER = ("supernet_pretrain.steps=600", "supernet_finetune.steps=700")
 TRIAL = (
     *(f"data.shapes.{name}={count}" for name, count in (("train", 60), ("val", 4), ("crops", 40))),
-    *("warm_start=2", "search.recalibration_batches=2"),
+    "search.recalibration_batches=2",
     *(f"supernet_{name}.{field}" for name in ("pretrain", "finetune") for field in ("steps=4", "warmup=2")),
 )
 PAPER_PROPOSALS = ("detector.rpn_candidates=1000", "detector.proposals=1000")

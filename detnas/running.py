@@ -242,9 +242,7 @@ class Run:
     def _passes(self, backbone: Backbone, stage: str) -> Callable[[int], Iterable[None]]:
         if not isinstance(backbone, Supernet):
             return one_pass
-        first_training = "supernet-pretrain" if self.recipe.pretrains_supernet else "supernet-finetune"
-        warm_start = self.recipe.warm_start if stage == first_training else 0
-        return path_chooser(backbone, self.paths(stage), lambda step: self.seed(stage, "path", str(step)), warm_start)
+        return path_chooser(backbone, self.paths(stage), lambda step: self.seed(stage, "path", str(step)))
 
     def is_done(self, stage: str) -> bool:
         return processes.from_first((self.directory / stage / DONE).exists)

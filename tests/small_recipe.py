@@ -62,7 +62,6 @@ def small_tree(detector: str = "retinanet", **changes: Any) -> dict[str, Any]:
         "space": {"name": "tiny", "width": 0.25},
         "detector": SHARED | copy.deepcopy(DETECTORS[detector]),
         "pretraining": {"source": "crops", "image_size": 32, "head_channels": 16},
-        "warm_start": 5,
         "supernet_pretrain": training(batch=4, color_jitter=0.2),
         "supernet_finetune": training(scale_jitter=[0.8, 1.2]),
         "search": {

@@ -16,7 +16,6 @@ from detnas.models.backbone import Supernet
 from detnas.profiling import describe
 
 SHORT: dict[str, Any] = {
-    "warm_start": 0,
     "baselines": ["shuffle3"],
     "supernet_pretrain": training(steps=10, batch=4),
     "supernet_finetune": training(steps=10),
@@ -122,13 +121,6 @@ def test_detnas_scratch_pre_trains_the_networks_alone(tmp_path: Path) -> None:
     table = (run / "report.html").read_text().split("Time spent")[1]
     assert table.count("not part of this run") == 1
     assert "not part of this run" in table.split("Supernet, pre-training")[1].split("</tr>")[0]
-
-
-def test_without_its_pre_training_a_supernet_warms_up_in_its_fine_tuning(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="10 steps of supernet_finetune"):
-        small_recipe(
-            **(SHORT | {"warm_start": 10, "supernet_pretrain": training(steps=20)}), pretraining__supernet=False
-        )
 
 
 @pytest.mark.slow

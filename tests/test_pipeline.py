@@ -318,7 +318,6 @@ def test_pictures_kept_on_the_disk_give_the_same_bytes(blocks: Path, tmp_path: P
         "detector__min_size": 32,
         "detector__max_size": 40,
         "pretraining__source": "none",
-        "warm_start": 0,
         "supernet_finetune__steps": 10,
         "search__evaluations": 1,
         "search__population": 1,
@@ -598,8 +597,8 @@ def test_a_run_of_an_earlier_version_goes_on(blocks: Path, tmp_path: Path) -> No
     assert (run / "splits.json").exists()
     with pytest.raises(UserError, match=r"search.metric: 'mAP' there, 'VOC' here"):
         pipeline.run(small_recipe(search__metric="VOC"), run, blocks, stages=())
-    (run / "recipe.yaml").write_text(yaml.safe_dump(stored | {"warm_start": "long"}))
-    with pytest.raises(UserError, match=r"warm_start: 'long' there, 5 here"):
+    (run / "recipe.yaml").write_text(yaml.safe_dump(stored | {"seed": "long"}))
+    with pytest.raises(UserError, match=r"seed: 'long' there, 3 here"):
         pipeline.run(small_recipe(), run, blocks, stages=())
 
 

@@ -53,7 +53,7 @@ def test_more_networks_than_there_are_are_refused() -> None:
 def searched(tmp_path_factory: pytest.TempPathFactory, blocks: Path) -> Path:
     """A run as far as the search."""
     folder = tmp_path_factory.mktemp("searched") / "run"
-    recipe = small_recipe(pretraining__source="none", warm_start=0)
+    recipe = small_recipe(pretraining__source="none")
     return run(recipe, folder, blocks, stages=("supernet-finetune", "search"))
 
 

@@ -16,7 +16,7 @@ from detnas.spaces import Architecture
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory, blocks: Path) -> Path:
-    recipe = small_recipe(pretraining__source="none", warm_start=0, baselines=["shuffle3"])
+    recipe = small_recipe(pretraining__source="none", baselines=["shuffle3"])
     return run(recipe, tmp_path_factory.mktemp("searched") / "run", blocks, stages=("supernet-finetune", "search"))
 
 

@@ -73,9 +73,7 @@ def test_each_stage_names_its_fields(
 ) -> None:
     monkeypatch.setattr(where, name, lambda *args, **names: too_much_for_the_cpu())
     source = "crops" if stages == ("supernet-pretrain",) else "none"
-    recipe = small_recipe(
-        pretraining__source=source, supernet_finetune__steps=3, supernet_finetune__warmup=0, warm_start=0
-    )
+    recipe = small_recipe(pretraining__source=source, supernet_finetune__steps=3, supernet_finetune__warmup=0)
     with pytest.raises(UserError, match=r"^out of memory with ") as caught:
         pipeline.run(recipe, tmp_path / "run", blocks, stages=stages)
     assert message in str(caught.value)

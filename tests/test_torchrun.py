@@ -115,7 +115,7 @@ def test_a_run_of_which_a_process_is_killed_says_so_and_goes_on_with_one(
     killed: int, blocks: Path, tmp_path: Path
 ) -> None:
     """The rest of the training sees the same pictures: with synchronised norms it ends where one process does."""
-    changes: dict[str, Any] = {"pretraining__source": "none", "warm_start": 0}
+    changes: dict[str, Any] = {"pretraining__source": "none"}
     training = {"sync_bn": True, "steps": 200, "optimizer": "sgd", "lr": 1e-4, "momentum": 0.0, "clip_norm": 1.0}
     recipe = write_recipe(tmp_path / "recipe.yaml", **changes, supernet_finetune={**training_of(tmp_path), **training})
     stage = tmp_path / "run" / "supernet-finetune"
@@ -153,7 +153,6 @@ def test_a_scheduler_that_stops_a_run_of_several_leaves_a_checkpoint(blocks: Pat
     recipe = write_recipe(
         tmp_path / "recipe.yaml",
         pretraining__source="none",
-        warm_start=0,
         supernet_finetune={**training_of(tmp_path), "steps": 5000, "checkpoint_every": 5000},
     )
     stage = tmp_path / "run" / "supernet-finetune"

@@ -22,7 +22,6 @@ OF_THE_AUTHORS_MACHINE = (re.compile(r"latency_max=[\d.]+"), "latency_max=1000")
 TRAININGS = ("supernet_pretrain", "supernet_finetune", "pretrain", "finetune")
 SHORT = [
     *(f"{name}.{setting}" for name in TRAININGS for setting in ("steps=4", "warmup=1", "batch=2")),
-    "warm_start=1",
     "search.evaluations=3",
     "search.population=2",
     "search.parents=2",

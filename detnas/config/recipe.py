@@ -243,9 +243,6 @@ class Recipe(Section):
     budget: BudgetSettings = BudgetSettings()
     detector: DetectorSettings
     pretraining: Pretraining = Pretraining()
-    warm_start: NonNegativeInt = 0
-    """Steps of the supernet's first training on the all-`shuffle3` path alone, whose weights then become the start of
-    every op; 0 is the paper's way. Candidates of a short schedule score higher by it, and rank worse."""
     init: Literal["official", "fan_in"] = "official"
     """How fresh kernels are drawn. `official`: with a standard deviation of 1 over the input channels, depthwise ones
     thus with 1 whatever their size. `fan_in`: depthwise ones with 1 / side, with which the larger kernels learn as fast
@@ -279,11 +276,11 @@ class Recipe(Section):
                 "search.against latency needs a table of latencies; let budget.latencies name a file that `detnas "
                 "profile RECIPE --latency` wrote"
             )
-        first = "supernet_pretrain" if self.pretrains_supernet else "supernet_finetune"
-        steps = getattr(self, first).steps
-        if self.warm_start >= steps:
-            raise ValueError(f"warm_start {self.warm_start} must be less than the {steps} steps of {first}")
-        self._check_ops()
+        ops = self.space.ops
+        if "shuffle3" in self.baselines and "shuffle3" not in ops:
+            raise ValueError(
+                f"baselines {list(self.baselines)}: shuffle3 is none of space.ops {', '.join(ops)}; leave it out"
+            )
         space = self.search_space()
         if not set(space.strides).issuperset(self.detector.strides):
             raise ValueError(
@@ -301,20 +298,6 @@ class Recipe(Section):
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError(f"baselines {list(self.baselines)}: name each once")
         return self
-
-    def _check_ops(self) -> None:
-        """Refuse what only detnas's ops can do."""
-        ops = self.space.ops
-        others = [op for op in ops if op not in OPS]
-        if self.warm_start and (others or "shuffle3" not in ops):
-            raise ValueError(
-                f"warm_start {self.warm_start} spreads the weights of shuffle3 to the other ops of detnas; with "
-                f"space.ops {', '.join(ops)} set it to 0"
-            )
-        if "shuffle3" in self.baselines and "shuffle3" not in ops:
-            raise ValueError(
-                f"baselines {list(self.baselines)}: shuffle3 is none of space.ops {', '.join(ops)}; leave it out"
-            )
 
     @property
     def pretrains_supernet(self) -> bool:

@@ -19,7 +19,7 @@ class CustomOp(nn.Module):
 
     A subclass is made as `Class(in_channels, out_channels, stride)`, with channels that are multiples of 4 and a stride
     of 1 or 2, and maps (N, in_channels, H, W) float to (N, out_channels, ceil(H / stride), ceil(W / stride)). It
-    begins with the weights that it gives itself: the recipe's `init` and `warm_start` are for detnas's ops.
+    begins with the weights that it gives itself: the recipe's `init` is for detnas's ops.
     BN layers in it are recalibrated for each candidate as all others are.
     """
 

@@ -32,7 +32,6 @@ def shortened(recipe: Recipe) -> Recipe:
     }
     changes = {
         "search": short_search(recipe.search, batch=1, judged=1),
-        "warm_start": min(recipe.warm_start, LEAST_STEPS - 1),
         "baselines": tuple(kinds(recipe.baselines)),
     }
     return recipe.model_copy(update=trainings | changes)

@@ -148,7 +148,6 @@ def train_step(
     names: list[str] = []
     values: list[torch.Tensor] = []
     for _ in passes:
-        # Not sooner: the choice of the first path may spread a warm start, statistics and all.
         state.statistics.keep()
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             parts, figures = task.losses(model, batch, device)

@@ -8,7 +8,6 @@ import numpy as np
 
 from detnas.errors import UserError
 from detnas.models.backbone import Supernet
-from detnas.models.warm_start import spread
 from detnas.spaces import Architecture, Budget, BudgetSampler, SearchSpace
 
 
@@ -49,21 +48,11 @@ class PathSampler:
 
 
 def path_chooser(
-    supernet: Supernet, paths: PathSampler, seed_of_step: Callable[[int], int], warm_start: int
+    supernet: Supernet, paths: PathSampler, seed_of_step: Callable[[int], int]
 ) -> Callable[[int], Iterator[None]]:
-    """Activates a path of `supernet` for each pass of a step; for the first `warm_start` steps it is `shuffle3`
-    throughout.
-
-    `seed_of_step` gives the seed of a step's draw.
-    """
+    """Activates a path of `supernet` for each pass of a step; `seed_of_step` gives the seed of a step's draw."""
 
     def choose(step: int) -> Iterator[None]:
-        if step < warm_start:
-            supernet.activate(supernet.space.uniform("shuffle3"))
-            yield
-            return
-        if step == warm_start > 0:
-            spread(supernet)
         for path in paths.draw(np.random.default_rng(seed_of_step(step))):
             supernet.activate(path)
             yield

@@ -50,10 +50,10 @@ def test_a_recipe_takes_from_its_base_what_it_does_not_say(tmp_path: Path) -> No
 def test_a_base_may_have_a_base_and_stand_in_another_folder(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     write_recipe(tmp_path / "shared" / "first.yaml")
-    write(tmp_path / "shared" / "second.yaml", base="first.yaml", name="second", seed=11, warm_start=2)
+    write(tmp_path / "shared" / "second.yaml", base="first.yaml", name="second", seed=11, init="fan_in")
     third = write(tmp_path / "mine" / "third.yaml", base="../shared/second.yaml", name="third", seed=12)
     recipe = load_recipe(third, ["search.population=5"])
-    assert (recipe.name, recipe.seed, recipe.warm_start, recipe.search.population) == ("third", 12, 2, 5)
+    assert (recipe.name, recipe.seed, recipe.init, recipe.search.population) == ("third", 12, "fan_in", 5)
     absolute = write(tmp_path / "mine" / "fourth.yaml", base=str(third), name="fourth")
     assert load_recipe(absolute).seed == 12
 

@@ -10,7 +10,7 @@ from small_recipe import small_recipe
 from detnas.config import SearchSettings, SpaceSettings
 from detnas.spaces import OPS, SearchSpace
 
-OWN = {"warm_start": 0, "space__ops": ["shuffle3", "nowhere.to_be:Found"]}
+OWN = {"space__ops": ["shuffle3", "nowhere.to_be:Found"]}
 
 
 def test_reading_a_recipe_imports_nothing() -> None:
@@ -30,9 +30,7 @@ def test_spaces_are_as_their_fields_say() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"space__ops": OWN["space__ops"]}, "warm_start 5 spreads the weights of shuffle3 .* set it to 0"),
-        ({"space__ops": ["shuffle5"]}, "warm_start 5"),
-        ({"space__ops": ["shuffle5"], "warm_start": 0}, "baselines .*: shuffle3 is none of space.ops shuffle5; leave"),
+        ({"space__ops": ["shuffle5"]}, "baselines .*: shuffle3 is none of space.ops shuffle5; leave"),
         ({"space__ops": ["shuffel3"]}, "op 'shuffel3' is unknown; choose from"),
         ({"space__ops": []}, "one to 10"),
         ({"space__repeats": [1, 1]}, "repeats .* one for each stage"),

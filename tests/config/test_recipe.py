@@ -76,7 +76,6 @@ pretraining:
   head_channels: 128
   background: 0.1
   search_fraction: 0.3
-warm_start: 10
 init: fan_in
 pretrain: &training
   steps: 100

@@ -33,7 +33,6 @@ RECIPE = small_tree(
     detector__min_size=SIDE,
     detector__max_size=2 * SIDE,
     pretraining={"source": "none"},
-    warm_start=0,
     supernet_finetune=training(steps=1, batch=2, warmup=0, scale_jitter=[0.8, 1.2], color_jitter=0.1),
     baselines=[],
 )

@@ -169,7 +169,6 @@ def test_every_recipe_cut_short_is_a_recipe(name: str, tmp_path: Path, monkeypat
     for field in ("detector", "space", "budget"):
         assert getattr(short, field) == getattr(recipe, field)
     assert short.pretraining.image_size == recipe.pretraining.image_size
-    assert (short.warm_start > 0) == (recipe.warm_start > 0)
     assert short.supernet_pretrain.steps == 2 and short.search.evaluations == 3
 
 

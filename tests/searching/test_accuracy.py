@@ -69,7 +69,6 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         search__recalibration_batches=3,
         search__recalibration_batch=4,
         pretraining__search_fraction=0.4,
-        warm_start=5,
         supernet_pretrain=training(steps=40 if request.param == "folder" else 10, batch=8, lr=4e-3),
     )
     run(recipe, folder / "run", folder, stages=("supernet-pretrain",))

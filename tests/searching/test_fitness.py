@@ -49,9 +49,8 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     recipe = small_recipe(
         request.param,
         pretraining__source="none",
-        warm_start=60,
         supernet_finetune={
-            "steps": 90,
+            "steps": 300,
             "batch": 8,
             "optimizer": "adamw",
             "lr": 8e-3,

@@ -70,7 +70,7 @@ def test_a_training_killed_at_twenty_moments_ends_in_the_same_bytes(stage: str, 
     # A checkpoint at every step, so that moments fall before, within and after its writing.
     changes = {f"{field}__steps": 100, f"{field}__checkpoint_every": 1, f"{field}__ema_decay": 0.9}
     source = "crops" if stage == "supernet-pretrain" else "none"
-    recipe = write_recipe(tmp_path / "recipe.yaml", pretraining__source=source, warm_start=30, **changes)
+    recipe = write_recipe(tmp_path / "recipe.yaml", pretraining__source=source, **changes)
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, "1", str(recipe), str(tmp_path / "killed"), str(blocks), stage],
         env=os.environ | {"OMP_NUM_THREADS": "1"},

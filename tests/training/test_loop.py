@@ -10,7 +10,6 @@ from small_training import CPU, Cut, Task, assert_same_training, cut_before, set
 from torch import nn
 
 import detnas.training.loop as loop
-import detnas.training.paths as paths
 from detnas.config import Recipe, TrainingSettings
 from detnas.errors import UserError
 from detnas.models.backbone import Supernet
@@ -66,12 +65,10 @@ def whole_and_cut(
     return tmp_path / "whole" / stage, tmp_path / "cut" / stage
 
 
-# A checkpoint stands after step 10. A warm start of 0, and ones that end before, exactly at and after it.
-@pytest.mark.parametrize("warm_start", [0, 5, 10, 14])
 def test_a_cut_classification_of_the_supernet_ends_in_the_same_bytes(
-    warm_start: int, blocks: Path, tmp_path: Path, stopwatch: Stopwatch
+    blocks: Path, tmp_path: Path, stopwatch: Stopwatch
 ) -> None:
-    recipe = small_recipe(warm_start=warm_start, supernet_pretrain__color_jitter=0.4)
+    recipe = small_recipe(supernet_pretrain__color_jitter=0.4)  # a checkpoint stands after step 10
     whole, cut = whole_and_cut(recipe, blocks, tmp_path, stopwatch, "supernet-pretrain", [3, 13])
     assert_same_training(whole, cut)
     assert [row["step"] for row in timeless(cut)] == [10, 20]
@@ -85,34 +82,12 @@ def test_a_cut_detection_of_the_supernet_ends_in_the_same_bytes(
     recipe = small_recipe(
         detector,
         pretraining__source="none",
-        warm_start=10,
         supernet_finetune__optimizer=optimizer,
         supernet_finetune__color_jitter=0.2,
         supernet_finetune__bias_lr_factor=2.0,
     )
     whole, cut = whole_and_cut(recipe, blocks, tmp_path, stopwatch, "supernet-finetune", [14])
     assert_same_training(whole, cut)
-
-
-def test_the_warm_start_is_spread_in_the_step_after_it(blocks: Path, tmp_path: Path) -> None:
-    """Until then nothing but the `shuffle3` path is touched; afterwards all ops learn from where it came to."""
-    states = {}
-    for warm_start in (0, 10, 20):
-        recipe = small_recipe(warm_start=warm_start, supernet_pretrain__steps=30)
-        with pytest.MonkeyPatch.context() as patch:
-            stopwatch = Stopwatch(patch)
-            spread_in: list[int] = []
-            patch.setattr(paths, "spread", lambda net, s=stopwatch, into=spread_in: into.append(s.steps))
-            stopwatch.cut_at = 16
-            with pytest.raises(Cut):
-                run(recipe, tmp_path / str(warm_start), blocks, stages=("supernet-pretrain",))
-        assert spread_in == ([11] if warm_start == 10 else [])
-        states[warm_start] = checkpoint(tmp_path / str(warm_start) / "supernet-pretrain")
-    assert_same(states[10], states[20])
-    names = [name for name in states[10]["model"] if ".ops." in name and name.endswith("num_batches_tracked")]
-    for name in names:
-        assert int(states[10]["model"][name]) == (10 if ".ops.0." in name else 0), name
-    assert any(int(states[0]["model"][name]) > 0 for name in names if ".ops.0." not in name)
 
 
 def test_a_finished_training_only_loads_its_weights(blocks: Path, tmp_path: Path) -> None:
@@ -131,15 +106,6 @@ def test_a_finished_training_only_loads_its_weights(blocks: Path, tmp_path: Path
     assert_same(dict(model.state_dict()), checkpoint(directory)["model"])
     assert task.batches == []
     assert before == {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in directory.iterdir()}
-
-
-@pytest.mark.parametrize(("source", "first"), [("crops", "supernet_pretrain"), ("none", "supernet_finetune")])
-def test_a_warm_start_must_end_before_the_training_does(source: str, first: str) -> None:
-    """Or the ops would never get what it learnt."""
-    changes = {"pretraining__source": source, f"{first}__steps": 20}
-    assert small_recipe(warm_start=19, **changes).warm_start == 19
-    with pytest.raises(ValueError, match=f"warm_start 20 must be less than the 20 steps of {first}"):
-        small_recipe(warm_start=20, **changes)
 
 
 def test_rows_after_a_resume_have_neither_gaps_nor_repetitions(tmp_path: Path) -> None:
@@ -187,7 +153,7 @@ def test_what_is_drawn_in_a_step_depends_on_the_step_alone(tmp_path: Path) -> No
 @pytest.mark.parametrize("detector", ["retinanet", "fpn"])
 def test_a_detector_that_diverges_is_refused_in_one_line(detector: str, blocks: Path, tmp_path: Path) -> None:
     changes = {"supernet_finetune__lr": 1e20, "supernet_finetune__clip_norm": None}
-    recipe = small_recipe(detector, pretraining__source="none", warm_start=0, **changes)
+    recipe = small_recipe(detector, pretraining__source="none", **changes)
     with pytest.raises(UserError, match="lower lr") as caught:
         run(recipe, tmp_path / "run", blocks, stages=("supernet-finetune",))
     assert "\n" not in str(caught.value)

@@ -13,7 +13,6 @@ from torch import nn
 from detnas.errors import UserError
 from detnas.models.backbone import Supernet
 from detnas.models.detectors import build_detector
-from detnas.pipeline import run
 from detnas.progress import Progress
 from detnas.training.loop import one_pass, train_step
 from detnas.training.state import TrainingState
@@ -158,38 +157,6 @@ def test_neither_weights_nor_statistics_nor_averages_are_touched(where: str, pas
     assert updates == state.average.updates  # type: ignore[union-attr]
     step(lambda loss: loss)
     assert not all(torch.equal(kept[name], tensor) for name, tensor in model.state_dict().items())
-
-
-@pytest.mark.parametrize("stage", ["supernet-pretrain", "supernet-finetune"])
-def test_the_warm_start_is_spread_even_in_a_step_that_is_skipped(stage: str, blocks: Path, tmp_path: Path) -> None:
-    """Its BN statistics too: they are kept aside after the path is chosen."""
-    import detnas.training.loop as loop
-
-    source = "crops" if stage == "supernet-pretrain" else "none"
-    recipe = small_recipe(pretraining__source=source, warm_start=10)
-    field = stage.replace("-", "_")
-    recipe = recipe.model_copy(update={field: getattr(recipe, field).model_copy(update={"steps": 11})})
-    step = loop.train_step
-
-    def spoilt(state: TrainingState, task: object, *rest: object) -> dict[str, float]:
-        if state.step < 10:
-            return step(state, task, *rest)  # type: ignore[arg-type]
-
-        class Nan:
-            def losses(self, *args: object) -> object:
-                parts, figures = task.losses(*args)  # type: ignore[attr-defined]
-                return {name: loss * NAN for name, loss in parts.items()}, figures
-
-        return step(state, Nan(), *rest)  # type: ignore[arg-type]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "train_step", spoilt)
-        run(recipe, tmp_path / "run", blocks, stages=(stage,))
-    weights = checkpoint(tmp_path / "run" / stage)["model"]
-    means = [name for name in weights if ".ops.0." in name and name.endswith("running_mean")]
-    assert means
-    for name in means:
-        assert torch.equal(weights[name], weights[name.replace(".ops.0.", ".ops.1.")]), name
 
 
 def test_a_training_of_few_steps_fails_if_none_is_finite(tmp_path: Path) -> None:
