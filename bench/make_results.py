@@ -56,9 +56,9 @@ def benchmark(found: Found) -> Lines:
     yield ""
     yield (
         "Data and schedule were changed after looking at the first few networks, to raise the ratio: it is what was "
-        "looked for, and no independent finding. What was tried before, by mAP, from the recipe's `init: fan_in` where "
-        "none is told (`data.shapes.noise` and `init=kaiming`, kernels with the variance of He et al., are options no "
-        "more):"
+        "looked for, and no independent finding. What was tried before, by mAP, from `init: fan_in`, which the recipe "
+        "had, where none is told (`data.shapes.noise` and `init=kaiming`, kernels with the variance of He et al., are "
+        "options no more):"
     )
     yield ""
     yield "| changes to the recipe | networks | between architectures | between seeds | ratio |"
