@@ -40,7 +40,7 @@ CHANGES = (
     # pictures the draw moves the difference of two networks by 0.006 of mAP (halves of them against each other).
     *("data.shapes.train=4000", "data.shapes.crops=20000", "data.shapes.val=1000"),
     # With the demo's 1,000 networks end much alike, and what their seeds have begun with does not: on the batches they
-    # train on the ratio of the two in accuracy is 1.9 after a fifth of them, and 1.1 at the end.
+    # train on the ratio of the two in accuracy is 1.9 before a third of them, and 1.1 at the end.
     "pretrain.steps=350",
     # The paper's: with fan_in networks are hardly told apart.
     "init=official",
