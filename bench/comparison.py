@@ -31,6 +31,7 @@ from evidence import (
     seconds_of,
     supernet,
     supernet_changes,
+    supernet_folder,
     take_stage,
     trained_alone,
 )
@@ -49,7 +50,7 @@ SEARCHES: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "DetNAS": ("uniform", ()),
     "random search": ("uniform", ("search.sampler=random",)),
     "DetNAS-scratch": ("scratch", ()),
-    # The time of detection goes to pre-training.
+    # Without a detector, 3.5 times as much pre-training: as long as both trainings of the others.
     CLASSIFICATION: (None, ("search.fitness=classification", "supernet_pretrain.steps=4200")),
 }
 """The supernet of each, if it is not its own, and changes to the recipe."""
@@ -166,18 +167,26 @@ def plan() -> None:
     for detector, guess in GUESS.items():
         left = [(way, seed) for seed in SEEDS for way in WAYS if not known(detector, way, seed)]
         searches = [unit for unit in left if unit[0] in SEARCHES]
-        supernets = {(SEARCHES[way][0], seed) for way, seed in searches}
+        kinds = {(kind, seed) for way, seed in searches if (kind := SEARCHES[way][0])}
+        supernets = [
+            (kind, seed)
+            for kind, seed in kinds
+            if not seconds_of(supernet_folder(kind, detector, seed) / TRAININGS[-1])
+        ]
         count = {
-            "supernet-pretrain": len([kind for kind, _ in supernets if kind != "scratch"]) * (detector == "retinanet"),
-            "supernet-finetune": len([kind for kind, _ in supernets if kind]),
+            "supernet-pretrain": len([kind for kind, _ in supernets if kind != "scratch"])
+            + 3.5 * len([way for way, _ in searches if way == CLASSIFICATION]),
+            "supernet-finetune": len(supernets),
             "search": len(searches),
             "pretrain": len(left) + (RANDOM - 1) * len([way for way, _ in left if way == CHANCE]),
         }
         count["finetune"] = count["pretrain"]
+        if detector == "fpn":  # RetinaNet's has it
+            count["supernet-pretrain"] = 0
         for stage, number in count.items():
             one = measured(stage, detector) or guess[stage]
             total += number * one
-            print(f"{detector} {stage}: {number} of {one:.0f} s")
+            print(f"{detector} {stage}: {number:g} of {one:.0f} s")
     print(f"in all {duration(total)} of one core")
 
 
