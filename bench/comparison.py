@@ -26,6 +26,7 @@ from evidence import (
     alone_at,
     data_folder,
     hyphenated,
+    networks_alone,
     recipe_of,
     recorded,
     seconds_of,
@@ -40,6 +41,7 @@ from machine import machine
 from detnas.files import held, read_json, write_json
 from detnas.pipeline import run
 from detnas.progress import Progress, duration
+from detnas.running import Run
 from detnas.seeds import seed_of
 from detnas.spaces import Architecture, BudgetSampler
 
@@ -101,8 +103,9 @@ def drawn(seed: int) -> list[Architecture]:
     return found
 
 
-def networks(way: str, detector: str, seed: int) -> list[Row]:
-    """What a way finds with a seed, trained alone."""
+def networks(way: str, detector: str, alone: Run) -> list[Row]:
+    """What a way finds with the seed of the run in which it is trained alone."""
+    seed = alone.recipe.seed
     about: Row = {}
     if way == PLAIN:
         chosen = [recipe_of().search_space().uniform("shuffle3")]
@@ -113,7 +116,7 @@ def networks(way: str, detector: str, seed: int) -> list[Row]:
         best = read_json(folder / "search" / "best.json")
         chosen = [Architecture.parse(best["architecture"])]
         about = {"fitness": round(best["fitness"], 5), "search seconds": stage_seconds(folder)}
-    return [{**trained_alone(one, detector, seed), **about} for one in chosen]
+    return [{**trained_alone(alone, one), **about} for one in chosen]
 
 
 def stage_seconds(folder: Path) -> dict[str, float]:
@@ -144,7 +147,7 @@ def estimate(values: list[float]) -> Row:
 
 def summary(detector: str) -> Row:
     """Of each way, as far as it is done: its networks, and its mean of the seeds; and what DetNAS is above it."""
-    found = {way: {seed: rows for seed in SEEDS if (rows := known(detector, way, seed))} for way in WAYS}
+    found = {way: {seed: of for seed in SEEDS if (of := known(detector, way, seed))} for way in WAYS}
     scores = {way: {seed: fmean(row["mAP"] for row in rows) for seed, rows in by.items()} for way, by in found.items()}
     rows: Row = {}
     for way in WAYS:
@@ -197,18 +200,27 @@ def measured(stage: str, detector: str) -> float | None:
     return median(seconds) if seconds else None
 
 
+def measure(detector: str, seed: int) -> None:
+    """Go all ways that are not done and at which no other process is."""
+    left = [way for way in WAYS if not known(detector, way, seed)]
+    if not left:
+        return
+    with networks_alone(detector, seed) as alone:
+        for way in left:
+            file = result_file(detector, way, seed)
+            with held(RUNS / f".comparison-{file.stem}.lock") as mine:
+                if mine and not known(detector, way, seed):
+                    print(f"{way}, {detector}, seed {seed}", flush=True)
+                    write_json(file, networks(way, detector, alone))
+
+
 def main() -> None:
     if "--plan" in sys.argv:
         plan()
         return
     for detector in () if "--summary" in sys.argv else BASES:
         for seed in SEEDS:
-            for way in WAYS:
-                file = result_file(detector, way, seed)
-                with held(RUNS / f".comparison-{file.stem}.lock") as mine:
-                    if mine and not known(detector, way, seed):
-                        print(f"{way}, {detector}, seed {seed}", flush=True)
-                        write_json(file, networks(way, detector, seed))
+            measure(detector, seed)
     detectors = {detector: found for detector in BASES if (found := summary(detector))}
     write_json(
         FILE,
