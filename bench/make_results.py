@@ -110,6 +110,14 @@ def ranking(found: Found) -> Lines:
     yield from (f"* {kind}: `{' '.join(changes)}`" for kind, changes in found["supernets"].items() if changes)
     yield ""
     yield _claim(found)
+    if ops := found["ops alone"]:
+        taus = ", ".join(f"`{op}` {Estimate(**tau)}" for op, tau in ops[TAU].items())
+        yield ""
+        yield (
+            "A rule that is known only once networks have been trained: by how many blocks of an op a network has, the "
+            f"tau is, for {taus}. What a linear fit to these counts leaves of mAP is still ranked by what it leaves of "
+            f"the chosen row's fitness: {Estimate(**ops['of the claim beyond them'])}."
+        )
 
 
 def _taus(row: Found) -> str:

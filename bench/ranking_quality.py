@@ -141,6 +141,23 @@ def tau_gained(count: int, both: Scores, truth: Scores) -> float:
     return mean_tau(both[:, :count], truth) - mean_tau(both[:, count:], truth)
 
 
+def tau_beyond(count: int, both: Scores, truth: Scores) -> float:
+    """The mean tau of the first `count` columns, of what a linear fit to the others leaves of them and of the truth."""
+    known = np.column_stack([np.ones(len(truth)), both[:, count:]])
+    left, truth_left = (of - known @ np.linalg.lstsq(known, of)[0] for of in (both[:, :count], truth))
+    return mean_tau(left, truth_left)
+
+
+def ops_alone(each: Scores, networks: list[Row], truth: Scores) -> Row:
+    """How a network's number of blocks of each op ranks it, and how scores (networks, supernets) do beyond that."""
+    space = recipe_of().search_space()
+    ops = [Architecture.parse(one["architecture"]).ops for one in networks]
+    counts = np.array([[of.count(op) for op in range(len(space.ops))] for of in ops], np.float64)
+    beyond = with_interval(partial(tau_beyond, each.shape[1]), np.column_stack([each, counts]), truth)
+    taus = {op: vars(with_interval(mean_tau, counts[:, [i]], truth)) for i, op in enumerate(space.ops)}
+    return {"Kendall's tau": taus, "of the claim beyond them": vars(beyond)}
+
+
 def summary(done: list[Row]) -> Row:
     """How all kinds rank the networks that are trained alone."""
     networks = read_json(ARCHITECTURES)["networks"]
@@ -165,6 +182,7 @@ def summary(done: list[Row]) -> Row:
             "Kendall's tau": vars(with_interval(mean_tau, baselines["FLOPs"], truth)),
             "better": "more" if more else "fewer",
         },
+        "ops alone": ops_alone(baselines[CLAIM[0]], networks, truth) if CLAIM[0] in baselines else None,
         "claim": {"supernet": CLAIM[0], "recalibration batches": CLAIM[1]},
         "rows": [
             row(kind, batches, judged) for kind, judged in by_kind.items() if judged for batches in recalibrations(kind)

@@ -68,12 +68,16 @@ def test_results_are_judged_by_their_intervals(tmp_path: Path) -> None:
             "networks": 5,
             "supernets": {"uniform": []},
             "FLOPs alone": {"Kendall's tau": tau, "better": "fewer"},
+            "ops alone": {"Kendall's tau": {"shuffle3": tau}, "of the claim beyond them": tau},
             "claim": claim,
             "rows": [row | {"tau less that of FLOPs": {"value": 0.2, "low": low, "high": 0.5}}],
         }
         write_json(tmp_path / "ranking_quality.json", ranking)
         assert words in results["table"](tmp_path)
-        assert "| uniform | 0.40 (0.20 to 0.60): 0.30, 0.50 |  |" in results["page"](tmp_path)
+        page = results["page"](tmp_path)
+        assert (
+            "| uniform | 0.40 (0.20 to 0.60): 0.30, 0.50 |  |" in page and "for `shuffle3` 0.40 (0.20 to 0.60)." in page
+        )
 
 
 def test_benches_take_up_what_was_measured_in_the_same_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
