@@ -4,14 +4,16 @@
 
 DetNAS, random search and DetNAS-scratch at equal evaluations, ClsNAS, three random networks, and all-`shuffle3`, each
 with three seeds and both detectors, all within 3 % of the multiply-adds of all-`shuffle3`. What each way finds is
-trained alone as in bench/architectures.py. Ways share what they have in common: supernets (also those of
-bench/ranking_quality.py), pre-trainings, and networks trained alone. `--plan` says what is left and how long it takes.
+trained alone as in bench/architectures.py, three times; the random networks once each. Ways share what they have in
+common: supernets (also those of bench/ranking_quality.py), pre-trainings, and networks trained alone. `--plan` says
+what is left and how long it takes.
 """
 
 import sys
+from contextlib import ExitStack
 from math import sqrt
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 
 import numpy as np
 from evidence import (
@@ -57,18 +59,19 @@ SEARCHES: dict[str, tuple[str | None, tuple[str, ...]]] = {
 }
 """The supernet of each, if it is not its own, and changes to the recipe."""
 WAYS = ("DetNAS", PLAIN, CHANCE, *(name for name in SEARCHES if name != "DetNAS"))
-RANDOM = 2 if TINY else 3
-"""Networks drawn with each seed."""
+REPEATS = 2 if TINY else 3
+"""Trainings whose mean counts, of each way with each seed: of one network, or of so many random ones."""
 FILE = RESULTS / "comparison.json"
 MEASURED: Row = {
     "changes": [*CHANGES, *SUPERNET],
     "equal": list(EQUAL),
+    "repeats": REPEATS,
     "searches": {way: [kind, *changes] for way, (kind, changes) in SEARCHES.items()},
     "of the detector": {detector: list(own) for detector, (_, own) in BASES.items()},
 }
 """How."""
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
-"""Of so many values: how many standard errors of the mean its 95 % interval reaches to each side."""
+STUDENT = {5: 2.571, 10: 2.228, 15: 2.131, 20: 2.086, 25: 2.060}
+"""By degrees of freedom: how many standard errors a 95 % interval reaches to each side."""
 GUESS = {
     "retinanet": {"supernet-pretrain": 60, "supernet-finetune": 130, "search": 150, "pretrain": 40, "finetune": 75},
     "fpn": {"supernet-pretrain": 60, "supernet-finetune": 300, "search": 300, "pretrain": 40, "finetune": 170},
@@ -98,25 +101,27 @@ def drawn(seed: int) -> list[Architecture]:
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
     rng = np.random.default_rng(seed_of(seed, CHANCE))
     found: list[Architecture] = []
-    while len(found) < RANDOM and (architecture := sampler.sample(rng, frozenset(found))) is not None:
+    while len(found) < REPEATS and (architecture := sampler.sample(rng, frozenset(found))) is not None:
         found.append(architecture)
     return found
 
 
-def networks(way: str, detector: str, alone: Run) -> list[Row]:
-    """What a way finds with the seed of the run in which it is trained alone."""
-    seed = alone.recipe.seed
+def networks(way: str, detector: str, seed: int, alone: list[Run]) -> list[Row]:
+    """What a way finds with a seed, trained in each of these runs; random networks in the first."""
     about: Row = {}
     if way == PLAIN:
-        chosen = [recipe_of().search_space().uniform("shuffle3")]
+        chosen = [recipe_of().search_space().uniform("shuffle3")] * REPEATS
     elif way == CHANCE:
-        chosen = drawn(seed)
+        chosen, alone = drawn(seed), alone[:1] * REPEATS
     else:
         folder = searched(way, detector, seed)
         best = read_json(folder / "search" / "best.json")
-        chosen = [Architecture.parse(best["architecture"])]
+        chosen = [Architecture.parse(best["architecture"])] * REPEATS
         about = {"fitness": round(best["fitness"], 5), "search seconds": stage_seconds(folder)}
-    return [{**trained_alone(alone, one), **about} for one in chosen]
+    return [
+        {**trained_alone(run, one), "training seed": run.recipe.seed, **about}
+        for run, one in zip(alone, chosen, strict=True)
+    ]
 
 
 def stage_seconds(folder: Path) -> dict[str, float]:
@@ -133,35 +138,45 @@ def known(detector: str, way: str, seed: int) -> list[Row]:
     if file.exists():
         rows: list[Row] = read_json(file)
         return rows
-    of = recorded(FILE, **MEASURED).get("detectors", {}).get(detector, {}).get(way, {"networks": []})
-    return [{key: row[key] for key in row if key != "seed"} for row in of["networks"] if row["seed"] == seed]
+    rows = recorded(FILE, **MEASURED).get("networks", {}).get(detector, {}).get(way, [])
+    return [{key: row[key] for key in row if key != "seed"} for row in rows if row["seed"] == seed]
 
 
-def estimate(values: list[float]) -> Row:
-    """The mean over the seeds and its 95 % interval by Student's t."""
-    mean = fmean(values)
-    reach = STUDENT[len(values)] * stdev(values) / sqrt(len(values)) if len(values) > 1 else None
-    interval = {} if reach is None else {"low": round(mean - reach, 5), "high": round(mean + reach, 5)}
-    return {"values": [round(value, 5) for value in values], "mean": round(mean, 5), **interval}
+def rows_of(detector: str, way: str) -> list[Row]:
+    """All networks of a way, as far as its seeds are done."""
+    return [{"seed": seed, **row} for seed in SEEDS for row in known(detector, way, seed)]
 
 
-def summary(detector: str) -> Row:
-    """Of each way, as far as it is done: its networks, and its mean of the seeds; and what DetNAS is above it."""
-    found = {way: {seed: of for seed in SEEDS if (of := known(detector, way, seed))} for way in WAYS}
-    scores = {way: {seed: fmean(row["mAP"] for row in rows) for seed, rows in by.items()} for way, by in found.items()}
-    rows: Row = {}
-    for way in WAYS:
-        shared = [seed for seed in scores[way] if seed in scores["DetNAS"]]
-        if scores[way]:
-            rows[way] = {
-                "mAP": estimate(list(scores[way].values())),
-                "networks": [{"seed": seed, **row} for seed, of in found[way].items() for row in of],
-            }
-            if way != "DetNAS" and shared:
-                rows[way]["DetNAS less this"] = estimate(
-                    [scores["DetNAS"][seed] - scores[way][seed] for seed in shared]
-                )
-    return rows
+def estimates(found: Row) -> Row:
+    """Each way's mean mAP, and what DetNAS is above it, from `found[detector][way]`, by the blocks all ways share.
+
+    A block is a seed with a detector. The 95 % intervals are by the residual of an analysis of variance by way and
+    block: what a block does to all ways alike is in no interval.
+    """
+    cells: dict[str, dict[tuple[str, int], float]] = {way: {} for way in WAYS}
+    for detector, by_way in found.items():
+        for way, rows in by_way.items():
+            for seed in {row["seed"] for row in rows}:
+                cells[way][detector, seed] = fmean(row["mAP"] for row in rows if row["seed"] == seed)
+    blocks = [block for block in cells[PLAIN] if all(block in of for of in cells.values())]
+    if len(blocks) < 2:
+        return {}
+    table = np.array([[of[block] for block in blocks] for of in cells.values()])
+    means = table.mean(1)
+    residual = table - means[:, None] - table.mean(0) + table.mean()
+    freedom = (len(WAYS) - 1) * (len(blocks) - 1)
+    deviation = sqrt(float((residual**2).sum()) / freedom)
+    reach = STUDENT[freedom] * deviation / sqrt(len(blocks))
+    ways: Row = {}
+    for way, mean, of in zip(WAYS, means.tolist(), table.tolist(), strict=True):
+        ways[way] = {"mAP": interval(mean, reach), "of each block": [round(value, 5) for value in of]}
+        if way != WAYS[0]:
+            ways[way][f"{WAYS[0]} less this"] = interval(means[0] - mean, sqrt(2) * reach)
+    return {"blocks": len(blocks), "residual standard deviation": round(deviation, 5), "ways": ways}
+
+
+def interval(mean: float, reach: float) -> Row:
+    return {"value": round(mean, 5), "low": round(mean - reach, 5), "high": round(mean + reach, 5)}
 
 
 def plan() -> None:
@@ -181,7 +196,7 @@ def plan() -> None:
             + 3.5 * len([way for way, _ in searches if way == CLASSIFICATION]),
             "supernet-finetune": len(supernets),
             "search": len(searches),
-            "pretrain": len(left) + (RANDOM - 1) * len([way for way, _ in left if way == CHANCE]),
+            "pretrain": REPEATS * len(left),
         }
         count["finetune"] = count["pretrain"]
         if detector == "fpn":  # RetinaNet's has it
@@ -205,13 +220,15 @@ def measure(detector: str, seed: int) -> None:
     left = [way for way in WAYS if not known(detector, way, seed)]
     if not left:
         return
-    with networks_alone(detector, seed) as alone:
+    with ExitStack() as stack:
+        seeds = [seed + len(SEEDS) * i for i in range(REPEATS)]
+        alone = [stack.enter_context(networks_alone(detector, one)) for one in seeds]
         for way in left:
             file = result_file(detector, way, seed)
             with held(RUNS / f".comparison-{file.stem}.lock") as mine:
                 if mine and not known(detector, way, seed):
                     print(f"{way}, {detector}, seed {seed}", flush=True)
-                    write_json(file, networks(way, detector, alone))
+                    write_json(file, networks(way, detector, seed, alone))
 
 
 def main() -> None:
@@ -221,14 +238,16 @@ def main() -> None:
     for detector in () if "--summary" in sys.argv else BASES:
         for seed in SEEDS:
             measure(detector, seed)
-    detectors = {detector: found for detector in BASES if (found := summary(detector))}
+    found = {detector: {way: rows for way in WAYS if (rows := rows_of(detector, way))} for detector in BASES}
+    told = {**{detector: estimates({detector: of}) for detector, of in found.items()}, "both": estimates(found)}
     write_json(
         FILE,
         {
             **MEASURED,
             "machine": machine(),
             "seeds": list(SEEDS),
-            "detectors": detectors,
+            "estimates": {of: estimate for of, estimate in told.items() if estimate},
+            "networks": found,
         },
     )
 

@@ -143,37 +143,47 @@ def _claim(found: Found) -> str:
 
 def comparison(found: Found) -> Lines:
     yield (
-        f"mAP of what each way finds within `{' '.join(found['equal'])}`, trained alone: means over up to "
-        f"{len(found['seeds'])} seeds, intervals by Student's t. A seed has its own random networks; their mean counts."
+        f"mAP of what each way finds within `{' '.join(found['equal'])}`, trained alone. With each seed and detector "
+        f"(a block) the mean of {found['repeats']} trainings counts: of the one network that was found, or of as many "
+        "random ones. Intervals are by the residual of an analysis of variance by way and block, over the blocks that "
+        "all ways have, not corrected for their number; what a block does to all ways alike is in none. A first round "
+        "of one training a network, judged by pairs of three seeds, told nothing apart: trainings and analysis are "
+        "what was changed after it."
     )
-    for detector, ways in found["detectors"].items():
+    for detector, of in found["estimates"].items():
         yield ""
-        yield f"| {detector} | seeds | mAP | DetNAS less this | the paper's ordering |"
+        heads = (f"{_named(detector)}, blocks: {of['blocks']}", "mAP", "of each block", "DetNAS less this")
+        yield f"| {' | '.join(heads)} | the paper's ordering |"
         yield "|---|---|---|---|---|"
-        for way, of in ways.items():
-            gained = of.get("DetNAS less this")
-            cells = [str(len(of["mAP"]["values"])), _mean(of["mAP"]), _mean(gained) if gained else "", _holds(gained)]
+        for way, figures in of["ways"].items():
+            gained = figures.get("DetNAS less this")
+            each = ", ".join(f"{value:.3f}" for value in figures["of each block"])
+            cells = [_finely(figures["mAP"]), each, _finely(gained) if gained else "", _holds(gained)]
             yield f"| {way} | {' | '.join(cells)} |"
+        yield ""
+        yield f"Residual standard deviation: {of['residual standard deviation']:.3f}."
 
 
-def _mean(of: Found) -> str:
-    return f"{of['mean']:.3f}" + (f" ({of['low']:.3f} to {of['high']:.3f})" if "low" in of else "")
+def _named(detector: str) -> str:
+    return "both detectors" if detector == "both" else detector
+
+
+def _finely(of: Found) -> str:
+    return f"{of['value']:.3f} ({of['low']:.3f} to {of['high']:.3f})"
 
 
 def _holds(gained: Found | None) -> str:
     """Whether DetNAS is above, as the paper has it."""
     if gained is None:
         return ""
-    if "low" not in gained:
-        return "one seed: not told"
     return "holds" if gained["low"] > 0 else "does not hold: reversed" if gained["high"] < 0 else "not told apart"
 
 
 def _orderings(found: Found) -> str:
     verdicts = [
-        f"{detector}, {way}: {_holds(of.get('DetNAS less this'))}"
-        for detector, ways in found["detectors"].items()
-        for way, of in ways.items()
+        f"{_named(detector)}, {way}: {_holds(figures.get('DetNAS less this'))}"
+        for detector, of in found["estimates"].items()
+        for way, figures in of["ways"].items()
         if way != "DetNAS"
     ]
     return "DetNAS above the others as the paper has it? " + "; ".join(verdicts)
@@ -196,10 +206,11 @@ def search_cost(found: Found) -> Lines:
     yield ""
     yield "| detector | stage | took |"
     yield "|---|---|---|"
-    for detector, ways in found["detectors"].items():
-        first = ways["DetNAS"]["networks"][0]
-        for stage, seconds in (first["search seconds"] | first["seconds"]).items():
-            yield f"| {detector} | {stage} | {duration(seconds)} |"
+    for detector, ways in found["networks"].items():
+        if "DetNAS" in ways:
+            first = ways["DetNAS"][0]
+            for stage, seconds in (first["search seconds"] | first["seconds"]).items():
+                yield f"| {detector} | {stage} | {duration(seconds)} |"
 
 
 def full_scale(found: Found) -> Lines:
@@ -220,15 +231,15 @@ def full_scale(found: Found) -> Lines:
 SECTIONS: tuple[tuple[str, str, str, Callable[[Found], Lines]], ...] = (
     ("What a benchmark here can tell", "architectures", "networks", benchmark),
     ("How well supernets rank", "ranking_quality", "rows", ranking),
-    ("The paper's comparison at equal FLOPs", "comparison", "detectors", comparison),
+    ("The paper's comparison at equal FLOPs", "comparison", "estimates", comparison),
     ("What the demo cost", "shapes-quick", "seconds", demo_cost),
-    ("What the comparison's searches cost", "comparison", "detectors", search_cost),
+    ("What the comparison's searches cost", "comparison", "networks", search_cost),
     ("What it would cost at full size", "rehearsals", "paper-coco-fpn-small", full_scale),
 )
 HEADLINES: tuple[tuple[str, str, str, Callable[[Found], Lines]], ...] = (
     ("Does the benchmark tell architectures apart?", "architectures", "networks", lambda found: iter([_ratio(found)])),
     ("Does the supernet rank them?", "ranking_quality", "rows", lambda found: iter([_claim(found)])),
-    ("Is what it finds better?", "comparison", "detectors", lambda found: iter([_orderings(found)])),
+    ("Is what it finds better?", "comparison", "estimates", lambda found: iter([_orderings(found)])),
 )
 
 
