@@ -180,13 +180,15 @@ def _holds(gained: Found | None) -> str:
 
 
 def _orderings(found: Found) -> str:
-    verdicts = [
-        f"{_named(detector)}, {way}: {_holds(figures.get('DetNAS less this'))}"
-        for detector, of in found["estimates"].items()
-        for way, figures in of["ways"].items()
-        if way != "DetNAS"
-    ]
-    return "DetNAS above the others as the paper has it? " + "; ".join(verdicts)
+    said = []
+    for detector, of in found["estimates"].items():
+        by_verdict: dict[str, list[str]] = {}
+        for way, figures in of["ways"].items():
+            if way != "DetNAS":
+                by_verdict.setdefault(_holds(figures["DetNAS less this"]), []).append(way)
+        verdicts = "; ".join(f"{verdict} ({', '.join(ways)})" for verdict, ways in by_verdict.items())
+        said.append(f"{_named(detector)}, blocks: {of['blocks']}: {verdicts}")
+    return "DetNAS above the others as the paper has it? " + ". ".join(said) + "."
 
 
 def demo_cost(found: Found) -> Lines:
