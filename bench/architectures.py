@@ -3,7 +3,7 @@
     python bench/architectures.py [--only-first N] [--summary] [--tiny]
 
 Trains 48 architectures of `tiny` within the demo's budget, each with two seeds, on the data and by the schedule that
-bench/evidence.py has; the first eight are spread over the space by themselves. About a minute a training on one
+bench/evidence.py has; the first eight are spread over the space by themselves. One to two minutes a training on one
 core. What is done is summed up at the end, or at once with `--summary`: what tells architectures apart, beside
 what tells seeds apart.
 """

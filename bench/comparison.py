@@ -191,16 +191,15 @@ def plan() -> None:
             for kind, seed in kinds
             if not seconds_of(supernet_folder(kind, detector, seed) / TRAININGS[-1])
         ]
+        longer = 3.5 * len([way for way, _ in searches if way == CLASSIFICATION])
+        pretrained = len([kind for kind, _ in supernets if kind != "scratch"]) + longer
         count = {
-            "supernet-pretrain": len([kind for kind, _ in supernets if kind != "scratch"])
-            + 3.5 * len([way for way, _ in searches if way == CLASSIFICATION]),
+            "supernet-pretrain": pretrained * (detector == "retinanet"),  # the other one takes them from it
             "supernet-finetune": len(supernets),
             "search": len(searches),
             "pretrain": REPEATS * len(left),
         }
         count["finetune"] = count["pretrain"]
-        if detector == "fpn":  # RetinaNet's has it
-            count["supernet-pretrain"] = 0
         for stage, number in count.items():
             one = measured(stage, detector) or guess[stage]
             total += number * one

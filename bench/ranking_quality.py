@@ -6,8 +6,9 @@ Trains a supernet in each of the ways of bench/evidence.py, with two seeds, and 
 bench/architectures.py by it: without recalibration (by the statistics that the supernet gathered in its training), and
 recalibrated on 20 batches; by that of uniform paths on 5 and on 80, too. The first seed of all ways comes before the
 second. Kendall's tau is that with the mean mAP of the networks trained alone, as far as there are results of
-bench/architectures.py; the mean of the seeds' supernets, with its interval over the networks. A supernet with its
-architectures takes roughly eight minutes on one core.
+bench/architectures.py; the mean of the seeds' supernets, with its interval over the networks. Beside it stand the
+rankings by multiply-adds and by how many blocks of an op a network has. A supernet with its architectures takes roughly
+eight minutes on one core.
 """
 
 import statistics

@@ -2,9 +2,11 @@
 
 import re
 import runpy
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from detnas.config import recipe_names
@@ -82,6 +84,34 @@ def test_results_are_judged_by_their_intervals(tmp_path: Path) -> None:
         assert (
             "| uniform | 0.40 (0.20 to 0.60): 0.30, 0.50 |  |" in page and "for `shuffle3` 0.40 (0.20 to 0.60)." in page
         )
+
+
+def test_ways_are_compared_as_by_a_least_squares_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An independent reference: dummy regression on ways and blocks, and the variance of a contrast of its effects."""
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    bench = runpy.run_path(str(ROOT / "bench/comparison.py"))
+    ways, blocks = bench["WAYS"], 4
+    scores = np.random.default_rng(0).normal(size=(len(ways), blocks))
+    places = [("retinanet", 0), ("retinanet", 1), ("retinanet", 2), ("fpn", 0)]
+    found: dict[str, Any] = {"retinanet": {}, "fpn": {}}
+    for (way, row), (block, (detector, seed)) in product(zip(ways, scores, strict=True), enumerate(places)):
+        # Two trainings whose mean is the score.
+        networks = [{"seed": seed, "mAP": row[block] + error} for error in (-0.1, 0.1)]
+        found[detector].setdefault(way, []).extend(networks)
+    # Of this block one way alone is known.
+    found["fpn"][ways[1]].append({"seed": 1, "mAP": 0.9})
+    told = bench["estimates"](found)
+    dummies = np.array([[*np.eye(len(ways))[i], *np.eye(blocks)[j][1:]] for i, j in np.ndindex(scores.shape)])
+    effects, (rest,), *_ = np.linalg.lstsq(dummies, scores.ravel())
+    variance = rest / (dummies.shape[0] - dummies.shape[1])
+    contrast = np.eye(dummies.shape[1])[0] - np.eye(dummies.shape[1])[2]
+    error = (variance * contrast @ np.linalg.inv(dummies.T @ dummies) @ contrast) ** 0.5
+    student = 2.131  # with 15 degrees of freedom
+    gained = told["ways"][ways[2]]["DetNAS less this"]
+    assert told["blocks"] == blocks and told["residual standard deviation"] == pytest.approx(variance**0.5, abs=1e-5)
+    assert gained["value"] == pytest.approx(effects @ contrast, abs=1e-5)
+    assert gained["high"] - gained["value"] == pytest.approx(student * error, abs=2e-5)
+    assert bench["estimates"]({"fpn": found["fpn"]}) == {}  # one block tells nothing
 
 
 def test_benches_take_up_what_was_measured_in_the_same_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
