@@ -13,7 +13,7 @@ import sys
 from contextlib import ExitStack
 from math import sqrt
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean, median, variance
 
 import numpy as np
 from evidence import (
@@ -156,15 +156,15 @@ def estimates(found: Row) -> Row:
     A block is a seed with a detector. The 95 % intervals are by the residual of an analysis of variance by way and
     block: what a block does to all ways alike is in no interval.
     """
-    cells: dict[str, dict[tuple[str, int], float]] = {way: {} for way in WAYS}
+    cells: dict[str, dict[tuple[str, int], list[float]]] = {way: {} for way in WAYS}
     for detector, by_way in found.items():
         for way, rows in by_way.items():
-            for seed in {row["seed"] for row in rows}:
-                cells[way][detector, seed] = fmean(row["mAP"] for row in rows if row["seed"] == seed)
+            for row in rows:
+                cells[way].setdefault((detector, row["seed"]), []).append(row["mAP"])
     blocks = [block for block in cells[PLAIN] if all(block in of for of in cells.values())]
     if len(blocks) < 2:
         return {}
-    table = np.array([[of[block] for block in blocks] for of in cells.values()])
+    table = np.array([[fmean(of[block]) for block in blocks] for of in cells.values()])
     means = table.mean(1)
     residual = table - means[:, None] - table.mean(0) + table.mean()
     freedom = (len(WAYS) - 1) * (len(blocks) - 1)
@@ -175,7 +175,13 @@ def estimates(found: Row) -> Row:
         ways[way] = {"mAP": interval(mean, reach), "of each block": [round(value, 5) for value in of]}
         if way != WAYS[0]:
             ways[way][f"{WAYS[0]} less this"] = interval(means[0] - mean, sqrt(2) * reach)
-    return {"blocks": len(blocks), "residual standard deviation": round(deviation, 5), "ways": ways}
+    of_one_network = [variance(of[block]) for way, of in cells.items() if way != CHANCE for block in blocks]
+    return {
+        "blocks": len(blocks),
+        "residual standard deviation": round(deviation, 5),
+        "standard deviation between trainings": round(sqrt(fmean(of_one_network)), 5),
+        "ways": ways,
+    }
 
 
 def interval(mean: float, reach: float) -> Row:

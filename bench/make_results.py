@@ -161,7 +161,10 @@ def comparison(found: Found) -> Lines:
             cells = [_finely(figures["mAP"]), each, _finely(gained) if gained else "", _holds(gained)]
             yield f"| {way} | {' | '.join(cells)} |"
         yield ""
-        yield f"Residual standard deviation: {of['residual standard deviation']:.3f}."
+        yield (
+            f"Residual standard deviation: {of['residual standard deviation']:.3f}; of one network's trainings: "
+            f"{of['standard deviation between trainings']:.3f}."
+        )
 
 
 def _named(detector: str) -> str:
@@ -189,6 +192,21 @@ def _orderings(found: Found) -> str:
         verdicts = "; ".join(f"{verdict} ({', '.join(ways)})" for verdict, ways in by_verdict.items())
         said.append(f"{_named(detector)}, blocks: {of['blocks']}: {verdicts}")
     return "DetNAS above the others as the paper has it? " + ". ".join(said) + "."
+
+
+def fpn_ranking(found: Found) -> Lines:
+    yield (
+        f"The {found['networks']} networks that the comparison trained alone with FPN, judged on the whole search "
+        "split by supernets of two seeds, fine-tuned for so many steps; those of the last row are the comparison's, "
+        "which found some of these networks (`python bench/fpn_ranking.py`)."
+    )
+    yield ""
+    heads = [head for head in found["rows"][0] if head != "steps"]
+    yield f"| steps | {' | '.join(heads)} |"
+    yield "|---" * (1 + len(heads)) + "|"
+    for row in found["rows"]:
+        cells = [", ".join(map(str, of)) if isinstance(of := row[head], list) else str(of) for head in heads]
+        yield f"| {row['steps']} | {' | '.join(cells)} |"
 
 
 def demo_cost(found: Found) -> Lines:
@@ -234,6 +252,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Found], Lines]], ...] = (
     ("What a benchmark here can tell", "architectures", "networks", benchmark),
     ("How well supernets rank", "ranking_quality", "rows", ranking),
     ("The paper's comparison at equal FLOPs", "comparison", "estimates", comparison),
+    ("What FPN's supernets can tell", "fpn_ranking", "rows", fpn_ranking),
     ("What the demo cost", "shapes-quick", "seconds", demo_cost),
     ("What the comparison's searches cost", "comparison", "networks", search_cost),
     ("What it would cost at full size", "rehearsals", "paper-coco-fpn-small", full_scale),

@@ -53,10 +53,11 @@ def test_results_are_judged_by_their_intervals(tmp_path: Path) -> None:
 
     gains = {"above": (0.01, 0.02), "level": (-0.01, 0.02), "below": (-0.02, -0.01)}
     ways = {"DetNAS": way(), **{name: way(low=low, high=high) for name, (low, high) in gains.items()}}
+    deviations = ("residual standard deviation", "standard deviation between trainings")
     comparison = {
         "equal": [],
         "repeats": 3,
-        "estimates": {"fpn": {"blocks": 2, "residual standard deviation": 0.01, "ways": ways}},
+        "estimates": {"fpn": {"blocks": 2, **dict.fromkeys(deviations, 0.01), "ways": ways}},
         "networks": {"fpn": {"DetNAS": [{"seconds": {"pretrain": 61.0}, "search seconds": {"search": 62.0}}]}},
     }
     write_json(tmp_path / "comparison.json", comparison)
@@ -111,6 +112,7 @@ def test_ways_are_compared_as_by_a_least_squares_fit(monkeypatch: pytest.MonkeyP
     assert told["blocks"] == blocks and told["residual standard deviation"] == pytest.approx(variance**0.5, abs=1e-5)
     assert gained["value"] == pytest.approx(effects @ contrast, abs=1e-5)
     assert gained["high"] - gained["value"] == pytest.approx(student * error, abs=2e-5)
+    assert told["standard deviation between trainings"] == pytest.approx(0.02**0.5, abs=1e-5)
     assert bench["estimates"]({"fpn": found["fpn"]}) == {}  # one block tells nothing
 
 
