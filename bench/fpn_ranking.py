@@ -8,6 +8,7 @@ the networks trained alone, and between the two supernets. A supernet with its n
 core.
 """
 
+import sys
 from statistics import fmean, pstdev
 
 import numpy as np
@@ -46,6 +47,8 @@ def judged(steps: int, seed: int, networks: list[str]) -> list[float]:
 
 
 def main() -> None:
+    if not COMPARISON.exists():
+        sys.exit(f"{COMPARISON} is missing: bench/comparison.py comes first")
     trained: dict[str, list[float]] = {}
     for rows in read_json(COMPARISON)["networks"]["fpn"].values():
         for row in rows:
