@@ -73,7 +73,7 @@ MEASURED: Row = {
     "of the detector": {detector: list(own) for detector, (_, own) in BASES.items()},
 }
 """How."""
-STUDENT = {5: 2.571, 10: 2.228, 15: 2.131, 20: 2.086, 25: 2.060, 30: 2.042, 35: 2.030, 40: 2.021}
+STUDENT = {5: 2.571, 10: 2.228, 15: 2.131, 20: 2.086, 25: 2.060, 30: 2.042}
 """By degrees of freedom: how many standard errors a 95 % interval reaches to each side."""
 GUESS = {
     "retinanet": {"supernet-pretrain": 60, "supernet-finetune": 130, "search": 150, "pretrain": 40, "finetune": 75},

@@ -13,7 +13,19 @@ from statistics import fmean, pstdev
 
 import numpy as np
 from comparison import FILE as COMPARISON
-from evidence import RESULTS, RUNS, TINY, TRAININGS, Row, alone_at, data_folder, recipe_of, supernet_changes
+from evidence import (
+    RESULTS,
+    RUNS,
+    TINY,
+    TRAININGS,
+    Row,
+    alone_at,
+    data_folder,
+    recipe_of,
+    supernet_changes,
+    supernet_folder,
+    take_stage,
+)
 from machine import machine
 from ranking_quality import by_own_statistics, fitness
 
@@ -25,7 +37,7 @@ from detnas.running import open_run
 from detnas.spaces import Architecture
 
 SEEDS = (1, 2)
-STEPS = (2, 4) if TINY else (450, 900, 1600)
+STEPS = (4,) if TINY else (450, 900, 1600)
 """Of the supernet's fine-tuning; the last of them are the comparison's."""
 
 
@@ -38,6 +50,9 @@ def judged(steps: int, seed: int, networks: list[str]) -> list[float]:
     with alone_at(unit):
         known: Row = read_json(file) if file.exists() else {}
         if known.keys() != set(networks):
+            run(recipe, RUNS / unit, data_folder(), stages=())
+            for stage in TRAININGS if steps == STEPS[-1] else TRAININGS[:1]:
+                take_stage(stage, supernet_folder("uniform", "fpn", seed), RUNS / unit)
             run(recipe, RUNS / unit, data_folder(), progress=Progress(), stages=TRAININGS)
             with open_run(recipe, RUNS / unit, data_folder(), Progress()) as opened:
                 judging = fitness(opened, recipe.search.recalibration_batches)
