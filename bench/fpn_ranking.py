@@ -12,7 +12,7 @@ import sys
 from statistics import fmean, pstdev
 
 import numpy as np
-from comparison import FILE as COMPARISON
+from comparison import AT_EQUAL_FLOPS
 from evidence import (
     RESULTS,
     RUNS,
@@ -62,10 +62,10 @@ def judged(steps: int, seed: int, networks: list[str]) -> list[float]:
 
 
 def main() -> None:
-    if not COMPARISON.exists():
-        sys.exit(f"{COMPARISON} is missing: bench/comparison.py comes first")
+    if not AT_EQUAL_FLOPS.file.exists():
+        sys.exit(f"{AT_EQUAL_FLOPS.file} is missing: bench/comparison.py comes first")
     trained: dict[str, list[float]] = {}
-    for rows in read_json(COMPARISON)["networks"]["fpn"].values():
+    for rows in read_json(AT_EQUAL_FLOPS.file)["networks"]["fpn"].values():
         for row in rows:
             trained.setdefault(row["architecture"], []).append(row["mAP"])
     truth = np.array([fmean(scores) for scores in trained.values()])

@@ -16,9 +16,10 @@ PASSWORD = re.compile(r"://[^:/]*:[^@]+@|[?&]pass[^=]*=")
 class SearchSettings(Section):
     """The search on the trained supernet."""
 
-    sampler: Literal["evolution", "nsga2", "tpe", "random"] = "evolution"
+    sampler: Literal["evolution", "nsga2", "linear", "tpe", "random"] = "evolution"
     """What chooses the candidates. `evolution` is the paper's; `nsga2` searches for the front of fitness `against` a
-    cost; `tpe` is Optuna's, and the same again with one process only; `random` draws uniformly within the budget."""
+    cost; `linear` by a model of what each op adds at each block, which names the winner too; `tpe` is Optuna's, and the
+    same again with one process only; `random` draws uniformly within the budget."""
     against: Literal["flops", "params", "latency"] | None = None
     """Of `nsga2`: the cost that is kept low while the fitness is kept high; `latency` by `budget.latencies`."""
     fitness: str = "detection"
@@ -28,7 +29,8 @@ class SearchSettings(Section):
     evaluations: PositiveInt = 1000
     """Architectures evaluated in all."""
     population: PositiveInt = 50
-    """Architectures a generation of `evolution` and `nsga2`, the first of which is random, as are as many of `tpe`."""
+    """Architectures a generation of `evolution`, `nsga2` and `linear`, the first of which is random, as are as many of
+    `tpe`."""
     parents: PositiveInt = 10
     """How many architectures children descend from: the best of all history, or what NSGA-II selects."""
     mutants: NonNegativeInt = 20
@@ -132,4 +134,4 @@ class SearchSettings(Section):
     @property
     def generation(self) -> int:
         """Evaluations that are begun before all of them are done; a search without generations is a single one."""
-        return self.population if self.sampler in ("evolution", "nsga2") else self.evaluations
+        return self.population if self.sampler in ("evolution", "nsga2", "linear") else self.evaluations

@@ -122,6 +122,9 @@ def _search_plots(run: Run) -> list[Plot]:
         f"{len(run.candidates)} candidates, fitness from {points(min(c.fitness for c in run.candidates))} "
         f"to {points(leader.fitness)} {run.metric}"
     )
+    won = ""
+    if run.best and run.best.fitness is not None and run.best.fitness < leader.fitness:
+        won = f" The winner is evaluation {run.best.number}, by the linear model."
     return [
         Plot(
             "plot-cost",
@@ -133,7 +136,7 @@ def _search_plots(run: Run) -> list[Plot]:
         Plot(
             "plot-fitness",
             "Fitness by evaluation",
-            f"{summary}; the best is evaluation {leader.number} in generation {leader.generation}."
+            f"{summary}; the best is evaluation {leader.number} in generation {leader.generation}.{won}"
             + (" Crosses: dropped on the way, at the score on the pictures until then." if run.dropped else ""),
             _data(plots.fitness_by_evaluation(run.candidates, run.best, run.metric, run.dropped)),
         ),

@@ -18,6 +18,7 @@ ORIGINS = {
     "random": ("drawn at random", "#8d8d8d", "circle-open"),
     "mutation": ("mutation", "#4a7fb5", "circle"),
     "crossover": ("crossover", "#3c9a78", "diamond"),
+    "linear": ("linear model", "#b08a2e", "triangle-up"),
     "tpe": ("TPE", "#8f6bb8", "square"),
 }
 COSTS = {"flops": ("million multiply-adds", 1e6), "params": ("million parameters", 1e6), "latency": ("milliseconds", 1)}

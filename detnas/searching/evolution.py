@@ -3,11 +3,11 @@
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from detnas.searching.generations import GenerationSampler
+from detnas.searching.genetic import GeneticSampler
 from detnas.searching.trials import fitness_of, slot_of
 
 
-class EvolutionSampler(GenerationSampler):
+class EvolutionSampler(GeneticSampler):
     """Parents are the best of all history before the generation."""
 
     def select_parent(self, study: Study, generation: int) -> list[FrozenTrial]:

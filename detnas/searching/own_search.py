@@ -50,7 +50,7 @@ def search(
     `fitness` is called once for each candidate and gives a finite number. `settings` are the fields of
     `detnas.config.SearchSettings` that say how candidates are chosen (`CHOOSING`), by default the paper's evolution:
     1000 evaluations in generations of 50. With `against` and the sampler `nsga2` there are two objectives, of which the
-    one given back is the best in fitness.
+    one given back is the best in fitness. Of the sampler `linear` it is the best of those evaluated by its model.
 
     Leaves in the folder `out` what the search of a run leaves: study.db (Optuna's), candidates.jsonl with every
     candidate's fitness and costs, best.json, front.json where there are two objectives, done.json. The same call again

@@ -1,6 +1,7 @@
 """What is evaluated in each slot of the search, as Optuna's samplers are asked for it."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from optuna import Study
@@ -21,7 +22,7 @@ class SpaceExhausted(Exception):
 
 
 class Proposal(NamedTuple):
-    """An architecture to evaluate, and where it came from: random, mutation, crossover or tpe."""
+    """An architecture to evaluate, and where it came from: random, mutation, crossover, linear or tpe."""
 
     architecture: Architecture
     origin: str
@@ -41,6 +42,10 @@ class SlotSampler(BaseSampler):
     @abstractmethod
     def propose(self, study: Study, slot: int) -> Proposal:
         """What is evaluated in `slot`. Raises `SpaceExhausted` when nothing new is left for it."""
+
+    def merits(self, architectures: Sequence[Architecture], fitness: Sequence[float]) -> list[float]:
+        """By what the winner of those evaluated is chosen, the highest: fitness, unless a sampler knows better."""
+        return list(fitness)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return distributions(self.sampler.space)

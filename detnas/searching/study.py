@@ -81,7 +81,10 @@ def search(
         rows = _write(directory, study, sampler, settings)
         cost = COSTS[settings.against or "flops"]
         ranked = [row for row in rows if row["fitness"] is not None]
-        winner = max(ranked, key=lambda row: (row["fitness"], -row[cost], -row["number"]))
+        merits = proposer.merits(
+            [Architecture.parse(row["architecture"]) for row in ranked], [row["fitness"] for row in ranked]
+        )
+        winner = max(zip(merits, ranked, strict=True), key=lambda of: (of[0], -of[1][cost], -of[1]["number"]))[1]
         if settings.against:
             write_json(directory / "front.json", front(ranked, cost))
         write_json(directory / "best.json", winner)

@@ -223,6 +223,15 @@ def test_what_racing_dropped_stands_apart(tmp_path: Path) -> None:
     assert max(lines["best so far"]["y"]) < 60
 
 
+def test_a_winner_that_is_not_the_fittest_is_named(tmp_path: Path, page: str) -> None:
+    """As the sampler `linear` may choose it."""
+    assert "by the linear model" not in page
+    rows = made.add_search(made.write_run(tmp_path))
+    made.write_json(tmp_path / "search" / "best.json", min(rows, key=lambda row: row["fitness"]))
+    number = min(rows, key=lambda row: row["fitness"])["number"]
+    assert f"The winner is evaluation {number}, by the linear model." in page_of(tmp_path)
+
+
 def test_hostile_texts_are_escaped(tmp_path: Path) -> None:
     made.write_run(tmp_path, name=HOSTILE, versions={HOSTILE: HOSTILE}, data_fingerprint=HOSTILE, seed=HOSTILE)
     made.add_evaluation(tmp_path, "winner", "0000 0000 00000000 0000", 0.3)

@@ -41,7 +41,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("sampler", ["evolution", "random", "tpe"])
+@pytest.mark.parametrize("sampler", ["evolution", "linear", "random", "tpe"])
 def test_a_search_that_was_cut_ends_as_one_that_was_not(sampler: str, tmp_path: Path) -> None:
     whole = Counting()
     best = detnas.search(whole, SPACE, tmp_path / "whole", seed=3, sampler=sampler, **SETTINGS)
@@ -51,7 +51,8 @@ def test_a_search_that_was_cut_ends_as_one_that_was_not(sampler: str, tmp_path: 
     assert detnas.search(rest, SPACE, tmp_path / "cut", seed=3, sampler=sampler, **SETTINGS) == best
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
     assert rest.asked == whole.asked[7:]
-    assert best == max(whole.asked, key=Counting())
+    if sampler != "linear":  # whose model says which is the best
+        assert best == max(whole.asked, key=Counting())
     assert detnas.search(Counting(cut_at=0), SPACE, tmp_path / "cut", seed=3, sampler=sampler, **SETTINGS) == best
 
 

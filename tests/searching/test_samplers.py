@@ -23,7 +23,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 SPACE = SearchSpace("toy", 4, (8, 16, 24, 32), (2, 1, 2, 1))
 EVERY = [SPACE.architecture(ops) for ops in itertools.product(range(len(OPS)), repeat=6)]
 GAINS = np.random.default_rng(0).random((6, len(OPS)))
-NAMES = ("evolution", "nsga2", "tpe", "random")
+NAMES = ("evolution", "nsga2", "linear", "tpe", "random")
 
 
 def flops(architecture: Architecture) -> int:
@@ -190,7 +190,7 @@ def test_parents_are_those_of_optunas_own_nsga2(parents: int) -> None:
         assert len(numbers) == parents and max(numbers) < 20 * generation
 
 
-@pytest.mark.parametrize("name", ["evolution", "nsga2", "random"])
+@pytest.mark.parametrize("name", ["evolution", "nsga2", "linear", "random"])
 def test_processes_that_take_turns_in_any_order_make_the_same_study(name: str) -> None:
     """Each has a sampler of its own; candidates end in another order than they began."""
     storage = optuna.storages.InMemoryStorage()

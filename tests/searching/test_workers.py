@@ -105,7 +105,7 @@ def test_three_workers_leave_what_one_leaves(address: str | None, alone: Path, t
     assert Counter(toy.judgements(tmp_path / "judged")) == Counter(row["architecture"] for row in rows(alone))
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "random", "tpe"])
+@pytest.mark.parametrize("sampler", ["nsga2", "linear", "random", "tpe"])
 def test_workers_of_any_sampler_share_a_search(sampler: str, tmp_path: Path) -> None:
     """With TPE, they need not leave what one leaves."""
     told = SMALL | {"sampler": sampler, "against": "params" if sampler == "nsga2" else None}
