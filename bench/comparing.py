@@ -76,19 +76,19 @@ GUESS = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """Ways that are compared, DetNAS first and all-`shuffle3` among them.
+    """Ways that are compared.
 
     Args:
         name: of its file of results.
         within: the searches' budgets, as changes to the recipe.
         seeds: by detector.
-        ways: which; those that search are of `SEARCHES`.
+        ways: by detector, those that search of `SEARCHES`; DetNAS first, all-`shuffle3` among them.
     """
 
     name: str
     within: tuple[str, ...]
     seeds: dict[str, tuple[int, ...]]
-    ways: tuple[str, ...]
+    ways: dict[str, tuple[str, ...]]
 
     @property
     def file(self) -> Path:
@@ -96,14 +96,18 @@ class Comparison:
 
     @property
     def measured(self) -> Row:
-        """How."""
+        """How, whatever the way."""
         return {
             "changes": [*CHANGES, *SUPERNET],
             "within": list(self.within),
             "repeats": REPEATS,
-            "searches": {way: [kind, *changes] for way, (kind, changes) in SEARCHES.items() if way in self.ways},
             "of the detector": {detector: list(BASES[detector][1]) for detector in self.seeds},
         }
+
+    def searches(self) -> dict[str, list[str | None]]:
+        """How the ways search that do."""
+        compared = set().union(*self.ways.values())
+        return {way: [kind, *changes] for way, (kind, changes) in SEARCHES.items() if way in compared}
 
     def searched(self, way: str, detector: str, seed: int) -> Path:
         """The run directory of a search, which is done unless it is; waits for who is at it."""
@@ -157,7 +161,10 @@ class Comparison:
         if file.exists():
             rows: list[Row] = read_json(file)
             return rows
-        rows = recorded(self.file, **self.measured).get("networks", {}).get(detector, {}).get(way, [])
+        there = recorded(self.file, **self.measured)
+        if not there or there["searches"].get(way) != self.searches().get(way):
+            return []
+        rows = there["networks"].get(detector, {}).get(way, [])
         return [{key: row[key] for key in row if key != "seed"} for row in rows if row["seed"] == seed]
 
     def rows_of(self, detector: str, way: str) -> list[Row]:
@@ -168,7 +175,7 @@ class Comparison:
         """Print what is left, at most: ways may find the same network."""
         total = 0.0
         for detector, seeds in self.seeds.items():
-            left = [(way, seed) for seed in seeds for way in self.ways if not self.known(detector, way, seed)]
+            left = [(way, seed) for seed in seeds for way in self.ways[detector] if not self.known(detector, way, seed)]
             searches = [unit for unit in left if unit[0] in SEARCHES]
             kinds = {(kind, seed) for way, seed in searches if (kind := SEARCHES[way][0])}
             supernets = [
@@ -193,7 +200,7 @@ class Comparison:
 
     def measure(self, detector: str, seed: int) -> None:
         """Go all ways that are not done and at which no other process is."""
-        left = [way for way in self.ways if not self.known(detector, way, seed)]
+        left = [way for way in self.ways[detector] if not self.known(detector, way, seed)]
         if not left:
             return
         with ExitStack() as stack:
@@ -214,16 +221,18 @@ class Comparison:
             for seed in seeds:
                 self.measure(detector, seed)
         found = {
-            detector: {way: rows for way in self.ways if (rows := self.rows_of(detector, way))}
+            detector: {way: rows for way in self.ways[detector] if (rows := self.rows_of(detector, way))}
             for detector in self.seeds
         }
-        told = {detector: estimates({detector: of}, self.ways) for detector, of in found.items()}
+        told = {detector: estimates({detector: of}, self.ways[detector]) for detector, of in found.items()}
         if len(found) > 1:
-            told["both"] = estimates(found, self.ways)
+            first, *others = self.ways.values()
+            told["both"] = estimates(found, tuple(way for way in first if all(way in of for of in others)))
         write_json(
             self.file,
             {
                 **self.measured,
+                "searches": self.searches(),
                 "machine": machine(),
                 "seeds": {detector: list(seeds) for detector, seeds in self.seeds.items()},
                 "estimates": {of: estimate for of, estimate in told.items() if estimate},
@@ -251,8 +260,8 @@ def estimates(found: Row, ways: tuple[str, ...]) -> Row:
     """
     cells: dict[str, dict[tuple[str, int], list[float]]] = {way: {} for way in ways}
     for detector, by_way in found.items():
-        for way, rows in by_way.items():
-            for row in rows:
+        for way in ways:
+            for row in by_way.get(way, []):
                 cells[way].setdefault((detector, row["seed"]), []).append(row["mAP"])
     blocks = [block for block in cells[PLAIN] if all(block in of for of in cells.values())]
     if len(blocks) < 2:

@@ -14,7 +14,7 @@ IN_THE_WIDE_BUDGET = Comparison(
     name="wide_budget",
     within=("search.evaluations=60",),
     seeds={"retinanet": (0, 1) if TINY else (9, 10, 11, 18, 19, 20)},
-    ways=(DETNAS, CHANCE, LINEAR, PLAIN),
+    ways={"retinanet": (DETNAS, CHANCE, LINEAR, PLAIN)},
 )
 
 if __name__ == "__main__":
