@@ -8,6 +8,7 @@ what they have in common: supernets (also those of bench/ranking_quality.py), pr
 """
 
 import sys
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import sqrt
@@ -82,13 +83,13 @@ class Comparison:
         name: of its file of results.
         within: the searches' budgets, as changes to the recipe.
         seeds: by detector.
-        ways: by detector, those that search of `SEARCHES`; DetNAS first, all-`shuffle3` among them.
+        ways: DetNAS first, all-`shuffle3` among them; those that search are of `SEARCHES`.
     """
 
     name: str
     within: tuple[str, ...]
     seeds: dict[str, tuple[int, ...]]
-    ways: dict[str, tuple[str, ...]]
+    ways: tuple[str, ...]
 
     @property
     def file(self) -> Path:
@@ -103,11 +104,6 @@ class Comparison:
             "repeats": REPEATS,
             "of the detector": {detector: list(BASES[detector][1]) for detector in self.seeds},
         }
-
-    def searches(self) -> dict[str, list[str | None]]:
-        """How the ways search that do."""
-        compared = set().union(*self.ways.values())
-        return {way: [kind, *changes] for way, (kind, changes) in SEARCHES.items() if way in compared}
 
     def searched(self, way: str, detector: str, seed: int) -> Path:
         """The run directory of a search, which is done unless it is; waits for who is at it."""
@@ -162,7 +158,7 @@ class Comparison:
             rows: list[Row] = read_json(file)
             return rows
         there = recorded(self.file, **self.measured)
-        if not there or there["searches"].get(way) != self.searches().get(way):
+        if not there or there["searches"].get(way) != searches(self.ways).get(way):
             return []
         rows = there["networks"].get(detector, {}).get(way, [])
         return [{key: row[key] for key in row if key != "seed"} for row in rows if row["seed"] == seed]
@@ -175,7 +171,7 @@ class Comparison:
         """Print what is left, at most: ways may find the same network."""
         total = 0.0
         for detector, seeds in self.seeds.items():
-            left = [(way, seed) for seed in seeds for way in self.ways[detector] if not self.known(detector, way, seed)]
+            left = [(way, seed) for seed in seeds for way in self.ways if not self.known(detector, way, seed)]
             searches = [unit for unit in left if unit[0] in SEARCHES]
             kinds = {(kind, seed) for way, seed in searches if (kind := SEARCHES[way][0])}
             supernets = [
@@ -200,7 +196,7 @@ class Comparison:
 
     def measure(self, detector: str, seed: int) -> None:
         """Go all ways that are not done and at which no other process is."""
-        left = [way for way in self.ways[detector] if not self.known(detector, way, seed)]
+        left = [way for way in self.ways if not self.known(detector, way, seed)]
         if not left:
             return
         with ExitStack() as stack:
@@ -221,24 +217,28 @@ class Comparison:
             for seed in seeds:
                 self.measure(detector, seed)
         found = {
-            detector: {way: rows for way in self.ways[detector] if (rows := self.rows_of(detector, way))}
+            detector: {way: rows for way in self.ways if (rows := self.rows_of(detector, way))}
             for detector in self.seeds
         }
-        told = {detector: estimates({detector: of}, self.ways[detector]) for detector, of in found.items()}
+        told = {detector: estimates({detector: of}, self.ways) for detector, of in found.items()}
         if len(found) > 1:
-            first, *others = self.ways.values()
-            told["both"] = estimates(found, tuple(way for way in first if all(way in of for of in others)))
+            told["both"] = estimates(found, self.ways)
         write_json(
             self.file,
             {
                 **self.measured,
-                "searches": self.searches(),
+                "searches": searches(self.ways),
                 "machine": machine(),
                 "seeds": {detector: list(seeds) for detector, seeds in self.seeds.items()},
                 "estimates": {of: estimate for of, estimate in told.items() if estimate},
                 "networks": found,
             },
         )
+
+
+def searches(ways: Collection[str]) -> dict[str, list[str | None]]:
+    """How those of the ways search that do: the supernet's kind, and changes to the recipe."""
+    return {way: [kind, *changes] for way, (kind, changes) in SEARCHES.items() if way in ways}
 
 
 def stage_seconds(folder: Path) -> dict[str, float]:
@@ -260,8 +260,8 @@ def estimates(found: Row, ways: tuple[str, ...]) -> Row:
     """
     cells: dict[str, dict[tuple[str, int], list[float]]] = {way: {} for way in ways}
     for detector, by_way in found.items():
-        for way in ways:
-            for row in by_way.get(way, []):
+        for way, rows in by_way.items():
+            for row in rows:
                 cells[way].setdefault((detector, row["seed"]), []).append(row["mAP"])
     blocks = [block for block in cells[PLAIN] if all(block in of for of in cells.values())]
     if len(blocks) < 2:

@@ -116,6 +116,24 @@ def test_ways_are_compared_as_by_a_least_squares_fit(monkeypatch: pytest.MonkeyP
     assert bench["estimates"]({"fpn": found["fpn"]}, ways) == {}  # one block tells nothing
 
 
+def test_what_searches_gain_is_what_a_normal_posterior_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of effects whose mean and covariance are known: by formula, not by draws."""
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    estimate = runpy.run_path(str(ROOT / "bench/surrogate.py"))["estimate"]
+    rng = np.random.default_rng(0)
+    mean, spread = rng.normal(size=6), rng.normal(size=(6, 6))
+    draws = (mean + rng.normal(size=(100_000, 6)) @ spread).reshape(-1, 3, 2)
+    differences = rng.normal(size=(4, 3, 2))
+    told = estimate(draws, differences)
+    flat = differences.reshape(4, 6)
+    gains, towards = flat @ mean, flat.mean(0)
+    variance = towards @ spread.T @ spread @ towards + gains.var(ddof=1) / 4
+    assert told["searches"] == 4 and told["of each"] == pytest.approx(gains, abs=0.05)
+    assert told["mAP"]["value"] == pytest.approx(gains.mean(), abs=0.03)
+    # Student's t with 3 degrees of freedom.
+    assert told["mAP"]["high"] - told["mAP"]["value"] == pytest.approx(3.182 * variance**0.5, rel=0.02)
+
+
 def test_benches_take_up_what_was_measured_in_the_same_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "bench"))
     recorded = runpy.run_path(str(ROOT / "bench/evidence.py"))["recorded"]

@@ -1,0 +1,96 @@
+"""What supernets can tell of networks of equal FLOPs. Writes bench/results/equal_flops_ranking.json.
+
+    python bench/equal_flops_ranking.py [--tiny]
+
+All networks that bench/comparison.py has trained alone with a detector are judged, on the whole search split, by
+supernets of two seeds, fine-tuned for as many steps as those of the comparison, and with FPN for fewer. Kendall's tau
+is taken with the mean mAP of the networks trained alone, and between the two supernets. With its networks a supernet
+takes up to seven minutes on one core.
+"""
+
+import sys
+from statistics import fmean, pstdev
+
+import numpy as np
+from comparison import AT_EQUAL_FLOPS
+from evidence import (
+    RESULTS,
+    RUNS,
+    TINY,
+    TRAININGS,
+    Row,
+    alone_at,
+    data_folder,
+    recipe_of,
+    supernet_changes,
+    supernet_folder,
+    take_stage,
+)
+from machine import machine
+from ranking_quality import by_own_statistics, fitness
+
+from detnas.files import read_json, write_json
+from detnas.metrics.correlation import kendall_tau
+from detnas.pipeline import run
+from detnas.progress import Progress
+from detnas.running import open_run
+from detnas.spaces import Architecture
+
+SEEDS = {"retinanet": (9, 10), "fpn": (1, 2)}
+COMPARED = 4 if TINY else 1600
+"""Steps that the comparison's supernets are fine-tuned for."""
+STEPS = dict.fromkeys(SEEDS, (COMPARED,)) if TINY else {"retinanet": (COMPARED,), "fpn": (450, 900, COMPARED)}
+
+
+def judged(detector: str, steps: int, seed: int, networks: list[str]) -> list[float]:
+    """The fitness of networks by a supernet, which is trained unless it is; waits for who is at it."""
+    unit = f"{detector}-ranking-{steps}-seed{seed}"
+    file = RUNS / "ranking" / f"{unit}.json"
+    changes = (*supernet_changes("uniform"), "search.pictures=null", f"supernet_finetune.steps={steps}")
+    recipe = recipe_of(detector, seed, changes)
+    with alone_at(unit):
+        known: Row = read_json(file) if file.exists() else {}
+        left = [one for one in networks if one not in known]
+        if left:
+            run(recipe, RUNS / unit, data_folder(), stages=())
+            for stage in TRAININGS if steps == COMPARED else TRAININGS[:1]:
+                take_stage(stage, supernet_folder("uniform", detector, seed), RUNS / unit)
+            run(recipe, RUNS / unit, data_folder(), progress=Progress(), stages=TRAININGS)
+            with open_run(recipe, RUNS / unit, data_folder(), Progress()) as opened:
+                judging = fitness(opened, recipe.search.recalibration_batches)
+                known |= {one: by_own_statistics(judging, Architecture.parse(one)) for one in left}
+            write_json(file, known)
+    return [known[one] for one in networks]
+
+
+def ranking(detector: str, trained: dict[str, list[float]], steps: int) -> Row:
+    """How supernets of so many steps rank networks, given the mAP of each network's trainings."""
+    truth = np.array([fmean(scores) for scores in trained.values()])
+    each = np.array([judged(detector, steps, seed, list(trained)) for seed in SEEDS[detector]])
+    return {
+        "detector": detector,
+        "networks": len(trained),
+        "steps": steps,
+        "fitness": [round(fmean(of), 4) for of in each.tolist()],
+        "standard deviation between networks": [round(pstdev(of), 4) for of in each.tolist()],
+        "tau with networks trained alone": [round(kendall_tau(of, truth), 2) for of in each],
+        "tau of one supernet with the other": round(kendall_tau(*each), 2),
+    }
+
+
+def main() -> None:
+    if not AT_EQUAL_FLOPS.file.exists():
+        sys.exit(f"{AT_EQUAL_FLOPS.file} is missing: bench/comparison.py comes first")
+    rows = []
+    for detector, found in read_json(AT_EQUAL_FLOPS.file)["networks"].items():
+        trained: dict[str, list[float]] = {}
+        for row in (row for way in found.values() for row in way):
+            trained.setdefault(row["architecture"], []).append(row["mAP"])
+        for steps in STEPS[detector]:
+            rows.append(ranking(detector, trained, steps))
+            print(rows[-1], flush=True)
+    write_json(RESULTS / "equal_flops_ranking.json", {"machine": machine(), "rows": rows})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""What searches find, judged without training it. Writes bench/results/surrogate.json.
+
+    python bench/surrogate.py [--summary] [--tiny]
+
+The trainings of one network differ by more than what a search gains, so that the few winners that can be trained alone
+say little of it (bench/comparison.py). Here a linear model of what each op adds at each block is fitted to all
+RetinaNets that have been trained alone, by bench/architectures.py, comparison.py and wide_budget.py, as surrogate
+benchmarks do (Zela et al., "Surrogate NAS benchmarks", 2022); by it any winner is judged against the mean network of
+its budget. So more searches can be judged: those of these benches, and some with further seeds. A search takes two
+minutes on one core, its supernet four.
+"""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from math import sqrt
+from statistics import fmean, stdev
+
+import numpy as np
+from architectures import FILE as ARCHITECTURES
+from comparing import (
+    CLASSIFICATION,
+    DETNAS,
+    LINEAR,
+    RANDOM_SEARCH,
+    SCRATCH,
+    SEARCHES,
+    STUDENT,
+    Comparison,
+    interval,
+    searches,
+)
+from comparison import AT_EQUAL_FLOPS
+from evidence import CHANGES, RESULTS, RUNS, SUPERNET, TINY, Row, hyphenated, recipe_of, recorded
+from machine import machine
+from wide_budget import IN_THE_WIDE_BUDGET
+
+from detnas.files import held, read_json, read_json_lines, write_json
+from detnas.metrics.correlation import Estimate, kendall_tau, with_interval
+from detnas.searching.linear_model import Floats, LinearModel
+from detnas.searching.study import CANDIDATES
+from detnas.spaces import Architecture, BudgetSampler, SearchSpace
+
+DETECTOR = "retinanet"
+COMPARED = AT_EQUAL_FLOPS.seeds[DETECTOR]
+SEEDS = COMPARED if TINY else (9, 10, 11, 18, 19, 20)
+SEARCHED: tuple[tuple[Comparison, str, tuple[int, ...]], ...] = (
+    *((AT_EQUAL_FLOPS, way, tuple(dict.fromkeys((*COMPARED, *SEEDS)))) for way in (DETNAS, RANDOM_SEARCH)),
+    (AT_EQUAL_FLOPS, LINEAR, SEEDS),
+    *((AT_EQUAL_FLOPS, way, COMPARED) for way in (SCRATCH, CLASSIFICATION)),
+    *((IN_THE_WIDE_BUDGET, way, SEEDS) for way in (DETNAS, LINEAR)),
+)
+"""Searches that are judged, with which seeds: a comparison's own, and more."""
+POOL, DRAWS = 3000, 4000
+"""Random networks whose mean is that of a budget; draws of the posterior."""
+LESS = f"{DETNAS} less this"
+FILE = RESULTS / "surrogate.json"
+MEASURED: Row = {
+    "changes": [*CHANGES, *SUPERNET],
+    "within": {of.name: list(of.within) for of, _, _ in SEARCHED},
+    "searches": searches([way for _, way, _ in SEARCHED]),
+}
+"""How."""
+
+
+def winner(comparison: Comparison, way: str, seed: int) -> Row | None:
+    """What a search has found, which is done unless it is, and how high it came; None if another process is at it."""
+    earlier = recorded(FILE, **MEASURED).get("winners", {}).get(comparison.name, {}).get(way, {})
+    if str(seed) in earlier:
+        found: Row = earlier[str(seed)]
+        return found
+    known = comparison.known(DETECTOR, way, seed)
+    if known and way != LINEAR:  # whose winner need not be the highest
+        return {"architecture": known[0]["architecture"], "highest fitness": known[0]["fitness"]}
+    with held(RUNS / f".surrogate-{comparison.name}-{hyphenated(way)}-seed{seed}.lock") as mine:
+        if not mine or "--summary" in sys.argv:
+            return None
+        folder = comparison.searched(way, DETECTOR, seed) / "search"
+        highest = max(row["fitness"] for row in read_json_lines(folder / CANDIDATES))
+        architecture = read_json(folder / "best.json")["architecture"]
+        return {"architecture": architecture, "highest fitness": round(highest, 5)}
+
+
+def trained_alone() -> dict[str, list[float]]:
+    """The mAP of every training of a RetinaNet on record, by architecture."""
+    known = {
+        (row["architecture"], seed): score
+        for row in read_json(ARCHITECTURES)["networks"]
+        for seed, score in enumerate(row["mAP"])
+    }
+    for comparison in (AT_EQUAL_FLOPS, IN_THE_WIDE_BUDGET):
+        found = read_json(comparison.file)["networks"][DETECTOR] if comparison.file.exists() else {}
+        known |= {(row["architecture"], row["training seed"]): row["mAP"] for rows in found.values() for row in rows}
+    networks: dict[str, list[float]] = {}
+    for (architecture, _), score in known.items():
+        networks.setdefault(architecture, []).append(score)
+    return networks
+
+
+def left_out(space: SearchSpace, architectures: list[Architecture], truth: list[float]) -> Estimate:
+    """Kendall's tau of what the model expects of each network, fitted to the others, with its mean mAP."""
+    expected = []
+    for place, one in enumerate(architectures):
+        others = [(*of[:place], *of[place + 1 :]) for of in (architectures, truth)]
+        expected.append(LinearModel(space, *others).predict([one])[0])
+    return with_interval(kendall_tau, np.array(expected), np.array(truth))
+
+
+def parsed(names: Sequence[str]) -> list[Architecture]:
+    return [Architecture.parse(name) for name in names]
+
+
+def chosen(space: SearchSpace, architectures: Sequence[Architecture]) -> Floats:
+    """Which op each has at each block, (architectures, blocks, ops)."""
+    return np.eye(len(space.ops))[[one.ops for one in architectures]]
+
+
+def by_students_t(values: Sequence[float]) -> Row:
+    """The mean of independent values, with its 95 % interval."""
+    return interval(fmean(values), STUDENT[len(values) - 2] * stdev(values) / sqrt(len(values)))
+
+
+def estimate(draws: Floats, differences: Floats) -> Row:
+    """The mean of what `differences` (searches, blocks, ops) in their ops add, by `draws` (draws, blocks, ops).
+
+    Its 95 % interval holds how little the model knows, and how the searches differ.
+    """
+    gains = np.einsum("dbo,sbo->sd", draws, differences)
+    each = gains.mean(1).tolist()
+    between = stdev(each) / sqrt(len(each))
+    reach = STUDENT[len(each) - 2] * sqrt(float(gains.mean(0).var()) + between**2)
+    return {"searches": len(each), "mAP": interval(fmean(each), reach), "of each": [round(gain, 4) for gain in each]}
+
+
+def mean_network(comparison: Comparison) -> Floats:
+    """How often a random network of a budget has an op at a block, (blocks, ops)."""
+    recipe = recipe_of(changes=comparison.within)
+    sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
+    draw = partial(sampler.sample, np.random.default_rng(0))
+    return chosen(sampler.space, [one for _ in range(POOL) if (one := draw()) is not None]).mean(0)
+
+
+def above(draws: Floats, chance: Floats, winners: dict[str, dict[str, Row]]) -> Row:
+    """What each way's winners (by way and seed) are above a network of `chance` (blocks, ops), and DetNAS's above
+    those of the other ways with the same seeds."""
+    space = recipe_of().search_space()
+    ways = {way: of for way, of in winners.items() if len(of) > 1}
+    ops = {way: chosen(space, parsed([one["architecture"] for one in of.values()])) for way, of in ways.items()}
+    told = {way: estimate(draws, of - chance) for way, of in ops.items()}
+    for way, of in ways.items():
+        common = [seed for seed in of if seed in ways.get(DETNAS, {})]
+        if way == DETNAS or len(common) < 2:
+            continue
+        ours, theirs = (ops[one][[[*ways[one]].index(seed) for seed in common]] for one in (DETNAS, way))
+        told[way][LESS] = estimate(draws, ours - theirs)
+        if SEARCHES[way][0] == SEARCHES[DETNAS][0]:  # on the same supernets
+            higher = [ways[DETNAS][seed]["highest fitness"] - of[seed]["highest fitness"] for seed in common]
+            told[way][f"highest fitness of {LESS}"] = by_students_t(higher)
+    return told
+
+
+def main() -> None:
+    winners: Row = {}
+    for comparison, way, seeds in SEARCHED:
+        for seed in seeds:
+            if (found := winner(comparison, way, seed)) is not None:
+                winners.setdefault(comparison.name, {}).setdefault(way, {})[str(seed)] = found
+    space, networks, rng = recipe_of().search_space(), trained_alone(), np.random.default_rng(0)
+    # Each counts once: how far it is from the sum of its ops is the same in all trainings of a network.
+    architectures, truth = parsed([*networks]), [fmean(scores) for scores in networks.values()]
+    model = LinearModel(space, architectures, truth)
+    draws = np.array([model.effects(rng) for _ in range(DRAWS)])
+    write_json(
+        FILE,
+        {
+            **MEASURED,
+            "machine": machine(),
+            "networks": len(networks),
+            "trainings": sum(map(len, networks.values())),
+            "Kendall's tau of networks left out": vars(left_out(space, architectures, truth)),
+            "above the mean network": {
+                of.name: above(draws, mean_network(of), winners.get(of.name, {}))
+                for of in (AT_EQUAL_FLOPS, IN_THE_WIDE_BUDGET)
+            },
+            "winners": winners,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
