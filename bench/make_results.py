@@ -198,8 +198,8 @@ def _named(detector: str) -> str:
     return "both detectors" if detector == "both" else detector
 
 
-def _finely(of: Found) -> str:
-    return f"{of['value']:.3f} ({of['low']:.3f} to {of['high']:.3f})"
+def _finely(of: Found, digits: int = 3) -> str:
+    return "{value:.{0}f} ({low:.{0}f} to {high:.{0}f})".format(digits, **of)
 
 
 def _holds(gained: Found | None) -> str:
@@ -222,39 +222,51 @@ def _orderings(found: Found) -> str:
 
 
 def surrogate(found: Found) -> Lines:
+    fitted = found["fitted to all"]
     yield (
         "The trainings of one network differ by more than a search gains, so that so few winners, trained alone, tell "
         "little of it. Here a linear model of what each op adds at each block stands in for training them: fitted to "
-        f"the mean mAP of the {found['networks']} RetinaNets on record ({found['trainings']} trainings). Of networks "
+        f"the mean mAP of the {fitted['networks']} RetinaNets on record ({fitted['trainings']} trainings). Of networks "
         "that are left out, what it expects has with their mean mAP a tau of "
-        f"{Estimate(**found[f'{TAU} of networks left out'])}. Each search is that of another supernet; intervals hold "
+        f"{Estimate(**fitted[f'{TAU} of networks left out'])}. Each search is that of another supernet; intervals hold "
         "how little the model knows and how the searches differ, and nothing of what networks have beyond the sum of "
-        f"their ops. Chance is the mean network of the budget (`python bench/surrogate.py`). {_chance(found)}"
+        "their ops. Chance is the mean network of the budget. Added after looking at the comparisons above, which tell "
+        "so little; which seeds there would be more of was settled before any of these was known (`python "
+        f"bench/surrogate.py`). {_chance(found)}"
     )
     yield ""
-    heads = ("budget", "way", "searches", "mAP above the mean network", "of each search", "DetNAS less this")
-    yield f"| {' | '.join(heads)} | in highest fitness |"
-    yield "|---|---|---|---|---|---|---|"
-    for name, ways in found["above the mean network"].items():
-        within = " ".join(found["within"][name])
+    alone = {
+        name: ways["DetNAS"]["mAP"] for name, ways in found["fitted to the benchmark"]["above the mean network"].items()
+    }
+    yield (
+        "Networks that searches have found are among those. Fitted to the benchmark's alone, which none has chosen: "
+        f"{', '.join(f'`{_within(found, name)}` {_finely(gained)}' for name, gained in alone.items())}."
+    )
+    for name, ways in fitted["above the mean network"].items():
+        yield ""
+        heads = (f"within `{_within(found, name)}`", "searches", "mAP above the mean network")
+        yield f"| {' | '.join(heads)} | of each search | DetNAS less this | the same of the highest fitness |"
+        yield "|---|---|---|---|---|---|"
         for way, of in ways.items():
             less = of.get("DetNAS less this")
             higher = of.get("highest fitness of DetNAS less this")
             each = ", ".join(f"{gain:.3f}" for gain in of["of each"])
-            cells = [f"`{within}`", way, str(of["searches"]), _finely(of["mAP"]), each]
-            cells += [_finely(less["mAP"]) if less else "", _finely(higher) if higher else ""]
+            cells = [way, str(of["searches"]), _finely(of["mAP"]), each]
+            cells += [_finely(less["mAP"]) if less else "", _finely(higher, 4) if higher else ""]
             yield f"| {' | '.join(cells)} |"
+
+
+def _within(found: Found, name: str) -> str:
+    return " ".join(found["within"][name])
 
 
 def _chance(found: Found) -> str:
     said = []
-    for name, ways in found["above the mean network"].items():
+    for name, ways in found["fitted to all"]["above the mean network"].items():
         of = ways["DetNAS"]
         verdict = "beats" if of["mAP"]["low"] > 0 else "is not shown to beat"
-        within = " ".join(found["within"][name])
-        said.append(
-            f"within `{within}` DetNAS {verdict} chance: {_finely(of['mAP'])} of mAP, {of['searches']} searches"
-        )
+        gained = f"{_finely(of['mAP'])} of mAP, searches: {of['searches']}"
+        said.append(f"within `{_within(found, name)}` DetNAS {verdict} chance by {gained}")
     return f"By a surrogate of networks trained alone: {'; '.join(said)}."
 
 
@@ -316,7 +328,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Found], Lines]], ...] = (
     ("How well supernets rank", "ranking_quality", "rows", ranking),
     ("The paper's comparison at equal FLOPs", "comparison", "estimates", comparison),
     ("The same within the recipe's own budget", "wide_budget", "estimates", wide_budget),
-    ("Does the search beat chance?", "surrogate", "networks", surrogate),
+    ("Does the search beat chance?", "surrogate", "winners", surrogate),
     ("What supernets can tell at equal FLOPs", "equal_flops_ranking", "rows", equal_flops_ranking),
     ("What the demo cost", "shapes-quick", "seconds", demo_cost),
     ("What the comparison's searches cost", "comparison", "networks", search_cost),
@@ -325,7 +337,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Found], Lines]], ...] = (
 HEADLINES: tuple[tuple[str, str, str, Callable[[Found], Lines]], ...] = (
     ("Does the benchmark tell architectures apart?", "architectures", "networks", lambda found: iter([_ratio(found)])),
     ("Does the supernet rank them?", "ranking_quality", "rows", lambda found: iter([_claim(found)])),
-    ("Does the search beat chance?", "surrogate", "networks", lambda found: iter([_chance(found)])),
+    ("Does the search beat chance?", "surrogate", "winners", lambda found: iter([_chance(found)])),
     ("Is what it finds better?", "comparison", "estimates", lambda found: iter([_orderings(found)])),
 )
 

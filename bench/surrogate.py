@@ -53,6 +53,8 @@ SEARCHED: tuple[tuple[Comparison, str, tuple[int, ...]], ...] = (
 """Searches that are judged, with which seeds: a comparison's own, and more."""
 POOL, DRAWS = 3000, 4000
 """Random networks whose mean is that of a budget; draws of the posterior."""
+Trainings = dict[tuple[str, int], float]
+"""mAP by architecture and seed."""
 LESS = f"{DETNAS} less this"
 FILE = RESULTS / "surrogate.json"
 MEASURED: Row = {
@@ -81,20 +83,18 @@ def winner(comparison: Comparison, way: str, seed: int) -> Row | None:
         return {"architecture": architecture, "highest fitness": round(highest, 5)}
 
 
-def trained_alone() -> dict[str, list[float]]:
-    """The mAP of every training of a RetinaNet on record, by architecture."""
-    known = {
-        (row["architecture"], seed): score
-        for row in read_json(ARCHITECTURES)["networks"]
-        for seed, score in enumerate(row["mAP"])
-    }
+def of_the_benchmark() -> Trainings:
+    """The mAP of every training of bench/architectures.py."""
+    networks = read_json(ARCHITECTURES)["networks"]
+    return {(row["architecture"], seed): score for row in networks for seed, score in enumerate(row["mAP"])}
+
+
+def of_the_comparisons() -> Trainings:
+    known: Trainings = {}
     for comparison in (AT_EQUAL_FLOPS, IN_THE_WIDE_BUDGET):
         found = read_json(comparison.file)["networks"][DETECTOR] if comparison.file.exists() else {}
         known |= {(row["architecture"], row["training seed"]): row["mAP"] for rows in found.values() for row in rows}
-    networks: dict[str, list[float]] = {}
-    for (architecture, _), score in known.items():
-        networks.setdefault(architecture, []).append(score)
-    return networks
+    return known
 
 
 def left_out(space: SearchSpace, architectures: list[Architecture], truth: list[float]) -> Estimate:
@@ -159,29 +159,41 @@ def above(draws: Floats, chance: Floats, winners: dict[str, dict[str, Row]]) -> 
     return told
 
 
+def fitted(trainings: Trainings, winners: dict[str, dict[str, dict[str, Row]]]) -> Row:
+    """How the model of these networks ranks others, and what it tells of winners, by comparison, way and seed."""
+    space, rng = recipe_of().search_space(), np.random.default_rng(0)
+    by_network: dict[str, list[float]] = {}
+    for (name, _), score in trainings.items():
+        by_network.setdefault(name, []).append(score)
+    # Each counts once: how far it is from the sum of its ops is the same in all trainings of a network.
+    architectures, truth = parsed([*by_network]), [fmean(scores) for scores in by_network.values()]
+    model = LinearModel(space, architectures, truth)
+    draws = np.array([model.effects(rng) for _ in range(DRAWS)])
+    return {
+        "networks": len(by_network),
+        "trainings": len(trainings),
+        "Kendall's tau of networks left out": vars(left_out(space, architectures, truth)),
+        "above the mean network": {
+            of.name: above(draws, mean_network(of), winners.get(of.name, {}))
+            for of in (AT_EQUAL_FLOPS, IN_THE_WIDE_BUDGET)
+        },
+    }
+
+
 def main() -> None:
-    winners: Row = {}
+    winners: dict[str, dict[str, dict[str, Row]]] = {}
     for comparison, way, seeds in SEARCHED:
         for seed in seeds:
             if (found := winner(comparison, way, seed)) is not None:
                 winners.setdefault(comparison.name, {}).setdefault(way, {})[str(seed)] = found
-    space, networks, rng = recipe_of().search_space(), trained_alone(), np.random.default_rng(0)
-    # Each counts once: how far it is from the sum of its ops is the same in all trainings of a network.
-    architectures, truth = parsed([*networks]), [fmean(scores) for scores in networks.values()]
-    model = LinearModel(space, architectures, truth)
-    draws = np.array([model.effects(rng) for _ in range(DRAWS)])
+    benchmark = of_the_benchmark()
     write_json(
         FILE,
         {
             **MEASURED,
             "machine": machine(),
-            "networks": len(networks),
-            "trainings": sum(map(len, networks.values())),
-            "Kendall's tau of networks left out": vars(left_out(space, architectures, truth)),
-            "above the mean network": {
-                of.name: above(draws, mean_network(of), winners.get(of.name, {}))
-                for of in (AT_EQUAL_FLOPS, IN_THE_WIDE_BUDGET)
-            },
+            "fitted to all": fitted(benchmark | of_the_comparisons(), winners),
+            "fitted to the benchmark": fitted(benchmark, winners),
             "winners": winners,
         },
     )
