@@ -154,9 +154,9 @@ def comparison(found: Found) -> Lines:
 def wide_budget(found: Found) -> Lines:
     yield (
         f"{_compared(found)} It is the budget of the benchmark above, in which the ways need not spend as many "
-        "multiply-adds as one another. Supernets and seeds are others than the ranking's; how many there would be was "
-        "settled before any was known. It was added after looking at the comparison at equal FLOPs, to tell whether "
-        "the search or the narrowness of that budget is at fault."
+        "multiply-adds as one another. Supernets and seeds are others than the ranking's; six were planned, and time "
+        "ended it at three. It was added after looking at the comparison at equal FLOPs, to tell whether the search or "
+        "the narrowness of that budget is at fault."
     )
     yield from ways(found)
     yield ""
