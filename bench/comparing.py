@@ -172,19 +172,19 @@ class Comparison:
         total = 0.0
         for detector, seeds in self.seeds.items():
             left = [(way, seed) for seed in seeds for way in self.ways if not self.known(detector, way, seed)]
-            searches = [unit for unit in left if unit[0] in SEARCHES]
-            kinds = {(kind, seed) for way, seed in searches if (kind := SEARCHES[way][0])}
+            searching = [unit for unit in left if unit[0] in SEARCHES]
+            kinds = {(kind, seed) for way, seed in searching if (kind := SEARCHES[way][0])}
             supernets = [
                 (kind, seed)
                 for kind, seed in kinds
                 if not seconds_of(supernet_folder(kind, detector, seed) / TRAININGS[-1])
             ]
-            longer = 3.5 * len([way for way, _ in searches if way == CLASSIFICATION])
+            longer = 3.5 * len([way for way, _ in searching if way == CLASSIFICATION])
             pretrained = len([kind for kind, _ in supernets if kind != "scratch"]) + longer
             count = {
                 "supernet-pretrain": pretrained * (detector == "retinanet"),  # the other one takes them from it
                 "supernet-finetune": len(supernets),
-                "search": len(searches),
+                "search": len(searching),
                 "pretrain": REPEATS * len(left),
             }
             count["finetune"] = count["pretrain"]
