@@ -267,7 +267,7 @@ def _chance(found: Found) -> str:
         verdict = "beats" if of["mAP"]["low"] > 0 else "is not shown to beat"
         gained = f"{_finely(of['mAP'])} of mAP, searches: {of['searches']}"
         said.append(f"within `{_within(found, name)}` DetNAS {verdict} chance by {gained}")
-    return f"By a surrogate of networks trained alone: {'; '.join(said)}."
+    return f"By a surrogate of RetinaNets trained alone: {'; '.join(said)}."
 
 
 def equal_flops_ranking(found: Found) -> Lines:
