@@ -163,6 +163,13 @@ class Comparison:
         rows = there["networks"].get(detector, {}).get(way, [])
         return [{key: row[key] for key in row if key != "seed"} for row in rows if row["seed"] == seed]
 
+    def trained(self, detector: str) -> dict[str, float]:
+        """The mean mAP of each network on record, by architecture."""
+        by_network: dict[str, list[float]] = {}
+        for row in (row for rows in read_json(self.file)["networks"][detector].values() for row in rows):
+            by_network.setdefault(row["architecture"], []).append(row["mAP"])
+        return {architecture: fmean(scores) for architecture, scores in by_network.items()}
+
     def rows_of(self, detector: str, way: str) -> list[Row]:
         """All networks of a way, as far as its seeds are done."""
         return [{"seed": seed, **row} for seed in self.seeds[detector] for row in self.known(detector, way, seed)]

@@ -63,9 +63,9 @@ def judged(detector: str, steps: int, seed: int, networks: list[str]) -> list[fl
     return [known[one] for one in networks]
 
 
-def ranking(detector: str, trained: dict[str, list[float]], steps: int) -> Row:
-    """How supernets of so many steps rank networks, given the mAP of each network's trainings."""
-    truth = np.array([fmean(scores) for scores in trained.values()])
+def ranking(detector: str, trained: dict[str, float], steps: int) -> Row:
+    """How supernets of so many steps rank networks, given the mean mAP of each, trained alone."""
+    truth = np.array([*trained.values()])
     each = np.array([judged(detector, steps, seed, list(trained)) for seed in SEEDS[detector]])
     return {
         "detector": detector,
@@ -82,12 +82,9 @@ def main() -> None:
     if not AT_EQUAL_FLOPS.file.exists():
         sys.exit(f"{AT_EQUAL_FLOPS.file} is missing: bench/comparison.py comes first")
     rows = []
-    for detector, found in read_json(AT_EQUAL_FLOPS.file)["networks"].items():
-        trained: dict[str, list[float]] = {}
-        for row in (row for way in found.values() for row in way):
-            trained.setdefault(row["architecture"], []).append(row["mAP"])
-        for steps in STEPS[detector]:
-            rows.append(ranking(detector, trained, steps))
+    for detector, each in STEPS.items():
+        for steps in each:
+            rows.append(ranking(detector, AT_EQUAL_FLOPS.trained(detector), steps))
             print(rows[-1], flush=True)
     write_json(RESULTS / "equal_flops_ranking.json", {"machine": machine(), "rows": rows})
 

@@ -169,10 +169,14 @@ def fitted(trainings: Trainings, winners: dict[str, dict[str, dict[str, Row]]]) 
     architectures, truth = parsed([*by_network]), [fmean(scores) for scores in by_network.values()]
     model = LinearModel(space, architectures, truth)
     draws = np.array([model.effects(rng) for _ in range(DRAWS)])
+    with_fpn = AT_EQUAL_FLOPS.trained("fpn")
+    expected = model.predict(parsed([*with_fpn]))
     return {
         "networks": len(by_network),
         "trainings": len(trainings),
         "Kendall's tau of networks left out": vars(left_out(space, architectures, truth)),
+        "networks with FPN": len(with_fpn),
+        "Kendall's tau with FPN": vars(with_interval(kendall_tau, expected, np.array([*with_fpn.values()]))),
         "above the mean network": {
             of.name: above(draws, mean_network(of), winners.get(of.name, {}))
             for of in (AT_EQUAL_FLOPS, IN_THE_WIDE_BUDGET)
