@@ -121,10 +121,14 @@ class Comparison:
                 take_stage(stage, source, folder)
             return run(recipe, folder, data_folder(), progress=Progress(), stages=(*TRAININGS, "search"))
 
+    def sampler(self) -> BudgetSampler:
+        """Draws random networks within the budget."""
+        recipe = recipe_of(changes=self.within)
+        return BudgetSampler(recipe.search_space(), recipe.cost_budget())
+
     def drawn(self, seed: int) -> list[Architecture]:
         """Random networks within the budget."""
-        recipe = recipe_of(changes=self.within)
-        sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
+        sampler = self.sampler()
         rng = np.random.default_rng(seed_of(seed, CHANCE))
         found: list[Architecture] = []
         while len(found) < REPEATS and (architecture := sampler.sample(rng, frozenset(found))) is not None:
@@ -163,10 +167,16 @@ class Comparison:
         rows = there["networks"].get(detector, {}).get(way, [])
         return [{key: row[key] for key in row if key != "seed"} for row in rows if row["seed"] == seed]
 
+    def trainings(self, detector: str) -> list[Row]:
+        """Those on record, which have to be there."""
+        if not self.file.exists():
+            sys.exit(f"{self.file} is missing: bench/{self.name}.py comes first")
+        return [row for rows in read_json(self.file)["networks"][detector].values() for row in rows]
+
     def trained(self, detector: str) -> dict[str, float]:
         """The mean mAP of each network on record, by architecture."""
         by_network: dict[str, list[float]] = {}
-        for row in (row for rows in read_json(self.file)["networks"][detector].values() for row in rows):
+        for row in self.trainings(detector):
             by_network.setdefault(row["architecture"], []).append(row["mAP"])
         return {architecture: fmean(scores) for architecture, scores in by_network.items()}
 

@@ -8,7 +8,6 @@ is taken with the mean mAP of the networks trained alone, and between the two su
 takes up to seven minutes on one core.
 """
 
-import sys
 from statistics import fmean, pstdev
 
 import numpy as np
@@ -79,8 +78,6 @@ def ranking(detector: str, trained: dict[str, float], steps: int) -> Row:
 
 
 def main() -> None:
-    if not AT_EQUAL_FLOPS.file.exists():
-        sys.exit(f"{AT_EQUAL_FLOPS.file} is missing: bench/comparison.py comes first")
     rows = []
     for detector, each in STEPS.items():
         for steps in each:

@@ -231,10 +231,9 @@ def surrogate(found: Found) -> Lines:
         f"{Estimate(**fitted[f'{TAU} of networks left out'])}, and with that of the {fitted['networks with FPN']} that "
         f"were trained with FPN {Estimate(**fitted[f'{TAU} with FPN'])}. Each search is that of another supernet; "
         "intervals hold how little the model knows and how the searches differ, and nothing of what networks have "
-        "beyond the sum of "
-        "their ops. Chance is the mean network of the budget. Added after looking at the comparisons above, which tell "
-        "so little; which seeds there would be more of was settled before any of these was known (`python "
-        f"bench/surrogate.py`). {_chance(found)}"
+        "beyond the sum of their ops. Chance is the mean network of the budget. Added after looking at the comparisons "
+        "above, which tell so little; which seeds there would be more of was settled before any of these was known "
+        f"(`python bench/surrogate.py`). {_chance(found)}"
     )
     yield ""
     alone = {
@@ -268,7 +267,7 @@ def _chance(found: Found) -> str:
         of = ways["DetNAS"]
         verdict = "beats" if of["mAP"]["low"] > 0 else "is not shown to beat"
         gained = f"{_finely(of['mAP'])} of mAP, searches: {of['searches']}"
-        said.append(f"within `{_within(found, name)}` DetNAS {verdict} chance by {gained}")
+        said.append(f"within `{_within(found, name)}` DetNAS {verdict} chance ({gained})")
     return f"By a surrogate of RetinaNets trained alone: {'; '.join(said)}."
 
 

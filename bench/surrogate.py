@@ -12,7 +12,6 @@ minutes on one core, its supernet four.
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 from math import sqrt
 from statistics import fmean, stdev
 
@@ -37,11 +36,12 @@ from wide_budget import IN_THE_WIDE_BUDGET
 
 from detnas.files import held, read_json, read_json_lines, write_json
 from detnas.metrics.correlation import Estimate, kendall_tau, with_interval
-from detnas.searching.linear_model import Floats, LinearModel
+from detnas.searching.linear_model import Floats, LinearModel, indicators
 from detnas.searching.study import CANDIDATES
-from detnas.spaces import Architecture, BudgetSampler, SearchSpace
+from detnas.spaces import Architecture, SearchSpace
 
 DETECTOR = "retinanet"
+COMPARISONS = (AT_EQUAL_FLOPS, IN_THE_WIDE_BUDGET)
 COMPARED = AT_EQUAL_FLOPS.seeds[DETECTOR]
 SEEDS = COMPARED if TINY else (9, 10, 11, 18, 19, 20)
 SEARCHED: tuple[tuple[Comparison, str, tuple[int, ...]], ...] = (
@@ -90,11 +90,8 @@ def of_the_benchmark() -> Trainings:
 
 
 def of_the_comparisons() -> Trainings:
-    known: Trainings = {}
-    for comparison in (AT_EQUAL_FLOPS, IN_THE_WIDE_BUDGET):
-        found = read_json(comparison.file)["networks"][DETECTOR] if comparison.file.exists() else {}
-        known |= {(row["architecture"], row["training seed"]): row["mAP"] for rows in found.values() for row in rows}
-    return known
+    rows = [row for comparison in COMPARISONS for row in comparison.trainings(DETECTOR)]
+    return {(row["architecture"], row["training seed"]): row["mAP"] for row in rows}
 
 
 def left_out(space: SearchSpace, architectures: list[Architecture], truth: list[float]) -> Estimate:
@@ -110,14 +107,10 @@ def parsed(names: Sequence[str]) -> list[Architecture]:
     return [Architecture.parse(name) for name in names]
 
 
-def chosen(space: SearchSpace, architectures: Sequence[Architecture]) -> Floats:
-    """Which op each has at each block, (architectures, blocks, ops)."""
-    return np.eye(len(space.ops))[[one.ops for one in architectures]]
-
-
-def by_students_t(values: Sequence[float]) -> Row:
-    """The mean of independent values, with its 95 % interval."""
-    return interval(fmean(values), STUDENT[len(values) - 2] * stdev(values) / sqrt(len(values)))
+def by_students_t(values: Sequence[float], variance: float = 0.0) -> Row:
+    """The mean of independent values, with its 95 % interval, given what else there is of its variance."""
+    spread = sqrt(variance + stdev(values) ** 2 / len(values))
+    return interval(fmean(values), STUDENT[len(values) - 2] * spread)
 
 
 def estimate(draws: Floats, differences: Floats) -> Row:
@@ -127,17 +120,14 @@ def estimate(draws: Floats, differences: Floats) -> Row:
     """
     gains = np.einsum("dbo,sbo->sd", draws, differences)
     each = gains.mean(1).tolist()
-    between = stdev(each) / sqrt(len(each))
-    reach = STUDENT[len(each) - 2] * sqrt(float(gains.mean(0).var()) + between**2)
-    return {"searches": len(each), "mAP": interval(fmean(each), reach), "of each": [round(gain, 4) for gain in each]}
+    mean = by_students_t(each, float(gains.mean(0).var()))
+    return {"searches": len(each), "mAP": mean, "of each": [round(gain, 4) for gain in each]}
 
 
 def mean_network(comparison: Comparison) -> Floats:
     """How often a random network of a budget has an op at a block, (blocks, ops)."""
-    recipe = recipe_of(changes=comparison.within)
-    sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
-    draw = partial(sampler.sample, np.random.default_rng(0))
-    return chosen(sampler.space, [one for _ in range(POOL) if (one := draw()) is not None]).mean(0)
+    sampler, rng = comparison.sampler(), np.random.default_rng(0)
+    return indicators(sampler.space, [one for _ in range(POOL) if (one := sampler.sample(rng)) is not None]).mean(0)
 
 
 def above(draws: Floats, chance: Floats, winners: dict[str, dict[str, Row]]) -> Row:
@@ -145,7 +135,7 @@ def above(draws: Floats, chance: Floats, winners: dict[str, dict[str, Row]]) -> 
     those of the other ways with the same seeds."""
     space = recipe_of().search_space()
     ways = {way: of for way, of in winners.items() if len(of) > 1}
-    ops = {way: chosen(space, parsed([one["architecture"] for one in of.values()])) for way, of in ways.items()}
+    ops = {way: indicators(space, parsed([one["architecture"] for one in of.values()])) for way, of in ways.items()}
     told = {way: estimate(draws, of - chance) for way, of in ops.items()}
     for way, of in ways.items():
         common = [seed for seed in of if seed in ways.get(DETNAS, {})]
@@ -159,8 +149,9 @@ def above(draws: Floats, chance: Floats, winners: dict[str, dict[str, Row]]) -> 
     return told
 
 
-def fitted(trainings: Trainings, winners: dict[str, dict[str, dict[str, Row]]]) -> Row:
-    """How the model of these networks ranks others, and what it tells of winners, by comparison, way and seed."""
+def fitted(trainings: Trainings, chance: dict[str, Floats], winners: dict[str, dict[str, dict[str, Row]]]) -> Row:
+    """How the model of these networks ranks others, and what it tells of winners, by comparison, way and seed, given
+    the mean network of each comparison."""
     space, rng = recipe_of().search_space(), np.random.default_rng(0)
     by_network: dict[str, list[float]] = {}
     for (name, _), score in trainings.items():
@@ -177,27 +168,25 @@ def fitted(trainings: Trainings, winners: dict[str, dict[str, dict[str, Row]]]) 
         "Kendall's tau of networks left out": vars(left_out(space, architectures, truth)),
         "networks with FPN": len(with_fpn),
         "Kendall's tau with FPN": vars(with_interval(kendall_tau, expected, np.array([*with_fpn.values()]))),
-        "above the mean network": {
-            of.name: above(draws, mean_network(of), winners.get(of.name, {}))
-            for of in (AT_EQUAL_FLOPS, IN_THE_WIDE_BUDGET)
-        },
+        "above the mean network": {name: above(draws, of, winners.get(name, {})) for name, of in chance.items()},
     }
 
 
 def main() -> None:
+    benchmark, others = of_the_benchmark(), of_the_comparisons()
     winners: dict[str, dict[str, dict[str, Row]]] = {}
     for comparison, way, seeds in SEARCHED:
         for seed in seeds:
             if (found := winner(comparison, way, seed)) is not None:
                 winners.setdefault(comparison.name, {}).setdefault(way, {})[str(seed)] = found
-    benchmark = of_the_benchmark()
+    chance = {of.name: mean_network(of) for of in COMPARISONS}
     write_json(
         FILE,
         {
             **MEASURED,
             "machine": machine(),
-            "fitted to all": fitted(benchmark | of_the_comparisons(), winners),
-            "fitted to the benchmark": fitted(benchmark, winners),
+            "fitted to all": fitted(benchmark | others, chance, winners),
+            "fitted to the benchmark": fitted(benchmark, chance, winners),
             "winners": winners,
         },
     )

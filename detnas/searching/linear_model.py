@@ -24,7 +24,6 @@ class LinearModel:
 
     def __init__(self, space: SearchSpace, architectures: Sequence[Architecture], fitness: Sequence[float]) -> None:
         self.space = space
-        self._ops = np.eye(len(space.ops))
         encoded = self._encode(architectures)
         values = np.array(fitness, np.float64)
         self._middle, self._constant = encoded.mean(0), float(values.mean())
@@ -55,5 +54,9 @@ class LinearModel:
         return effects.reshape(len(self.space.blocks), len(self.space.ops))
 
     def _encode(self, architectures: Sequence[Architecture]) -> Floats:
-        """One indicator an op of each block, (architectures, blocks * ops)."""
-        return self._ops[[one.ops for one in architectures]].reshape(len(architectures), -1)
+        return indicators(self.space, architectures).reshape(len(architectures), -1)
+
+
+def indicators(space: SearchSpace, architectures: Sequence[Architecture]) -> Floats:
+    """1 where an architecture has an op at a block and 0 elsewhere, (architectures, blocks, ops)."""
+    return np.eye(len(space.ops))[[one.ops for one in architectures]]
