@@ -28,10 +28,10 @@ from evidence import (
 )
 from machine import machine
 
-from detnas.files import held, read_json, write_json
-from detnas.metrics.correlation import kendall_tau
-from detnas.ranking import lock_file, train_alone
+from detnas.evaluation.metrics.correlation import kendall_tau
+from detnas.run.ranking import lock_file, train_alone
 from detnas.spaces import Architecture
+from detnas.utils.files import held, read_json, write_json
 
 FILE = RESULTS / "architectures.json"
 

@@ -26,12 +26,12 @@ from official import recalibrate as recalibrate_by_training_passes
 from supernets import TINY, Trained, load, supernets_folder, train
 from torch import nn
 
-from detnas.files import write_json
 from detnas.models.backbone import extract_subnet
-from detnas.models.detectors import Detector
-from detnas.searching.fitness import Fitness
-from detnas.searching.recalibration import recalibrate
+from detnas.models.detectors.build import Detector
+from detnas.search.evaluators.detection import Fitness
+from detnas.search.evaluators.recalibration import recalibrate
 from detnas.spaces import Architecture, BudgetSampler
+from detnas.utils.files import write_json
 
 JUDGED = {20: 2} if TINY else {300: 6, 1000: 2}
 """Proposals that are judged, and by how many candidates."""

@@ -40,12 +40,12 @@ from evidence import (
 )
 from machine import machine
 
-from detnas.files import held, read_json, write_json
-from detnas.pipeline import run
-from detnas.progress import Progress, duration
-from detnas.running import Run
-from detnas.seeds import seed_of
+from detnas.run.context import Run
+from detnas.run.pipeline import run
 from detnas.spaces import Architecture, BudgetSampler
+from detnas.utils.files import held, read_json, write_json
+from detnas.utils.progress import Progress, duration
+from detnas.utils.seeds import seed_of
 
 APART = 3
 """From one seed of a network's trainings to the next; so far apart none is another's too."""

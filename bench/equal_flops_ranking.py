@@ -28,12 +28,12 @@ from evidence import (
 from machine import machine
 from ranking_quality import by_own_statistics, fitness
 
-from detnas.files import read_json, write_json
-from detnas.metrics.correlation import kendall_tau
-from detnas.pipeline import run
-from detnas.progress import Progress
-from detnas.running import open_run
+from detnas.evaluation.metrics.correlation import kendall_tau
+from detnas.run.context import open_run
+from detnas.run.pipeline import run
 from detnas.spaces import Architecture
+from detnas.utils.files import read_json, write_json
+from detnas.utils.progress import Progress
 
 SEEDS = {"retinanet": (9, 10), "fpn": (1, 2)}
 COMPARED = 4 if TINY else 1600

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from detnas.config import Recipe, load_recipe
-from detnas.data.shapes_once import draw_once
-from detnas.files import lock_when_free, read_json
-from detnas.pipeline import EVALUATION, run
-from detnas.progress import Progress
-from detnas.ranking import POOL, evenly, lock_file, train_alone
-from detnas.running import Run, open_run
+from detnas.data.shapes.draw_once import draw_once
+from detnas.run.context import Run, open_run
+from detnas.run.pipeline import EVALUATION, run
+from detnas.run.ranking import POOL, evenly, lock_file, train_alone
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.training.checkpoints import DONE
+from detnas.utils.files import lock_when_free, read_json
+from detnas.utils.progress import Progress
 
 TINY = "--tiny" in sys.argv
 RUNS = Path("runs") / ("evidence-tiny" if TINY else "evidence")

@@ -25,16 +25,16 @@ from supernets import CASES, TINY, Trained, load, supernets_folder, train
 
 from detnas.config import SearchSettings
 from detnas.data.detection import DetectionSet
-from detnas.files import write_json, write_text
 from detnas.models.backbone import extract_subnet
-from detnas.models.inference import detect
-from detnas.progress import Progress
-from detnas.searching import recalibration
-from detnas.searching.fitness import Fitness
-from detnas.searching.inputs import Inputs
-from detnas.searching.racing import GoesOn
-from detnas.searching.study import search
+from detnas.models.detectors.detect import detect
+from detnas.search.evaluators import recalibration
+from detnas.search.evaluators.detection import Fitness
+from detnas.search.evaluators.inputs import Inputs
+from detnas.search.evaluators.racing import GoesOn
+from detnas.search.study.study import search
 from detnas.spaces import Architecture, BudgetSampler
+from detnas.utils.files import write_json, write_text
+from detnas.utils.progress import Progress
 
 FEW, SEEDS, SEARCHED = (1, 2, 4) if TINY else (3, 3, 16)
 """Candidates of the first rows, recalibrations of each in the first one, and candidates of the last rows."""

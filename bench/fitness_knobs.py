@@ -17,9 +17,9 @@ from machine import machine
 from numpy.typing import NDArray
 from supernets import TINY, load, supernets_folder, train
 
-from detnas.files import write_json
-from detnas.metrics.correlation import kendall_tau
+from detnas.evaluation.metrics.correlation import kendall_tau
 from detnas.spaces import Architecture, BudgetSampler
+from detnas.utils.files import write_json
 
 CANDIDATES = 4 if TINY else 8
 KNOBS = {

@@ -11,8 +11,8 @@ from pathlib import Path
 from machine import machine
 
 from detnas.config import load_recipe
-from detnas.files import write_json
-from detnas.measuring.latency import profile_latency
+from detnas.profiling.latency.profile import profile_latency
+from detnas.utils.files import write_json
 
 
 def main() -> None:

@@ -26,15 +26,15 @@ from torchvision.transforms import v2
 
 from detnas.config import FPNSettings, Preprocessing, TrainingSettings
 from detnas.data.batches import StepSampler, batches, loading_processes
-from detnas.data.coco import read_coco
 from detnas.data.disk_cache import DiskCache
-from detnas.data.folder import read_folder
+from detnas.data.formats.coco.read import read_coco
+from detnas.data.image_folder import read_folder
 from detnas.data.images import Images
 from detnas.data.reduction import reduced_sizes
 from detnas.data.samples import ClassSamples, DetectionSamples
-from detnas.data.standin import CLASS_SIZES, DETECTION_SIZES, QUALITY, textured_jpeg
-from detnas.files import write_json
+from detnas.data.synthetic import CLASS_SIZES, DETECTION_SIZES, QUALITY, textured_jpeg
 from detnas.training.tasks import ClassificationTask, DetectionTask
+from detnas.utils.files import write_json
 
 TINY = "--tiny" in sys.argv
 PICTURES, ROUNDS, BATCHES = (24, 1, 4) if TINY else (300, 5, 20)

@@ -24,7 +24,7 @@ from detnas.config import TrainingSettings
 from detnas.data.batches import batches, loading_processes
 from detnas.data.detection import Category, DetectionSet
 from detnas.data.images import read_image
-from detnas.data.paths import PackedPaths
+from detnas.data.packed_paths import PackedPaths
 from detnas.data.samples import DetectionSamples
 from detnas.training.tasks import DetectionTask
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from machine import machine
 
-from detnas.files import write_json
 from detnas.spaces import Budget, BudgetSampler, search_space
+from detnas.utils.files import write_json
 
 
 def main() -> None:

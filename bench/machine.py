@@ -5,7 +5,7 @@ import platform
 
 import torch
 
-from detnas.device import device_name
+from detnas.distributed.device import device_name
 
 
 def machine() -> dict[str, object]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from detnas.files import read_json, write_text
-from detnas.metrics.correlation import Estimate
-from detnas.progress import duration
+from detnas.evaluation.metrics.correlation import Estimate
+from detnas.utils.files import read_json, write_text
+from detnas.utils.progress import duration
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results"

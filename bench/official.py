@@ -28,7 +28,7 @@ from detnas.data.batches import batches
 from detnas.data.images import read_image
 from detnas.data.samples import DetectionSamples
 from detnas.models.backbone import Supernet, find_backbone
-from detnas.models.inference import Detections, detect
+from detnas.models.detectors.detect import Detections, detect
 from detnas.spaces import Architecture
 from detnas.training.tasks import DetectionTask
 

@@ -19,14 +19,14 @@ import numpy as np
 from machine import machine
 
 from detnas.config import load_recipe
-from detnas.files import read_json, read_json_lines, write_json
-from detnas.pipeline import candidate_judge, run
-from detnas.progress import Progress
-from detnas.running import Run, open_run
-from detnas.searching.racing import GoesOn, Standing, always
-from detnas.searching.study import search
-from detnas.searching.together import Judge
+from detnas.run.context import Run, open_run
+from detnas.run.pipeline import candidate_judge, run
+from detnas.search.evaluators.racing import GoesOn, Standing, always
+from detnas.search.study.lockstep import Judge
+from detnas.search.study.study import search
 from detnas.spaces import Architecture
+from detnas.utils.files import read_json, read_json_lines, write_json
+from detnas.utils.progress import Progress
 
 ROOT = Path("runs") / "racing"
 RECIPE = "shapes-quick"

@@ -39,14 +39,14 @@ from evidence import (
 from machine import machine
 from supernets import TINY, Trained
 
-from detnas.files import held, read_json, write_json
-from detnas.metrics.correlation import Scores, kendall_tau, with_interval
+from detnas.evaluation.metrics.correlation import Scores, kendall_tau, with_interval
 from detnas.models.backbone import Supernet
-from detnas.progress import Progress
-from detnas.running import Run, open_run
-from detnas.searching.fitness import Fitness
+from detnas.run.context import Run, open_run
+from detnas.search.evaluators.detection import Fitness
 from detnas.spaces import Architecture
 from detnas.training.checkpoints import load_weights
+from detnas.utils.files import held, read_json, write_json
+from detnas.utils.progress import Progress
 
 CLAIM = ("uniform", 2 if TINY else 20)
 """The row by which the supernet is judged: the paper's way, chosen on the benchmark that was tried before."""

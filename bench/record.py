@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 from machine import machine
 
-from detnas.files import read_json, read_json_lines, write_json, write_text
-from detnas.progress import duration
+from detnas.utils.files import read_json, read_json_lines, write_json, write_text
+from detnas.utils.progress import duration
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results"

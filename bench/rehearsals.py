@@ -11,9 +11,9 @@ from pathlib import Path
 from machine import machine
 
 from detnas.config import load_recipe, recipe_names
-from detnas.files import read_json, write_json
-from detnas.progress import Progress
-from detnas.rehearsing.rehearsal import rehearse
+from detnas.profiling.dry_run import rehearse
+from detnas.utils.files import read_json, write_json
+from detnas.utils.progress import Progress
 
 RESULTS = Path(__file__).parent / "results" / "rehearsals.json"
 

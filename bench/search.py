@@ -17,16 +17,16 @@ import optuna
 from machine import machine
 
 from detnas.config import Recipe, load_recipe
-from detnas.files import read_json, write_json
-from detnas.metrics.correlation import with_interval
-from detnas.metrics.front import pareto_front
-from detnas.pipeline import candidate_judge, run
-from detnas.progress import Progress
-from detnas.running import open_run
-from detnas.searching.racing import always
-from detnas.searching.samplers import SAMPLERS
-from detnas.searching.trials import distributions
+from detnas.evaluation.metrics.correlation import with_interval
+from detnas.evaluation.metrics.pareto import pareto_front
+from detnas.run.context import open_run
+from detnas.run.pipeline import candidate_judge, run
+from detnas.search.evaluators.racing import always
+from detnas.search.samplers.registry import SAMPLERS
+from detnas.search.study.trials import distributions
 from detnas.spaces import OPS, Architecture, BudgetSampler
+from detnas.utils.files import read_json, write_json
+from detnas.utils.progress import Progress
 
 RESULTS = Path(__file__).parent / "results"
 TABLE = RESULTS / "search-fitness.json"

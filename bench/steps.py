@@ -18,13 +18,13 @@ from machine import machine
 from torch import Tensor, nn
 
 from detnas.config import Recipe, TrainingSettings, load_recipe
-from detnas.device import choose_device
-from detnas.files import write_json
+from detnas.distributed.device import choose_device
 from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone
 from detnas.models.classifier import Classifier
-from detnas.models.detectors import build_detector, first_label
+from detnas.models.detectors.build import build_detector, first_label
 from detnas.training.loop import one_pass, train_step
 from detnas.training.state import TrainingState
+from detnas.utils.files import write_json
 
 CLASSES = 12
 WARM_UP = 5

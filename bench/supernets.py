@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 
 from detnas.config import Recipe, load_recipe
-from detnas.data.sources import RunData, open_data
+from detnas.data.splits import RunData, open_data
 from detnas.models.backbone import Supernet
-from detnas.models.detectors import Detector, build_detector
-from detnas.pipeline import run
-from detnas.progress import Progress
-from detnas.run_directory import RECIPE, stored_run
-from detnas.searching.fitness import Fitness
+from detnas.models.detectors.build import Detector, build_detector
+from detnas.run.pipeline import run
+from detnas.rundir.directory import RECIPE, stored_run
+from detnas.search.evaluators.detection import Fitness
 from detnas.training.checkpoints import load_weights
+from detnas.utils.progress import Progress
 
 TINY = "--tiny" in sys.argv
 SHORTER = ("supernet_pretrain.steps=600", "supernet_finetune.steps=700")

@@ -34,11 +34,11 @@ from evidence import CHANGES, RESULTS, RUNS, SUPERNET, TINY, Row, hyphenated, re
 from machine import machine
 from wide_budget import IN_THE_WIDE_BUDGET
 
-from detnas.files import held, read_json, read_json_lines, write_json
-from detnas.metrics.correlation import Estimate, kendall_tau, with_interval
-from detnas.searching.linear_model import Floats, LinearModel, indicators
-from detnas.searching.study import CANDIDATES
+from detnas.evaluation.metrics.correlation import Estimate, kendall_tau, with_interval
+from detnas.search.samplers.linear_model import Floats, LinearModel, indicators
+from detnas.search.study.study import CANDIDATES
 from detnas.spaces import Architecture, SearchSpace
+from detnas.utils.files import held, read_json, read_json_lines, write_json
 
 DETECTOR = "retinanet"
 COMPARISONS = (AT_EQUAL_FLOPS, IN_THE_WIDE_BUDGET)

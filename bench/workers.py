@@ -24,8 +24,8 @@ import yaml
 from machine import machine
 from supernets import TINY, supernets_folder, train
 
-from detnas.files import read_json_lines, write_json
-from detnas.run_directory import RECIPE, stored_run
+from detnas.rundir.directory import RECIPE, stored_run
+from detnas.utils.files import read_json_lines, write_json
 
 ROUNDS = 1 if TINY else 3
 WAYS = ("one worker", "two workers", "two searches")

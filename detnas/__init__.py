@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from detnas.version import __version__
 
 if TYPE_CHECKING:
-    from detnas.errors import UserError
     from detnas.exporting.export import export
     from detnas.models.create import create_backbone, create_detector
-    from detnas.models.custom_op import CustomOp
     from detnas.models.official import import_official
-    from detnas.pipeline import run
-    from detnas.searching.own_fitness import Candidate
-    from detnas.searching.own_search import search
+    from detnas.models.ops.custom import CustomOp
+    from detnas.run.pipeline import run
+    from detnas.search.api import search
+    from detnas.search.evaluators.custom import Candidate
     from detnas.spaces import Architecture, Budget, SearchSpace, search_space
+    from detnas.utils.errors import UserError
 
 __all__ = [
     "Architecture",
@@ -45,16 +45,16 @@ __all__ = [
 _HOMES = {
     "Architecture": "detnas.spaces",
     "Budget": "detnas.spaces",
-    "Candidate": "detnas.searching.own_fitness",
-    "CustomOp": "detnas.models.custom_op",
+    "Candidate": "detnas.search.evaluators.custom",
+    "CustomOp": "detnas.models.ops.custom",
     "SearchSpace": "detnas.spaces",
-    "UserError": "detnas.errors",
+    "UserError": "detnas.utils.errors",
     "create_backbone": "detnas.models.create",
     "create_detector": "detnas.models.create",
     "export": "detnas.exporting.export",
     "import_official": "detnas.models.official",
-    "run": "detnas.pipeline",
-    "search": "detnas.searching.own_search",
+    "run": "detnas.run.pipeline",
+    "search": "detnas.search.api",
     "search_space": "detnas.spaces",
 }
 

@@ -1,6 +1,6 @@
 """`python -m detnas`, and with several processes `torchrun … -m detnas`."""
 
-from detnas.cli import main
+from detnas.cli.main import main
 
 if __name__ == "__main__":
     main()

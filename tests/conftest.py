@@ -10,7 +10,7 @@ import torch
 from shell import Shell
 from small_recipe import write_blocks, write_class_folder, write_recipe
 
-from detnas.pipeline import run
+from detnas.run.pipeline import run
 
 torch.set_num_threads(1)
 

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from detnas.config import FPNSettings, RetinaNetSettings
-from detnas.models.detectors import Detector
+from detnas.models.detectors.build import Detector
 from detnas.models.weights import DetectorInfo, save_detector
 from detnas.spaces import Architecture, SearchSpace
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from detnas.cli import main
+from detnas.cli.main import main
 
 
 class Shell:

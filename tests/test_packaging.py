@@ -8,13 +8,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 from small_recipe import write_recipe
 
 import detnas
 from detnas.config import recipe_names
-from detnas.pipeline import run
+from detnas.run.pipeline import run
 
-ROOT = Path(__file__).parent.parent
 SKIPPED = shutil.ignore_patterns("__pycache__")
 
 LOAD = """

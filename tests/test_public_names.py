@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import DOCS
 
 import detnas
 
 NAMES = sorted(set(detnas.__all__) - {"__version__"})
-PAGE = Path(__file__).parent.parent / "docs/api.md"
+PAGE = DOCS / "api.md"
 
 
 def members(kind: type) -> Iterator[tuple[str, Any]]:

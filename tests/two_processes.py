@@ -18,22 +18,22 @@ from small_recipe import small_recipe
 from torch import nn
 from torch.utils.data import Dataset
 
-from detnas import processes
 from detnas.config import DataSettings, Recipe, TrainingSettings
 from detnas.data.batches import batches
-from detnas.data.sources import open_data
-from detnas.errors import UserError
+from detnas.data.splits import open_data
+from detnas.distributed import comm
 from detnas.models.backbone import Supernet, find_backbone
 from detnas.models.classifier import Classifier
-from detnas.models.detectors import build_detector
-from detnas.searching.accuracy import Accuracy
-from detnas.searching.fitness import Fitness
-from detnas.searching.racing import Standing
+from detnas.models.detectors.build import build_detector
+from detnas.search.evaluators.classification import Accuracy
+from detnas.search.evaluators.detection import Fitness
+from detnas.search.evaluators.racing import Standing
 from detnas.spaces import Architecture, SearchSpace
+from detnas.training.data_parallel import average, check_batches, train_together
 from detnas.training.loop import one_pass, train_step
 from detnas.training.state import TrainingState
 from detnas.training.tasks import ClassificationTask
-from detnas.training.together import average, check_batches, train_together
+from detnas.utils.errors import UserError
 
 CPU = torch.device("cpu")
 SIZE = 64
@@ -97,10 +97,10 @@ def batch_of(kind: str) -> list[Any]:
 
 def stepped(kind: str, sync_bn: bool, told: TrainingSettings) -> dict[str, Any]:
     """One step of training on this process's part of the batch: what it reports, gradients, and the state after it."""
-    model = model_of(kind, seed=processes.rank())  # the first one's weights are everyone's
+    model = model_of(kind, seed=comm.rank())  # the first one's weights are everyone's
     train_together(model, sync_bn)
     task: Any = FixedDetection()
-    batch: Any = processes.part(batch_of(kind))
+    batch: Any = comm.part(batch_of(kind))
     if kind == "classifier":
         task = ClassificationTask(None, 0.1, small_recipe().detector)
         batch = task.collate(batch)
@@ -132,7 +132,7 @@ def summed_paths() -> dict[str, Any]:
             yield
 
     told = settings(clip_norm=None)
-    batch = processes.part(batch_of("retinanet"))
+    batch = comm.part(batch_of("retinanet"))
     train_step(TrainingState(model, told), FixedDetection(), batch, told, CPU, passes())
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
@@ -142,7 +142,7 @@ def out_of_step() -> str:
     model = model_of("classifier")
     supernet = find_backbone(model)
     assert isinstance(supernet, Supernet)
-    supernet.activate(supernet.space.uniform(("shuffle3", "xception")[processes.rank()]))
+    supernet.activate(supernet.space.uniform(("shuffle3", "xception")[comm.rank()]))
     model(torch.rand(2, 3, SIZE, SIZE)).sum().backward()
     try:
         average(TrainingState(model, settings()), torch.zeros(1))
@@ -155,7 +155,7 @@ def not_finite() -> float:
     """The mean of figures of which one process's is not a number."""
     linear = nn.Linear(1, 1)
     linear(torch.ones(1, 1)).sum().backward()
-    return average(TrainingState(linear, settings()), torch.tensor([float("nan") if processes.rank() else 1.0])).item()
+    return average(TrainingState(linear, settings()), torch.tensor([float("nan") if comm.rank() else 1.0])).item()
 
 
 def keys() -> list[Any]:
@@ -172,17 +172,17 @@ def keys() -> list[Any]:
 def messages() -> dict[str, Any]:
     """What goes between processes."""
     found: dict[str, Any] = {
-        "from first": processes.from_first(lambda: {"rank": processes.rank(), "third": 1 / 3, "none": None}),
-        "nothing": processes.bytes_from_first(lambda: b"").decode(),
-        "gathered": [text.decode() for text in processes.gathered(b"ab" * processes.rank())],
-        "total": processes.total(processes.rank() + 1),
+        "from first": comm.from_first(lambda: {"rank": comm.rank(), "third": 1 / 3, "none": None}),
+        "nothing": comm.bytes_from_first(lambda: b"").decode(),
+        "gathered": [text.decode() for text in comm.gathered(b"ab" * comm.rank())],
+        "total": comm.total(comm.rank() + 1),
     }
     refusals: dict[str, Callable[[], object]] = {
-        "of the first": lambda: processes.from_first(lambda: refuse("no file")),
+        "of the first": lambda: comm.from_first(lambda: refuse("no file")),
         "of one": lambda: in_agreement(1),
         "of none": lambda: in_agreement(2),
-        "other data": lambda: processes.check_same("data set", ("a", "b")[processes.rank()]),
-        "same data": lambda: processes.check_same("data set", "a"),
+        "other data": lambda: comm.check_same("data set", ("a", "b")[comm.rank()]),
+        "same data": lambda: comm.check_same("data set", "a"),
         "batches": lambda: check_batches(small_recipe(pretrain__batch=5)),
         "even batches": lambda: check_batches(small_recipe(pretrain__batch=6)),
     }
@@ -196,12 +196,12 @@ def messages() -> dict[str, Any]:
 
 
 def refuse(why: str) -> None:
-    raise UserError(f"{why} in process {processes.rank()}")
+    raise UserError(f"{why} in process {comm.rank()}")
 
 
 def in_agreement(refusing: int) -> None:
-    with processes.agreed():
-        if processes.rank() == refusing:
+    with comm.agreed():
+        if comm.rank() == refusing:
             refuse("no data")
 
 
@@ -310,7 +310,7 @@ def main(out: Path, data: Path) -> None:
         child = os.fork()
         if child == 0:
             os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
-            with processes.joined():
+            with comm.joined():
                 torch.save(work(data), out.with_name(f"{out.name}.{rank}"))
             os._exit(0)
         children.append(child)

@@ -41,7 +41,7 @@ class _Detector(Preprocessing):
     """Height over width of the anchors."""
     geometry: Literal["torchvision", "maskrcnn-benchmark"] = "torchvision"
     """Where anchors lie and what a box's right and lower edges are: as in torchvision, or as in the framework of the
-    official code, which official detectors were trained with. See `detnas/models/geometry.py`."""
+    official code, which official detectors were trained with. See `detnas/models/detectors/geometry.py`."""
     score_threshold: Fraction = 0.05
     """Detections that score less are dropped."""
     nms_threshold: Fraction

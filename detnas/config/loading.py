@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from detnas.config.recipe import DataSettings, Recipe
 from detnas.config.section import Section
 from detnas.config.yaml_text import parse_yaml
-from detnas.errors import UserError
+from detnas.utils.errors import UserError
 
 RECIPES = importlib.resources.files("detnas") / "recipes"
 

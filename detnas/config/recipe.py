@@ -21,9 +21,9 @@ from detnas.config.numbers import Count
 from detnas.config.search import SearchSettings
 from detnas.config.section import Section
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
-from detnas.errors import UserError, suggestion
 from detnas.spaces import OPS, Budget, SearchSpace, published, read_latencies, search_space
 from detnas.spaces.space import SPACES
+from detnas.utils.errors import UserError, suggestion
 
 RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}
 """Baselines drawn within the budget, and which draw each is."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from detnas.config.section import Section
-from detnas.imported import PLACE
+from detnas.utils.import_string import PLACE
 
 STORAGE = re.compile(r"(postgresql\+psycopg|mysql\+pymysql)://[^\s{}]+")
 PASSWORD = re.compile(r"://[^:/]*:[^@]+@|[?&]pass[^=]*=")

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
-from detnas import processes
 from detnas.data.samples import Key
-from detnas.errors import UserError
-from detnas.seeds import seed_of
-from detnas.stopping import leave_to_the_main_process
+from detnas.distributed import comm
+from detnas.utils.errors import UserError
+from detnas.utils.seeds import seed_of
+from detnas.utils.signals import leave_to_the_main_process
 
 PREFETCHED = 2
 """Batches that each loading process prepares ahead."""
@@ -98,7 +98,7 @@ def batches(
     loaders = loading_processes(workers)
     loader = DataLoader(
         samples,
-        batch_sampler=(list(processes.part(keys)) for keys in _sampler(samples, batch, seed, start, stop)),
+        batch_sampler=(list(comm.part(keys)) for keys in _sampler(samples, batch, seed, start, stop)),
         collate_fn=collate,
         num_workers=loaders,
         worker_init_fn=_begin_worker,
@@ -140,4 +140,4 @@ def _end_workers() -> None:
 
 def loading_processes(workers: int) -> int:
     """How many processes prepare pictures where a recipe asks for `workers`: one a core at most."""
-    return min(workers, processes.cores())
+    return min(workers, comm.cores())

@@ -7,12 +7,12 @@ import numpy as np
 from detnas.config import Recipe, TrainingSettings
 from detnas.data.crops import CropSamples, crop_objects
 from detnas.data.disk_cache import DiskCache
-from detnas.data.folder import read_folder
+from detnas.data.image_folder import read_folder
 from detnas.data.images import Images
 from detnas.data.samples import ClassSamples
-from detnas.data.sources import RunData
-from detnas.errors import UserError
-from detnas.seeds import seed_of
+from detnas.data.splits import RunData
+from detnas.utils.errors import UserError
+from detnas.utils.seeds import seed_of
 
 Part = Literal["train", "fit", "search"]
 

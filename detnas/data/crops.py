@@ -14,7 +14,7 @@ from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
 from detnas.data.images import Images
 from detnas.data.samples import GREY, Key, colour_and_flips, drawn_by
-from detnas.errors import UserError
+from detnas.utils.errors import UserError
 
 SMALLEST = 4
 """Boxes with a side of fewer pixels show too little to learn from."""

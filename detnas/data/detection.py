@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detnas.data.paths import PackedPaths
+from detnas.data.packed_paths import PackedPaths
 
 
 @dataclass(frozen=True)

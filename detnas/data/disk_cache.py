@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detnas.data.picture_block import flat, unflat
-from detnas.files import write_file
+from detnas.data.image_block import flat, unflat
+from detnas.utils.files import write_file
 
 FORMAT = "2"
 """To be changed when the same file is decoded to other pixels, or these lie otherwise."""

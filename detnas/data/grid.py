@@ -12,8 +12,8 @@ from torchvision.transforms import v2
 from detnas.data.detection import DetectionSet
 from detnas.data.drawing import FORMATS, draw_boxes, write_picture
 from detnas.data.images import read_image
-from detnas.data.sources import RunData
-from detnas.errors import UserError
+from detnas.data.splits import RunData
+from detnas.utils.errors import UserError
 
 COLUMNS = 4
 SHOWN = {"train": 8, "val": 4}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detnas.data.decoding import Size, read_pixels
 from detnas.data.disk_cache import DiskCache
-from detnas.data.picture_block import PictureBlock
+from detnas.data.image_block import PictureBlock
 from detnas.data.reduction import reduced
 
 PROBED = 20

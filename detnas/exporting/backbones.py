@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from detnas.errors import UserError
-from detnas.exporting.about import about_backbone
+from detnas.exporting.metadata import about_backbone
 from detnas.exporting.onnx_model import ABOUT, onnx_model, open_session, with_about
 from detnas.exporting.plain_python import definition
 from detnas.models.backbone import Subnet
 from detnas.models.weights import BackboneInfo, DetectorInfo
+from detnas.utils.errors import UserError
 
 EXAMPLE = (2, 3, 64, 96)
 """The images on which networks are traced; the check is on others."""

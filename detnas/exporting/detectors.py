@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, RetinaNet
 from torchvision.models.detection.image_list import ImageList
 
-from detnas.exporting.about import about_detector
+from detnas.exporting.metadata import about_detector
 from detnas.exporting.onnx_model import onnx_model, open_session, with_about
 from detnas.exporting.postprocess import detections, prepare
-from detnas.models.detectors import Detector, first_label
-from detnas.models.geometry import CellAnchors, PictureTransform
-from detnas.models.inference import Detections
+from detnas.models.detectors.build import Detector, first_label
+from detnas.models.detectors.detect import Detections
+from detnas.models.detectors.geometry import CellAnchors, PictureTransform
 from detnas.models.weights import DetectorInfo
 
 EXAMPLE = (70, 90)

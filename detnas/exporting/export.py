@@ -8,18 +8,18 @@ import numpy as np
 import torch
 
 from detnas.config import DataSettings
-from detnas.data.pictures import find_pictures
-from detnas.data.sources import open_validation
-from detnas.errors import UserError, suggestion
+from detnas.data.find_images import find_pictures
+from detnas.data.splits import open_validation
 from detnas.exporting.backbones import BackboneModel, onnx_backbone, python_backbone, torch_program
-from detnas.exporting.checking import Picture, check_backbone, check_detector
+from detnas.exporting.check import Picture, check_backbone, check_detector
 from detnas.exporting.detectors import DetectorModel, raw_detector, whole_detector
 from detnas.exporting.onnx_model import missing
-from detnas.files import write_file
 from detnas.models.backbone import Subnet, find_backbone
-from detnas.models.detectors import Detector
+from detnas.models.detectors.build import Detector
 from detnas.models.weights import BackboneInfo, DetectorInfo, load_detector, load_weights
-from detnas.run_directory import RECIPE, stored_run
+from detnas.rundir.directory import RECIPE, stored_run
+from detnas.utils.errors import UserError, suggestion
+from detnas.utils.files import write_file
 
 CHECKED = 8
 """On so many pictures of a data set an export is checked."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detnas.errors import UserError
+from detnas.utils.errors import UserError
 
 ABOUT = "detnas"
 """The key of an exported file's metadata under which a JSON object says what it is."""

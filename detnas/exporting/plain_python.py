@@ -6,12 +6,12 @@ from pathlib import Path
 from pprint import pformat
 from string import Template
 
-from detnas.errors import UserError
-from detnas.exporting.about import preprocessing
-from detnas.models import blocks
+from detnas.exporting.metadata import preprocessing
+from detnas.models.ops import shuffle
 from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.spaces.architecture import KERNELS, OPS
 from detnas.spaces.block import Block
+from detnas.utils.errors import UserError
 from detnas.version import __version__
 
 HEAD = Template('''"""A backbone of space $space: $architecture. Written by detnas $version; needs torch alone.
@@ -87,7 +87,7 @@ def load(weights: str | Path = Path(__file__).with_suffix(".pt")) -> Backbone:
 
 
 def definition(info: BackboneInfo | DetectorInfo) -> str:
-    """The text of the file. The blocks' code is that of `detnas.models.blocks`, word for word.
+    """The text of the file. The blocks' code is that of `detnas.models.ops.shuffle`, word for word.
 
     Raises `UserError` for a network with ops that users brought.
     """
@@ -122,7 +122,7 @@ def definition(info: BackboneInfo | DetectorInfo) -> str:
 
 def _code_of_blocks() -> str:
     """The module without its docstring and imports."""
-    text = Path(blocks.__file__).read_text()
+    text = Path(shuffle.__file__).read_text()
     _docstring, *rest = ast.parse(text).body
     first = next(node for node in rest if not isinstance(node, ast.Import | ast.ImportFrom))
     return "".join(text.splitlines(keepends=True)[first.lineno - 1 :])

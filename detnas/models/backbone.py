@@ -9,8 +9,8 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from detnas.models.blocks import Op, Shuffle
-from detnas.models.custom_op import CustomOp, make_op
+from detnas.models.ops.custom import CustomOp, make_op
+from detnas.models.ops.shuffle import Op, Shuffle
 from detnas.spaces.architecture import Architecture
 from detnas.spaces.block import Block
 from detnas.spaces.cost import Cost

@@ -9,14 +9,14 @@ from torch import nn
 
 from detnas.config import FPNSettings, RetinaNetSettings
 from detnas.config.loading import explain
-from detnas.errors import UserError, suggestion
-from detnas.files import is_file
 from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone
-from detnas.models.detectors import Detector, build_detector
+from detnas.models.detectors.build import Detector, build_detector
 from detnas.models.resnet import ResNet
 from detnas.models.weights import load_weights
 from detnas.spaces import Architecture, SearchSpace, search_space
 from detnas.spaces.published import NAMES, PUBLISHED, RESNETS
+from detnas.utils.errors import UserError, suggestion
+from detnas.utils.files import is_file
 
 DETECTORS: dict[str, type[FPNSettings | RetinaNetSettings]] = {"fpn": FPNSettings, "retinanet": RetinaNetSettings}
 

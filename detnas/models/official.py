@@ -14,14 +14,14 @@ from torchvision.models.segmentation import FCN_ResNet50_Weights
 
 from detnas.config import OFFICIAL_INPUT, FPNSettings, RetinaNetSettings
 from detnas.config.loading import explain
-from detnas.errors import UserError, suggestion
 from detnas.models.backbone import Subnet, Supernet
-from detnas.models.blocks import Shuffle
-from detnas.models.detectors import Detector
+from detnas.models.detectors.build import Detector
 from detnas.models.official_names import Names, backbone_names, detector_names
+from detnas.models.ops.shuffle import Shuffle
 from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.spaces import OPS, Architecture, SearchSpace, search_space
 from detnas.spaces.published import PUBLISHED
+from detnas.utils.errors import UserError, suggestion
 
 SUPERNETS = {"small-supernet": "small", "large-supernet": "large"}
 """Names of supernets, and their spaces'."""
@@ -66,9 +66,9 @@ def import_official(
 
     A checkpoint with detection heads (Faster R-CNN with FPN, or RetinaNet, by its keys) gives a whole detector of
     ours, which takes RGB in 0-1 as all do and feeds its network BGR in 0-255; its boxes are those of the official code
-    but for what `detnas/models/geometry.py` names. Classes come in the official order: label 0 of ours is the official
-    1, of COCO's 80 by rising category id or of VOC's 20 by name. Any other gives the backbone, a `Subnet` or
-    `Supernet`; it too was trained on BGR in 0-255, so build detectors around it with
+    but for what `detnas/models/detectors/geometry.py` names. Classes come in the official order: label 0 of ours is
+    the official 1, of COCO's 80 by rising category id or of VOC's 20 by name. Any other gives the backbone, a `Subnet`
+    or `Supernet`; it too was trained on BGR in 0-255, so build detectors around it with
     `**detnas.config.OFFICIAL_INPUT.model_dump()`. The ImageNet head (1x1 convolution, linear layer) has no place in a
     backbone and is left out; `detnas import` names it. Of a supernet, BN statistics fit no path before recalibration.
 

@@ -11,8 +11,8 @@ from torch import nn
 from torchvision.models.detection import FasterRCNN
 
 from detnas.models.backbone import ChoiceBlock, Subnet, Supernet
-from detnas.models.blocks import Op
-from detnas.models.detectors import Detector
+from detnas.models.detectors.build import Detector
+from detnas.models.ops.shuffle import Op
 from detnas.spaces import OPS
 
 OFFICIAL_OPS = dict(zip(OPS, ("shufflenet_3x3", "shufflenet_5x5", "shufflenet_7x7", "xception_3x3"), strict=True))

@@ -27,13 +27,13 @@ from safetensors.torch import save
 from torch import nn
 
 from detnas.config import DataSettings, DetectorSettings, FPNSettings, Preprocessing, RetinaNetSettings
-from detnas.errors import UserError
-from detnas.files import write_file
 from detnas.models.backbone import Subnet, Supernet
-from detnas.models.blocks import Shuffle
-from detnas.models.custom_op import op_class
-from detnas.models.detectors import Detector, build_detector
+from detnas.models.detectors.build import Detector, build_detector
+from detnas.models.ops.custom import op_class
+from detnas.models.ops.shuffle import Shuffle
 from detnas.spaces import OPS, Architecture, SearchSpace
+from detnas.utils.errors import UserError
+from detnas.utils.files import write_file
 from detnas.version import __version__
 
 DETECTOR = "detnas-detector-1"

@@ -1,7 +1,7 @@
 """The page that people look at: one offline HTML file made from a run directory."""
 
 from detnas.report.examples import validation_examples
+from detnas.report.images import Box, Example
 from detnas.report.page import write_report
-from detnas.report.pictures import Box, Example
 
 __all__ = ["Box", "Example", "validation_examples", "write_report"]

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from detnas.errors import UserError
 from detnas.report.recalibration import RecalibrationCheck
 from detnas.spaces import OPS
+from detnas.utils.errors import UserError
 
 SUPERNET_STAGES = ("supernet-pretrain", "supernet-finetune")
 NETWORK_STAGES = ("pretrain", "finetune")

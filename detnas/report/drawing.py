@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detnas.errors import UserError
 from detnas.spaces import OPS, Architecture, SearchSpace, search_space
 from detnas.spaces.architecture import KERNELS
+from detnas.utils.errors import UserError
 
 COLUMNS = 8
 CAPTION = 12

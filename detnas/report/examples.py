@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from detnas.data.detection import DetectionSet
-from detnas.report.pictures import Box, Example
+from detnas.report.images import Box, Example
 
 PICTURES = 9
 SHOWN_SCORE = 0.3

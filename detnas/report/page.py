@@ -13,14 +13,14 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from detnas.errors import UserError
-from detnas.files import write_text
-from detnas.progress import duration
 from detnas.report import plots
 from detnas.report.answer import DESCRIPTIONS, UNKNOWN, answer, caveat, count, milliseconds, points
 from detnas.report.collect import Candidate, Network, Run, Training, collect
 from detnas.report.drawing import draw
-from detnas.report.pictures import MOST_PREDICTIONS, Example, label, pictures
+from detnas.report.images import MOST_PREDICTIONS, Example, label, pictures
+from detnas.utils.errors import UserError
+from detnas.utils.files import write_text
+from detnas.utils.progress import duration
 
 STAGES = {
     "supernet-pretrain": "Supernet, pre-training",

@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from detnas.metrics.front import pareto_front
+from detnas.evaluation.metrics.pareto import pareto_front
 from detnas.report.collect import WINNER, Best, Candidate, Curve, Dropped, Network, Ranking, Training
 from detnas.spaces import Architecture
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from detnas.errors import UserError
+from detnas.utils.errors import UserError
 
 KERNELS = {"shuffle3": 3, "shuffle5": 5, "shuffle7": 7, "xception": 3}
 """Kernel size of the depthwise convolutions of every op."""

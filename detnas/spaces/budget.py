@@ -15,11 +15,11 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from detnas.errors import UserError
 from detnas.spaces.architecture import Architecture
 from detnas.spaces.cost import Cost
 from detnas.spaces.latency import REMEDY, LatencyTable
 from detnas.spaces.space import SearchSpace
+from detnas.utils.errors import UserError
 
 CostName = Literal["flops", "params", "latency"]
 COSTS: tuple[CostName, ...] = get_args(CostName)

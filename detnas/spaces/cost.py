@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detnas.errors import UserError
-from detnas.imported import import_object
 from detnas.spaces.architecture import KERNELS, OPS
 from detnas.spaces.block import Block
 from detnas.spaces.latency import LatencyTable
+from detnas.utils.errors import UserError
+from detnas.utils.import_string import import_object
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class _Counter:
 
 
 def _block_cost(block: Block, op: str, resolution: int) -> Cost:
-    """Mirrors `detnas.models.blocks`; a test holds the two against each other. Ops of users know what they cost."""
+    """Mirrors `detnas.models.ops.shuffle`; a test compares the two. Ops of users know what they cost."""
     if op not in OPS:
         counted: Cost = imported_op(op).cost(block, resolution)
         return counted

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from detnas.errors import UserError
-from detnas.files import is_file, write_json
 from detnas.spaces.architecture import OPS
+from detnas.utils.errors import UserError
+from detnas.utils.files import is_file, write_json
 
 BackendName = Literal["eager", "onnxruntime"]
 Positive = Annotated[int, Field(gt=0)]

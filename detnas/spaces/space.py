@@ -8,12 +8,12 @@ from math import inf
 
 import numpy as np
 
-from detnas.errors import UserError, suggestion
-from detnas.imported import PLACE
 from detnas.spaces.architecture import MOST_OPS, OPS, Architecture
 from detnas.spaces.block import Block
 from detnas.spaces.cost import Cost, CostTable
 from detnas.spaces.latency import REMEDY, LatencyTable
+from detnas.utils.errors import UserError, suggestion
+from detnas.utils.import_string import PLACE
 
 
 @dataclass(frozen=True)

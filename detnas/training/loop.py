@@ -8,19 +8,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from detnas import processes, stopping
 from detnas.config import TrainingSettings
 from detnas.data.batches import batches, step_keys
-from detnas.files import remove_unfinished, write_json
-from detnas.progress import Progress
-from detnas.seeds import seed_of
+from detnas.distributed import comm
 from detnas.training.checkpoints import DONE, newest_checkpoint, save_checkpoint
+from detnas.training.data_parallel import average, train_together
 from detnas.training.metrics_log import MetricsLog
+from detnas.training.non_finite import is_finite, refuse_not_finite, report_skipped
 from detnas.training.schedules import learning_rate, set_learning_rate
 from detnas.training.state import TrainingState
 from detnas.training.tasks import Task
-from detnas.training.together import average, train_together
-from detnas.training.trouble import is_finite, refuse_not_finite, report_skipped
+from detnas.utils import signals
+from detnas.utils.files import remove_unfinished, write_json
+from detnas.utils.progress import Progress
+from detnas.utils.seeds import seed_of
 
 
 def one_pass(step: int) -> Iterable[None]:
@@ -61,7 +62,7 @@ def train(
     saved = newest_checkpoint(directory, progress.say)
     if saved is not None:
         state.load_state_dict(saved)
-    if not processes.from_first((directory / DONE).exists) or state.step < settings.steps:
+    if not comm.from_first((directory / DONE).exists) or state.step < settings.steps:
         _train_on(state, task, settings, directory, seed, device, progress, passes)
     state.use_average()
 
@@ -78,7 +79,7 @@ def _train_on(
 ) -> None:
     """Train from the step that `state` has come to until the last."""
     log = None
-    if processes.is_first():
+    if comm.is_first():
         directory.mkdir(parents=True, exist_ok=True)
         remove_unfinished(directory)
         log = MetricsLog(directory, state.step, state.window, device)
@@ -96,10 +97,10 @@ def _train_on(
         progress.task(directory.name, total=settings.steps, start=state.step) as bar,
         closing(log) if log else nullcontext(),
         closing(stream),
-        stopping.deferred(),
+        signals.deferred(),
     ):
         for step, batch in enumerate(stream, start=state.step):
-            torch.manual_seed(seed_of(seed, "step", step, *([processes.rank()] if processes.rank() else [])))
+            torch.manual_seed(seed_of(seed, "step", step, *([comm.rank()] if comm.rank() else [])))
             rate = learning_rate(settings, step)
             set_learning_rate(state.optimizer, rate)
             figures = train_step(state, task, batch, settings, device, passes(step))
@@ -114,7 +115,7 @@ def _train_on(
             if log:
                 log.add(state.step, {} if state.skipped else {**figures, "lr": rate}, settings.batch)
             bar.advance(f"loss {figures['loss']:.3f}")
-            asked_to_stop = processes.any_of(stopping.requested())
+            asked_to_stop = comm.any_of(signals.requested())
             if state.step % settings.checkpoint_every == 0 or state.step == settings.steps or asked_to_stop:
                 refuse_not_finite(state, settings, directory)
                 if log:
@@ -122,7 +123,7 @@ def _train_on(
                     log.save()
                     save_checkpoint(directory, state.step, state.state_dict())
             if asked_to_stop:
-                stopping.stop()
+                signals.stop()
     if log:
         write_json(directory / DONE, {"seconds": log.seconds, "steps": settings.steps})
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from detnas.files import read_json_lines, write_json_lines
-from detnas.memory import used_memory
+from detnas.utils.files import read_json_lines, write_json_lines
+from detnas.utils.memory import used_memory
 
 METRICS = "metrics.jsonl"
 LOG_EVERY = 10

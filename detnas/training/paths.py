@@ -6,9 +6,9 @@ from math import ceil
 
 import numpy as np
 
-from detnas.errors import UserError
 from detnas.models.backbone import Supernet
 from detnas.spaces import Architecture, Budget, BudgetSampler, SearchSpace
+from detnas.utils.errors import UserError
 
 
 class PathSampler:

@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from detnas.config import TrainingSettings
 from detnas.models.backbone import ChoiceBlock
-from detnas.training.averaging import AveragedWeights
+from detnas.training.ema import AveragedWeights
 from detnas.training.schedules import build_optimizer
 
 

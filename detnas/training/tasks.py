@@ -8,9 +8,9 @@ from torch.nn import functional
 from torch.utils.data import default_collate
 
 from detnas.config import Preprocessing
-from detnas.data.picture_block import flat, unflat
+from detnas.data.image_block import flat, unflat
 from detnas.data.samples import DetectionSamples, Target
-from detnas.models.detectors import first_label
+from detnas.models.detectors.build import first_label
 from detnas.models.preprocessing import normalise
 
 

@@ -11,7 +11,7 @@ from small_recipe import small_tree, write_recipe
 
 from detnas.config import FPNSettings, RetinaNetSettings, load_recipe
 from detnas.config.loading import _lay_over
-from detnas.errors import UserError
+from detnas.utils.errors import UserError
 
 
 def write(file: Path, **tree: Any) -> Path:

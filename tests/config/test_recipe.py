@@ -14,9 +14,9 @@ from small_recipe import small_recipe
 
 from detnas.config import FPNSettings, Recipe, RetinaNetSettings, load_recipe, recipe_names
 from detnas.config.recipe import BASELINES
-from detnas.errors import UserError
 from detnas.spaces import Budget, BudgetSampler, search_space
 from detnas.spaces.space import SPACES
+from detnas.utils.errors import UserError
 
 TRAINING = {"steps": 100, "batch": 4, "lr": 0.1}
 

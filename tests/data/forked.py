@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from detnas.data.detection import Category, DetectionSet
-from detnas.data.paths import PackedPaths
+from detnas.data.packed_paths import PackedPaths
 
 PICTURES = 40_000
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
 from detnas.data.batches import StepSampler, batches
-from detnas.device import choose_device
-from detnas.errors import UserError
+from detnas.distributed.device import choose_device
+from detnas.utils.errors import UserError
 
 SIZES = st.integers(1, 40)
 BATCHES = st.integers(1, 50)

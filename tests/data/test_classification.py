@@ -7,8 +7,8 @@ import pytest
 from small_recipe import small_recipe, write_blocks, write_class_folder
 
 from detnas.data.classification import ClassificationSet, Part
-from detnas.data.sources import open_data
-from detnas.errors import UserError
+from detnas.data.splits import open_data
+from detnas.utils.errors import UserError
 
 PARTS: tuple[Part, ...] = ("train", "fit", "search")
 

@@ -8,12 +8,12 @@ import torch
 from make_coco import COLOURS, tree_of, write_coco
 
 from detnas.config import TrainingSettings
-from detnas.data.coco import read_coco
 from detnas.data.crops import CropSamples
 from detnas.data.detection import DetectionSet
+from detnas.data.formats.coco.read import read_coco
 from detnas.data.images import Images
 from detnas.data.samples import GREY
-from detnas.errors import UserError
+from detnas.utils.errors import UserError
 
 TRAINING = TrainingSettings(steps=10, batch=2, lr=0.1)
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from detnas.data.decoding import BrokenPicture, read_header, read_pixels
-from detnas.errors import UserError
+from detnas.utils.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 ORIENTATION = 0x0112

@@ -15,13 +15,13 @@ import detnas.data.disk_cache as disk_cache
 import detnas.data.images as images_module
 from detnas.config import TrainingSettings
 from detnas.data.batches import batches
-from detnas.data.coco import read_coco
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
+from detnas.data.formats.coco.read import read_coco
 from detnas.data.images import Images, read_image
 from detnas.data.samples import DetectionSamples
-from detnas.errors import UserError
 from detnas.training.tasks import DetectionTask
+from detnas.utils.errors import UserError
 
 COUNT, SIDE = 24, 40
 PICTURE_BLOCKS = 2

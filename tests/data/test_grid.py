@@ -8,10 +8,10 @@ from make_coco import COLOURS, some_pictures, tree_of, write_coco
 from PIL import Image
 
 from detnas.config import DataSettings
-from detnas.data.coco import read_coco
+from detnas.data.formats.coco.read import read_coco
 from detnas.data.grid import CELL, MARGIN, STRIP, choose, choose_file, write_grid
-from detnas.data.sources import open_data
-from detnas.errors import UserError
+from detnas.data.splits import open_data
+from detnas.utils.errors import UserError
 
 
 def test_chosen_pictures_show_every_category_and_are_the_same_each_time(tmp_path: Path) -> None:

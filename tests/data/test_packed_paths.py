@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detnas.data.paths import PackedPaths
+from detnas.data.packed_paths import PackedPaths
 
 # All that may stand in a name on a POSIX system, bytes that are no UTF-8 included.
 NAMES = st.binary(min_size=1, max_size=8).filter(lambda name: not set(name) & {0, ord("/")})

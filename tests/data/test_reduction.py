@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from detnas.config import FPNSettings, TrainingSettings
-from detnas.data.coco import read_coco
 from detnas.data.detection import DetectionSet
+from detnas.data.formats.coco.read import read_coco
 from detnas.data.reduction import reduced, reduced_sizes
 from detnas.data.samples import DetectionSamples
-from detnas.models.geometry import PictureTransform
+from detnas.models.detectors.geometry import PictureTransform
 
 SIDES = st.integers(1, 5000)
 

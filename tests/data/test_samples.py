@@ -12,12 +12,12 @@ from make_coco import COLOURS, tree_of, write_coco
 from PIL import Image
 
 from detnas.config import TrainingSettings
-from detnas.data.coco import read_coco
 from detnas.data.crops import CropSamples
 from detnas.data.detection import DetectionSet
+from detnas.data.formats.coco.read import read_coco
 from detnas.data.images import Images
 from detnas.data.samples import GREY, ClassSamples, DetectionSamples
-from detnas.errors import UserError
+from detnas.utils.errors import UserError
 
 SEEDS = st.integers(0, 2**63 - 1)
 

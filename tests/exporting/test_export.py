@@ -13,12 +13,12 @@ from shell import Shell
 
 import detnas
 from detnas.config import Preprocessing
-from detnas.errors import UserError
-from detnas.exporting import checking
+from detnas.exporting import check
 from detnas.exporting.export import FORMATS
 from detnas.models.backbone import Supernet
-from detnas.models.inference import detect
+from detnas.models.detectors.detect import detect
 from detnas.models.weights import BackboneInfo, DetectorInfo, load_detector, save_backbone, save_detector
+from detnas.utils.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +101,8 @@ def test_a_model_that_is_not_the_eager_one_is_not_written(
     shell: Shell,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(checking, "PIXELS", -1.0)
-    monkeypatch.setattr(checking, "OF_LARGEST", -1.0)
+    monkeypatch.setattr(check, "PIXELS", -1.0)
+    monkeypatch.setattr(check, "OF_LARGEST", -1.0)
     for format in ("onnx", "onnx-raw", "onnx-backbone", "py"):
         error = shell.refused("export", weights, "--format", format, "--check", noise)
         assert "eager model" in error and "nothing is written" in error

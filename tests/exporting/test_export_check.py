@@ -11,12 +11,12 @@ import torch
 from detecting import detector, settings, write_noise
 from torch import Tensor
 
-from detnas.errors import UserError
 from detnas.exporting.backbones import BackboneModel
-from detnas.exporting.checking import Picture, check_backbone, check_detector, compare
+from detnas.exporting.check import Picture, check_backbone, check_detector, compare
 from detnas.exporting.detectors import DetectorModel
 from detnas.models.backbone import find_backbone
-from detnas.models.inference import Detections, detect
+from detnas.models.detectors.detect import Detections, detect
+from detnas.utils.errors import UserError
 
 SETTINGS = settings("retinanet", score_threshold=0.1, nms_threshold=0.5, detections=4)
 

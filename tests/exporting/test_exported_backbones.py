@@ -13,7 +13,6 @@ from detecting import ARCHITECTURE, SPACE
 from torch import Tensor
 
 from detnas.config import OFFICIAL_INPUT, Preprocessing
-from detnas.errors import UserError
 from detnas.exporting.backbones import onnx_backbone, python_backbone, torch_program
 from detnas.exporting.onnx_model import ABOUT, open_session, read_about
 from detnas.models.backbone import Subnet
@@ -21,6 +20,7 @@ from detnas.models.preprocessing import normalise
 from detnas.models.weights import BackboneInfo
 from detnas.spaces import Architecture, SearchSpace, search_space
 from detnas.spaces.published import PUBLISHED
+from detnas.utils.errors import UserError
 
 SHALLOW = SearchSpace("shallow", 4, (8, 16, 24, 32), (1, 1, 1, 1))
 SHAPES = [(1, 3, 64, 64), (3, 3, 96, 36), (2, 3, 37, 70)]

@@ -11,12 +11,12 @@ from detecting import CATEGORIES, detector, noise
 from torch import Tensor, nn
 
 from detnas.config import OFFICIAL_INPUT, FPNSettings, RetinaNetSettings
-from detnas.exporting.checking import compare
+from detnas.exporting.check import compare
 from detnas.exporting.detectors import DetectorModel, _TracedTransform, raw_detector, whole_detector
 from detnas.exporting.onnx_model import ABOUT, onnx_model, open_session
-from detnas.models.detectors import Detector
-from detnas.models.geometry import PictureTransform
-from detnas.models.inference import Detections, detect
+from detnas.models.detectors.build import Detector
+from detnas.models.detectors.detect import Detections, detect
+from detnas.models.detectors.geometry import PictureTransform
 from detnas.models.weights import DetectorInfo
 
 CPU = torch.device("cpu")

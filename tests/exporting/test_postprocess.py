@@ -19,8 +19,8 @@ from torchvision.ops import nms
 from detnas.config import OFFICIAL_INPUT
 from detnas.exporting import postprocess
 from detnas.exporting.postprocess import anchors, decode, detections, prepare, suppress
-from detnas.models.detectors import _anchors
-from detnas.models.geometry import PictureTransform
+from detnas.models.detectors.build import _anchors
+from detnas.models.detectors.geometry import PictureTransform
 
 SCALES = (1.0, 1.41)
 

@@ -12,10 +12,10 @@ from trees import TREES, train_on_trees, trees
 
 import detnas
 from detnas.data.images import Images
+from detnas.evaluation.evaluate import evaluate
 from detnas.exporting.onnx_model import ABOUT
 from detnas.exporting.postprocess import detections, prepare
 from detnas.models.weights import load_detector
-from detnas.searching.evaluation import evaluate
 
 FORMATS = ("onnx", "onnx-raw")
 

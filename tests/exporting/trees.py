@@ -5,20 +5,21 @@ from typing import Any
 
 import pytest
 import torch
+from paths import SHARED
 
 from detnas.config import DataSettings, FPNSettings, RetinaNetSettings, TrainingSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.samples import DetectionSamples
-from detnas.data.sources import open_data
+from detnas.data.splits import open_data
 from detnas.models.backbone import find_backbone, shrink_depthwise
-from detnas.models.detectors import Detector
+from detnas.models.detectors.build import Detector
 from detnas.models.weights import DetectorInfo, save_detector
-from detnas.progress import Progress
 from detnas.spaces import Architecture, search_space
 from detnas.training.loop import one_pass, train
 from detnas.training.tasks import DetectionTask
+from detnas.utils.progress import Progress
 
-TREES = Path(__file__).parents[2].parent / "shared" / "data" / "trees"
+TREES = SHARED / "data" / "trees"
 
 SHARED: dict[str, Any] = {
     "min_size": 160,

@@ -6,7 +6,6 @@ from small_models import ARCHITECTURES, SPACE, fpn, pictures, retinanet
 from torch import nn
 
 from detnas.config import TrainingSettings
-from detnas.errors import UserError
 from detnas.models.backbone import (
     Backbone,
     Subnet,
@@ -15,11 +14,12 @@ from detnas.models.backbone import (
     find_backbone,
     shrink_depthwise,
 )
-from detnas.models.blocks import split_channels
 from detnas.models.classifier import Classifier
-from detnas.models.detectors import build_detector
+from detnas.models.detectors.build import build_detector
+from detnas.models.ops.shuffle import split_channels
 from detnas.spaces import Architecture, search_space
 from detnas.training.schedules import build_optimizer
+from detnas.utils.errors import UserError
 
 
 def randomise(model: nn.Module, seed: int = 0) -> None:

@@ -8,12 +8,12 @@ import torch
 from small_models import ARCHITECTURES, SETTINGS, SPACE, pictures
 from torchvision.models.detection import FasterRCNN, RetinaNet
 
-from detnas.errors import UserError
 from detnas.models.backbone import Subnet, find_backbone
 from detnas.models.create import create_backbone, create_detector
 from detnas.models.weights import DetectorInfo, save_detector
 from detnas.spaces import Architecture, search_space
 from detnas.spaces.published import NAMES
+from detnas.utils.errors import UserError
 
 
 def test_a_backbone_of_an_architecture() -> None:

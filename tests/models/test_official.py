@@ -9,19 +9,20 @@ import numpy as np
 import official_reference as reference
 import pytest
 import torch
+from paths import TESTS
 
 from detnas import import_official
 from detnas.config import OFFICIAL_INPUT
-from detnas.errors import UserError
 from detnas.models.backbone import Backbone, Subnet, Supernet, extract_subnet, find_backbone
-from detnas.models.detectors import first_label
+from detnas.models.detectors.build import first_label
 from detnas.models.official import CLASSIFIER, official_categories, read_official
 from detnas.models.official_names import backbone_names
 from detnas.models.preprocessing import normalise
 from detnas.spaces import Architecture, SearchSpace, search_space
 from detnas.spaces.published import PUBLISHED
+from detnas.utils.errors import UserError
 
-FIXTURES = Path(__file__).parents[2].parent / "shared" / "fixtures"
+FIXTURES = TESTS / "fixtures"
 SPACE = SearchSpace("official", reference.STEM, reference.CHANNELS, reference.REPEATS)
 ARCHITECTURE = Architecture.parse("21 30 03 12")
 

@@ -9,7 +9,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from detnas.models.backbone import find_backbone
 from detnas.models.classifier import Classifier
-from detnas.models.detectors import build_detector, first_label
+from detnas.models.detectors.build import build_detector, first_label
 from detnas.models.resnet import ResNet
 
 CLASSES = 1000

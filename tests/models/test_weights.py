@@ -12,11 +12,10 @@ from safetensors.torch import save_file
 from small_models import ARCHITECTURES, SETTINGS, SPACE, pictures
 
 from detnas.config import OFFICIAL_INPUT, DataSettings
-from detnas.errors import UserError
 from detnas.models.backbone import Supernet, extract_subnet, find_backbone
 from detnas.models.create import create_backbone
-from detnas.models.detectors import Detector, build_detector
-from detnas.models.inference import detect
+from detnas.models.detectors.build import Detector, build_detector
+from detnas.models.detectors.detect import detect
 from detnas.models.weights import (
     BackboneInfo,
     DetectorInfo,
@@ -26,6 +25,7 @@ from detnas.models.weights import (
     save_detector,
 )
 from detnas.spaces import Architecture
+from detnas.utils.errors import UserError
 from detnas.version import __version__
 
 CPU = torch.device("cpu")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import run_directory as made
 
-from detnas.errors import UserError
 from detnas.report.collect import collect
+from detnas.utils.errors import UserError
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import run_directory as made
 
 from detnas.report import Box, Example, write_report
-from detnas.report.pictures import MOST_PREDICTIONS
+from detnas.report.images import MOST_PREDICTIONS
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)>"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detnas.report.pictures import Box, judged
+from detnas.report.images import Box, judged
 
 
 def square(x: float, name: str = "cat", score: float | None = None) -> Box:

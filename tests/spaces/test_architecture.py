@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detnas.errors import UserError
 from detnas.spaces import OPS, Architecture, SearchSpace, search_space
 from detnas.spaces.space import SPACES
+from detnas.utils.errors import UserError
 
 ARCHITECTURES = st.lists(st.lists(st.integers(0, 9), min_size=1).map(tuple), min_size=1).map(
     lambda stages: Architecture(tuple(stages))

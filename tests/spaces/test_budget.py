@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from latency_tables import synthetic
 
-from detnas.errors import UserError
 from detnas.spaces import Architecture, Budget, BudgetSampler, SearchSpace, search_space
+from detnas.utils.errors import UserError
 
 # Two interchangeable blocks in one, three in the other; the odd one out has one block a stage.
 PAIRS = SearchSpace("pairs", 4, (8, 16), (2, 3))

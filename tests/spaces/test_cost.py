@@ -1,18 +1,18 @@
 """Costs: the official figures to the unit, and the real modules counted one by one."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from paths import TESTS
 from torch import nn
 
 from detnas.models.backbone import Subnet, Supernet
-from detnas.models.blocks import Op
+from detnas.models.ops.shuffle import Op
 from detnas.spaces import OPS, Architecture, Block, CostTable, search_space
 
-OFFICIAL = Path(__file__).parents[2].parent / "shared" / "fixtures" / "official_flops.json"
+OFFICIAL = TESTS / "fixtures" / "official_flops.json"
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from latency_tables import synthetic
 
-from detnas.errors import UserError
 from detnas.spaces import Budget, BudgetSampler, Cost, read_latencies, search_space
+from detnas.utils.errors import UserError
 
 TINY = search_space("tiny")
 TABLE = synthetic(TINY)

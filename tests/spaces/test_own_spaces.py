@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from latency_tables import synthetic
 
-from detnas.errors import UserError
 from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace, read_latencies
 from detnas.spaces import search_space as named
 from detnas.spaces.budget import _Halves
+from detnas.utils.errors import UserError
 
 TWO = SearchSpace("two", 4, (8, 16), (2, 2), ("xception", "shuffle7"))
 

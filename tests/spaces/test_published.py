@@ -1,16 +1,16 @@
 """Published networks: they are what was published, and they compute."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from paths import TESTS
 
 from detnas.models.create import create_backbone
 from detnas.spaces import search_space
 from detnas.spaces.published import NAMES, PUBLISHED
 
-OFFICIAL = Path(__file__).parents[2].parent / "shared" / "fixtures" / "official_flops.json"
+OFFICIAL = TESTS / "fixtures" / "official_flops.json"
 OFFICIAL_NAMES = {
     "detnas-fpn-300m": "DETNAS-COCO-FPN-300M",
     "detnas-retinanet-300m": "DETNAS-COCO-RetinaNet-300M",

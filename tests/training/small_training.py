@@ -11,8 +11,8 @@ from torch import nn
 
 from detnas.config import TrainingSettings
 from detnas.data.samples import Key
-from detnas.progress import Progress
 from detnas.training.loop import one_pass, train
+from detnas.utils.progress import Progress
 
 CPU = torch.device("cpu")
 

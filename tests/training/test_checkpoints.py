@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from small_recipe import assert_same
 from torch import nn
 
-from detnas.errors import UserError
-from detnas.files import write_json
 from detnas.training.checkpoints import (
     DONE,
     checkpoint_path,
@@ -21,6 +19,8 @@ from detnas.training.checkpoints import (
     newest_checkpoint,
     save_checkpoint,
 )
+from detnas.utils.errors import UserError
+from detnas.utils.files import write_json
 
 
 def silent(text: str) -> None:

@@ -9,13 +9,13 @@ import pytest
 from small_recipe import assert_same, checkpoint, write_recipe
 from small_training import timeless
 
-from detnas.pipeline import run
+from detnas.run.pipeline import run
 
 KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
-import detnas.pipeline
+import detnas.run.pipeline
 
 torch.set_num_threads(1)
 seed, recipe, out, data, stage = sys.argv[1:]
@@ -48,7 +48,7 @@ for number in range(20):
     if child == 0:
         if number % 4 == 3:
             os.fsync = killed_in_writing(countdown)
-        detnas.pipeline.run(recipe, out, data, stages=(stage,))
+        detnas.run.pipeline.run(recipe, out, data, stages=(stage,))
         os._exit(0)
     # Most of a process's life here is its beginning: the moment counts from its first checkpoint.
     while newest() == begun and is_alive(child):
@@ -58,7 +58,7 @@ for number in range(20):
         os.kill(child, signal.SIGKILL)
     kills += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     unfinished += any(Path(out, stage).glob(".*.tmp"))
-detnas.pipeline.run(recipe, out, data, stages=(stage,))
+detnas.run.pipeline.run(recipe, out, data, stages=(stage,))
 print(kills, unfinished)
 """
 

@@ -11,15 +11,15 @@ from torch import nn
 
 import detnas.training.loop as loop
 from detnas.config import Recipe, TrainingSettings
-from detnas.errors import UserError
 from detnas.models.backbone import Supernet
 from detnas.models.classifier import Classifier
-from detnas.models.detectors import build_detector
-from detnas.pipeline import run
-from detnas.progress import Progress
+from detnas.models.detectors.build import build_detector
+from detnas.run.pipeline import run
 from detnas.training.checkpoints import load_weights
 from detnas.training.loop import one_pass, train, train_step
 from detnas.training.state import TrainingState
+from detnas.utils.errors import UserError
+from detnas.utils.progress import Progress
 
 
 class Stopwatch:

@@ -9,8 +9,8 @@ from small_training import CPU, Cut, Task, cut_before, timeless, train_linear
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import detnas.training.metrics_log as metrics_log
-from detnas.files import read_json_lines
 from detnas.training.metrics_log import MetricsLog, log_scores
+from detnas.utils.files import read_json_lines
 
 
 def scalars(directory: Path) -> dict[str, dict[int, float]]:

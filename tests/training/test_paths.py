@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detnas.config import TrainingSettings
-from detnas.errors import UserError
 from detnas.models.backbone import Supernet
 from detnas.spaces import Architecture, SearchSpace, search_space
 from detnas.training.loop import train_step
 from detnas.training.paths import PathSampler, path_chooser
 from detnas.training.state import TrainingState
+from detnas.utils.errors import UserError
 
 TOY = SearchSpace("toy", 4, (8, 16, 24), (1, 2, 1))
 ALL = {path: TOY.cost(path, 64).flops for path in (TOY.architecture(ops) for ops in product(range(4), repeat=4))}

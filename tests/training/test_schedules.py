@@ -10,7 +10,7 @@ from torch import nn
 
 from detnas.config import TrainingSettings
 from detnas.models.backbone import Supernet
-from detnas.models.detectors import build_detector
+from detnas.models.detectors.build import build_detector
 from detnas.training.schedules import build_optimizer, learning_rate, set_learning_rate
 
 

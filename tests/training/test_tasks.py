@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from detnas.config import Preprocessing
 from detnas.models.backbone import Supernet
-from detnas.models.detectors import Detector, build_detector, first_label
+from detnas.models.detectors.build import Detector, build_detector, first_label
 from detnas.training.tasks import ClassificationTask, DetectionBatch, DetectionTask
 
 CPU = torch.device("cpu")

@@ -1,0 +1,57 @@
+"""The commands on data sets: `detnas data`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Look at a data set, or draw the embedded one.", no_args_is_help=True)
+
+
+@app.command("check")
+def check_data(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the detection data set.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A data field as in a recipe: data.train=FILE; repeatable."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to draw (.jpg, .png); runs/check-NAME.jpg if not given.")
+    ] = None,
+) -> None:
+    """What a data set holds, and what is wrong with it.
+
+    In the format of COCO, VOC or YOLO. Every picture is decoded; some are drawn with their boxes.
+    Exit status 2 if training could go wrong.
+    """
+    from detnas.config import DataSettings, change_data
+    from detnas.data.check import check
+    from detnas.data.grid import choose_file, write_grid
+    from detnas.utils.progress import Progress
+
+    file = choose_file(directory, out)
+    lines, data = check(directory, change_data(DataSettings(), changes or ()), Progress())
+    for line in lines:
+        typer.echo(line)
+    if data is None:
+        raise typer.Exit(2)
+    if file is None:
+        typer.echo("Not drawn, for this is the data folder: name a file elsewhere by --out.")
+    else:
+        write_grid(file, data)
+        typer.echo(f"Drawn with boxes: {file}")
+
+
+@app.command("shapes")
+def draw_shapes(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    train: Annotated[int, typer.Option(min=1, help="Pictures to train on.")] = 1200,
+    val: Annotated[int, typer.Option(min=1, help="Pictures to validate on.")] = 300,
+    size: Annotated[int, typer.Option(min=32, help="Side of the pictures in pixels.")] = 128,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Draw the embedded data set. COCO files, and an image folder for classification."""
+    from detnas.data.shapes.write import write_shapes
+
+    write_shapes(directory, train=train, val=val, size=size, seed=seed)
+    typer.echo(f"{train} + {val} pictures in {directory}")

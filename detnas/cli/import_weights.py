@@ -1,0 +1,45 @@
+"""Weights of the official code into weights files of ours."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+from detnas.models.official import Imported, read_official
+from detnas.models.ops.shuffle import Shuffle
+from detnas.models.weights import BackboneInfo, save_backbone, save_detector
+from detnas.utils.errors import UserError
+
+
+def import_weights(checkpoint: Path, name: str, out: Path, shuffle: str | None) -> Iterator[str]:
+    """Read the official checkpoint of the network `name` and write it to `out`.
+
+    Lines for people. Raises `UserError`, before anything is written, if the checkpoint is not that network's, or `out`
+    cannot be a file.
+    """
+    shuffles: dict[str | None, Shuffle | None] = {None: None} | {one: one for one in get_args(Shuffle)}
+    if shuffle not in shuffles:
+        raise UserError(f"--shuffle {shuffle}: choose one of {', '.join(get_args(Shuffle))}")
+    if out.is_dir() or (out.exists() and checkpoint.exists() and out.samefile(checkpoint)):
+        what = "a folder" if out.is_dir() else "the checkpoint itself"
+        raise UserError(f"--out {out}: is {what}; name another file, such as {name}.safetensors")
+    imported = read_official(checkpoint, name, shuffles[shuffle])
+    try:
+        _write(out, imported)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror}); name another file") from None
+    info = imported.info
+    if isinstance(info, BackboneInfo):
+        yield f"{out}: the backbone {name}"
+    else:
+        names = ", ".join(name for _, name in info.categories[:3])
+        yield f"{out}: the detector {name} ({info.settings.type}), {len(info.categories)} categories ({names}, …)"
+    yield f"  channels split as {info.shuffle}; pictures go in as BGR values in 0-255"
+    if imported.left_out:
+        yield f"  left out, having no place in a backbone: {', '.join(imported.left_out)}"
+
+
+def _write(out: Path, imported: Imported) -> None:
+    if isinstance(imported.info, BackboneInfo):
+        save_backbone(out, imported.model, imported.info)
+    else:
+        save_detector(out, imported.model, imported.info)

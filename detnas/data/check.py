@@ -1,0 +1,49 @@
+"""Looking at a data set before anything is trained on it."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from detnas.config import DataSettings
+from detnas.data.formats.discovery import Source, find_sources
+from detnas.data.splits import RunData, run_data
+from detnas.data.validation import find_problems
+from detnas.utils.errors import UserError
+from detnas.utils.progress import Progress
+
+
+def check(directory: Path, settings: DataSettings, progress: Progress) -> tuple[list[str], RunData | None]:
+    """Lines for people on what the data set in `directory` holds; the set too, if nothing in it stops a training.
+
+    Every picture is decoded. Raises `UserError` where there is no data set at all.
+    """
+    sources = find_sources(directory, settings)
+    found = [(split, source) for split, several in sources.items() for source in several]
+    lines, fine = [], True
+    with progress.task("decoding", total=sum(len(source.tree["images"]) for _, source in found)) as bar:
+        for split, source in found:
+            lines += _description(split, source)
+            for finding in find_problems(source.tree, source.images, decode=True, after_each=bar.advance):
+                if finding.about_boxes and settings.bad_boxes == "drop":
+                    finding = replace(finding, remedy="left out, as data.bad_boxes says", fatal=False)
+                lines.append(f"  {'ERROR' if finding.fatal else 'note'}: {' '.join(str(finding).splitlines())}")
+                fine = fine and not finding.fatal
+    data = None
+    if fine:
+        try:
+            data = run_data(directory, sources, settings, seed=0)  # what is wrong with the splits together
+        except UserError as error:
+            lines.append(f"ERROR: {error}")
+    lines.append("Nothing in the way of training." if data else "Mend the errors before training.")
+    return lines, data
+
+
+def _description(split: str, source: Source) -> list[str]:
+    tree = source.tree
+    names = {category["id"]: category["name"] for category in tree["categories"]}
+    counts = Counter(annotation["category_id"] for annotation in tree["annotations"])
+    return [
+        f"{split}: {source.format}, {source.annotations}, pictures under {source.images}",
+        f"  {len(tree['images']):,} pictures, {len(tree['annotations']):,} boxes, {len(names)} categories",
+        "  boxes by category: " + ", ".join(f"{name} {counts[id]:,}" for id, name in names.items()),
+    ]

@@ -1,0 +1,29 @@
+"""Picture files that people name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from detnas.data.decoding import EXTENSIONS
+from detnas.utils.errors import UserError
+from detnas.utils.files import is_file
+
+
+def find_pictures(paths: Sequence[Path]) -> list[Path]:
+    """The pictures themselves, folders and patterns replaced by what lies there.
+
+    Raises `UserError` if there is none.
+    """
+    pictures = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in EXTENSIONS)
+            if not inside:
+                raise UserError(f"{path}: no picture in this folder ({', '.join(EXTENSIONS)}); name another")
+            pictures += inside
+        elif is_file(path):
+            pictures.append(path)
+        elif named := sorted(filter(is_file, Path(path.anchor).glob(str(path.relative_to(path.anchor))))):
+            pictures += named
+        else:
+            raise UserError(f"{path}: no such picture or folder; name one that exists")
+    return pictures

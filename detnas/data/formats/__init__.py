@@ -1,0 +1,1 @@
+"""Annotation formats: where their files lie and how they are read."""

@@ -1,0 +1,132 @@
+"""Where VOC sets lie: the devkit's trees, and what labelling tools export."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detnas.data.formats.voc.read import VocSet
+from detnas.utils.errors import UserError
+
+PAIRS: tuple[tuple[str | None, str | None], ...] = (
+    ("trainval", "test"),
+    ("train", "val"),
+    ("train", "test"),
+    ("trainval", None),
+    ("train", None),
+    ("default", None),
+    (None, "val"),
+    (None, "test"),
+)
+"""Lists that are taken for training and validation: the first pair that is there. `default` is CVAT's."""
+FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
+"""Where exports keep each split's XML files and pictures in one folder of its own."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A folder of XML files, one of pictures, and perhaps lists of names."""
+
+    annotations: Path
+    images: Path
+    lists: Path
+
+    def __contains__(self, split: str) -> bool:
+        """Whether such a list names anything; annotations of a test set must be there too, for some are secret."""
+        if not (self._path(split).is_file() and self._names(split)):
+            return False
+        return split != "test" or self.listed(split).files()[0].is_file()
+
+    def listed(self, split: str) -> VocSet:
+        """The set of the list SPLIT.txt. Raises `UserError` if there is none, or it lists nothing."""
+        path = self._path(split)
+        if not path.is_file():
+            there = ", ".join(sorted(file.stem for file in self.lists.glob("*.txt"))) or "none"
+            raise UserError(
+                f"{path}: no such list of pictures; name another by data.train or data.val (there: {there})"
+            )
+        names = self._names(split)
+        if not names:
+            raise UserError(f"{path}: lists no picture; write one name a line")
+        return VocSet(path, self.annotations, self.images, names)
+
+    def whole(self) -> VocSet:
+        """All that has an XML file."""
+        names = tuple(sorted(file.stem for file in self.annotations.glob("*.xml")))
+        return VocSet(self.annotations, self.annotations, self.images, names)
+
+    def _names(self, split: str) -> tuple[str, ...]:
+        path = self._path(split)
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: not a list of names (it is not text); write one name a line") from None
+        return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+
+    def _path(self, split: str) -> Path:
+        return self.lists / f"{split}.txt"
+
+
+def find_tree(directory: Path) -> Tree | None:
+    """The tree in `directory`: XML files in Annotations/ or itself, pictures in JPEGImages/, images/ or beside them."""
+    lists = directory / "ImageSets" / "Main"
+    for annotations in (directory / "Annotations", directory / "annotations", directory):
+        listed = annotations != directory and annotations.is_dir() and _holds(lists, "*.txt")
+        if listed or _holds(annotations, "*.xml"):
+            images = (directory / name for name in ("JPEGImages", "images", "Images"))
+            return Tree(annotations, next((folder for folder in images if folder.is_dir()), annotations), lists)
+    return None
+
+
+def _holds(folder: Path, pattern: str) -> bool:
+    return next(folder.glob(pattern), None) is not None
+
+
+def named_set(directory: Path, name: str) -> VocSet | None:
+    """The set VOC2007/trainval, or all of a tree by its folder's name; None if it is not a VOC tree's.
+
+    Raises `UserError` if the tree has no such list.
+    """
+    for root in (directory, directory / "VOCdevkit"):
+        whole = find_tree(root / name)
+        if whole is not None:
+            return whole.whole()
+        path = root / name
+        tree = find_tree(path.parent)
+        if tree is not None and path.suffix != ".json":
+            return tree.listed(path.name)
+    return None
+
+
+def default_sets(
+    directory: Path, train: Sequence[VocSet] = (), val: Sequence[VocSet] = ()
+) -> tuple[Sequence[VocSet], Sequence[VocSet]]:
+    """The sets to train and to validate on, those that are given left as they are; empty where there are none.
+
+    Of a devkit's years all are trained on; a set to validate on shares no picture with those to train on.
+    """
+    trees = [tree for folder in _roots(directory) if (tree := find_tree(folder)) is not None]
+    for first, second in PAIRS:
+        firsts, seconds = (
+            [tree.listed(name) for tree in trees if name is not None and name in tree] for name in (first, second)
+        )
+        pair = train or firsts, val or seconds
+        if bool(firsts) == (first is not None) and bool(seconds) == (second is not None) and not _shared(*pair):
+            return pair
+    exported = {split: _exported(directory, names) for split, names in FOLDERS.items()}
+    if any(exported.values()):
+        return train or exported["train"], val or exported["val"]
+    return train or [tree.whole() for tree in trees if not val], val
+
+
+def _roots(directory: Path) -> list[Path]:
+    return [directory, *sorted(directory.glob("VOC20*")), *sorted(directory.glob("VOCdevkit/VOC20*"))]
+
+
+def _exported(directory: Path, names: Sequence[str]) -> list[VocSet]:
+    trees = (find_tree(directory / name) for name in names)
+    return [tree.whole() for tree in trees if tree is not None][:1]
+
+
+def _shared(train: Sequence[VocSet], val: Sequence[VocSet]) -> bool:
+    files = {file for part in train for file in part.files()}
+    return any(file in files for part in val for file in part.files())

@@ -1,0 +1,161 @@
+"""YOLO data sets: a YAML file that names the classes and where each split's pictures lie (Ultralytics, Roboflow)."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from detnas.config.yaml_text import parse_yaml
+from detnas.data.decoding import EXTENSIONS
+from detnas.utils.errors import UserError
+from detnas.utils.files import is_file
+
+YAML = (".yaml", ".yml")
+USUAL = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+"""What such a file is called; others are taken for one if they have its keys."""
+KEYS = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
+"""What the YAML file calls the splits; `test` is taken only if it is there with labels, for some are secret."""
+MOST_CLASSES = 100_000
+
+
+@dataclass(frozen=True)
+class YoloSet:
+    """One split: its pictures, and the folder that they are named from."""
+
+    description: Path
+    """The YAML file."""
+    names: dict[int, str]
+    """Of the classes, by number."""
+    images: Path
+    files: tuple[Path, ...]
+
+
+def find_yaml(directory: Path) -> Path | None:
+    """The YAML file of a YOLO data set in `directory`."""
+    for name in USUAL:
+        if is_file(directory / name):
+            return directory / name
+    for file in sorted(directory.iterdir()):
+        if file.suffix.lower() in YAML and is_file(file):
+            try:
+                tree = _read(file)
+            except UserError:
+                continue
+            if tree.keys() & {"names", "nc"} and tree.keys() & {"train", "val"}:
+                return file
+    return None
+
+
+def yolo_set(file: Path, split: Literal["train", "val"], images: str | None = None) -> YoloSet | None:
+    """A split of the YAML file `file`, whose pictures lie in `images` if it is given; None if it has no such split.
+
+    Raises `UserError`, naming file, key and value, if it is not a YOLO data set's, or its pictures are not there.
+    """
+    tree = _read(file)
+    names = _names(file, tree)
+    stated = tree.get("path") or "."
+    root = file.parent / stated if isinstance(stated, str) else file.parent
+    if not os.path.isdir(root):  # noqa: PTH112, Path.is_dir raises on names that cannot be
+        root = file.parent  # it was written for another machine
+    entries = {key: tree[key] for key in KEYS[split] if tree.get(key)} if images is None else {"images": images}
+    for key, entry in entries.items():
+        try:
+            pictures = tuple(dict.fromkeys(_pictures(file, root, key, entry)))
+        except UserError:
+            if key == "test":
+                continue
+            raise
+        if key != "test" or any(map(label_file, pictures)):
+            return YoloSet(file, names, root, pictures)
+    return None
+
+
+def label_file(picture: Path) -> Path | None:
+    """The file of a picture's labels: under labels/ where the picture is under images/, or beside it."""
+    parts = list(picture.with_suffix(".txt").parts)
+    places = [place for place, part in enumerate(parts[:-1]) if part == "images"]
+    candidates = [picture.with_suffix(".txt")]
+    if places:
+        parts[places[-1]] = "labels"
+        candidates.insert(0, Path(*parts))
+    return next(filter(is_file, candidates), None)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        # As text whatever it looks like: a class may be called no, or 7.
+        tree = parse_yaml(file.read_bytes(), yaml.BaseLoader)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); name another by data.train or data.val") from None
+    except ValueError as error:
+        raise UserError(f"{file}: not YAML ({error}); write a YOLO data.yaml") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{file}: not a YOLO data.yaml; it must hold the keys train, val and names")
+    if tree.get("kpt_shape"):
+        raise UserError(f"{file}: kpt_shape: these labels are poses; export the data set with boxes")
+    return tree
+
+
+def _names(file: Path, tree: dict[str, Any]) -> dict[int, str]:
+    """The classes by number."""
+    given = tree.get("names")
+    count = _whole(tree.get("nc"))
+    if tree.get("nc") and (count is None or count > MOST_CLASSES):
+        raise UserError(f"{file}: nc is not a number of classes; write that of the names, or leave it out")
+    if not given and count:
+        return {number: f"class {number}" for number in range(count)}
+    pairs: Any = dict(enumerate(given)) if isinstance(given, list) else given
+    names: dict[int, str] = {}
+    for key, name in pairs.items() if isinstance(pairs, dict) else ():
+        number = key if isinstance(key, int) else _whole(key)
+        if number is None or not isinstance(name, str) or number in names:
+            raise UserError(f"{file}: names has no name for each class; write a list of names, or number: name")
+        names[number] = name
+    if not names:
+        raise UserError(f"{file}: names: no class is named; write a list of names, or number: name")
+    if count is not None and count != len(names):
+        raise UserError(f"{file}: nc is {count}, but names has {len(names)}; make them agree, or leave out nc")
+    return names
+
+
+def _whole(text: Any) -> int | None:
+    """The number that a text is, from 0."""
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def _pictures(file: Path, root: Path, key: str, entry: Any) -> Iterator[Path]:
+    """The pictures of a split: a folder, a list of files in a .txt, or several of these."""
+    for one in entry if isinstance(entry, list) else [entry]:
+        if not isinstance(one, str):
+            raise UserError(f"{file}: {key} is neither a folder nor a list of them; write for example images/train")
+        # Roboflow writes ../train/images for what lies beside the file.
+        places = [root / one, root / one.removeprefix("../"), file.parent / one]
+        place = next((place for place in places if os.path.exists(place)), None)  # noqa: PTH110
+        if place is None:
+            raise UserError(
+                f"{file}: {key}: {one}: there is no {places[0]}; mend it, or name the folder by data.train_images or "
+                "data.val_images"
+            )
+        found = list(_in_folder(place) if place.is_dir() else _in_list(place, root))
+        if not found:
+            raise UserError(f"{file}: {key}: {place} has no picture ({', '.join(EXTENSIONS)}); name another folder")
+        yield from found
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."))
+    return sorted(filter(is_file, found))
+
+
+def _in_list(file: Path, root: Path) -> Iterator[Path]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); name a folder or a list of pictures") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: not a list of pictures (it is not text); write one file a line") from None
+    for line in filter(None, map(str.strip, lines)):
+        yield next(filter(is_file, (file.parent / line, root / line)), root / line)

@@ -1,0 +1,109 @@
+"""YOLO labels: one text file a picture, read as what the checks of `problems` take."""
+
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
+
+from detnas.data.decoding import BrokenPicture, Size, read_header
+from detnas.data.formats.yolo.layout import YoloSet, label_file
+from detnas.data.validation import READERS
+from detnas.utils.errors import UserError
+from detnas.utils.files import is_file
+
+
+def load_yolo(pictures: YoloSet) -> dict[str, Any]:
+    """The set as a COCO dictionary: image ids counted from 1, category ids the class numbers of YOLO.
+
+    A box, whose middle and sides are shares of the picture as viewers show it, becomes x, y, width, height in pixels;
+    a polygon becomes its bounding box. A picture without a label file has no boxes.
+    Raises `UserError`, naming file, line and value, on labels that are not YOLO's or pictures that cannot be read.
+    """
+    sizes = _sizes(pictures)
+    labels = [label_file(file) for file in pictures.files]
+    if not any(labels):
+        raise UserError(
+            f"{pictures.description}: none of its {len(labels):,} pictures under {pictures.images} has labels; put "
+            "NAME.txt for NAME.jpg into labels/ beside images/, or beside the picture"
+        )
+    images, annotations = [], []
+    for id, (file, (width, height), label) in enumerate(zip(pictures.files, sizes, labels, strict=True), start=1):
+        name = file.relative_to(pictures.images) if file.is_relative_to(pictures.images) else file
+        images.append({"id": id, "file_name": str(name), "width": width, "height": height})
+        for box in _boxes(label, pictures, (width, height)) if label else ():
+            annotations.append({"image_id": id, **box})
+    categories = [{"id": number, "name": name} for number, name in pictures.names.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _sizes(pictures: YoloSet) -> list[Size]:
+    """Width and height of each picture as viewers show it."""
+
+    def look(file: Path) -> Size | str:
+        try:
+            return read_header(file).shown if is_file(file) else "there is no such file"
+        except BrokenPicture as error:
+            return str(error)
+
+    with ThreadPool(READERS) as pool:
+        found = pool.map(look, pictures.files)
+    broken = [f"{file}, {size}" for file, size in zip(pictures.files, found, strict=True) if isinstance(size, str)]
+    if broken:
+        raise UserError(
+            f"{pictures.description}: {len(broken):,} of its pictures cannot be read (first: {broken[0]}); replace "
+            "them, or take them out"
+        )
+    return [size for size in found if not isinstance(size, str)]
+
+
+def _boxes(file: Path, pictures: YoloSet, size: Size) -> list[dict[str, Any]]:
+    """The fields of a COCO annotation that each line gives."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); replace it") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: not labels (it is not text); replace it") from None
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            where = f"{file}, line {number}"
+            category, x1, y1, x2, y2 = _corners([_number(text, where) for text in line.split()], where)
+            if category not in pictures.names:
+                last = max(pictures.names)
+                raise UserError(
+                    f"{where}: class {category:g} has no name in {pictures.description} (named: {len(pictures.names)}, "
+                    f"up to {last}); mend it, or name the class"
+                )
+            width, height = size
+            found.append(
+                {
+                    "where": f"{where}: {x1:g} to {x2:g} of the width, {y1:g} to {y2:g} of the height",
+                    "category_id": int(category),
+                    "bbox": [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height],
+                }
+            )
+    return found
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not abs(number) < 1e9:
+        raise UserError(f"{where}: {text[:50]!r} is no number; write class, then x, y, width, height from 0 to 1")
+    return number
+
+
+def _corners(numbers: list[float], where: str) -> tuple[float, float, float, float, float]:
+    """The class, and the box's left, top, right and lower border, from 0 to 1."""
+    category, *rest = numbers
+    if len(rest) == 4:
+        x, y, width, height = rest
+        return category, x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    if len(rest) < 6 or len(rest) % 2:
+        raise UserError(
+            f"{where}: {len(numbers)} numbers; write class, x, y, width, height, or class and the corners of a polygon"
+        )
+    xs, ys = rest[::2], rest[1::2]
+    return category, min(xs), min(ys), max(xs), max(ys)

@@ -1,0 +1,36 @@
+"""The embedded data set of a run: drawn once, and anew only if other shapes are asked for."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from detnas.config import ShapesSettings
+from detnas.data.shapes.write import NUMBERS, write_shapes
+from detnas.utils.errors import UserError
+from detnas.utils.files import is_file, read_json
+
+
+def draw_once(directory: Path, settings: ShapesSettings, *, begun: bool, say: Callable[[str], None]) -> None:
+    """Draw the shapes that `settings` ask for into `directory` unless they are there; `say` is told of a drawing.
+
+    `begun` tells that a run stands whose recipe is known to ask for the same: what it has without the numbers that it
+    was drawn with, an earlier version drew.
+    Raises `UserError` if the folder was not drawn by `write_shapes`: it may be anything.
+    """
+    wanted = settings.model_dump(mode="json")
+    if directory.exists():
+        numbers = directory / NUMBERS
+        if read_json(numbers) == wanted if is_file(numbers) else begun:
+            return
+        if not is_file(numbers):
+            raise UserError(f"{directory}: exists and was not drawn for this run; remove it, or choose another --out")
+        _remove(directory)
+    say(f"Drawing the data set: {directory}")
+    write_shapes(directory, **settings.model_dump())
+
+
+def _remove(directory: Path) -> None:
+    """Out of the way in one step: a process that is killed leaves no half of it under its name."""
+    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as aside:
+        shutil.move(directory, aside)

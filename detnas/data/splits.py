@@ -1,0 +1,178 @@
+"""From a data folder to the sets of a run: training, search split, validation."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from detnas.config import DataSettings
+from detnas.data.detection import Category, DetectionSet, join
+from detnas.data.formats.discovery import Source, Split, find_sources, find_split, nothing_found
+from detnas.data.formats.voc.read import voc_categories
+from detnas.utils.errors import UserError
+from detnas.utils.seeds import seed_of
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The sets of a run.
+
+    `train` is all there is to train on: the final networks learn from it. The supernet learns from `fit`, and
+    candidates are judged on `search`; together these two are `train`. `val` reports results and steers nothing.
+    """
+
+    directory: Path
+    train: DetectionSet
+    fit: DetectionSet
+    search: DetectionSet
+    val: DetectionSet
+    description: str
+    """Which files were found, for people to read."""
+    val_is_cut: bool
+    """Whether `val` was cut from the training files, for want of files of its own."""
+
+    def summary(self) -> str:
+        """Two lines for people: the files, and how many pictures there are for what."""
+        parts = ((self.fit, "to train on"), (self.search, "search split"), (self.val, "validation"))
+        counts = ", ".join(f"{len(part):,} {role}" for part, role in parts)
+        return f"{self.description}\nPictures: {counts}; {len(self.train.categories)} categories"
+
+    def fingerprint(self) -> str:
+        """Changes with the pictures' names, boxes and splits."""
+        digest = hashlib.sha256()
+        for part in (self.fit, self.search, self.val):
+            digest.update(repr((part.image_ids, part.categories, [file.name for file in part.files])).encode())
+            for array in (part.boxes, part.labels, part.areas, part.crowd, part.starts, part.sizes):
+                digest.update(array.tobytes())
+        return digest.hexdigest()[:16]
+
+
+def open_data(directory: Path, settings: DataSettings, seed: int) -> RunData:
+    """Read the data set in `directory` and cut the search split from its training pictures by `seed`.
+
+    Raises `UserError` on anything that training would stumble over.
+    """
+    return run_data(directory, find_sources(directory, settings), settings, seed)
+
+
+def run_data(directory: Path, sources: Mapping[Split, Sequence[Source]], settings: DataSettings, seed: int) -> RunData:
+    """`open_data` on sources that `find_sources` has found."""
+    sets = _read(sources, settings)
+    train = sets["train"]
+    files = [_files(found) for found in sources.values()]
+    description = f"{sources['train'][0].format}: {' and '.join(dict.fromkeys(files))}"
+    if "val" in sets:
+        val = sets["val"]
+        _check_apart(sources, train, val)
+    else:
+        train, val = _cut_validation(train, settings, seed)
+        description += f" ({len(val)} pictures of it set aside for validation)"
+    fit, search = _cut(train, _search_images(train, settings), seed, "search")
+    for part, role in ((fit, "training"), (search, "search split"), (val, "validation")):
+        if part.crowd.all():  # crowds apart, there is nothing to learn or to find
+            raise _no_boxes(directory, part, role)
+    return RunData(directory, train, fit, search, val, description, val_is_cut="val" not in sets)
+
+
+def open_validation(
+    directory: Path, settings: DataSettings, seed: int, known: tuple[Category, ...] = ()
+) -> DetectionSet:
+    """The validation set that `open_data` would give; training annotations are read only where it is cut from them.
+
+    Categories that the files know by name only are those of `known` if all are among them.
+    Raises `UserError` if there is neither set, or on anything wrong with what is read.
+    """
+    val = find_split(directory, settings, "val")
+    if val:
+        data = _read({"val": val}, settings, known)["val"]
+    else:
+        train = find_split(directory, settings, "train")
+        if not train:
+            raise nothing_found(directory)
+        _, data = _cut_validation(_read({"train": train}, settings, known)["train"], settings, seed)
+    if data.crowd.all():
+        raise _no_boxes(directory, data, "validation")
+    return data
+
+
+def _read(
+    sources: Mapping[Split, Sequence[Source]], settings: DataSettings, known: tuple[Category, ...] = ()
+) -> dict[Split, DetectionSet]:
+    """The data of each split, with the same categories."""
+    parts = {split: [source.read(settings) for source in found] for split, found in sources.items()}
+    if all(source.format == "VOC" for found in sources.values() for source in found):
+        names = {category.name for split in parts.values() for part in split for category in part.categories}
+        shared = known if names <= {category.name for category in known} else voc_categories(names)
+        parts = {split: [part.relabelled(shared) for part in found] for split, found in parts.items()}
+    for split, found in parts.items():
+        _check_parts(sources[split], found)
+    return {split: join(found) for split, found in parts.items()}
+
+
+def _check_parts(sources: Sequence[Source], parts: Sequence[DetectionSet]) -> None:
+    """Refuse parts of one split that do not fit together."""
+    first: dict[Path, Source] = {}
+    for source, part in zip(sources, parts, strict=True):
+        if part.categories != parts[0].categories:
+            raise _other_categories(source, sources[0])
+        for file in part.files:
+            if first.setdefault(file, source) is not source:
+                raise UserError(
+                    f"{source.annotations}: {file} is in {first[file].annotations} too; each picture may stand in one"
+                )
+
+
+def _check_apart(sources: Mapping[Split, Sequence[Source]], train: DetectionSet, val: DetectionSet) -> None:
+    """Refuse a validation set of other categories, or one that is trained on."""
+    if val.categories != train.categories:
+        raise _other_categories(sources["val"][0], sources["train"][0])
+    shared = sorted(set(train.files) & set(val.files))
+    if shared:
+        raise UserError(
+            f"{_files(sources['val'])}: {len(shared):,} of its pictures are also trained on (first: {shared[0]}); name "
+            "sets that share none by data.train and data.val"
+        )
+
+
+def _other_categories(source: Source, first: Source) -> UserError:
+    return UserError(
+        f"{source.annotations}: its categories differ from those of {first.annotations}; "
+        "both must list the same ids and names"
+    )
+
+
+def _files(sources: Sequence[Source]) -> str:
+    return " + ".join(dict.fromkeys(str(source.annotations) for source in sources))
+
+
+def _no_boxes(directory: Path, part: DetectionSet, role: str) -> UserError:
+    return UserError(f"{directory}: the {role} ({len(part)} pictures) holds no box; more pictures are needed")
+
+
+def _search_images(train: DetectionSet, settings: DataSettings) -> int:
+    """How many pictures the search split has."""
+    asked = settings.search_images
+    if asked is None:
+        return _share(train, settings.search_fraction)
+    if asked >= len(train):
+        raise UserError(
+            f"data.search_images = {asked}: there are {len(train):,} training pictures, and some must remain to train "
+            f"on; give at most {len(train) - 1}"
+        )
+    return asked
+
+
+def _cut_validation(train: DetectionSet, settings: DataSettings, seed: int) -> tuple[DetectionSet, DetectionSet]:
+    return _cut(train, _share(train, settings.val_fraction), seed, "val")
+
+
+def _share(data: DetectionSet, fraction: float) -> int:
+    return min(max(1, round(len(data) * fraction)), len(data) - 1)
+
+
+def _cut(data: DetectionSet, aside: int, seed: int, what: str) -> tuple[DetectionSet, DetectionSet]:
+    """The data without `aside` random pictures, and these."""
+    order = np.random.default_rng(seed_of(seed, "split", what)).permutation(len(data))
+    return data.subset(sorted(order[aside:].tolist())), data.subset(sorted(order[:aside].tolist()))

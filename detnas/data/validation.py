@@ -1,0 +1,195 @@
+"""What can be wrong with a data set, whatever format it was read from: a COCO dictionary and the pictures it names."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
+
+from detnas.data.decoding import BrokenPicture, Header, read_header
+from detnas.utils.files import is_file
+
+READERS = 16
+"""Headers read at a time: disks in a network answer late."""
+
+OVERHANG = 1.0
+"""Boxes may reach this many pixels beyond their picture: tools round. They are cut at the border for training."""
+
+LEAST = 0.01
+"""Boxes must be this many pixels wide and high within their picture: thinner ones vanish in 32-bit floats."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something found in a data set: how often, the first example, and whether training could go wrong."""
+
+    what: str
+    count: int
+    example: str
+    remedy: str = ""
+    fatal: bool = True
+    about_boxes: bool = False
+    """Whether `data.bad_boxes=drop` deals with it."""
+
+    def __str__(self) -> str:
+        text = f"{self.count:,} {self.what}" + (f" (first: {self.example})" if self.example else "")
+        return f"{text}; {self.remedy}" if self.remedy else text
+
+
+def find_problems(
+    tree: dict[str, Any], images: Path, *, decode: bool = False, after_each: Callable[[], None] = lambda: None
+) -> list[Finding]:
+    """All that is wrong or remarkable, the gravest first.
+
+    Of the pictures, which lie under `images`, the headers are read; with `decode` they are decoded too. `after_each` is
+    called when that is done with one. An annotation that was not read from a COCO file says by `where` how it is found.
+    """
+    findings = _list_problems(tree) + _picture_problems(tree, images, decode, after_each) + _box_problems(tree)
+    return sorted(findings, key=lambda finding: not finding.fatal)
+
+
+def _some(what: str, examples: list[str], remedy: str = "", **flags: bool) -> list[Finding]:
+    """A finding, if there are examples of it."""
+    return [Finding(what, len(examples), examples[0], remedy, **flags)] if examples else []
+
+
+def _list_problems(tree: dict[str, Any]) -> list[Finding]:
+    """What is wrong with the lists and the ids in them."""
+    findings = []
+    if not tree["images"] or not tree["categories"]:
+        key = "categories" if tree["images"] else "images"
+        findings.append(Finding(key, 0, "", f"the list {key!r} is empty; there is nothing to train on"))
+    elif not tree["annotations"]:
+        findings.append(Finding("annotations", 0, "", "without a single box there is nothing to train on"))
+    for key in ("images", "categories"):
+        findings += _some(
+            f"ids that several {key} share",
+            [f"id {id}" for id in _repeated(entry["id"] for entry in tree[key])],
+            "give each its own",
+        )
+    # Cut into splits, they would be trained and judged on.
+    findings += _some(
+        "files that several images share",
+        _repeated(os.path.normpath(image["file_name"]) for image in tree["images"]),
+        "list each file once, with all its boxes",
+    )
+    ids = {key: {entry["id"] for entry in tree[key]} for key in ("images", "categories")}
+    findings += _some(
+        "annotations of images that are not listed",
+        [f"image_id {a['image_id']}" for a in tree["annotations"] if a["image_id"] not in ids["images"]],
+        "list the image, or remove them",
+    )
+    findings += _some(
+        "annotations whose category_id no category defines",
+        [f"category_id {a['category_id']}" for a in tree["annotations"] if a["category_id"] not in ids["categories"]],
+        f"define it in categories (defined: {_shortened(sorted(ids['categories']))})",
+    )
+    return findings
+
+
+def _picture_problems(
+    tree: dict[str, Any], images: Path, decode: bool, after_each: Callable[[], None]
+) -> list[Finding]:
+    """What is wrong with the picture files, and which way up they are read (see `decoding`)."""
+    missing: list[str] = []
+    broken: list[str] = []
+    resized: list[str] = []
+    shown: list[str] = []
+    stored: list[str] = []
+    either: list[str] = []
+
+    def look(image: dict[str, Any]) -> Header | BrokenPicture | None:
+        file = images / image["file_name"]
+        try:
+            return read_header(file, decode=decode) if is_file(file) else None
+        except BrokenPicture as error:
+            return error
+
+    with ThreadPool((os.cpu_count() or 1) if decode else READERS) as pool:
+        for image, header in zip(tree["images"], pool.imap(look, tree["images"], chunksize=16), strict=True):
+            after_each()
+            name, stated = image["file_name"], (image["width"], image["height"])
+            if header is None:
+                missing.append(name)
+            elif isinstance(header, BrokenPicture):
+                broken.append(f"{name}, {header}")
+            elif stated not in (header.stored, header.shown):
+                resized.append("{}: {}x{}, not {}x{}".format(name, *header.shown, *stated))
+            elif header.orientation != 1:
+                tagged = shown if header.is_turned(stated) else stored
+                tagged.append(f"{name}, orientation {header.orientation}")
+                if header.stored == header.shown:
+                    either.append(tagged[-1])
+    tag = "pictures with an EXIF orientation"
+    mixed = either if stored else []
+    return [
+        *_some(
+            f"pictures that are not under {images}",
+            missing,
+            "add them, or name their folder by data.train_images or data.val_images",
+        ),
+        *_some("files that are no pictures, or damaged", broken, "replace them"),
+        *_some("pictures of another size than the annotations say", resized, "mend width and height, or the pictures"),
+        *_some(
+            f"{tag} that have the stated size both as viewers show them and as stored, while others have it only as "
+            "stored",
+            mixed,
+            "which of the two their boxes refer to cannot be told; remove the tag, or turn pictures and boxes",
+        ),
+        *_some(f"{tag}, read as viewers show them", shown, fatal=False),
+        *_some(f"{tag}, read as stored, for only so they have the stated size", stored, fatal=False),
+    ]
+
+
+def _box_problems(tree: dict[str, Any]) -> list[Finding]:
+    """What is wrong or remarkable with the boxes of pictures that are listed."""
+    sizes = {image["id"]: (image["width"], image["height"]) for image in tree["images"]}
+    remedy = "mend them, or set data.bad_boxes=drop to leave them out"
+    flat = [_name(a) for a in tree["annotations"] if not has_area(a["bbox"])]
+    outside = [
+        _name(a, sizes)
+        for a in tree["annotations"]
+        if has_area(a["bbox"]) and a["image_id"] in sizes and not is_inside(a, sizes)
+    ]
+    bare = sizes.keys() - {a["image_id"] for a in tree["annotations"]}
+    without = [f"{image['file_name']}, image id {image['id']}" for image in tree["images"] if image["id"] in bare]
+    crowds = [_name(a) for a in tree["annotations"] if a.get("iscrowd")]
+    return [
+        *_some("boxes without area", flat, remedy, about_boxes=True),
+        *_some("boxes outside their picture", outside, remedy, about_boxes=True),
+        *_some("pictures without boxes", without, fatal=False),
+        *_some("crowd or difficult boxes, left out of training and ignored in evaluation", crowds, fatal=False),
+    ]
+
+
+def _repeated(values: Iterable[Any]) -> list[Any]:
+    return [value for value, times in Counter(values).items() if times > 1]
+
+
+def _shortened(ids: list[int]) -> str:
+    return ", ".join(map(str, ids[:10])) + (", …" if len(ids) > 10 else "")
+
+
+def _name(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]] | None = None) -> str:
+    image = annotation["image_id"]
+    text = annotation.get(
+        "where", f"annotation {annotation.get('id', '?')} of image {image}, bbox {annotation['bbox']}"
+    )
+    return f"{text} in {sizes[image][0]}x{sizes[image][1]} pixels" if sizes else text
+
+
+def has_area(box: list[float]) -> bool:
+    return box[2] >= LEAST and box[3] >= LEAST
+
+
+def is_inside(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]]) -> bool:
+    x, y, width, height = annotation["bbox"]
+    picture_width, picture_height = sizes[annotation["image_id"]]
+    return bool(
+        -OVERHANG <= x <= picture_width - LEAST
+        and -OVERHANG <= y <= picture_height - LEAST
+        and LEAST <= x + width <= picture_width + OVERHANG
+        and LEAST <= y + height <= picture_height + OVERHANG
+    )

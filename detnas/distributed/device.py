@@ -1,0 +1,41 @@
+"""Which device computes, and how a CPU is set up."""
+
+import platform
+from pathlib import Path
+
+import torch
+
+from detnas.distributed import comm
+from detnas.utils.errors import UserError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that a recipe asks for: "cpu", "cuda" or "auto"; of several processes, each takes a GPU of its own.
+
+    Raises `UserError` if there is no such device.
+    """
+    # Weights that decay towards zero become denormal numbers, which slow a CPU several-fold.
+    torch.set_flush_denormal(True)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device = 'cuda': no GPU that torch can use; set device=cpu or device=auto")
+    if name == "cpu" or comm.count() == 1:
+        return torch.device(name)
+    if comm.local_rank() >= torch.cuda.device_count():
+        raise UserError(
+            f"device = 'cuda': process {comm.local_rank() + 1} of this machine has no GPU of its own; start "
+            f"--nproc-per-node={torch.cuda.device_count()}"
+        )
+    torch.cuda.set_device(comm.local_rank())
+    return torch.device(name, comm.local_rank())
+
+
+def device_name(device: torch.device) -> str:
+    """What people call the processor or the GPU."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

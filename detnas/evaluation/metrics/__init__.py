@@ -1,0 +1,1 @@
+"""Scores of detections, rank correlation, Pareto fronts."""

@@ -1,0 +1,70 @@
+"""How well one score of some networks ranks them by another, which is taken as the truth."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detnas.utils.seeds import seed_of
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def kendall_tau(scores: Scores, truth: Scores) -> float:
+    """Kendall's tau-b of two (N,) arrays, from -1 to 1: pairs ranked alike less pairs ranked the other way round.
+
+    Ties count for neither and shrink the norm (Kendall 1945). NaN where all scores or all truths are equal.
+    """
+    upper = np.triu_indices(len(scores), k=1)
+    ours = np.sign(np.subtract.outer(scores, scores))[upper]
+    theirs = np.sign(np.subtract.outer(truth, truth))[upper]
+    norm = np.sqrt(np.count_nonzero(ours) * np.count_nonzero(theirs))
+    return float(np.sum(ours * theirs) / norm) if norm else float("nan")
+
+
+def spearman_rho(scores: Scores, truth: Scores) -> float:
+    """Spearman's rho of two (N,) arrays, from -1 to 1: the correlation of ranks, ties at their mean rank.
+
+    NaN where all scores or all truths are equal.
+    """
+    first, second = _ranks(scores), _ranks(truth)
+    norm = first.std() * second.std()
+    return float(((first - first.mean()) * (second - second.mean())).mean() / norm) if norm else float("nan")
+
+
+def regret(scores: Scores, truth: Scores, top: int = 1) -> float:
+    """What is lost by trusting the scores: the best truth of all, less the best among the `top` by score."""
+    chosen = np.argsort(-scores, kind="stable")[:top]
+    return float(truth.max() - truth[chosen].max())
+
+
+def with_interval(
+    figure: Callable[[Scores, Scores], float], scores: Scores, truth: Scores, draws: int = 2000
+) -> Estimate:
+    """The figure, and the middle 95 % of what it is on networks drawn with replacement (the percentile bootstrap)."""
+    rng = np.random.default_rng(seed_of(0, "bootstrap"))
+    values = [figure(scores[rows], truth[rows]) for rows in rng.integers(len(scores), size=(draws, len(scores)))]
+    told = [value for value in values if value == value]  # a draw of equal networks only says nothing
+    low, high = np.quantile(told, (0.025, 0.975)) if told else (float("nan"), float("nan"))
+    return Estimate(figure(scores, truth), float(low), float(high))
+
+
+def _ranks(values: Scores) -> Scores:
+    """From 1; equal values share the mean of their ranks."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    means: Scores = (last - (counts - 1) / 2)[place]
+    return means

@@ -1,0 +1,154 @@
+"""Whether an exported network does what the eager one does, on real pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from detnas.config import FPNSettings, RetinaNetSettings
+from detnas.data.decoding import Size
+from detnas.data.images import read_image
+from detnas.exporting.backbones import BackboneModel
+from detnas.exporting.detectors import DetectorModel
+from detnas.exporting.metadata import preprocessing
+from detnas.models.backbone import Subnet
+from detnas.models.detectors.build import Detector
+from detnas.models.detectors.detect import Detections, detect
+from detnas.models.detectors.geometry import PictureTransform
+from detnas.models.weights import BackboneInfo, DetectorInfo
+from detnas.utils.errors import UserError
+
+PIXELS, SCORE = 0.1, 1e-3
+"""How far boxes and scores may be apart."""
+TIED_IOU = 2e-3
+"""Where the overlap of two boxes is this near to the threshold, rounding decides whether the lesser one is dropped."""
+OF_LARGEST = 1e-4
+"""How far a map's values may be apart, as a share of the largest."""
+SIDES = (224, 448)
+"""Size in which a backbone without a detector is given pictures: the shorter side, and the most of the longer one."""
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Picture:
+    file: Path
+    size: Size | None = None
+    """Width and height that it must have."""
+
+    def read(self) -> Tensor:
+        """(3, H, W) uint8, RGB."""
+        return read_image(self.file, self.size)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Between the detections of two models on a picture."""
+
+    detections: int
+    """That both have."""
+    pixels: float
+    score: float
+    """The largest differences among these."""
+    lone: str | None
+    """One that only one of the two models has, though nothing was nearly decided otherwise."""
+
+
+def check_detector(detector: Detector, info: DetectorInfo, model: DetectorModel, pictures: Sequence[Picture]) -> str:
+    """A line for people. Raises `UserError` if what is found on a picture differs, or if nothing is found at all."""
+    groups = [[picture] for picture in pictures]
+    if model.takes_batches and len(pictures) > 1:
+        groups.append(list(pictures[:2]))
+    found: list[Difference] = []
+    for group in groups:
+        images = [picture.read() for picture in group]
+        pairs = zip(group, model.detect(images), detect(detector, images, CPU), strict=True)
+        for picture, ours, theirs in pairs:
+            one = compare(ours, theirs, info.settings)
+            if one.lone:
+                raise UserError(
+                    f"{picture.file}: the export differs from the eager model: {one.lone}; nothing is written"
+                )
+            found.append(one)
+    count = sum(one.detections for one in found)
+    if not count:
+        raise UserError(
+            f"{pictures[0].file}: the detector finds nothing on the {len(pictures)} pictures to check by, so that the "
+            "export cannot be checked; name pictures with objects by --check"
+        )
+    return (
+        f"checked on {_counted(pictures)}: {count} detections, boxes within {max(one.pixels for one in found):.1g} "
+        f"pixels and scores within {max(one.score for one in found):.1g} of the eager model's"
+    )
+
+
+def check_backbone(
+    backbone: Subnet, info: BackboneInfo | DetectorInfo, model: BackboneModel, pictures: Sequence[Picture]
+) -> str:
+    """A line for people. Raises `UserError` if maps differ."""
+    transform = PictureTransform(_settings(info)).eval()
+    farthest = []
+    for picture in pictures:
+        with torch.inference_mode():
+            batch, _ = transform([picture.read().float() / 255])
+            pairs = zip(model.maps(batch.tensors), backbone(batch.tensors), strict=True)
+            shares = [(ours - theirs).abs().max() / theirs.abs().max() for ours, theirs in pairs]
+        apart = float(torch.stack(shares).max())  # not a number if one of them is none
+        if not apart <= OF_LARGEST:
+            raise UserError(
+                f"{picture.file}: the export's maps are {apart:.1g} of their largest value off the eager model's; "
+                "nothing is written"
+            )
+        farthest.append(apart)
+    return f"checked on {_counted(pictures)}: maps within {max(farthest):.1g} of their largest value"
+
+
+def compare(ours: Detections, theirs: Detections, settings: FPNSettings | RetinaNetSettings) -> Difference:
+    """Match what two models found on one picture."""
+    near = (
+        (ours.labels[:, None] == theirs.labels)
+        & (np.abs(ours.scores[:, None] - theirs.scores) <= SCORE)
+        & (np.abs(ours.boxes[:, None] - theirs.boxes).max(axis=2, initial=0) <= PIXELS)
+    )
+    mine, its = np.nonzero(near)
+    lone = _lone(ours, ~near.any(axis=1), theirs, settings) or _lone(theirs, ~near.any(axis=0), ours, settings)
+    return Difference(
+        detections=int(near.any(axis=1).sum()),
+        pixels=float(np.abs(ours.boxes[mine] - theirs.boxes[its]).max(initial=0)),
+        score=float(np.abs(ours.scores[mine] - theirs.scores[its]).max(initial=0)),
+        lone=lone,
+    )
+
+
+def _lone(
+    found: Detections, alone: NDArray[np.bool_], others: Detections, settings: FPNSettings | RetinaNetSettings
+) -> str | None:
+    """The best of those that stand `alone`, unless rounding can have decided: at the end of the list, or in
+    non-maximum suppression by a box of `others`."""
+    full = len(found.scores) == settings.detections or len(others.scores) == settings.detections
+    last = max((one.scores.min(initial=1) for one in (found, others)), default=0) if full else 0
+    for index in np.flatnonzero(alone & (found.scores > max(settings.score_threshold, last) + SCORE)):
+        same = (others.labels == found.labels[index]) & (others.scores > found.scores[index] - SCORE)
+        overlaps = box_iou(torch.from_numpy(found.boxes[[index]]), torch.from_numpy(others.boxes[same]))
+        if not ((overlaps - settings.nms_threshold).abs() < TIED_IOU).any():
+            box = ", ".join(f"{side:.1f}" for side in found.boxes[index])
+            return f"only one finds class {found.labels[index]} with score {found.scores[index]:.3f} at {box}"
+    return None
+
+
+def _settings(info: BackboneInfo | DetectorInfo) -> FPNSettings | RetinaNetSettings:
+    """Of which those count that say how pictures become the backbone's input."""
+    if isinstance(info, DetectorInfo):
+        return info.settings
+    return FPNSettings(min_size=SIDES[0], max_size=SIDES[1], **preprocessing(info).model_dump())
+
+
+def _counted(pictures: Sequence[Picture]) -> str:
+    return (
+        f"{len(pictures)} picture{'s' if len(pictures) > 1 else ''} ({pictures[0].file}{', …' * (len(pictures) > 1)})"
+    )

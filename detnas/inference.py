@@ -1,0 +1,161 @@
+"""Using what was found: judging and running a detector from its weights file."""
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from detnas.config import change_data
+from detnas.data.detection import Category
+from detnas.data.drawing import draw_boxes, write_picture
+from detnas.data.find_images import find_pictures
+from detnas.data.images import Images, read_image
+from detnas.data.splits import open_validation
+from detnas.distributed.device import choose_device
+from detnas.evaluation.evaluate import evaluate
+from detnas.models.detectors.detect import Detections, detect
+from detnas.models.weights import DetectorInfo, load_detector
+from detnas.utils.errors import UserError
+from detnas.utils.files import write_json
+from detnas.utils.progress import Progress
+
+PREDICTIONS = "predictions.json"
+COCO = "coco.json"
+
+
+def evaluate_weights(
+    weights: Path,
+    data: Path,
+    changes: Sequence[str] = (),
+    ops: Collection[str] = (),
+    *,
+    batch: int,
+    device: str,
+    progress: Progress,
+) -> Iterator[str]:
+    """The scores of a weights file on the validation set of a data folder, as lines for people.
+
+    The set is found, or cut from the training pictures, as in the run that trained the detector; `changes`, such as
+    `data.val=FILE`, are made to that run's data settings. `ops` are those that the file may have imported.
+    Raises `UserError` if the data set's categories are not those that the detector knows.
+    """
+    detector, info = load_detector(weights, ops)
+    known = tuple(Category(id, name) for id, name in info.categories)
+    val = open_validation(data, change_data(info.data, changes), info.seed, known)
+    if val.categories != known:
+        raise UserError(
+            f"--data {data}: its categories are not the detector's ({', '.join(name for _, name in info.categories)}); "
+            "evaluate on data with the same category ids and names"
+        )
+    on = choose_device(device)
+    images = Images(val.files, cache_mb=0, sizes=val.sizes)
+    with progress.task("evaluate", total=len(val)) as bar:
+        evaluation = evaluate(
+            detector.to(on), val, images, batch=batch, device=on, after_batch=lambda pictures: bar.advance(by=pictures)
+        )
+    yield f"{weights} on {len(val)} pictures of {data}"
+    for name, score in evaluation.scores.items():
+        yield f"  {name:6} {_shown(score)}"
+    yield "AP by class"
+    width = max(map(len, evaluation.per_class))
+    for name, score in evaluation.per_class.items():
+        yield f"  {name:{width}} {_shown(score)}"
+
+
+def predict_images(
+    weights: Path,
+    images: Sequence[Path],
+    out: Path,
+    ops: Collection[str] = (),
+    *,
+    threshold: float,
+    batch: int,
+    device: str,
+    progress: Progress,
+) -> Iterator[str]:
+    """Detect on pictures, on those in folders and on those that patterns such as `in/*.jpg` name.
+
+    Writes into `out` each with its boxes, predictions.json with the boxes by file name, and coco.json, the same as a
+    COCO data set whose annotations have scores. `ops` are those that the weights file may have imported. Lines for
+    people. Raises `UserError`, before anything is written, for a
+    picture that is missing or cannot be decoded, and where results would overwrite one another or the pictures.
+    """
+    detector, info = load_detector(weights, ops)
+    images = find_pictures(images)
+    _check_free(images, out)
+    for image in images:
+        read_image(image)
+    on = choose_device(device)
+    detector.to(on)
+    out.mkdir(parents=True, exist_ok=True)
+    predictions: dict[str, list[dict[str, Any]]] = {}
+    coco: dict[str, list[dict[str, Any]]] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": id, "name": name} for id, name in info.categories],
+    }
+    with progress.task("predict", total=len(images)) as bar:
+        for start in range(0, len(images), batch):
+            files = images[start : start + batch]
+            pictures = [read_image(file) for file in files]
+            for file, picture, found in zip(files, pictures, detect(detector, pictures, on), strict=True):
+                keep = found.scores >= threshold
+                found = Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
+                _draw(out / f"{file.stem}.png", picture, found, info)
+                predictions[file.name] = _predictions(found, info)
+                _add_to_coco(coco, file, picture, predictions[file.name])
+                yield f"{out / f'{file.stem}.png'}: {len(found.scores)} objects"
+            bar.advance(by=len(files))
+    write_json(out / PREDICTIONS, predictions)
+    write_json(out / COCO, coco)
+    yield f"{out / PREDICTIONS}: boxes as x1, y1, x2, y2 in pixels; {out / COCO}: the same as a COCO data set"
+
+
+def _draw(file: Path, picture: Tensor, found: Detections, info: DetectorInfo) -> None:
+    names = [info.categories[label][1] for label in found.labels]
+    captions = [f"{name} {score:.2f}" for name, score in zip(names, found.scores, strict=True)]
+    write_picture(file, draw_boxes(picture, found.boxes, found.labels.tolist(), captions))
+
+
+def _predictions(found: Detections, info: DetectorInfo) -> list[dict[str, Any]]:
+    return [
+        {"box": box, "score": score, "category_id": info.categories[label][0], "name": info.categories[label][1]}
+        for box, score, label in zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+    ]
+
+
+def _add_to_coco(
+    coco: dict[str, list[dict[str, Any]]], file: Path, picture: Tensor, predictions: list[dict[str, Any]]
+) -> None:
+    image_id = len(coco["images"]) + 1
+    height, width = picture.shape[-2:]
+    coco["images"].append({"id": image_id, "file_name": file.name, "width": width, "height": height})
+    for one in predictions:
+        x1, y1, x2, y2 = one["box"]
+        coco["annotations"].append(
+            {
+                "id": len(coco["annotations"]) + 1,
+                "image_id": image_id,
+                "category_id": one["category_id"],
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": (x2 - x1) * (y2 - y1),
+                "iscrowd": 0,
+                "score": one["score"],
+            }
+        )
+
+
+def _check_free(pictures: Sequence[Path], out: Path) -> None:
+    """Refuse results that would overwrite one another, or lie among the pictures."""
+    by_stem: dict[str, Path] = {}
+    for picture in pictures:
+        if picture.parent.resolve() == out.resolve():
+            raise UserError(f"--out {out}: is the folder of {picture}, which could be overwritten; choose another")
+        other = by_stem.setdefault(picture.stem, picture)
+        if other is not picture:
+            raise UserError(f"{picture}: its result {picture.stem}.png is also that of {other}; run them one by one")
+
+
+def _shown(score: float | None) -> str:
+    return "   -  (no such box)" if score is None else f"{score:.4f}"

@@ -1,1 +1,0 @@
-"""How it is judged. Knows no model."""

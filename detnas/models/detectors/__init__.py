@@ -1,0 +1,1 @@
+"""Detectors around a backbone."""

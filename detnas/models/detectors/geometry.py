@@ -1,0 +1,129 @@
+"""Pixels and boxes: where anchors lie, how boxes follow a picture's resizing, what is pooled for a box.
+
+The official detectors were trained in maskrcnn-benchmark, which counts pixels, edges included: a box from x1 to x2 is
+x2 - x1 + 1 wide, so that its x2 is torchvision's less 1. Seen in torchvision's coordinates, where a pixel extends from
+x to x + 1, that framework differs in three places, and `geometry: maskrcnn-benchmark` follows it there:
+
+* Anchors are centred on the cells of their map, which are as large as its stride says; torchvision has them at the
+  cells' upper left corners, and takes the stride from the sizes of picture and map. Their sides are rounded at the
+  scale of the stride (`cell_anchors`), in torchvision at that of the picture.
+* A resized box keeps that extra pixel unscaled. At the usual factor of 1.67 (480 pixels to 800) torchvision's right and
+  lower edges would come out 0.4 pixels of the original picture further in.
+* For a box the pixels from x1 to x2 - 1 are pooled: one less to the right and below.
+
+What still differs, beside rounding errors: pictures are resized in floating point without the low-pass filter that
+Pillow applies where it shrinks them, and their sides may come out one pixel apart; boxes that lie outside their picture
+are cut to nothing and dropped, not to one pixel.
+"""
+
+from math import log2
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.poolers import LevelMapper
+
+from detnas.config import FPNSettings, RetinaNetSettings
+from detnas.models.detectors.prepared import PreparedPictures
+from detnas.models.preprocessing import normalise
+
+
+class PictureTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """torchvision's normalising, resizing and padding, by a detector's settings, of what has not been through it."""
+
+    def __init__(self, settings: FPNSettings | RetinaNetSettings) -> None:
+        super().__init__(settings.min_size, settings.max_size, list(settings.image_mean), list(settings.image_std))
+        self.settings = settings
+        self.unscaled = settings.unscaled_edge
+
+    def forward(
+        self, images: list[Tensor] | PreparedPictures, targets: list[dict[str, Tensor]] | None = None
+    ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
+        if isinstance(images, PreparedPictures):
+            return images.image_list(), targets
+        transformed: tuple[ImageList, list[dict[str, Tensor]] | None] = super().forward(images, targets)
+        return transformed
+
+    def normalize(self, image: Tensor) -> Tensor:
+        return normalise(image, self.settings)
+
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
+        if target is not None:
+            target = target | {"boxes": _grown(target["boxes"], -self.unscaled)}
+        image, target = super().resize(image, target)
+        if target is not None:
+            target["boxes"] = _grown(target["boxes"], self.unscaled)
+        return image, target
+
+    def postprocess(
+        self,
+        result: list[dict[str, Tensor]],
+        image_shapes: list[tuple[int, int]],
+        original_image_sizes: list[tuple[int, int]],
+    ) -> list[dict[str, Tensor]]:
+        found = [one | {"boxes": _grown(one["boxes"], -self.unscaled)} for one in result]
+        found = super().postprocess(found, image_shapes, original_image_sizes)
+        return [one | {"boxes": _grown(one["boxes"], self.unscaled)} for one in found]
+
+
+class CellAnchors(AnchorGenerator):  # type: ignore[misc]
+    """maskrcnn-benchmark's anchors: `ratios` times `sizes[level]` around the centres of cells of `strides[level]`."""
+
+    def __init__(
+        self, sizes: tuple[tuple[float, ...], ...], ratios: tuple[float, ...], strides: tuple[int, ...]
+    ) -> None:
+        super().__init__(sizes, (ratios,) * len(sizes))
+        self.strides = strides
+        self.cell_anchors = [cell_anchors(stride, level, ratios) for stride, level in zip(strides, sizes, strict=True)]
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        first = feature_maps[0]
+        self.set_cell_anchors(first.dtype, first.device)
+        strides = [[torch.tensor(stride, device=first.device)] * 2 for stride in self.strides]
+        anchors = torch.cat(self.grid_anchors([list(x.shape[-2:]) for x in feature_maps], strides))
+        return [anchors] * len(image_list.image_sizes)
+
+
+def cell_anchors(stride: int, sizes: tuple[float, ...], ratios: tuple[float, ...]) -> Tensor:
+    """The anchors of the cell at the upper left corner: (ratios * sizes, 4) x1, y1, x2, y2, size running fastest.
+
+    A cell of `stride` x `stride` pixels is given each ratio (height over width) at about its area, in whole pixels;
+    these shapes are then scaled by size over stride.
+    """
+    ratio = torch.tensor(ratios, dtype=torch.float64)
+    widths = (stride / ratio.sqrt()).round()
+    heights = (widths * ratio).round()
+    scales = torch.tensor(sizes, dtype=torch.float64) / stride
+    sides = torch.stack((widths, heights), dim=1)[:, None] * scales[:, None]
+    half = sides.reshape(-1, 2) / 2
+    return torch.cat((stride / 2 - half, stride / 2 + half), dim=1).float()
+
+
+class InnerPixelsRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
+    """maskrcnn-benchmark's pooling: what lies between the centres of a box's outermost pixels, as it sees them."""
+
+    def __init__(self, names: list[str], strides: tuple[int, ...], canonical_size: int, **settings: Any) -> None:
+        super().__init__(names, canonical_scale=canonical_size, **settings)
+        self.scales = [1 / stride for stride in strides]
+        self.map_levels = _WholeBoxLevels(int(log2(strides[0])), int(log2(strides[-1])), canonical_size)
+
+    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+        pooled: Tensor = super().forward(x, [_grown(one, -1.0) for one in boxes], image_shapes)
+        return pooled
+
+
+class _WholeBoxLevels(LevelMapper):  # type: ignore[misc]
+    """Chooses the level by the area of the box, of which `InnerPixelsRoIAlign` pools one pixel less each way."""
+
+    def __call__(self, boxlists: list[Tensor]) -> Tensor:
+        levels: Tensor = super().__call__([_grown(one, 1.0) for one in boxlists])
+        return levels
+
+
+def _grown(boxes: Tensor, by: float) -> Tensor:
+    """`boxes` (n, 4) with right and lower edges moved outwards by so many pixels."""
+    return boxes + boxes.new_tensor([0.0, 0.0, by, by]) if by else boxes

@@ -1,0 +1,1 @@
+"""The ops that a block can be."""

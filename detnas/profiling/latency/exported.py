@@ -1,0 +1,63 @@
+"""Latency of exported files under ONNX Runtime."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detnas.distributed.device import device_name
+from detnas.exporting.onnx_model import missing, open_session, read_about
+from detnas.exporting.postprocess import prepare
+from detnas.profiling.latency.backends import rounds
+from detnas.profiling.latency.profile import PICTURE
+from detnas.utils.errors import UserError
+from detnas.utils.files import is_file
+
+Inputs = dict[str, NDArray[Any]]
+
+
+def bench_latency(file: Path) -> Iterator[str]:
+    """Time an exported ONNX file on the CPU, batch 1, on a picture of noise of `PICTURE` height and width.
+
+    Medians over the rounds of `rounds`, after one to warm up; as many threads as torch has. Lines for people. Raises
+    `UserError` if it is no file that `detnas export` wrote, or ONNX Runtime is not installed.
+    """
+    if lacking := missing():
+        raise UserError(f'{file}: {" and ".join(lacking)} not installed; pip install "detnas[onnx]"')
+    if not is_file(file):
+        raise UserError(f"{file}: no such file; name one that `detnas export --format onnx` wrote")
+    try:
+        session = open_session(str(file))
+    except Exception as error:  # the runtime has classes of errors of its own for whatever is in a file
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{file}: not an ONNX model ({reason}); name a file of `detnas export --format onnx`") from None
+    about = read_about(session, str(file))
+    picture = np.random.default_rng(0).integers(0, 256, (*PICTURE, 3), dtype=np.uint8)
+    inputs = INPUTS[about["holds"]](picture, about)
+    times = []
+    for counts in rounds():
+        start = time.perf_counter()
+        session.run(None, inputs)
+        if counts:
+            times.append(1e3 * (time.perf_counter() - start))
+    low, median, high = np.percentile(times, [25, 50, 75])
+    threads = torch.get_num_threads()
+    seen = "x".join(str(side) for side in next(iter(inputs.values())).shape)
+    yield f"{file}: {about['holds']} of {about['architecture']}, space {about['space']}"
+    yield (
+        f"ONNX Runtime on {device_name(torch.device('cpu'))}, {threads} thread{'s' if threads > 1 else ''}; batch 1, a "
+        f"picture of noise of {PICTURE[1]} x {PICTURE[0]} pixels, given as {seen}"
+    )
+    yield f"{median:.3g} ms, the median of {len(times)} runs; half of them took {low:.3g} to {high:.3g} ms"
+
+
+INPUTS: dict[str, Callable[[NDArray[np.uint8], dict[str, Any]], Inputs]] = {
+    "detector": lambda picture, about: {"image": picture},
+    "raw detector": lambda picture, about: prepare([picture], about).inputs,
+    "backbone": lambda picture, about: {"images": picture.transpose(2, 0, 1)[None].astype(np.float32) / 255},
+}
+"""What is fed, by what a file holds."""

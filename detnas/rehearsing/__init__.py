@@ -1,1 +1,0 @@
-"""Rehearsing a recipe before anybody waits for it."""

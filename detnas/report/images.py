@@ -1,0 +1,141 @@
+"""Validation pictures with true and predicted boxes, ready to be drawn inside the page."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from detnas.data.decoding import read_pixels
+from detnas.utils.errors import UserError
+
+OVERLAP = 0.5
+"""IoU from which a predicted box is right, if it has the class of the true one."""
+LONGEST_SIDE = 640
+BYTES_OF_ALL = 2_000_000  # plotly takes 4.8 MB of the 8 MB that a mail attachment or a chat still carries comfortably
+MOST_PREDICTIONS = 20
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box in pixels; a predicted one has a score."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    name: str
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture, the size to which the boxes refer, what is in it and what the detector found."""
+
+    image: Path
+    width: int
+    height: int
+    truth: Sequence[Box]
+    predicted: Sequence[Box]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An example whose image is a data address; without one the image could not be read."""
+
+    name: str
+    address: str | None
+    width: int
+    height: int
+    boxes: Mapping[str, Sequence[Box]]
+    """By what they are, in the order in which they are drawn: true ones that were `detected` or `missed`, then
+    predicted ones that are `wrong` or `right`."""
+    left_out: int
+
+    @property
+    def predicted(self) -> Sequence[tuple[str, Box]]:
+        """Those with a score, and what they are."""
+        return [(kind, box) for kind in ("wrong", "right") for box in self.boxes[kind]]
+
+    @property
+    def text(self) -> str:
+        """The picture in words, for those who do not see it."""
+        said = {kind: ", ".join(map(label, boxes)) or "nothing" for kind, boxes in self.boxes.items()}
+        return f"{self.name}. Found: {said['right']}. Missed: {said['missed']}. Wrong: {said['wrong']}."
+
+
+def label(box: Box) -> str:
+    """What stands at a predicted box: name and score."""
+    return box.name if box.score is None else f"{box.name} {box.score:.2f}"
+
+
+def pictures(examples: Sequence[Example]) -> list[Picture]:
+    """Embeds the examples, as many as fit."""
+    embedded: list[Picture] = []
+    size = 0
+    for example in examples:
+        address = _data_address(example)
+        size += len(address or "")
+        if size > BYTES_OF_ALL:
+            break
+        strongest = sorted(example.predicted, key=_score, reverse=True)
+        shown = strongest[:MOST_PREDICTIONS]
+        embedded.append(
+            Picture(
+                name=example.image.name,
+                address=address,
+                width=example.width,
+                height=example.height,
+                boxes=judged(example.truth, shown),
+                left_out=len(strongest) - len(shown),
+            )
+        )
+    return embedded
+
+
+def judged(truth: Sequence[Box], predicted: Sequence[Box]) -> dict[str, list[Box]]:
+    """The boxes by what they are, as `Picture` has them; the strongest comes last, to lie on top.
+
+    As COCO matches: each predicted box, the strongest first, takes that of the true ones of its class which it overlaps
+    most and nobody has taken.
+    """
+    missed = list(truth)
+    kinds: dict[str, list[Box]] = {"detected": [], "missed": missed, "wrong": [], "right": []}
+    for box in sorted(predicted, key=_score, reverse=True):
+        best = max((one for one in missed if one.name == box.name), key=lambda one: _overlap(one, box), default=None)
+        if best is None or _overlap(best, box) < OVERLAP:
+            kinds["wrong"].insert(0, box)
+        else:
+            missed.remove(best)
+            kinds["detected"].append(best)
+            kinds["right"].insert(0, box)
+    return kinds
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Intersection over union."""
+    width = min(one.x2, other.x2) - max(one.x1, other.x1)
+    height = min(one.y2, other.y2) - max(one.y1, other.y1)
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(box.x2 - box.x1) * (box.y2 - box.y1) for box in (one, other)]
+    return width * height / (sum(areas) - width * height)
+
+
+def _score(box: Box) -> float:
+    return box.score or 0.0
+
+
+def _data_address(example: Example) -> str | None:
+    try:
+        pixels = read_pixels(example.image, (example.width, example.height))
+    except UserError:
+        return None
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=82, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

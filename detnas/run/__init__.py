@@ -1,0 +1,1 @@
+"""A run: the pipeline's stages over a run directory."""

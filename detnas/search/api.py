@@ -1,0 +1,126 @@
+"""The search by any function of an architecture, without a run."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from detnas.config import SearchSettings
+from detnas.config.loading import explain
+from detnas.search.evaluators.racing import GoesOn
+from detnas.search.study import study
+from detnas.spaces import COSTS, Architecture, Budget, BudgetSampler, SearchSpace, search_space
+from detnas.utils.errors import UserError, suggestion
+from detnas.utils.files import read_json, write_json
+from detnas.utils.import_string import PLACE
+from detnas.utils.progress import Progress
+
+CHOOSING = (
+    "sampler",
+    "against",
+    "evaluations",
+    "population",
+    "parents",
+    "mutants",
+    "mutation_probability",
+    "crossovers",
+    "storage",
+)
+"""The fields of `SearchSettings` that say how candidates are chosen; the others say how detectors are judged."""
+FACTS = "search.json"
+"""What was searched, beside what the search leaves."""
+
+
+def search(
+    fitness: Callable[[Architecture], float],
+    space: SearchSpace | str,
+    out: str | Path,
+    *,
+    budget: Budget | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Architecture:
+    """Search `space` (or one of detnas's, by name) for the architecture of the highest `fitness` within `budget`.
+
+    `fitness` is called once for each candidate and gives a finite number. `settings` are the fields of
+    `detnas.config.SearchSettings` that say how candidates are chosen (`CHOOSING`), by default the paper's evolution:
+    1000 evaluations in generations of 50. With `against` and the sampler `nsga2` there are two objectives, of which the
+    one given back is the best in fitness. Of the sampler `linear` it is the best of those evaluated by its model.
+
+    Leaves in the folder `out` what the search of a run leaves: study.db (Optuna's), candidates.jsonl with every
+    candidate's fitness and costs, best.json, front.json where there are two objectives, done.json. The same call again
+    goes on where it was cut, evaluates nothing twice and ends in the same result, if `fitness` gives the same again; it
+    may ask for more evaluations. Several processes that make the same call at once share the work.
+
+    A candidate whose fitness raises or is not finite is tried three times and then given up (failed.jsonl).
+    Raises `UserError` for settings, a space or a budget that cannot be, if `out` holds anything else or another search,
+    and if all candidates of the first generation fail.
+    """
+    space = search_space(space) if isinstance(space, str) else space
+    chosen = _settings(settings, _name(fitness))
+    sampler = BudgetSampler(space, budget or Budget())
+    if chosen.against == "latency" and sampler.budget.latencies is None:
+        raise UserError("against latency needs a table of latencies; give the budget one by latencies=")
+    directory = Path(out)
+    _claim(directory, _facts(sampler, chosen, seed))
+
+    def judge(architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None]:
+        return {chosen.score: float(fitness(architecture))}
+
+    return study.search(judge, sampler, chosen, directory, seed=seed, progress=progress or Progress(quiet=True))
+
+
+def _settings(settings: dict[str, Any], name: str) -> SearchSettings:
+    for field in settings:
+        if field not in CHOOSING:
+            raise UserError(f"detnas.search: there is no setting {field}; {suggestion(field, CHOOSING)}")
+    try:
+        return SearchSettings.model_validate(settings | {"fitness": name})
+    except ValidationError as error:
+        raise UserError(f"detnas.search: {explain(error, SearchSettings)}") from None
+
+
+def _name(fitness: Callable[[Architecture], float]) -> str:
+    """What the score is called in candidates.jsonl: `module:function`, where the function has such a name."""
+    name = str(getattr(fitness, "__name__", type(fitness).__name__))
+    return f"{fitness.__module__}:{name}" if PLACE.fullmatch(f"{fitness.__module__}:{name}") else "own:fitness"
+
+
+def _facts(sampler: BudgetSampler, settings: SearchSettings, seed: int) -> Any:
+    """What makes a search this one and no other, as JSON gives it back."""
+    budget = sampler.budget
+    bounds = {cost: [None if bound == inf else bound for bound in getattr(budget, cost)] for cost in COSTS}
+    latencies = None if budget.latencies is None else asdict(budget.latencies)
+    chosen = {field: getattr(settings, field) for field in CHOOSING if field not in ("evaluations", "storage")}
+    facts = {
+        "seed": seed,
+        "space": asdict(sampler.space),
+        "budget": bounds | {"size": budget.size, "latencies": latencies},
+        "settings": chosen,
+    }
+    return json.loads(json.dumps(facts))
+
+
+def _claim(directory: Path, facts: dict[str, Any]) -> None:
+    """Write what is searched into a new or empty folder, or raise `UserError` unless it stands there."""
+    file = directory / FACTS
+    if file.exists():
+        stored = read_json(file)
+        for part, wanted in facts.items():
+            if stored.get(part) != wanted:
+                raise UserError(
+                    f"{directory}: holds another search ({part}: {stored.get(part)} there, {wanted} here); choose "
+                    "another folder"
+                )
+    elif directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+        raise UserError(f"{directory}: exists and holds no search; choose a new or an empty folder")
+    else:
+        try:
+            write_json(file, facts)
+        except OSError as error:
+            raise UserError(f"{directory}: cannot be written ({error.strerror}); choose another folder") from None

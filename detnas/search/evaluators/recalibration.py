@@ -1,0 +1,109 @@
+"""A candidate with BN statistics of its own."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision.models.detection.roi_heads import RoIHeads
+
+from detnas.config import SearchSettings
+from detnas.utils.seeds import seed_of
+
+
+@torch.no_grad()
+def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
+    """Compute the BN statistics of `model` afresh from batches of what it takes, but for those behind RoI pooling.
+
+    A detector takes lists of pictures (3, H, W) float in 0-1, or `PreparedPictures`; a classifier normalised pictures
+    (N, 3, S, S).
+
+    For a copy that `extract_subnet` made: the supernet's shared statistics belong to no candidate, and must not be
+    changed by one (paper, section 3.3). Only this BN runs in training mode; no losses are computed and nothing is drawn
+    at random. The statistics are plain averages over the batches: with PyTorch's usual momentum of 0.1 the last 19
+    batches would be all that counts. As in PyTorch, the variance averaged is the unbiased one of each batch.
+
+    The norms behind RoI pooling keep the statistics of the supernet's training, where RoIs were sampled for the losses,
+    up to a quarter of them positive. The official code recomputes these too, from such samples, which takes
+    targets and random draws. Of the proposals in a pass without losses nearly all are background: by their
+    statistics the box head answers wrongly (bench/box_head_norms.py). All paths share it, and where it has BN, the maps
+    that it looks into are normalised by the candidate's own statistics.
+
+    A pass ends with its last norm: heads without one, or with one that is kept, are not computed.
+    """
+    heads = [module for module in model.modules() if isinstance(module, RoIHeads)]
+    norms = _norms_but_of(model, heads)
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative average
+        norm.train()
+    passes = _ShortPasses(norms, heads)
+    for batch in batches:
+        passes.run(model, batch)
+    passes.end()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def _norms_but_of(model: nn.Module, parts: Iterable[nn.Module]) -> list[_BatchNorm]:
+    """The norms of `model` but those of some parts."""
+    excepted = {norm for part in parts for norm in part.modules()}
+    return [module for module in model.modules() if isinstance(module, _BatchNorm) and module not in excepted]
+
+
+class _LastNormRan(Exception):
+    """Nothing that this pass would still compute changes a statistic."""
+
+
+class _ShortPasses:
+    """Forward passes that end with their last norm. The first ends before `heads`, and tells which that is."""
+
+    def __init__(self, norms: Iterable[nn.Module], heads: Iterable[nn.Module]) -> None:
+        self.ran = 0
+        self.last = 0
+        """How often norms run in a pass."""
+        self.hooks = [norm.register_forward_hook(self._norm_ran) for norm in norms]
+        self.hooks += [head.register_forward_pre_hook(self._heads_begin) for head in heads]
+
+    def run(self, model: nn.Module, batch: Any) -> None:
+        self.ran = 0
+        with suppress(_LastNormRan):
+            model(batch)
+        self.last = self.ran
+
+    def end(self) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+    def _norm_ran(self, *_: Any) -> None:
+        self.ran += 1
+        if self.ran == self.last:
+            raise _LastNormRan
+
+    def _heads_begin(self, *_: Any) -> None:
+        raise _LastNormRan
+
+
+def calibration_pictures(size: int, settings: SearchSettings, seed: int) -> list[int]:
+    """The pictures, of `size`, that all candidates of a search are recalibrated on.
+
+    Whole permutations one after another, so that none repeats before it must.
+    """
+    rng = np.random.default_rng(seed_of(seed, "recalibration"))
+    count = settings.recalibration_batches * settings.recalibration_batch
+    rounds = [rng.permutation(size) for _ in range(-(-count // size))]
+    return [int(index) for index in np.concatenate(rounds)[:count]]
+
+
+def judged_pictures(size: int, settings: SearchSettings, seed: int) -> list[int]:
+    """The pictures, of the search split's `size`, that all candidates of a search are judged on."""
+    if settings.pictures is None or settings.pictures >= size:
+        return list(range(size))
+    chosen = np.random.default_rng(seed_of(seed, "search pictures")).permutation(size)
+    return sorted(chosen[: settings.pictures].tolist())

@@ -1,0 +1,1 @@
+"""Who evaluates what: the Optuna study, its storage, and its workers."""

@@ -1,1 +1,0 @@
-"""How it chooses: recalibration, fitness, evolution, the study."""

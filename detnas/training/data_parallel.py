@@ -1,0 +1,83 @@
+"""How one of several processes trains: on its part of the batch, with the gradients of the whole."""
+
+import zlib
+
+import torch
+from torch import Tensor, nn
+
+from detnas.config import Recipe
+from detnas.distributed import comm
+from detnas.models.detectors.losses import share_normalisers
+from detnas.models.sync_batch_norm import synchronise_norms
+from detnas.training.state import TrainingState
+from detnas.utils.errors import UserError
+
+
+def train_together(model: nn.Module, sync_bn: bool) -> None:
+    """Make `model` that of one of several processes: begin with the first one's weights, divide its losses by what the
+    whole batch holds, and, with `sync_bn`, normalise by the whole batch. In a single process it stays as it is."""
+    if comm.count() == 1:
+        return
+    # Generators of different CPUs need not draw the same weights.
+    state = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
+    _put(comm.tensor_from_first(_flat(state)), state)
+    share_normalisers(model)
+    if sync_bn:
+        synchronise_norms(model)
+
+
+def check_batches(recipe: Recipe) -> None:
+    """Raise `UserError` if a batch cannot be divided evenly among the processes: their means would weigh unequally."""
+    for name in ("supernet_pretrain", "supernet_finetune", "pretrain", "finetune"):
+        batch = getattr(recipe, name).batch
+        if batch % comm.count():
+            raise UserError(
+                f"{name}.batch = {batch}: cannot be divided evenly among {comm.count()} processes; set a multiple "
+                "of their number, or start another number (--nproc-per-node)"
+            )
+
+
+def average(state: TrainingState, figures: Tensor) -> Tensor:
+    """Replace the gradients and BN statistics of what ran by their means over all processes, so that these go on alike.
+
+    Returns the means of `figures` (n,), which travel with them. In a single process nothing changes.
+    """
+    if comm.count() == 1:
+        return figures
+    gradients = []
+    ran = []
+    for number, parameter in enumerate(state.parameters):
+        if parameter.grad is not None:
+            gradients.append(parameter.grad)
+            ran.append(number)
+    _check_in_step(ran)
+    statistics = [
+        tensor
+        for norm in state.norms
+        if norm.weight.grad is not None
+        for tensor in (norm.running_mean, norm.running_var)
+        if tensor is not None
+    ]
+    tensors = [*gradients, *statistics]
+    means = comm.mean_of(_flat([*tensors, figures]))
+    _put(means, tensors)
+    return means[-len(figures) :]
+
+
+def _check_in_step(ran: list[int]) -> None:
+    """Sums over different parameters would be silently wrong, or never end."""
+    marks = comm.stacked(torch.tensor([len(ran), zlib.crc32(str(ran).encode())]))
+    if not (marks == marks[0]).all():
+        raise RuntimeError(f"processes out of step: {marks[:, 0].tolist()} parameters have a gradient, by process")
+
+
+def _flat(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors])
+
+
+def _put(flat: Tensor, tensors: list[Tensor]) -> None:
+    """Write into `tensors` what `_flat` made of such ones."""
+    start = 0
+    for tensor in tensors:
+        tensor.detach().copy_(flat[start : start + tensor.numel()].view(tensor.shape))
+        start += tensor.numel()

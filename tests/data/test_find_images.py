@@ -1,0 +1,163 @@
+"""Decoding pictures, and image folders."""
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detnas.data.batches import batches
+from detnas.data.image_block import PictureBlock
+from detnas.data.image_folder import read_folder
+from detnas.data.images import Images, read_image
+from detnas.data.samples import ClassSamples
+from detnas.utils.errors import UserError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+def test_pictures_are_read_as_rgb(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert image.dtype == torch.uint8 and torch.equal(image, torch.from_numpy(PIXELS).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [
+        ("L", "a.png"),
+        ("LA", "a.png"),
+        ("P", "a.png"),
+        ("RGBA", "a.png"),
+        ("1", "a.png"),
+        ("CMYK", "a.jpg"),
+        ("RGB", "a.webp"),
+        ("RGB", "a.bmp"),
+        ("RGB", "a.tif"),
+    ],
+)
+def test_pictures_of_other_kinds_become_rgb_bytes(mode: str, name: str, tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).convert(mode).save(tmp_path / name)
+    image = read_image(tmp_path / name)
+    assert image.dtype == torch.uint8 and image.shape == (3, 20, 30)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_grey_pictures_of_sixteen_bits_become_bytes(name: str, tmp_path: Path) -> None:
+    # As many microscopes and satellites write them.
+    Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257).save(tmp_path / name)
+    image = read_image(tmp_path / name)
+    assert image.dtype == torch.uint8
+    assert torch.equal(image, torch.from_numpy(PIXELS[..., 0]).expand(3, 20, 30))
+
+
+def test_colour_pictures_of_sixteen_bits_become_bytes(tmp_path: Path) -> None:
+    # Written by hand: Pillow reads them only.
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in PIXELS.astype(np.uint16) * 257)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 30, 20, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in chunks:
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    (tmp_path / "a.png").write_bytes(content)
+    assert torch.equal(read_image(tmp_path / "a.png"), torch.from_numpy(PIXELS).permute(2, 0, 1))
+
+
+def test_decoding_warns_of_nothing(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg"):
+        Image.fromarray(PIXELS).save(tmp_path / name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            read_image(tmp_path / name)
+
+
+def test_a_broken_picture_is_named_in_one_line(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "whole.jpg")
+    (tmp_path / "torn.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:300])
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("hello")
+    Image.fromarray(PIXELS[..., 0].astype(np.float32)).save(tmp_path / "float.tif")
+    for name in ("torn.jpg", "empty.png", "text.png", "float.tif", "missing.png"):
+        with pytest.raises(UserError) as refusal:
+            read_image(tmp_path / name)
+        message = str(refusal.value)
+        assert message.startswith(f"{tmp_path / name}: ") and "replace it" in message and "\n" not in message
+    with pytest.raises(UserError, match=r"torn\.jpg"):
+        Images([tmp_path / "whole.jpg", tmp_path / "torn.jpg"], cache_mb=10)
+
+
+@pytest.mark.parametrize("cache_mb", [0, 10])
+def test_a_picture_of_another_size_than_stated_is_refused(cache_mb: int, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.fromarray(PIXELS).save(tmp_path / name)
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    assert Images(files, cache_mb, np.array([[30, 20], [30, 20]]))[1].shape == (3, 20, 30)
+    with pytest.raises(UserError, match=r"b\.png: the picture has 30x20 pixels, but the annotations say 20x30; mend"):
+        Images(files, cache_mb, np.array([[30, 20], [20, 30]]))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_breaks_in_training_is_named_whoever_reads_it(workers: int, tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.png" for name in range(6)]
+    save(*files)
+    images = Images(files, cache_mb=0)
+    files[3].write_bytes(b"")
+    with pytest.raises(UserError) as refusal:
+        list(batches(images_by_key(images), None, batch=2, seed=0, start=0, stop=3, workers=workers))
+    assert str(refusal.value) == f"{files[3]}: this picture cannot be decoded (its format is unknown); replace it"
+
+
+def images_by_key(images: Images) -> ClassSamples:
+    return ClassSamples(images, [0] * len(images), 16, 0.5, None)
+
+
+@pytest.mark.parametrize("room", [0, 700, 10**6])
+def test_a_block_holds_pictures_of_any_size(room: int) -> None:
+    pictures = [torch.full((3, 2 + side, 9 - side), side, dtype=torch.uint8) for side in range(8)]
+    block = PictureBlock(iter(pictures), room)
+    assert len(block) == 8 and all(torch.equal(one, other) for one, other in zip(block, pictures, strict=True))
+    assert torch.equal(block[-1], pictures[-1]) and [one.shape for one in block[2:4]] == [(3, 4, 7), (3, 5, 6)]
+    assert len({one.untyped_storage().data_ptr() for one in block}) == 1  # one piece of memory
+    with pytest.raises(IndexError):
+        block[8]
+    assert list(PictureBlock([], 0)) == []
+
+
+def save(*files: Path) -> None:
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(PIXELS).save(file)
+
+
+def test_a_folder_of_classes_is_read(tmp_path: Path) -> None:
+    save(tmp_path / "b" / "1.png", tmp_path / "b" / "deep" / "2.jpg", tmp_path / "a" / "3.PNG", tmp_path / "4.png")
+    (tmp_path / "a" / "notes.txt").touch()
+    files, labels, classes = read_folder(tmp_path)
+    assert classes == ["a", "b"]
+    assert sorted(zip(files, labels, strict=True)) == [
+        (tmp_path / "a" / "3.PNG", 0),
+        (tmp_path / "b" / "1.png", 1),
+        (tmp_path / "b" / "deep" / "2.jpg", 1),
+    ]
+
+
+def test_a_folder_that_is_none_of_classes_is_refused(tmp_path: Path) -> None:
+    flat, bare = tmp_path / "flat", tmp_path / "bare"
+    save(flat / "1.png", bare / "a" / "1.png")
+    (bare / "b").mkdir()
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "nowhere", flat / "1.png", flat, bare, tmp_path / "empty"):
+        with pytest.raises(UserError) as refusal:
+            read_folder(folder)
+        message = str(refusal.value)
+        assert message.startswith(f"pretraining.folder {folder}: ") and "\n" not in message
+        assert "sub-folder" in message
+    with pytest.raises(UserError, match="classes b"):
+        read_folder(bare)

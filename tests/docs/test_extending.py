@@ -1,0 +1,163 @@
+"""docs/extending.md: its examples run as they are written. What is the user's own, through the whole pipeline."""
+
+import json
+import re
+import runpy
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from paths import DOCS
+from shell import Shell
+
+import detnas
+from detnas.config import load_recipe
+from detnas.models.weights import load_detector
+
+TEXT = (DOCS / "extending.md").read_text()
+FILES = dict(re.findall(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL))
+OWN = "my_blocks:InvertedResidual"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Every file of the guide, in the current folder, from which Python imports."""
+    folder = tmp_path_factory.mktemp("extending")
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(str(folder))
+        yield folder
+    for module in ("my_blocks", "my_fitness"):
+        sys.modules.pop(module, None)
+
+
+@pytest.fixture(scope="module")
+def own_block(folder: Path) -> Path:
+    """The run of the guide with an op of its own."""
+    runpy.run_path("own_block.py")
+    return folder / "runs" / "own-block"
+
+
+def test_the_guide_names_the_file_of_every_example() -> None:
+    assert len(FILES) == len(re.findall("^```(?:python|yaml)$", TEXT, flags=re.MULTILINE)) == 8
+
+
+def test_an_own_block_goes_through_the_whole_pipeline(own_block: Path, shell: Shell, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (own_block / "search" / "candidates.jsonl").read_text().splitlines()]
+    space = load_recipe(own_block / "recipe.yaml").search_space()
+    assert space.ops == ("shuffle3", "shuffle7", OWN)
+    for row in rows:
+        cost = space.cost(detnas.Architecture.parse(row["architecture"]))
+        assert (row["flops"], row["params"]) == (cost.flops, cost.params)
+    assert any("2" in row["architecture"] for row in rows)
+    assert OWN in (own_block / "report.html").read_text()
+    weights = own_block / "detector.safetensors"
+    picture = next((own_block / "data").rglob("*.png"))
+    said = shell("predict", weights, picture, "--out", tmp_path / "drawn", "--op", OWN)
+    assert "objects" in said
+    assert (tmp_path / "drawn" / picture.name).is_file()
+
+
+def test_a_network_of_own_blocks_is_retrained_and_exported_but_not_as_plain_python(
+    own_block: Path, shell: Shell, tmp_path: Path
+) -> None:
+    shell("retrain", own_block, "22 22 2222 22")
+    other = own_block / "finetune" / "22-22-2222-22" / "detector.safetensors"
+    picture = next((own_block / "data").rglob("*.png"))
+    assert f"--format py: writes the code of detnas's ops only, and this network has {OWN}" in shell.refused(
+        "export", other, "--format", "py", "--check", picture, "--op", OWN
+    )
+    assert detnas.export(other, "torch", tmp_path / "a.pt2", check=[picture], ops=[OWN]).is_file()
+    detector, _ = load_detector(other, [OWN])
+    from my_blocks import InvertedResidual  # type: ignore[import-not-found]
+
+    assert all(isinstance(block, InvertedResidual) for block in detector.backbone.body.blocks)
+
+
+@pytest.mark.slow
+def test_other_commands_know_an_own_block(own_block: Path, shell: Shell, tmp_path: Path) -> None:
+    ops = f"space.ops=[shuffle3, shuffle7, '{OWN}']"
+    assert "10 blocks of 3 ops" in shell("profile", "seconds.yaml", "--set", ops)
+    said = shell("profile", "seconds.yaml", "--set", ops, "--latency")
+    table = re.findall(r"budget\.latencies=(\S+)", said)[0]
+    assert json.loads(Path(table).read_text())["ops"] == ["shuffle3", "shuffle7", OWN]
+    shell("run", "seconds.yaml", "--set", ops, "--rehearse")
+    run = tmp_path / "run"
+    shutil.copytree(own_block, run, ignore=shutil.ignore_patterns("search", "pretrain", "finetune"))
+    shell("search", run, "--join")
+    assert len((run / "search" / "candidates.jsonl").read_text().splitlines()) == 4
+    shell("rank", run, "--n", "3")
+    picture = next((own_block / "data").rglob("*.png"))
+    for name in ("onnx", "onnx-backbone"):
+        out = tmp_path / f"{name}.onnx"
+        shell(
+            "export",
+            own_block / "detector.safetensors",
+            "--format",
+            name,
+            "--check",
+            picture,
+            "--op",
+            OWN,
+            "--out",
+            out,
+        )
+        assert out.is_file()
+
+
+def test_a_weights_file_imports_nothing_by_its_own_word(
+    own_block: Path, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = own_block / "detector.safetensors"
+    monkeypatch.delitem(sys.modules, "my_blocks")
+    message = shell.refused("predict", weights, weights, "--out", tmp_path / "drawn")
+    assert f"{weights}: has ops that are not detnas's ({OWN})" in message and f"--op {OWN}" in message
+    with pytest.raises(detnas.UserError, match=r"in Python ops=\['my_blocks:InvertedResidual'\]"):
+        detnas.create_backbone(weights)
+    with pytest.raises(detnas.UserError, match="if you trust that code"):
+        detnas.export(weights, "torch", ops=["another:Op"])
+    assert "my_blocks" not in sys.modules
+    # Nor do the commands that only read.
+    shell("status", own_block)
+    shell("report", own_block)
+    assert "my_blocks" not in sys.modules
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(own_block.parent.parent)])
+    with pytest.raises(detnas.UserError, match=r"my_blocks:InvertedResidual cannot be imported \(ModuleNotFoundError"):
+        detnas.create_backbone(weights, ops=[OWN])
+
+
+def test_an_own_space_is_searched(folder: Path) -> None:
+    names = runpy.run_path("own_space.py")
+    assert [x.shape[1] for x in names["backbone"](torch.rand(1, 3, 64, 64))] == [16, 32, 48]
+    assert names["space"].size == 64 and len(names["detections"]) == 1
+    best = json.loads((names["run"] / "search" / "best.json").read_text())
+    architecture = detnas.Architecture.parse(best["architecture"])
+    assert tuple(map(len, architecture.stages)) == (1, 2, 3, 1) and max(architecture.ops) <= 2
+    stored = yaml.safe_load((names["run"] / "recipe.yaml").read_text())["space"]
+    assert stored["channels"] == [12, 16, 32, 48] and stored["ops"] == ["shuffle3", "shuffle5", "xception"]
+
+
+def test_an_own_fitness_of_architectures_is_searched(folder: Path) -> None:
+    names = runpy.run_path("own_fitness.py")
+    rows = names["rows"]
+    assert len(rows) == 24 and all(row["flops"] <= 5e6 for row in rows)
+    for row in rows:
+        assert row["fitness"] == names["large_kernels_late"](detnas.Architecture.parse(row["architecture"]))
+
+
+def test_an_own_fitness_of_detectors_is_searched(folder: Path) -> None:
+    runpy.run_path("run_with_own_fitness.py")
+    run = folder / "runs" / "own-fitness"
+    rows = [json.loads(line) for line in (run / "search" / "candidates.jsonl").read_text().splitlines()]
+    assert {row["metric"] for row in rows} == {"my_fitness:rings_for_few_flops"}
+    # What the AP of a class adds is never below zero.
+    assert all(row["fitness"] >= -row["flops"] / 1e9 and row["AP50"] is not None for row in rows)
+    assert "my_fitness:rings_for_few_flops" in (run / "report.html").read_text()
+    best = max(rows, key=lambda row: (row["fitness"], -row["flops"], -row["number"]))
+    assert json.loads((run / "search" / "best.json").read_text()) == best

@@ -1,0 +1,74 @@
+"""`detnas retrain`: another architecture of a finished run, trained as its winner was."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from shell import Shell
+from small_recipe import small_recipe
+
+from detnas.models.weights import load_detector
+from detnas.run.pipeline import run
+from detnas.rundir.directory import stored_run
+from detnas.spaces import Architecture
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, blocks: Path) -> Path:
+    recipe = small_recipe(pretraining__source="none", baselines=["shuffle3"])
+    return run(recipe, tmp_path_factory.mktemp("searched") / "run", blocks, stages=("supernet-finetune", "search"))
+
+
+def test_another_candidate_gets_weights_scores_and_its_line_on_the_page(
+    searched: Path,
+    tmp_path: Path,
+    shell: Shell,
+) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(searched, directory)
+    candidates = [json.loads(line) for line in (directory / "search" / "candidates.jsonl").read_text().splitlines()]
+    best = json.loads((directory / "search" / "best.json").read_text())
+    other = next(row["architecture"] for row in candidates if row["architecture"] != best["architecture"])
+    said = shell("retrain", directory, other)
+    folder = directory / "finetune" / other.replace(" ", "-")
+    _, info = load_detector(folder / "detector.safetensors")
+    assert info.architecture == Architecture.parse(other) and f"Weights: {folder / 'detector.safetensors'}" in said
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    assert evaluation["architecture"] == other and evaluation["scores"]["mAP"] is not None
+    assert f">{folder.name}<" in (directory / "report.html").read_text()
+    assert {path.name for path in (directory / "finetune").iterdir()} == {folder.name}
+
+    # Again: nothing is trained. The run goes on as if nothing had been.
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    shell("retrain", directory, other)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    shell("run", directory / "recipe.yaml", "--out", directory, "--data", stored_run(directory)["data_directory"])
+    _, winner = load_detector(directory / "detector.safetensors")
+    assert winner.architecture == Architecture.parse(best["architecture"])
+    _, baseline = load_detector(directory / "finetune" / "shuffle3" / "detector.safetensors")
+    assert baseline.architecture is not None and set(baseline.architecture.ops) == {0}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "remedy"),
+    [
+        ("01 23 0123", "blocks"),
+        ("winner", "digit 0-9 a block"),
+        ("00 00 0400 00", "not one of 0-3"),
+        ("0000 00 00 00", "blocks"),
+    ],
+)
+def test_what_is_no_architecture_of_the_space_is_refused(
+    architecture: str,
+    remedy: str,
+    searched: Path,
+    shell: Shell,
+) -> None:
+    before = sorted(path.name for path in searched.iterdir())
+    assert remedy in shell.refused("retrain", searched, architecture)
+    assert sorted(path.name for path in searched.iterdir()) == before
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path, shell: Shell) -> None:
+    assert "holds no run" in shell.refused("retrain", tmp_path, "00 00 0000 00")

@@ -1,0 +1,145 @@
+"""The search by any function: as the search of a run, cut anywhere, and never two in one folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from latency_tables import synthetic
+
+import detnas
+from detnas.search.api import CHOOSING
+from detnas.spaces import Architecture, Budget, SearchSpace
+from detnas.utils.errors import UserError
+
+SPACE = SearchSpace("toy", 4, (8, 16, 24, 32), (2, 1, 2, 1), ("shuffle3", "shuffle5", "xception"))
+SETTINGS: dict[str, Any] = {"evaluations": 12, "population": 4, "parents": 2, "mutants": 2, "crossovers": 1}
+
+
+class Cut(BaseException):
+    """Where a test kills a search."""
+
+
+class Counting:
+    """A fitness that knows what it was asked; may be cut."""
+
+    def __init__(self, cut_at: int | None = None) -> None:
+        self.asked: list[Architecture] = []
+        self.cut_at = cut_at
+
+    def __call__(self, architecture: Architecture) -> float:
+        if len(self.asked) == self.cut_at:
+            raise Cut
+        self.asked.append(architecture)
+        return sum(op * 3**place for place, op in enumerate(architecture.ops)) / 1000
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (folder / "candidates.jsonl").read_text().splitlines()]
+    for row in found:
+        del row["seconds"]
+    return found
+
+
+@pytest.mark.parametrize("sampler", ["evolution", "linear", "random", "tpe"])
+def test_a_search_that_was_cut_ends_as_one_that_was_not(sampler: str, tmp_path: Path) -> None:
+    whole = Counting()
+    best = detnas.search(whole, SPACE, tmp_path / "whole", seed=3, sampler=sampler, **SETTINGS)
+    with pytest.raises(Cut):
+        detnas.search(Counting(cut_at=7), SPACE, tmp_path / "cut", seed=3, sampler=sampler, **SETTINGS)
+    rest = Counting()
+    assert detnas.search(rest, SPACE, tmp_path / "cut", seed=3, sampler=sampler, **SETTINGS) == best
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+    assert rest.asked == whole.asked[7:]
+    if sampler != "linear":  # whose model says which is the best
+        assert best == max(whole.asked, key=Counting())
+    assert detnas.search(Counting(cut_at=0), SPACE, tmp_path / "cut", seed=3, sampler=sampler, **SETTINGS) == best
+
+
+def test_more_evaluations_go_on(tmp_path: Path) -> None:
+    fewer = SETTINGS | {"evaluations": 6}
+    detnas.search(Counting(), SPACE, tmp_path / "grown", **fewer)
+    more = Counting()
+    detnas.search(more, SPACE, tmp_path / "grown", **SETTINGS)
+    assert len(more.asked) == 6
+    detnas.search(Counting(), SPACE, tmp_path / "whole", **SETTINGS)
+    assert rows(tmp_path / "grown") == rows(tmp_path / "whole")
+
+
+def test_candidates_are_within_the_budget_and_two_objectives_leave_a_front(tmp_path: Path) -> None:
+    costs = SPACE.cost_table()
+    least, most = costs.extent("flops")
+    budget = Budget(flops=(least, (least + most) / 2))
+    best = detnas.search(
+        Counting(), SPACE, tmp_path / "a", budget=budget, **SETTINGS | {"sampler": "nsga2", "against": "flops"}
+    )
+    found = rows(tmp_path / "a")
+    assert all(budget.allows(SPACE.cost(Architecture.parse(row["architecture"]))) for row in found)
+    front = json.loads((tmp_path / "a" / "front.json").read_text())
+    assert str(best) == front[-1]["architecture"] and {row["metric"] for row in found} == {"test_own_search:Counting"}
+
+
+def test_a_candidate_whose_fitness_fails_is_given_up(tmp_path: Path) -> None:
+    def sometimes(architecture: Architecture) -> float:
+        if architecture.ops[0] == 1:
+            raise ValueError("not this one")
+        return float("nan") if architecture.ops[0] == 2 else 1.0
+
+    detnas.search(sometimes, SPACE, tmp_path / "a", **SETTINGS | {"sampler": "random"})
+    assert all(row["architecture"].startswith("0") for row in rows(tmp_path / "a"))
+    failed = (tmp_path / "a" / "failed.jsonl").read_text()
+    assert "ValueError: not this one" in failed and "is nan" in failed
+
+
+def test_a_folder_holds_one_search(tmp_path: Path) -> None:
+    detnas.search(Counting(), SPACE, tmp_path / "a", **SETTINGS)
+    before = {path: path.read_bytes() for path in (tmp_path / "a").glob("*.json*")}
+    for part, changes in (
+        ("seed", {"seed": 1}),
+        ("settings", {"parents": 3}),
+        ("budget", {"budget": Budget(params=(0, 1e9))}),
+        ("space", {"space": SearchSpace("toy", 4, (8, 16, 24, 32), (2, 1, 2, 1), ("shuffle3", "shuffle5"))}),
+    ):
+        arguments = {"space": SPACE, "out": tmp_path / "a"} | SETTINGS | changes
+        with pytest.raises(UserError, match=rf"a: holds another search \({part}: .* choose another folder"):
+            detnas.search(Counting(), **arguments)  # type: ignore[arg-type]
+    assert {path: path.read_bytes() for path in (tmp_path / "a").glob("*.json*")} == before
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "notes").touch()
+    (tmp_path / "c").touch()
+    for name in "bc":
+        with pytest.raises(UserError, match=f"{name}: exists and holds no search"):
+            detnas.search(Counting(), SPACE, tmp_path / name, **SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"populaton": 4}, "there is no setting populaton; did you mean population"),
+        ({"racing": (0.5,)}, "there is no setting racing"),
+        ({"mutants": 9}, r"mutants 9 \+ crossovers 1 exceed the population 4"),
+        ({"sampler": "grid"}, "sampler = 'grid'"),
+        ({"sampler": "nsga2", "against": "latency"}, "against latency needs a table"),
+        ({"space": "tinny"}, "'tinny' is unknown"),
+        ({"budget": Budget(flops=(0, 1))}, "budget.flops: no backbone of space toy"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_and_leaves_nothing(
+    changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    arguments = {"space": SPACE, "out": tmp_path / "a"} | SETTINGS | changes
+    with pytest.raises(UserError, match=said):
+        detnas.search(Counting(), **arguments)
+    assert not (tmp_path / "a").exists()
+
+
+def test_latencies_may_bound_and_compete(tmp_path: Path) -> None:
+    tiny = detnas.search_space("tiny")
+    budget = Budget(latencies=synthetic(tiny))
+    settings = SETTINGS | {"sampler": "nsga2", "against": "latency"}
+    detnas.search(Counting(), tiny, tmp_path / "a", budget=budget, **settings)
+    assert all(row["latency_ms"] > 0 for row in rows(tmp_path / "a"))
+
+
+def test_every_setting_of_the_choice_is_one_of_a_recipe() -> None:
+    assert set(CHOOSING) <= set(detnas.config.SearchSettings.model_fields)

@@ -1,0 +1,83 @@
+"""The check that ends a search: whether the best would be the best with other recalibration."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from detnas.run.context import begun_run, open_run
+from detnas.run.pipeline import DetectionScores, candidate_judge, search_run
+from detnas.search import recalibration_check
+from detnas.search.recalibration_check import BEST, best_candidates
+from detnas.spaces import Architecture
+from detnas.utils.files import lock
+from detnas.utils.progress import Progress
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def found(run: Path) -> dict[str, object]:
+    values: dict[str, object] = json.loads((run / "search" / "recalibration.json").read_text())
+    return values
+
+
+def test_the_best_are_judged_again_the_winner_first(finished: Path) -> None:
+    rows = [json.loads(line) for line in (finished / "search/candidates.jsonl").read_text().splitlines()]
+    fitness = {row["architecture"]: row["fitness"] for row in rows}
+    check = found(finished)
+    judged = check["candidates"]
+    assert isinstance(judged, list) and len(judged) == BEST < len(rows)
+    assert judged[0]["architecture"] == json.loads((finished / "search/best.json").read_text())["architecture"]
+    assert [row["fitness"] for row in judged] == sorted(fitness.values(), reverse=True)[:BEST]
+    assert (check["batches"], check["batch"], check["metric"]) == (2, 2, "mAP")
+    recipe, data = begun_run(finished)
+    with open_run(recipe, finished, data, Progress(quiet=True), hold="not at all") as run:
+        judge = candidate_judge(run)
+        assert isinstance(judge, DetectionScores)
+        for row in judged:
+            architecture = Architecture.parse(row["architecture"])
+            first = [next(iter(judge.fitness.calibration))]
+            assert judge.fitness.with_statistics_of(architecture, first).scores["mAP"] == row["half"]
+            assert judge.fitness.with_statistics_of(architecture, None).scores["mAP"] == row["none"]
+
+
+def test_a_finished_search_that_was_cut_before_it_gets_it(copied: Path) -> None:
+    before = found(copied)
+    (copied / "search/recalibration.json").unlink()
+    search_run(copied, Progress(quiet=True))
+    assert {**found(copied), "seconds": 0} == {**before, "seconds": 0}
+
+
+def test_it_is_not_made_twice(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recalibration_check, "_judged", lambda *_: pytest.fail("judged again"))
+    before = (copied / "search/recalibration.json").stat()
+    search_run(copied, Progress(quiet=True))
+    assert (copied / "search/recalibration.json").stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_without_the_supernets_weights_a_finished_search_stays_as_it_is(copied: Path) -> None:
+    (copied / "search/recalibration.json").unlink()
+    for checkpoint in (copied / "supernet-finetune").glob("checkpoint-*"):
+        checkpoint.unlink()
+    search_run(copied, Progress(quiet=True))
+    assert not (copied / "search/recalibration.json").exists()
+
+
+def test_another_worker_that_is_at_it_is_not_waited_for(copied: Path) -> None:
+    (copied / "search/recalibration.json").unlink()
+    with (copied / "search/.checking").open("w") as held:
+        assert lock(held)
+        search_run(copied, Progress(quiet=True))
+    assert not (copied / "search/recalibration.json").exists()
+
+
+def test_those_that_racing_dropped_are_not_among_the_best(tmp_path: Path) -> None:
+    rows = [{"number": n, "architecture": str(n), "fitness": f} for n, f in enumerate((0.1, None, 0.3, 0.3, 0.2))]
+    (tmp_path / "candidates.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "best.json").write_text(json.dumps(rows[3]))  # of two that are as good, the cheaper
+    assert [row["number"] for row in best_candidates(tmp_path)] == [3, 2, 4]
