@@ -22,7 +22,7 @@ lint: .venv/installed docs
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Built anew when what is to be installed changes; a build that was cut leaves no mark and is begun again.
+# Built again when what is to be installed changes; a build that was cut leaves no mark and is begun again.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"

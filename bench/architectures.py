@@ -1,4 +1,4 @@
-"""The small benchmark: what architectures are worth that are trained alone. Writes bench/results/architectures.json.
+"""The small benchmark: what architectures are worth that are trained standalone. Writes bench/results/architectures.json.
 
     python bench/architectures.py [--only-first N] [--summary] [--tiny]
 
@@ -29,9 +29,9 @@ from evidence import (
 from machine import machine
 
 from detnas.evaluation.metrics.correlation import kendall_tau
-from detnas.run.ranking import lock_file, train_alone
+from detnas.run.ranking import lock_file, train_standalone
 from detnas.spaces import Architecture
-from detnas.utils.files import held, read_json, write_json
+from detnas.utils.files import read_json, try_lock_file, write_json
 
 FILE = RESULTS / "architectures.json"
 
@@ -42,10 +42,10 @@ def train(chosen: list[Architecture]) -> None:
         runs = [stack.enter_context(networks_alone("retinanet", seed)) for seed in SEEDS]
         for place, architecture in enumerate(chosen, start=1):
             for run in runs:
-                with held(lock_file(run, architecture)) as mine:
+                with try_lock_file(lock_file(run, architecture)) as mine:
                     if mine:
                         run.progress.say(f"[{place}/{len(chosen)}] {architecture}, seed {run.recipe.seed}")
-                        train_alone(run, architecture)
+                        train_standalone(run, architecture)
 
 
 def row(architecture: Architecture) -> Row | None:
@@ -56,7 +56,7 @@ def row(architecture: Architecture) -> Row | None:
         known = recorded(FILE, changes=list(CHANGES), seeds=list(SEEDS)).get("networks", [])
         return next((one for one in known if one["architecture"] == str(architecture)), None)
     return {
-        **{key: found[0][key] for key in ("architecture", "flops", "params")},
+        **{key: found[0][key] for key in ("architecture", "macs", "params")},
         **{key: [one[key] for one in found] for key in ("mAP", "AP50", "seconds")},
     }
 

@@ -1,6 +1,6 @@
 """Which statistics a box head's norms should have: bench/box_head_norms.py writes bench/results/box_head_norms.json.
 
-Candidates of the `fpn` supernet of bench/fitness.py are judged on the same proposals and pictures, with statistics
+Candidates of the `fpn` supernet of bench/fitness.py are judged on the same proposals and images, with statistics
 
 * of training passes on sampled RoIs as in the official code, by two seeds: their mean is the reference, their
   difference its noise;
@@ -28,7 +28,7 @@ from torch import nn
 
 from detnas.models.backbone import extract_subnet
 from detnas.models.detectors.build import Detector
-from detnas.search.evaluators.detection import Fitness
+from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.search.evaluators.recalibration import recalibrate
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.files import write_json
@@ -44,7 +44,7 @@ Way = Callable[[Architecture], Detector]
 
 @torch.no_grad()
 def by_evaluation_passes(candidate: Detector, calibration: Any, proposals: int) -> None:
-    """Every norm's statistics, the box head's of the best `proposals` of each picture."""
+    """Every norm's statistics, the box head's of the best `proposals` of each image."""
     with_proposals(candidate.eval(), proposals)
     for module in candidate.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -58,7 +58,7 @@ def with_proposals(detector: Detector, count: int) -> None:
     detector.rpn._post_nms_top_n["testing"] = count
 
 
-def ways(trained: Trained, other: Trained, fitness: Fitness, proposals: int) -> dict[str, Way]:
+def ways(trained: Trained, other: Trained, fitness: DetectionEvaluator, proposals: int) -> dict[str, Way]:
     """`other` is the same supernet once more: training passes change its statistics."""
 
     def training_passes(seed: int, count: int, momentum: float | None) -> Way:
@@ -93,7 +93,7 @@ def ways(trained: Trained, other: Trained, fitness: Fitness, proposals: int) -> 
 
 
 def compare(runs: Path, proposals: int, count: int) -> dict[str, Any]:
-    changes = (f"search.proposals={proposals}", "search.pictures=100")
+    changes = (f"search.proposals={proposals}", "search.images=100")
     trained, other = (load("fpn", runs, *changes) for _ in range(2))
     fitness = trained.fitness()
     candidates = some_candidates(trained, count)
@@ -129,7 +129,7 @@ def some_candidates(trained: Trained, count: int) -> list[Architecture]:
     return [*(space.architecture([op] * len(space.blocks)) for op in (0, 3)), *filter(None, drawn)]
 
 
-def score(candidate: Detector, fitness: Fitness, proposals: int) -> float:
+def score(candidate: Detector, fitness: DetectionEvaluator, proposals: int) -> float:
     with_proposals(candidate.eval(), proposals)
     value = fitness.evaluation(candidate).scores["mAP"]
     assert value is not None

@@ -1,9 +1,9 @@
-"""Ways to find a network, compared within a budget by what they find, trained alone: of the benches that do so.
+"""Ways to find a network, compared within a budget by what they find, trained standalone: of the benches that do so.
 
     python bench/NAME.py [--plan] [--summary] [--tiny]
 
-What each way finds is trained alone as in bench/architectures.py, three times; random networks once each. Ways share
-what they have in common: supernets (also those of bench/ranking_quality.py), pre-trainings, and networks trained alone.
+What each way finds is trained standalone as in bench/architectures.py, three times; random networks once each. Ways share
+what they have in common: supernets (also those of bench/ranking_quality.py), pre-trainings, and networks trained standalone.
 `--plan` says what is left and how long it takes.
 """
 
@@ -43,9 +43,9 @@ from machine import machine
 from detnas.run.context import Run
 from detnas.run.pipeline import run
 from detnas.spaces import Architecture, BudgetSampler
-from detnas.utils.files import held, read_json, write_json
-from detnas.utils.progress import Progress, duration
-from detnas.utils.seeds import seed_of
+from detnas.utils.files import read_json, try_lock_file, write_json
+from detnas.utils.progress import Progress, format_duration
+from detnas.utils.seeds import derive_seed
 
 APART = 3
 """From one seed of a network's trainings to the next; so far apart none is another's too."""
@@ -129,7 +129,7 @@ class Comparison:
     def drawn(self, seed: int) -> list[Architecture]:
         """Random networks within the budget."""
         sampler = self.sampler()
-        rng = np.random.default_rng(seed_of(seed, CHANCE))
+        rng = np.random.default_rng(derive_seed(seed, CHANCE))
         found: list[Architecture] = []
         while len(found) < REPEATS and (architecture := sampler.sample(rng, frozenset(found))) is not None:
             found.append(architecture)
@@ -209,7 +209,7 @@ class Comparison:
                 one = measured_seconds(stage, detector) or GUESS[detector][stage]
                 total += number * one
                 print(f"{detector} {stage}: {number:g} of {one:.0f} s")
-        print(f"in all {duration(total)} of one core")
+        print(f"in all {format_duration(total)} of one core")
 
     def measure(self, detector: str, seed: int) -> None:
         """Go all ways that are not done and at which no other process is."""
@@ -221,7 +221,7 @@ class Comparison:
             alone = [stack.enter_context(networks_alone(detector, one)) for one in seeds]
             for way in left:
                 file = self.result_file(detector, way, seed)
-                with held(RUNS / f".{self.name}-{file.stem}.lock") as mine:
+                with try_lock_file(RUNS / f".{self.name}-{file.stem}.lock") as mine:
                     if mine and not self.known(detector, way, seed):
                         print(f"{way}, {detector}, seed {seed}", flush=True)
                         write_json(file, self.networks(way, detector, seed, alone))

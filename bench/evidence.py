@@ -1,4 +1,4 @@
-"""What the benches on the search's worth share: recipes, data, folders, supernets, networks trained alone.
+"""What the benches on the search's worth share: recipes, data, folders, supernets, networks trained standalone.
 
 Their work is cut into units, each in a folder of its own under runs/evidence: what is done is not done again, and a
 process takes only what no other one is at work on. Start a bench as often as there are cores (`OMP_NUM_THREADS=1`),
@@ -20,10 +20,10 @@ from detnas.config import Recipe, load_recipe
 from detnas.data.shapes.draw_once import draw_once
 from detnas.run.context import Run, open_run
 from detnas.run.pipeline import EVALUATION, run
-from detnas.run.ranking import POOL, evenly, lock_file, train_alone
+from detnas.run.ranking import POOL, evenly, lock_file, train_standalone
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.training.checkpoints import DONE
-from detnas.utils.files import lock_when_free, read_json
+from detnas.utils.files import acquire_lock, read_json
 from detnas.utils.progress import Progress
 
 TINY = "--tiny" in sys.argv
@@ -31,13 +31,13 @@ RUNS = Path("runs") / ("evidence-tiny" if TINY else "evidence")
 RESULTS = RUNS / "results" if TINY else Path(__file__).parent / "results"
 BASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "retinanet": ("shapes-quick", ()),
-    # A step in less than half the time; candidates are judged on 400 of 680 pictures.
-    "fpn": ("shapes-quick-fpn", ("detector.box_channels=32", "detector.rois=32", "search.pictures=400")),
+    # A step in less than half the time; candidates are judged on 400 of 680 images.
+    "fpn": ("shapes-quick-fpn", ("detector.box_channels=32", "detector.rois=32", "search.images=400")),
 }
 """The demo's recipe of each detector, and changes to it alone."""
 CHANGES = (
-    # With the demo's 1,200 and 4,000 every picture is learnt by heart, and seeds differ more. Of 1,000 validation
-    # pictures the draw moves the difference of two networks by 0.006 of mAP (halves of them against each other).
+    # With the demo's 1,200 and 4,000 every image is learned by heart, and seeds differ more. Of 1,000 validation
+    # images the draw moves the difference of two networks by 0.006 of mAP (halves of them against each other).
     *("data.shapes.train=4000", "data.shapes.crops=20000", "data.shapes.val=1000"),
     # With the demo's 1,000 networks end much alike, and what their seeds have begun with does not: on the batches they
     # train on the ratio of the two in accuracy is 1.9 before a third of them, and 1.1 at the end.
@@ -49,8 +49,8 @@ CHANGES = (
 """To the demo's recipes, for every network."""
 TRIAL = (
     *(f"data.shapes.{name}={count}" for name, count in (("train", 60), ("val", 12), ("crops", 60))),
-    *("search.evaluations=4", "search.population=2", "search.parents=1"),
-    *("search.mutants=1", "search.crossovers=1", "search.pictures=8", "search.recalibration_batches=2"),
+    *("search.evaluations=4", "search.population=2", "search.num_parents=1"),
+    *("search.num_mutations=1", "search.num_crossovers=1", "search.images=8", "search.recalibration_batches=2"),
     *(
         f"{stage}.{field}"
         for stage in ("supernet_pretrain", "supernet_finetune", "pretrain", "finetune")
@@ -72,7 +72,7 @@ SUPERNET = (
 """To the recipes, for every supernet: the paper's way, at a rate with which it learns in minutes."""
 SUPERNETS = {
     "uniform": (),
-    "FLOPs-binned": tuple(f"supernet_{stage}.flops_bins=[32M,35M,38M,41M,44M]" for stage in ("pretrain", "finetune")),
+    "MACs-binned": tuple(f"supernet_{stage}.macs_bins=[32M,35M,38M,41M,44M]" for stage in ("pretrain", "finetune")),
     # As much work as the others: a step trains four paths.
     "strictly fair": tuple(
         change
@@ -107,12 +107,12 @@ def alone_at(work: str) -> Iterator[None]:
     """Wait until no other process is at this work; then none will be until the block ends."""
     RUNS.mkdir(parents=True, exist_ok=True)
     with (RUNS / f".{work}.lock").open("w") as held:
-        lock_when_free(held)
+        acquire_lock(held)
         yield
 
 
 def architectures() -> list[Architecture]:
-    """Those of the benchmark: the ones of one op throughout that the budget allows, then even over its FLOPs.
+    """Those of the benchmark: the ones of one op throughout that the budget allows, then even over its MACs.
 
     Each of these is drawn with a mix of ops of its own. Were all ops as likely as one another, nearly all networks
     would be much alike, about a quarter of each op.
@@ -123,7 +123,7 @@ def architectures() -> list[Architecture]:
     plain = [space.architecture([op] * len(space.blocks)) for op in range(len(space.ops))]
     mixes = rng.dirichlet([0.5] * len(space.ops), size=POOL)
     drawn = [space.architecture(rng.choice(len(space.ops), size=len(space.blocks), p=mix).tolist()) for mix in mixes]
-    costs = {one: sampler.table.cost(one.ops).flops for one in filter(sampler.allows, drawn)}
+    costs = {one: sampler.table.cost(one.ops).macs for one in filter(sampler.allows, drawn)}
     chosen = dict.fromkeys([*filter(sampler.allows, plain), *evenly(costs, COUNT)])
     return list(chosen)[:COUNT]
 
@@ -134,34 +134,34 @@ def alone_folder(detector: str, seed: int) -> Path:
 
 @contextmanager
 def networks_alone(detector: str, seed: int) -> Iterator[Run]:
-    """The run in whose folder networks are trained alone with this detector and seed, by whoever wants them."""
+    """The run in whose folder networks are trained standalone with this detector and seed, by whoever wants them."""
     folder = alone_folder(detector, seed)
     with open_run(recipe_of(detector, seed), folder, data_folder(), Progress(), hold="shared") as run:
         yield run
 
 
 def trained_alone(run: Run, architecture: Architecture) -> Row:
-    """What is known of an architecture, trained alone in this run unless it has been; waits for who is at it."""
+    """What is known of an architecture, trained standalone in this run unless it has been; waits for who is at it."""
     with lock_file(run, architecture).open("w") as held:
-        lock_when_free(held)
+        acquire_lock(held)
         # Which detector comes after it makes no difference.
         source = alone_folder("retinanet", run.recipe.seed)
         take_stage(f"pretrain/{architecture.hyphenated}", source, run.directory)
-        train_alone(run, architecture)
+        train_standalone(run, architecture)
     found = finished(run.directory, architecture)
     assert found is not None
     return found
 
 
 def finished(run: Path, architecture: Architecture) -> Row | None:
-    """What is known of an architecture that has been trained alone."""
+    """What is known of an architecture that has been trained standalone."""
     file = run / "finetune" / architecture.hyphenated / EVALUATION
     if not file.exists():
         return None
     evaluation = read_json(file)
     seconds = {stage: seconds_of(run / stage / architecture.hyphenated) for stage in ("pretrain", "finetune")}
     return {
-        **{key: evaluation[key] for key in ("architecture", "flops", "params")},
+        **{key: evaluation[key] for key in ("architecture", "macs", "params")},
         **{score: round(evaluation["scores"][score], 5) for score in ("mAP", "AP50")},
         "seconds": seconds,
     }

@@ -28,9 +28,8 @@ from detnas.data.detection import DetectionSet
 from detnas.models.backbone import extract_subnet
 from detnas.models.detectors.detect import detect
 from detnas.search.evaluators import recalibration
-from detnas.search.evaluators.detection import Fitness
+from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.search.evaluators.inputs import Inputs
-from detnas.search.evaluators.racing import GoesOn
 from detnas.search.study.study import search
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.files import write_json, write_text
@@ -81,14 +80,14 @@ def without_losses(trained: Trained, calibration: Inputs, judged: Inputs) -> Way
     def way(architecture: Architecture) -> float:
         candidate = extract_subnet(trained.supernet, architecture)
         recalibration.recalibrate(candidate, calibration)
-        return pycocotools_map(trained, [one for pictures in judged for one in detect(candidate, pictures, CPU)])
+        return pycocotools_map(trained, [one for images in judged for one in detect(candidate, images, CPU)])
 
     return way
 
 
-def ours(fitness: Fitness, prefixes: bool) -> Way:
+def ours(fitness: DetectionEvaluator, prefixes: bool) -> Way:
     def way(architecture: Architecture) -> float:
-        found = fitness(architecture).scores["mAP"]
+        found = fitness(architecture)["mAP"]
         assert found is not None
         return found
 
@@ -97,8 +96,8 @@ def ours(fitness: Fitness, prefixes: bool) -> Way:
     return way
 
 
-def decoded_each_time(data: DetectionSet, batch: int, trained: Trained) -> Inputs:
-    return Inputs(data, batch, trained.recipe.detector, CPU, kept=False, cache_mb=0, disk=None)
+def decoded_each_time(data: DetectionSet, batch_size: int, trained: Trained) -> Inputs:
+    return Inputs(data, batch_size, trained.recipe.detector, CPU, kept=False, cache_mb=0, disk=None)
 
 
 def rows(kind: str, runs: Path) -> tuple[list[Row], list[Row]]:
@@ -119,13 +118,13 @@ def rows(kind: str, runs: Path) -> tuple[list[Row], list[Row]]:
         table.append(Row(f"{PROPOSALS}, for the detector's 1000", way))
     trained = load(kind, runs, *changes)
     fitness = trained.fitness()
-    fresh = decoded_each_time(fitness.calibration.data, settings.recalibration_batch, trained)
+    fresh = decoded_each_time(fitness.calibration.data, settings.recalibration_batch_size, trained)
     one_by_one = decoded_each_time(fitness.search, 1, trained)
     kept_one_by_one = Inputs(fitness.search, 1, trained.recipe.detector, CPU, kept=True, cache_mb=0, disk=None)
     table += [
         Row("one process, no checkpoints", in_this_process(load(kind, runs, *changes))),
         Row("passes without losses, to the last norm", without_losses(trained, fresh, one_by_one)),
-        Row("pictures prepared once", without_losses(trained, fitness.calibration, kept_one_by_one)),
+        Row("images prepared once", without_losses(trained, fitness.calibration, kept_one_by_one)),
         Row("judged in batches", without_losses(trained, fitness.calibration, fitness.judged)),
         Row("hotcoco", ours(trained.fitness(), prefixes=False)),
     ]
@@ -152,7 +151,7 @@ def search_with(ways: Sequence[Row], settings: SearchSettings, sampler: BudgetSa
     """An evolution, each of whose candidates is judged in all ways."""
     settings = settings.model_copy(update={"evaluations": SEARCHED})
 
-    def judge(architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None]:
+    def judge(architecture: Architecture) -> dict[str, float | None]:
         return {"mAP": [way.judge(architecture) for way in ways][-1]}
 
     with tempfile.TemporaryDirectory() as temporary:

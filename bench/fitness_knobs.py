@@ -1,8 +1,8 @@
 """What the search's knobs cost and risk: python bench/fitness_knobs.py writes bench/results/fitness_knobs.json.
 
-Some candidates of the supernets of bench/fitness.py are judged with each setting, beside the dearest one: seconds a
+Some candidates of the supernets of bench/fitness.py are judged with each setting, beside the most expensive one: seconds a
 candidate, the mean difference of mAP, how the rest of the differences scatters, and Kendall's tau of the two rankings.
-Other pictures for recalibration show what noise alone does. With `--keep FOLDER` the supernets stay
+Other images for recalibration show what noise alone does. With `--keep FOLDER` the supernets stay
 there for the next time; with `--tiny` it is a quick trial that prints only. About ten minutes on two quiet cores,
 three of them for the supernets.
 """
@@ -26,10 +26,10 @@ KNOBS = {
     "fpn": ((), *((f"search.proposals={count}",) for count in (300, 100, 30))),
     "retinanet": (
         *((f"search.recalibration_batches={count}",) for count in (500, 100, 20, 5)),
-        *((f"search.pictures={count}",) for count in (100, 50)),
+        *((f"search.images={count}",) for count in (100, 50)),
     ),
 }
-"""By detector, changes to the recipe; the first are the dearest."""
+"""By detector, changes to the recipe; the first are the most expensive."""
 
 
 def judged(
@@ -57,11 +57,11 @@ def knob(kind: str, runs: Path, settings: Sequence[tuple[str, ...]]) -> dict[str
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
     rng = np.random.default_rng(0)
     candidates = [one for _ in range(CANDIDATES) if (one := sampler.sample(rng)) is not None]
-    reference, dearest = judged(kind, runs, settings[0], candidates)
-    rows: dict[str, Any] = {name_of(settings[0]): {"seconds": round(dearest, 3)}}
+    reference, slowest = judged(kind, runs, settings[0], candidates)
+    rows: dict[str, Any] = {name_of(settings[0]): {"seconds": round(slowest, 3)}}
     for changes, seed in ((settings[0], 2), *((changes, 1) for changes in settings[1:])):
         scores, seconds = judged(kind, runs, changes, candidates, seed)
-        name = f"{name_of(changes)}, other pictures" if seed == 2 else name_of(changes)
+        name = f"{name_of(changes)}, other images" if seed == 2 else name_of(changes)
         rows[name] = {"seconds": round(seconds, 3), **compared(scores, reference)}
         print(f"  {name}: {rows[name]}", flush=True)
     return {"standard deviation of mAP between candidates": round(float(reference.std(ddof=1)), 4), "rows": rows}

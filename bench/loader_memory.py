@@ -1,7 +1,7 @@
 """Memory of a training process and its workers while they load: started by bench/loader.py, prints JSON.
 
 python bench/loader_memory.py detnas | "lists of dictionaries" [--tiny]: of a data set of COCO's size (in names, boxes;
-the pictures are tiny), over 2,000 steps with two workers. Megabytes of PSS, which counts shared memory once, of all
+the images are tiny), over 2,000 steps with two workers. Megabytes of PSS, which counts shared memory once, of all
 processes together.
 """
 
@@ -29,32 +29,32 @@ from detnas.data.samples import DetectionSamples
 from detnas.training.tasks import DetectionTask
 
 TINY = "--tiny" in sys.argv
-PICTURES, STEPS, EVERY = (2000, 40, 10) if TINY else (120_000, 2000, 250)
+IMAGES, STEPS, EVERY = (2000, 40, 10) if TINY else (120_000, 2000, 250)
 BOXES, BATCH, SIDE, DIFFERENT = 7, 16, 16, 20
 WORKERS = loading_processes(2)
 
 
 def write_links(folder: Path) -> list[str]:
-    """Names of COCO's kind for a few pictures."""
+    """Names of COCO's kind for a few images."""
     for number in range(DIFFERENT):
         Image.new("RGB", (SIDE, SIDE), (number, 0, 0)).save(folder / f"{number}.png")
-    names = [str(folder / f"{number:012d}.png") for number in range(PICTURES)]
+    names = [str(folder / f"{number:012d}.png") for number in range(IMAGES)]
     for number, name in enumerate(names):
         os.link(folder / f"{number % DIFFERENT}.png", name)
     return names
 
 
 def packed(names: list[str]) -> DetectionSet:
-    rows = BOXES * PICTURES
+    rows = BOXES * IMAGES
     return DetectionSet(
         files=PackedPaths(names),
-        image_ids=tuple(range(PICTURES)),
-        sizes=np.full((PICTURES, 2), SIDE),
+        image_ids=tuple(range(IMAGES)),
+        sizes=np.full((IMAGES, 2), SIDE),
         boxes=np.random.default_rng(0).uniform(1, 7, (rows, 4)),
         labels=np.arange(rows) % 80,
         areas=np.full(rows, 16.0),
         crowd=np.zeros(rows, np.bool_),
-        starts=BOXES * np.arange(PICTURES + 1),
+        starts=BOXES * np.arange(IMAGES + 1),
         categories=tuple(Category(number, f"category {number}") for number in range(80)),
     )
 
@@ -63,8 +63,8 @@ class Listed(Dataset[Any]):
     """The same data set as most code keeps one."""
 
     def __init__(self, names: list[str]) -> None:
-        boxes = np.random.default_rng(0).uniform(1, 7, (PICTURES, BOXES, 4)).tolist()
-        self.pictures = [
+        boxes = np.random.default_rng(0).uniform(1, 7, (IMAGES, BOXES, 4)).tolist()
+        self.images = [
             {
                 "id": number,
                 "file": Path(name),
@@ -76,21 +76,21 @@ class Listed(Dataset[Any]):
         ]
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        picture: dict[str, Any] = self.pictures[index]
-        boxes = torch.tensor([annotation["bbox"] for annotation in picture["annotations"]])
-        labels = torch.tensor([annotation["category_id"] for annotation in picture["annotations"]])
-        return read_image(picture["file"]), boxes, labels
+        image: dict[str, Any] = self.images[index]
+        boxes = torch.tensor([annotation["bbox"] for annotation in image["annotations"]])
+        labels = torch.tensor([annotation["category_id"] for annotation in image["annotations"]])
+        return read_image(image["file"]), boxes, labels
 
 
 def stream(name: str, folder: Path) -> Iterable[Any]:
     names = write_links(folder)
     if name == "detnas":
-        settings = TrainingSettings(steps=STEPS, batch=BATCH, lr=0.1)
+        settings = TrainingSettings(steps=STEPS, batch_size=BATCH, lr=0.1)
         task = DetectionTask(DetectionSamples(packed(names), settings, cache_mb=0, group_by_aspect=True))
-        return batches(task.samples, task.collate, batch=BATCH, seed=0, start=0, stop=STEPS, workers=WORKERS)
+        return batches(task.samples, task.collate, batch_size=BATCH, seed=0, start=0, stop=STEPS, workers=WORKERS)
     loader = DataLoader(Listed(names), BATCH, shuffle=True, num_workers=WORKERS, multiprocessing_context="fork")
     return itertools.islice(itertools.chain.from_iterable(itertools.repeat(loader)), STEPS)
 

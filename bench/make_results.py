@@ -10,7 +10,7 @@ from typing import Any
 
 from detnas.evaluation.metrics.correlation import Estimate
 from detnas.utils.files import read_json, write_text
-from detnas.utils.progress import duration
+from detnas.utils.progress import format_duration
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results"
@@ -35,11 +35,11 @@ behaves at that scale, and nothing about COCO. Intervals are of 95 %."""
 def benchmark(found: Found) -> Lines:
     networks = found["networks"]
     yield (
-        f"{len(networks)} architectures, each trained alone with {len(found['seeds'])} seeds (both trainings) by "
+        f"{len(networks)} architectures, each trained standalone with {len(found['seeds'])} seeds (both trainings) by "
         f"`{found['recipe']}` with `{' '.join(found['changes'])}`. Each is in `bench/results/architectures.json`. "
-        "Beside those of one op throughout, each is drawn with a mix of ops of its own, evenly over the multiply-adds. "
+        "Beside those of one op throughout, each is drawn with a mix of ops of its own, evenly over the MACs. "
         "After so short a schedule it is mostly how fast an architecture learns that is told, from the paper's "
-        "initialisation ([design-notes.md](design-notes.md#the-initialisation))."
+        "initialization ([design-notes.md](design-notes.md#the-initialization))."
     )
     yield ""
     taus = ("of one seed with the other", "of a perfect ranking")
@@ -85,7 +85,7 @@ def _ratio(found: Found) -> str:
 
 def ranking(found: Found) -> Lines:
     yield (
-        f"Kendall's tau between the supernet's fitness and the mean mAP of {found['networks']} networks trained alone: "
+        f"Kendall's tau between the supernet's fitness and the mean mAP of {found['networks']} networks trained standalone: "
         "the mean over the supernets, its interval by bootstrap over the networks, and that of each supernet. Without "
         "recalibration a candidate has the statistics that the supernet gathered in its training. The last column is "
         "the difference of two taus on the same networks."
@@ -103,8 +103,8 @@ def ranking(found: Found) -> Lines:
         cells = [_taus(rows[count]) if count in rows else "" for count in counts]
         gained = rows[claim["recalibration batches"]].get(f"tau less that of {claim['supernet']}")
         yield f"| {kind} | {' | '.join(cells)} | {Estimate(**gained) if gained and kind != claim['supernet'] else ''} |"
-    alone = found["FLOPs alone"]
-    yield f"| {alone['better']} multiply-adds | {Estimate(**alone[TAU])}{' |' * len(heads)}"
+    alone = found["MACs alone"]
+    yield f"| {alone['better']} MACs | {Estimate(**alone[TAU])}{' |' * len(heads)}"
     yield ""
     yield f"Supernets by `{found['recipe']}` with `{' '.join(found['changes'])}`, and"
     yield ""
@@ -131,14 +131,14 @@ def _claim(found: Found) -> str:
     row = next((row for row in found["rows"] if claim.items() <= row.items()), None)
     if row is None:
         return "The row that decides has not been measured yet."
-    gained = row["tau less that of FLOPs"]
+    gained = row["tau less that of MACs"]
     reached = "reaches" if row[TAU]["value"] >= LEAST_TAU else "misses"
     count = len(row["of each seed"])
     above = "clearly above" if gained["low"] > 0 else "not clearly above"
     return (
         f"By the row chosen on the benchmark tried before, {row['supernet']} with {row['recalibration batches']} "
         f"batches (supernets: {count}), it {reached} the tau of {LEAST_TAU} that was aimed at: "
-        f"{Estimate(**row[TAU])}; it is {above} the multiply-adds alone (difference {Estimate(**gained)})."
+        f"{Estimate(**row[TAU])}; it is {above} the MACs alone (difference {Estimate(**gained)})."
     )
 
 
@@ -154,21 +154,21 @@ def comparison(found: Found) -> Lines:
 def wide_budget(found: Found) -> Lines:
     yield (
         f"{_compared(found)} It is the budget of the benchmark above, in which the ways need not spend as many "
-        "multiply-adds as one another. Supernets and seeds are others than the ranking's; six were planned, and time "
-        "ended it at three. It was added after looking at the comparison at equal FLOPs, to tell whether the search or "
+        "MACs as one another. Supernets and seeds are others than the ranking's; six were planned, and time "
+        "ended it at three. It was added after looking at the comparison at equal MACs, to tell whether the search or "
         "the narrowness of that budget is at fault."
     )
     yield from ways(found)
     yield ""
     millions = {
-        way: fmean(row["flops"] for row in rows) / 1e6 for by in found["networks"].values() for way, rows in by.items()
+        way: fmean(row["macs"] for row in rows) / 1e6 for by in found["networks"].values() for way, rows in by.items()
     }
-    yield f"Mean multiply-adds: {', '.join(f'{way} {value:.1f}M' for way, value in millions.items())}."
+    yield f"Mean MACs: {', '.join(f'{way} {value:.1f}M' for way, value in millions.items())}."
 
 
 def _compared(found: Found) -> str:
     return (
-        f"mAP of what each way finds within `{' '.join(found['within'])}`, trained alone. With each seed and detector "
+        f"mAP of what each way finds within `{' '.join(found['within'])}`, trained standalone. With each seed and detector "
         f"(a block) the mean of {found['repeats']} trainings counts: of the one network that was found, or of as many "
         "random ones. Intervals are by the residual of an analysis of variance by way and block, over the blocks that "
         "all ways have, not corrected for their number; what a block does to all ways alike is in none."
@@ -224,7 +224,7 @@ def _orderings(found: Found) -> str:
 def surrogate(found: Found) -> Lines:
     fitted = found["fitted to all"]
     yield (
-        "The trainings of one network differ by more than a search gains, so that so few winners, trained alone, tell "
+        "The trainings of one network differ by more than a search gains, so that so few winners, trained standalone, tell "
         "little of it. Here a linear model of what each op adds at each block stands in for training them: fitted to "
         f"the mean mAP of the {fitted['networks']} RetinaNets on record ({fitted['trainings']} trainings). Of networks "
         "that are left out, what it expects has with their mean mAP a tau of "
@@ -268,13 +268,13 @@ def _chance(found: Found) -> str:
         verdict = "beats" if of["mAP"]["low"] > 0 else "is not shown to beat"
         gained = f"{_finely(of['mAP'])} of mAP, searches: {of['searches']}"
         said.append(f"within `{_within(found, name)}` DetNAS {verdict} chance ({gained})")
-    return f"By a surrogate of RetinaNets trained alone: {'; '.join(said)}."
+    return f"By a surrogate of RetinaNets trained standalone: {'; '.join(said)}."
 
 
-def equal_flops_ranking(found: Found) -> Lines:
+def equal_macs_ranking(found: Found) -> Lines:
     yield (
-        "The networks that the comparison trained alone with a detector, judged on the whole search split by "
-        "supernets of two seeds, fine-tuned for so many steps (`python bench/equal_flops_ranking.py`). Those of the "
+        "The networks that the comparison trained standalone with a detector, judged on the whole search split by "
+        "supernets of two seeds, fine-tuned for so many steps (`python bench/equal_macs_ranking.py`). Those of the "
         "comparison have 1,600, and found some of these networks."
     )
     yield ""
@@ -289,12 +289,12 @@ def demo_cost(found: Found) -> Lines:
     cores = found["machine"]["cores"]
     yield (
         f"`{found['recipe']}`, all stages, on {cores} cores: {found['candidates']} candidates, "
-        f"{len(found['networks'])} networks trained alone (`python bench/record.py`)."
+        f"{len(found['networks'])} networks trained standalone (`python bench/record.py`)."
     )
     yield ""
     yield f"| {' | '.join(found['seconds'])} | in all |"
     yield "|---" * (1 + len(found["seconds"])) + "|"
-    yield f"| {' | '.join(map(duration, found['seconds'].values()))} | {duration(sum(found['seconds'].values()))} |"
+    yield f"| {' | '.join(map(format_duration, found['seconds'].values()))} | {format_duration(sum(found['seconds'].values()))} |"
 
 
 def search_cost(found: Found) -> Lines:
@@ -306,12 +306,12 @@ def search_cost(found: Found) -> Lines:
         if "DetNAS" in ways:
             first = ways["DetNAS"][0]
             for stage, seconds in (first["search seconds"] | first["seconds"]).items():
-                yield f"| {detector} | {stage} | {duration(seconds)} |"
+                yield f"| {detector} | {stage} | {format_duration(seconds)} |"
 
 
 def full_scale(found: Found) -> Lines:
     yield (
-        "The paper's searches at full size, projected from rehearsals on stand-in pictures (`python "
+        "The paper's searches at full size, projected from rehearsals on synthetic images (`python "
         "bench/rehearsals.py`): days of one thread of a CPU. No GPU could be had, so that their throughput on one has "
         f"not been measured. The paper's own search took {PAPER_DAYS} days of a GPU (1080 Ti)."
     )
@@ -327,10 +327,10 @@ def full_scale(found: Found) -> Lines:
 SECTIONS: tuple[tuple[str, str, str, Callable[[Found], Lines]], ...] = (
     ("What a benchmark here can tell", "architectures", "networks", benchmark),
     ("How well supernets rank", "ranking_quality", "rows", ranking),
-    ("The paper's comparison at equal FLOPs", "comparison", "estimates", comparison),
+    ("The paper's comparison at equal MACs", "comparison", "estimates", comparison),
     ("The same within the recipe's own budget", "wide_budget", "estimates", wide_budget),
     ("Does the search beat chance?", "surrogate", "winners", surrogate),
-    ("What supernets can tell at equal FLOPs", "equal_flops_ranking", "rows", equal_flops_ranking),
+    ("What supernets can tell at equal MACs", "equal_macs_ranking", "rows", equal_macs_ranking),
     ("What the demo cost", "shapes-quick", "seconds", demo_cost),
     ("What the comparison's searches cost", "comparison", "networks", search_cost),
     ("What it would cost at full size", "rehearsals", "paper-coco-fpn-small", full_scale),

@@ -1,8 +1,8 @@
 """The official code's way of judging a candidate, as bench/fitness.py compares ours with it (docs/paper.md).
 
 A process of its own builds the detector, reads the supernet, sets all BN statistics to 0 and 1, and runs 500 batches of
-8 training pictures, flipped at random, in training mode: their losses are computed, and the statistics are exponential
-averages with a momentum of 0.1. It writes a checkpoint. A second process reads that, and judges the pictures of the
+8 training images, flipped at random, in training mode: their losses are computed, and the statistics are exponential
+averages with a momentum of 0.1. It writes a checkpoint. A second process reads that, and judges the images of the
 search split one by one with pycocotools.
 
 `python bench/official.py recalibrate|judge KIND RUNS ARCHITECTURE SEED BATCHES MOMENTUM CHECKPOINT CHANGES`
@@ -70,14 +70,14 @@ def recalibrate(trained: Trained, architecture: Architecture, seed: int, count: 
     torch.manual_seed(seed)  # of the losses' samples
     samples = DetectionSamples(
         trained.data.fit,
-        TrainingSettings(steps=count, batch=BATCH, lr=1),
+        TrainingSettings(steps=count, batch_size=BATCH, lr=1),
         0,
         detector=trained.recipe.detector,
         disk=None,
         group_by_aspect=True,
     )
     task = DetectionTask(samples)
-    for batch in batches(samples, task.collate, batch=BATCH, seed=seed, start=0, stop=count, workers=WORKERS):
+    for batch in batches(samples, task.collate, batch_size=BATCH, seed=seed, start=0, stop=count, workers=WORKERS):
         task.losses(supernet, batch, CPU)
 
 

@@ -5,9 +5,9 @@
 Trains a supernet in each of the ways of bench/evidence.py, with two seeds, and judges all architectures of
 bench/architectures.py by it: without recalibration (by the statistics that the supernet gathered in its training), and
 recalibrated on 20 batches; by that of uniform paths on 5 and on 80, too. The first seed of all ways comes before the
-second. Kendall's tau is that with the mean mAP of the networks trained alone, as far as there are results of
+second. Kendall's tau is that with the mean mAP of the networks trained standalone, as far as there are results of
 bench/architectures.py; the mean of the seeds' supernets, with its interval over the networks. Beside it stand the
-rankings by multiply-adds and by how many blocks of an op a network has. A supernet with its architectures takes roughly
+rankings by MACs and by how many blocks of an op a network has. A supernet with its architectures takes roughly
 eight minutes on one core.
 """
 
@@ -42,10 +42,10 @@ from supernets import TINY, Trained
 from detnas.evaluation.metrics.correlation import Scores, kendall_tau, with_interval
 from detnas.models.backbone import Supernet
 from detnas.run.context import Run, open_run
-from detnas.search.evaluators.detection import Fitness
+from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.spaces import Architecture
 from detnas.training.checkpoints import load_weights
-from detnas.utils.files import held, read_json, write_json
+from detnas.utils.files import read_json, try_lock_file, write_json
 from detnas.utils.progress import Progress
 
 CLAIM = ("uniform", 2 if TINY else 20)
@@ -94,7 +94,7 @@ def known() -> list[Row]:
     ]
 
 
-def fitness(run: Run, batches: int) -> Fitness:
+def fitness(run: Run, batches: int) -> DetectionEvaluator:
     detector = run.detector(lambda: Supernet(run.space), None)
     load_weights(detector, run.directory / run.trained_supernet)
     search = run.recipe.search.model_copy(update={"recalibration_batches": batches})
@@ -102,13 +102,13 @@ def fitness(run: Run, batches: int) -> Fitness:
     return Trained(recipe, run.data, detector).fitness(run.seed("search"))
 
 
-def by_own_statistics(fitness: Fitness, architecture: Architecture) -> float:
+def by_own_statistics(fitness: DetectionEvaluator, architecture: Architecture) -> float:
     evaluation = fitness(architecture)
     assert evaluation is not None
     return evaluation.scores["mAP"] or 0.0
 
 
-def as_trained(fitness: Fitness, architecture: Architecture) -> float:
+def as_trained(fitness: DetectionEvaluator, architecture: Architecture) -> float:
     """The mAP of a candidate with the statistics that the supernet gathered."""
     return fitness.with_statistics_of(architecture, None).scores["mAP"] or 0.0
 
@@ -160,13 +160,13 @@ def ops_alone(each: Scores, networks: list[Row], truth: Scores) -> Row:
 
 
 def summary(done: list[Row]) -> Row:
-    """How all kinds rank the networks that are trained alone."""
+    """How all kinds rank the networks that are trained standalone."""
     networks = read_json(ARCHITECTURES)["networks"]
     truth = np.array([statistics.mean(one["mAP"]) for one in networks])
-    flops = np.array([[one["flops"]] for one in networks], np.float64)
+    macs = np.array([[one["macs"]] for one in networks], np.float64)
     # In the direction in which they rank these networks better.
-    more = mean_tau(flops, truth) >= 0
-    baselines = {"FLOPs": flops if more else -flops}
+    more = mean_tau(macs, truth) >= 0
+    baselines = {"MACs": macs if more else -macs}
     by_kind = {kind: [of for of in done if of["supernet"] == kind] for kind in SUPERNETS}
     if by_kind[CLAIM[0]]:
         baselines[CLAIM[0]] = scores(by_kind[CLAIM[0]], CLAIM[1], networks)
@@ -179,8 +179,8 @@ def summary(done: list[Row]) -> Row:
 
     return {
         "networks": len(networks),
-        "FLOPs alone": {
-            "Kendall's tau": vars(with_interval(mean_tau, baselines["FLOPs"], truth)),
+        "MACs alone": {
+            "Kendall's tau": vars(with_interval(mean_tau, baselines["MACs"], truth)),
             "better": "more" if more else "fewer",
         },
         "ops alone": ops_alone(baselines[CLAIM[0]], networks, truth) if CLAIM[0] in baselines else None,
@@ -193,7 +193,7 @@ def summary(done: list[Row]) -> Row:
 
 def main() -> None:
     for kind, seed in () if "--summary" in sys.argv else UNITS:
-        with held(RUNS / f".ranking-{hyphenated(kind)}-seed{seed}.lock") as mine:
+        with try_lock_file(RUNS / f".ranking-{hyphenated(kind)}-seed{seed}.lock") as mine:
             if mine and (kind, seed) not in {(row["supernet"], row["seed"]) for row in known()}:
                 write_json(result_file(kind, seed), judge(kind, seed))
     done = known()

@@ -1,6 +1,6 @@
 """Keep a finished run's results: python bench/record.py RUN... writes bench/results/NAME.json for each.
 
-The results table of the README is then written anew from all of these files.
+The results table of the README is then written again from all of these files.
 """
 
 import sys
@@ -10,7 +10,7 @@ import yaml
 from machine import machine
 
 from detnas.utils.files import read_json, read_json_lines, write_json, write_text
-from detnas.utils.progress import duration
+from detnas.utils.progress import format_duration
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results"
@@ -41,7 +41,7 @@ def record(run: Path) -> None:
 
 def table() -> str:
     lines = [
-        "| recipe, data | network | architecture | FLOPs at 224 | params | mAP | AP50 | the whole run took |",
+        "| recipe, data | network | architecture | MACs at 224 | params | mAP | AP50 | the whole run took |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for path in sorted(RESULTS.glob("*.json")):
@@ -54,11 +54,13 @@ def table() -> str:
                 f"`{result['recipe']}`, {result['data']}" if first else "",
                 row["network"],
                 f"`{row['architecture']}`" if row["architecture"] else "-",  # a ResNet has none
-                f"{row['flops'] / 1e6:.1f}M",
+                f"{row['macs'] / 1e6:.1f}M",
                 f"{row['params'] / 1e6:.2f}M",
                 f"{row['scores']['mAP']:.3f}",
                 f"{row['scores']['AP50']:.3f}",
-                f"{duration(sum(result['seconds'].values()))} ({result['machine']['cores']} cores)" if first else "",
+                f"{format_duration(sum(result['seconds'].values()))} ({result['machine']['cores']} cores)"
+                if first
+                else "",
             ]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -1,6 +1,6 @@
 """What the paper's experiments would take on this machine: python bench/rehearsals.py [RECIPE...].
 
-Rehearses each recipe (all paper-* ones unless named) on stand-in pictures and adds what it found to
+Rehearses each recipe (all paper-* ones unless named) on synthetic images and adds what it found to
 bench/results/rehearsals.json. About five minutes a recipe on two cores.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from machine import machine
 
 from detnas.config import load_recipe, recipe_names
-from detnas.profiling.dry_run import rehearse
+from detnas.profiling.dry_run import dry_run
 from detnas.utils.files import read_json, write_json
 from detnas.utils.progress import Progress
 
@@ -21,7 +21,7 @@ RESULTS = Path(__file__).parent / "results" / "rehearsals.json"
 def main() -> None:
     results = read_json(RESULTS) if RESULTS.exists() else {}
     for name in sys.argv[1:] or [name for name in recipe_names() if name.startswith("paper-")]:
-        rows = rehearse(load_recipe(name), None, Progress())
+        rows = dry_run(load_recipe(name), None, Progress())
         days = sum(row.projected for row in rows) / 86400
         results[name] = {"machine": machine(), "projected days": days, "rows": [asdict(row) for row in rows]}
         write_json(RESULTS, results)

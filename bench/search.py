@@ -20,8 +20,8 @@ from detnas.config import Recipe, load_recipe
 from detnas.evaluation.metrics.correlation import with_interval
 from detnas.evaluation.metrics.pareto import pareto_front
 from detnas.run.context import open_run
-from detnas.run.pipeline import candidate_judge, run
-from detnas.search.evaluators.racing import always
+from detnas.run.evaluator import build_evaluator
+from detnas.run.pipeline import run
 from detnas.search.samplers.registry import SAMPLERS
 from detnas.search.study.trials import distributions
 from detnas.spaces import OPS, Architecture, BudgetSampler
@@ -32,7 +32,7 @@ RESULTS = Path(__file__).parent / "results"
 TABLE = RESULTS / "search-fitness.json"
 RUN = Path("runs") / "search"
 RECIPE = "shapes-quick"
-CHANGES = ("search.pictures=100", "search.recalibration_batches=10")
+CHANGES = ("search.images=100", "search.recalibration_batches=10")
 """Half the work a candidate."""
 EVALUATIONS = 50
 SEEDS = 20
@@ -66,10 +66,10 @@ class Table:
         if self._judge is None:
             print(f"{len(self.known)} values are known; the others are recorded from {RUN}", flush=True)
             run(self.recipe, RUN, progress=Progress(), stages=("supernet-pretrain", "supernet-finetune"))
-            scores = candidate_judge(self.stack.enter_context(open_run(self.recipe, RUN, None, Progress())))
+            scores = build_evaluator(self.stack.enter_context(open_run(self.recipe, RUN, None, Progress())))
 
             def judge(architecture: Architecture) -> float:
-                found = scores(architecture, always)
+                found = scores(architecture)
                 assert found is not None
                 fitness = found[self.recipe.search.score]
                 assert fitness is not None
@@ -88,32 +88,32 @@ def _digits(architecture: Architecture) -> str:
 
 
 def searched(name: str, recipe: Recipe, sampler: BudgetSampler, seed: int, fitness: Table) -> np.ndarray:
-    """Fitness and multiply-adds of the candidates in the order of their evaluation, (EVALUATIONS, 2)."""
-    changes = {"sampler": name, "evaluations": EVALUATIONS, "against": "flops" if name == "nsga2" else None}
+    """Fitness and MACs of the candidates in the order of their evaluation, (EVALUATIONS, 2)."""
+    changes = {"sampler": name, "evaluations": EVALUATIONS, "second_objective": "macs" if name == "nsga2" else None}
     settings = recipe.search.model_copy(update=changes)
     study = optuna.create_study(
         sampler=SAMPLERS[name](sampler, settings, seed),
-        directions=["maximize", "minimize"] if settings.against else ["maximize"],
+        directions=["maximize", "minimize"] if settings.second_objective else ["maximize"],
     )
     blocks = distributions(sampler.space)
     found = []
 
     def objective(trial: optuna.Trial) -> tuple[float, ...]:
         ops = [OPS.index(trial.suggest_categorical(name, OPS)) for name in blocks]
-        values = (fitness(sampler.space.architecture(ops)), sampler.table.cost(ops).flops)
+        values = (fitness(sampler.space.architecture(ops)), sampler.table.cost(ops).macs)
         found.append(values)
-        return values if settings.against else values[:1]
+        return values if settings.second_objective else values[:1]
 
     study.optimize(objective, n_trials=EVALUATIONS)
     return np.array(found)
 
 
-def hypervolume(candidates: np.ndarray, dearest: float) -> float:
-    """The area between the front and the corner of no fitness at the `dearest` cost, in fitness times 1M FLOPs."""
-    fitness, flops = candidates.T
-    front = pareto_front(flops.tolist(), fitness.tolist())
+def hypervolume(candidates: np.ndarray, costliest: float) -> float:
+    """The area between the front and the corner of no fitness at the `costliest` cost, in fitness times 1M MACs."""
+    fitness, macs = candidates.T
+    front = pareto_front(macs.tolist(), fitness.tolist())
     gains = np.diff(fitness[front], prepend=0.0)
-    return float((gains * (dearest - flops[front])).sum() / 1e6)
+    return float((gains * (costliest - macs[front])).sum() / 1e6)
 
 
 def estimate(values: Sequence[float], others: Sequence[float] | None = None) -> dict[str, float]:
@@ -128,7 +128,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     recipe = load_recipe(RECIPE, CHANGES)
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
-    dearest = sampler.budget.flops[1]
+    costliest = sampler.budget.macs[1]
     best: dict[str, list[list[float]]] = {}
     areas: dict[str, list[float]] = {}
     with ExitStack() as stack:
@@ -137,7 +137,7 @@ def main() -> None:
             for name in NAMES:
                 found = [searched(name, recipe, sampler, seed, table) for seed in range(SEEDS)]
                 best[name] = [list(accumulate(candidates[:, 0], max)) for candidates in found]
-                areas[name] = [hypervolume(candidates, dearest) for candidates in found]
+                areas[name] = [hypervolume(candidates, costliest) for candidates in found]
         finally:
             table.save()
     chance = [curve[-1] for curve in best["random"]]

@@ -1,7 +1,7 @@
 """What a training step costs: a supernet's, and a plain network's with other settings, beside the plain network's.
 
 `python bench/steps.py` writes bench/results/steps.json. All variants compute the same architecture on the same batch,
-and their whole steps (forward, backward, clipping, optimiser) take turns, so that whatever else the machine does hits
+and their whole steps (forward, backward, clipping, optimizer) take turns, so that whatever else the machine does hits
 all; each ratio is the median of the steps' ratios to the plain step, with the quartiles. About six minutes on two
 cores, of which torch.compile takes two.
 """
@@ -37,7 +37,7 @@ class Case:
 
     recipe: str
     training: str
-    batch: int
+    batch_size: int
     gpu_batch: int
     rounds: int = 41
     """More for short steps, whose ratios scatter more."""
@@ -46,21 +46,21 @@ class Case:
 
 
 CASES = (
-    Case("shapes-quick", "supernet_pretrain", batch=32, gpu_batch=512, rounds=161, compiled=True),
-    Case("shapes-quick", "supernet_finetune", batch=16, gpu_batch=128, rounds=81),
-    Case("paper-coco-fpn-small", "supernet_pretrain", batch=4, gpu_batch=128),
-    Case("paper-coco-fpn-large", "supernet_pretrain", batch=2, gpu_batch=128),
+    Case("shapes-quick", "supernet_pretrain", batch_size=32, gpu_batch=512, rounds=161, compiled=True),
+    Case("shapes-quick", "supernet_finetune", batch_size=16, gpu_batch=128, rounds=81),
+    Case("paper-coco-fpn-small", "supernet_pretrain", batch_size=4, gpu_batch=128),
+    Case("paper-coco-fpn-large", "supernet_pretrain", batch_size=2, gpu_batch=128),
 )
 
 
 class Fixed:
     """A task whose one batch lies on the device: nothing but the step is measured."""
 
-    def __init__(self, recipe: Recipe, training: str, batch: int, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, training: str, batch_size: int, device: torch.device) -> None:
         detects = training == "supernet_finetune"
         side = recipe.detector.min_size if detects else recipe.pretraining.image_size
-        self.images = torch.rand(batch, 3, side, side, device=device)
-        self.labels = torch.arange(batch, device=device) % CLASSES
+        self.images = torch.rand(batch_size, 3, side, side, device=device)
+        self.labels = torch.arange(batch_size, device=device) % CLASSES
         box = torch.tensor([[side * 0.2, side * 0.2, side * 0.6, side * 0.7]], device=device)
         self.targets = [{"boxes": box, "labels": label[None]} for label in self.labels]
         self.detects = detects
@@ -76,7 +76,7 @@ class Fixed:
 def ratios(case: Case, device: torch.device) -> dict[str, Any]:
     recipe = load_recipe(case.recipe)
     settings: TrainingSettings = getattr(recipe, case.training)
-    batch = case.gpu_batch if device.type == "cuda" else case.batch
+    batch = case.gpu_batch if device.type == "cuda" else case.batch_size
     task = Fixed(recipe, case.training, batch, device)
     steps = {
         name: stepper(model, task, settings.model_copy(update=changes), device)
@@ -91,7 +91,7 @@ def ratios(case: Case, device: torch.device) -> dict[str, Any]:
                 torch.cuda.synchronize()
             times[name].append(time.perf_counter() - began)
     plain = times.pop(PLAIN)[WARM_UP:]
-    result: dict[str, Any] = {"batch": batch, "milliseconds of the plain step": round(1000 * median(plain), 2)}
+    result: dict[str, Any] = {"batch_size": batch, "milliseconds of the plain step": round(1000 * median(plain), 2)}
     for name, values in times.items():
         each = [one / other for one, other in zip(values[WARM_UP:], plain, strict=True)]
         first, middle, third = quantiles(each, n=4)

@@ -2,9 +2,9 @@
 
     python bench/surrogate.py [--summary] [--tiny]
 
-The trainings of one network differ by more than what a search gains, so that the few winners that can be trained alone
+The trainings of one network differ by more than what a search gains, so that the few winners that can be trained standalone
 say little of it (bench/comparison.py). Here a linear model of what each op adds at each block is fitted to all
-RetinaNets that have been trained alone, by bench/architectures.py, comparison.py and wide_budget.py, as surrogate
+RetinaNets that have been trained standalone, by bench/architectures.py, comparison.py and wide_budget.py, as surrogate
 benchmarks do (Zela et al., "Surrogate NAS benchmarks", 2022); by it any winner is judged against the mean network of
 its budget. So more searches can be judged: those of these benches, and some with further seeds. A search takes two
 minutes on one core, its supernet four.
@@ -29,7 +29,7 @@ from comparing import (
     interval,
     searches,
 )
-from comparison import AT_EQUAL_FLOPS
+from comparison import AT_EQUAL_MACS
 from evidence import CHANGES, RESULTS, RUNS, SUPERNET, TINY, Row, hyphenated, recipe_of, recorded
 from machine import machine
 from wide_budget import IN_THE_WIDE_BUDGET
@@ -38,16 +38,16 @@ from detnas.evaluation.metrics.correlation import Estimate, kendall_tau, with_in
 from detnas.search.samplers.linear_model import Floats, LinearModel, indicators
 from detnas.search.study.study import CANDIDATES
 from detnas.spaces import Architecture, SearchSpace
-from detnas.utils.files import held, read_json, read_json_lines, write_json
+from detnas.utils.files import read_json, read_json_lines, try_lock_file, write_json
 
 DETECTOR = "retinanet"
-COMPARISONS = (AT_EQUAL_FLOPS, IN_THE_WIDE_BUDGET)
-COMPARED = AT_EQUAL_FLOPS.seeds[DETECTOR]
+COMPARISONS = (AT_EQUAL_MACS, IN_THE_WIDE_BUDGET)
+COMPARED = AT_EQUAL_MACS.seeds[DETECTOR]
 SEEDS = COMPARED if TINY else (9, 10, 11, 18, 19, 20)
 SEARCHED: tuple[tuple[Comparison, str, tuple[int, ...]], ...] = (
-    *((AT_EQUAL_FLOPS, way, tuple(dict.fromkeys((*COMPARED, *SEEDS)))) for way in (DETNAS, RANDOM_SEARCH)),
-    (AT_EQUAL_FLOPS, LINEAR, SEEDS),
-    *((AT_EQUAL_FLOPS, way, COMPARED) for way in (SCRATCH, CLASSIFICATION)),
+    *((AT_EQUAL_MACS, way, tuple(dict.fromkeys((*COMPARED, *SEEDS)))) for way in (DETNAS, RANDOM_SEARCH)),
+    (AT_EQUAL_MACS, LINEAR, SEEDS),
+    *((AT_EQUAL_MACS, way, COMPARED) for way in (SCRATCH, CLASSIFICATION)),
     *((IN_THE_WIDE_BUDGET, way, SEEDS) for way in (DETNAS, LINEAR)),
 )
 """Searches that are judged, with which seeds: a comparison's own, and more."""
@@ -74,7 +74,7 @@ def winner(comparison: Comparison, way: str, seed: int) -> Row | None:
     known = comparison.known(DETECTOR, way, seed)
     if known and way != LINEAR:  # whose winner need not be the highest
         return {"architecture": known[0]["architecture"], "highest fitness": known[0]["fitness"]}
-    with held(RUNS / f".surrogate-{comparison.name}-{hyphenated(way)}-seed{seed}.lock") as mine:
+    with try_lock_file(RUNS / f".surrogate-{comparison.name}-{hyphenated(way)}-seed{seed}.lock") as mine:
         if not mine or "--summary" in sys.argv:
             return None
         folder = comparison.searched(way, DETECTOR, seed) / "search"
@@ -160,7 +160,7 @@ def fitted(trainings: Trainings, chance: dict[str, Floats], winners: dict[str, d
     architectures, truth = parsed([*by_network]), [fmean(scores) for scores in by_network.values()]
     model = LinearModel(space, architectures, truth)
     draws = np.array([model.effects(rng) for _ in range(DRAWS)])
-    with_fpn = AT_EQUAL_FLOPS.trained("fpn")
+    with_fpn = AT_EQUAL_MACS.trained("fpn")
     expected = model.predict(parsed([*with_fpn]))
     return {
         "networks": len(by_network),

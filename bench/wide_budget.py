@@ -12,7 +12,7 @@ from evidence import TINY
 
 IN_THE_WIDE_BUDGET = Comparison(
     name="wide_budget",
-    within=("budget.flops_max=44M", "search.evaluations=60"),
+    within=("budget.macs_max=44M", "search.evaluations=60"),
     seeds={"retinanet": (0, 1) if TINY else (9, 10, 11)},
     ways=(DETNAS, CHANCE, PLAIN),
 )

@@ -24,13 +24,15 @@ import yaml
 from machine import machine
 from supernets import TINY, supernets_folder, train
 
-from detnas.rundir.directory import RECIPE, stored_run
+from detnas.rundir.directory import RECIPE, read_stored_run
 from detnas.utils.files import read_json_lines, write_json
 
 ROUNDS = 1 if TINY else 3
 WAYS = ("one worker", "two workers", "two searches")
-PAPER = {"evaluations": 100, "population": 50, "parents": 10, "mutants": 20, "crossovers": 20}
-SEARCH = {"evaluations": 6, "population": 3, "parents": 2, "mutants": 1, "crossovers": 1} if TINY else PAPER
+PAPER = {"evaluations": 100, "population": 50, "num_parents": 10, "num_mutations": 20, "num_crossovers": 20}
+SEARCH = (
+    {"evaluations": 6, "population": 3, "num_parents": 2, "num_mutations": 1, "num_crossovers": 1} if TINY else PAPER
+)
 
 
 def searched(trained: Path, way: str) -> tuple[float, list[dict[str, Any]]]:
@@ -39,7 +41,7 @@ def searched(trained: Path, way: str) -> tuple[float, list[dict[str, Any]]]:
         runs = [Path(folder) / name for name in (("one", "other") if way == "two searches" else ("one",))]
         for copy in runs:
             shutil.copytree(trained, copy, ignore=shutil.ignore_patterns("search"))
-            stored = stored_run(copy)
+            stored = read_stored_run(copy)
             stored["search"] |= SEARCH
             (copy / RECIPE).write_text(yaml.safe_dump(stored))
         workers = [runs[0]] if way == "one worker" else [runs[0], runs[-1]]

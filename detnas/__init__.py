@@ -53,8 +53,8 @@ _HOMES = {
     "create_detector": "detnas.models.create",
     "export": "detnas.exporting.export",
     "import_official": "detnas.models.official",
-    "run": "detnas.run.pipeline",
-    "search": "detnas.search.api",
+    "run": "detnas.run",
+    "search": "detnas.search",
     "search_space": "detnas.spaces",
 }
 
@@ -65,4 +65,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'detnas' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    home = importlib.import_module(_HOMES[name])
+    return home if home.__name__ == f"detnas.{name}" else getattr(home, name)  # a package that is called itself

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from detnas.config import change_data
 from detnas.data.detection import Category
-from detnas.data.drawing import draw_boxes, write_picture
-from detnas.data.find_images import find_pictures
+from detnas.data.drawing import draw_boxes, write_image
+from detnas.data.find_images import find_images
 from detnas.data.images import Images, read_image
 from detnas.data.splits import open_validation
 from detnas.distributed.device import choose_device
@@ -30,13 +30,13 @@ def evaluate_weights(
     changes: Sequence[str] = (),
     ops: Collection[str] = (),
     *,
-    batch: int,
+    batch_size: int,
     device: str,
     progress: Progress,
 ) -> Iterator[str]:
     """The scores of a weights file on the validation set of a data folder, as lines for people.
 
-    The set is found, or cut from the training pictures, as in the run that trained the detector; `changes`, such as
+    The set is found, or cut from the training images, as in the run that trained the detector; `changes`, such as
     `data.val=FILE`, are made to that run's data settings. `ops` are those that the file may have imported.
     Raises `UserError` if the data set's categories are not those that the detector knows.
     """
@@ -52,9 +52,14 @@ def evaluate_weights(
     images = Images(val.files, cache_mb=0, sizes=val.sizes)
     with progress.task("evaluate", total=len(val)) as bar:
         evaluation = evaluate(
-            detector.to(on), val, images, batch=batch, device=on, after_batch=lambda pictures: bar.advance(by=pictures)
+            detector.to(on),
+            val,
+            images,
+            batch_size=batch_size,
+            device=on,
+            after_batch=lambda count: bar.advance(by=count),
         )
-    yield f"{weights} on {len(val)} pictures of {data}"
+    yield f"{weights} on {len(val)} images of {data}"
     for name, score in evaluation.scores.items():
         yield f"  {name:6} {_shown(score)}"
     yield "AP by class"
@@ -70,22 +75,22 @@ def predict_images(
     ops: Collection[str] = (),
     *,
     threshold: float,
-    batch: int,
+    batch_size: int,
     device: str,
     progress: Progress,
 ) -> Iterator[str]:
-    """Detect on pictures, on those in folders and on those that patterns such as `in/*.jpg` name.
+    """Detect on images, on those in folders and on those that patterns such as `in/*.jpg` name.
 
     Writes into `out` each with its boxes, predictions.json with the boxes by file name, and coco.json, the same as a
     COCO data set whose annotations have scores. `ops` are those that the weights file may have imported. Lines for
     people. Raises `UserError`, before anything is written, for a
-    picture that is missing or cannot be decoded, and where results would overwrite one another or the pictures.
+    image that is missing or cannot be decoded, and where results would overwrite one another or the images.
     """
     detector, info = load_detector(weights, ops)
-    images = find_pictures(images)
-    _check_free(images, out)
-    for image in images:
-        read_image(image)
+    paths = find_images(images)
+    _check_free(paths, out)
+    for path in paths:
+        read_image(path)
     on = choose_device(device)
     detector.to(on)
     out.mkdir(parents=True, exist_ok=True)
@@ -95,16 +100,16 @@ def predict_images(
         "annotations": [],
         "categories": [{"id": id, "name": name} for id, name in info.categories],
     }
-    with progress.task("predict", total=len(images)) as bar:
-        for start in range(0, len(images), batch):
-            files = images[start : start + batch]
-            pictures = [read_image(file) for file in files]
-            for file, picture, found in zip(files, pictures, detect(detector, pictures, on), strict=True):
+    with progress.task("predict", total=len(paths)) as bar:
+        for start in range(0, len(paths), batch_size):
+            files = paths[start : start + batch_size]
+            decoded = [read_image(file) for file in files]
+            for file, pixels, found in zip(files, decoded, detect(detector, decoded, on), strict=True):
                 keep = found.scores >= threshold
                 found = Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
-                _draw(out / f"{file.stem}.png", picture, found, info)
+                _draw(out / f"{file.stem}.png", pixels, found, info)
                 predictions[file.name] = _predictions(found, info)
-                _add_to_coco(coco, file, picture, predictions[file.name])
+                _add_to_coco(coco, file, pixels, predictions[file.name])
                 yield f"{out / f'{file.stem}.png'}: {len(found.scores)} objects"
             bar.advance(by=len(files))
     write_json(out / PREDICTIONS, predictions)
@@ -112,10 +117,10 @@ def predict_images(
     yield f"{out / PREDICTIONS}: boxes as x1, y1, x2, y2 in pixels; {out / COCO}: the same as a COCO data set"
 
 
-def _draw(file: Path, picture: Tensor, found: Detections, info: DetectorInfo) -> None:
+def _draw(file: Path, image: Tensor, found: Detections, info: DetectorInfo) -> None:
     names = [info.categories[label][1] for label in found.labels]
     captions = [f"{name} {score:.2f}" for name, score in zip(names, found.scores, strict=True)]
-    write_picture(file, draw_boxes(picture, found.boxes, found.labels.tolist(), captions))
+    write_image(file, draw_boxes(image, found.boxes, found.labels.tolist(), captions))
 
 
 def _predictions(found: Detections, info: DetectorInfo) -> list[dict[str, Any]]:
@@ -126,10 +131,10 @@ def _predictions(found: Detections, info: DetectorInfo) -> list[dict[str, Any]]:
 
 
 def _add_to_coco(
-    coco: dict[str, list[dict[str, Any]]], file: Path, picture: Tensor, predictions: list[dict[str, Any]]
+    coco: dict[str, list[dict[str, Any]]], file: Path, image: Tensor, predictions: list[dict[str, Any]]
 ) -> None:
     image_id = len(coco["images"]) + 1
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     coco["images"].append({"id": image_id, "file_name": file.name, "width": width, "height": height})
     for one in predictions:
         x1, y1, x2, y2 = one["box"]
@@ -146,15 +151,15 @@ def _add_to_coco(
         )
 
 
-def _check_free(pictures: Sequence[Path], out: Path) -> None:
-    """Refuse results that would overwrite one another, or lie among the pictures."""
+def _check_free(images: Sequence[Path], out: Path) -> None:
+    """Refuse results that would overwrite one another, or lie among the images."""
     by_stem: dict[str, Path] = {}
-    for picture in pictures:
-        if picture.parent.resolve() == out.resolve():
-            raise UserError(f"--out {out}: is the folder of {picture}, which could be overwritten; choose another")
-        other = by_stem.setdefault(picture.stem, picture)
-        if other is not picture:
-            raise UserError(f"{picture}: its result {picture.stem}.png is also that of {other}; run them one by one")
+    for image in images:
+        if image.parent.resolve() == out.resolve():
+            raise UserError(f"--out {out}: is the folder of {image}, which could be overwritten; choose another")
+        other = by_stem.setdefault(image.stem, image)
+        if other is not image:
+            raise UserError(f"{image}: its result {image.stem}.png is also that of {other}; run them one by one")
 
 
 def _shown(score: float | None) -> str:

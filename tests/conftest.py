@@ -24,7 +24,7 @@ def _without_waiting_for_the_disk(connection: Any, record: Any) -> None:
 
 @pytest.fixture(scope="session")
 def blocks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A COCO folder whose category ids have gaps, with a picture folder for classification in it."""
+    """A COCO folder whose category ids have gaps, with an image folder for classification in it."""
     folder = write_blocks(tmp_path_factory.mktemp("blocks"))
     write_class_folder(folder / "classes")
     return folder

@@ -1,4 +1,4 @@
-"""Small detectors that find something everywhere, though they have learnt nothing."""
+"""Small detectors that find something everywhere, though they have learned nothing."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ SPACE = SearchSpace("toy", 4, (8, 16, 24, 32), (2, 1, 2, 1))
 ARCHITECTURE = Architecture.parse("13 2 03 3")
 CATEGORIES = ((3, "a"), (5, "b"), (8, "c"))
 SIZES = [(48, 48), (100, 31), (64, 96), (50, 60)]
-"""Heights and widths of pictures. Computed in float32, the second and the last would be resized to a pixel less."""
+"""Heights and widths of images. Computed in float32, the second and the last would be resized to a pixel less."""
 
 SHARED: dict[str, Any] = {"min_size": 64, "max_size": 96, "fpn_channels": 16, "anchor_sizes": (8, 16, 24, 32, 48)}
 SHARED |= {"score_threshold": 0.3, "detections": 20}
@@ -44,10 +44,10 @@ def detector(kind: str, **changes: Any) -> tuple[Detector, DetectorInfo]:
     seen: list[Tensor] = []
     hook = scores.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].flatten()))
     with torch.no_grad():
-        made([picture.float() / 255 for picture in noise()])
+        made([image.float() / 255 for image in noise()])
         made.eval()
         seen.clear()
-        made([picture.float() / 255 for picture in noise()])
+        made([image.float() / 255 for image in noise()])
         nn.init.normal_(scores.weight)
         scores.weight *= (0.7 if kind == "retinanet" else 2) / (torch.cat(seen).std() * scores.weight[0].numel() ** 0.5)
         nn.init.zeros_(scores.bias)
@@ -56,15 +56,15 @@ def detector(kind: str, **changes: Any) -> tuple[Detector, DetectorInfo]:
 
 
 def noise() -> list[Tensor]:
-    """Pictures (3, H, W) uint8."""
+    """Images (3, H, W) uint8."""
     generator = torch.Generator().manual_seed(0)
     return [torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=generator) for size in SIZES]
 
 
 def write_noise(folder: Path) -> list[Path]:
     files = [folder / f"{number}.png" for number in range(len(SIZES))]
-    for file, picture in zip(files, noise(), strict=True):
-        Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).numpy())).save(file)
+    for file, image in zip(files, noise(), strict=True):
+        Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy())).save(file)
     return files
 
 

@@ -7,38 +7,38 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-COLOURS = {1: (255, 0, 0), 2: (0, 255, 0), 3: (0, 0, 255)}
+COLORS = {1: (255, 0, 0), 2: (0, 255, 0), 3: (0, 0, 255)}
 """What the objects of each category id are painted with, on black."""
 
 
 def painted(width: int, height: int, boxes: list[tuple[int, list[float]]]) -> np.ndarray:
-    """A black picture with its boxes (category id; x, y, width, height) filled in their category's colour."""
-    picture = np.zeros((height, width, 3), np.uint8)
+    """A black image with its boxes (category id; x, y, width, height) filled in their category's color."""
+    image = np.zeros((height, width, 3), np.uint8)
     for category, (x, y, w, h) in boxes:
-        picture[round(y) : round(y + h), round(x) : round(x + w)] = COLOURS.get(category, (255, 255, 255))
-    return picture
+        image[round(y) : round(y + h), round(x) : round(x + w)] = COLORS.get(category, (255, 255, 255))
+    return image
 
 
 def tree_of(
-    pictures: list[tuple[int, int, list[tuple[int, list[float]]]]], categories: tuple[int, ...] = (1, 2, 3)
+    images: list[tuple[int, int, list[tuple[int, list[float]]]]], categories: tuple[int, ...] = (1, 2, 3)
 ) -> dict[str, Any]:
-    """A COCO tree from pictures (width, height, boxes); image ids are 10, 20, …, files 10.png, …"""
+    """A COCO tree from images (width, height, boxes); image ids are 10, 20, …, files 10.png, …"""
     return {
         "images": [
             {"id": 10 * place, "file_name": f"{10 * place}.png", "width": width, "height": height}
-            for place, (width, height, _) in enumerate(pictures, start=1)
+            for place, (width, height, _) in enumerate(images, start=1)
         ],
         "annotations": [
             {"id": 1000 * place + row, "image_id": 10 * place, "category_id": category, "bbox": box}
-            for place, (_, _, boxes) in enumerate(pictures, start=1)
+            for place, (_, _, boxes) in enumerate(images, start=1)
             for row, (category, box) in enumerate(boxes)
         ],
         "categories": [{"id": id, "name": f"class {id}"} for id in categories],
     }
 
 
-def write_pictures(folder: Path, tree: dict[str, Any]) -> None:
-    """Paint the pictures of `tree`."""
+def write_images(folder: Path, tree: dict[str, Any]) -> None:
+    """Paint the images of `tree`."""
     for image in tree["images"]:
         boxes = [(a["category_id"], a["bbox"]) for a in tree["annotations"] if a["image_id"] == image["id"]]
         file = folder / image["file_name"]
@@ -49,13 +49,13 @@ def write_pictures(folder: Path, tree: dict[str, Any]) -> None:
 def write_coco(annotations: Path, images: Path, tree: dict[str, Any]) -> None:
     annotations.parent.mkdir(parents=True, exist_ok=True)
     annotations.write_text(json.dumps(tree))
-    write_pictures(images, tree)
+    write_images(images, tree)
 
 
-def some_pictures(count: int, size: int = 24) -> list[tuple[int, int, list[tuple[int, list[float]]]]]:
-    """Pictures with one or two boxes, each different."""
-    pictures = []
+def some_images(count: int, size: int = 24) -> list[tuple[int, int, list[tuple[int, list[float]]]]]:
+    """Images with one or two boxes, each different."""
+    images = []
     for place in range(count):
         boxes = [(place % 3 + 1, [place % 5, 2, 10, 8]), (place % 2 + 1, [12, 12, 6, 4 + place % 6])]
-        pictures.append((size, size, boxes[: 1 + place % 2]))
-    return pictures
+        images.append((size, size, boxes[: 1 + place % 2]))
+    return images

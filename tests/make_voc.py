@@ -33,9 +33,9 @@ def write_voc(
     annotations: str = "Annotations",
     images: str = "JPEGImages",
 ) -> Path:
-    """A tree whose lists name these pictures; a picture without `objects` has one dog."""
+    """A tree whose lists name these images; an image without `objects` has one dog."""
     for name in {name for names in lists.values() for name in names}:
-        write_picture(tree / annotations, tree / images, name, (objects or {}).get(name, [DOG]))
+        write_image(tree / annotations, tree / images, name, (objects or {}).get(name, [DOG]))
     for split, names in lists.items():
         file = tree / "ImageSets" / "Main" / f"{split}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -43,9 +43,9 @@ def write_voc(
     return tree
 
 
-def write_picture(annotations: Path, images: Path, name: str, objects: Sequence[Object] = (DOG,)) -> None:
-    file, picture = annotations / f"{name}.xml", images / f"{name}.jpg"
-    for path in (file, picture):
+def write_image(annotations: Path, images: Path, name: str, objects: Sequence[Object] = (DOG,)) -> None:
+    file, image = annotations / f"{name}.xml", images / f"{name}.jpg"
+    for path in (file, image):
         path.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(xml_of(objects, picture.name))
-    Image.new("RGB", (24, 24)).save(picture)
+    file.write_text(xml_of(objects, image.name))
+    Image.new("RGB", (24, 24)).save(image)

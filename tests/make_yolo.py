@@ -5,16 +5,16 @@ from pathlib import Path
 
 from PIL import Image
 
-Pictures = Mapping[str, Sequence[str] | None]
-"""Lines of labels by the picture's file, below images/; None where there is no label file."""
+Images = Mapping[str, Sequence[str] | None]
+"""Lines of labels by the image's file, below images/; None where there is no label file."""
 
 
-def write_yolo(folder: Path, pictures: Pictures, description: str, *, size: tuple[int, int] = (40, 20)) -> Path:
+def write_yolo(folder: Path, images: Images, description: str, *, size: tuple[int, int] = (40, 20)) -> Path:
     """images/, labels/ and data.yaml with the text `description`."""
-    for name, lines in pictures.items():
-        picture = folder / "images" / name
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", size).save(picture)
+    for name, lines in images.items():
+        image = folder / "images" / name
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size).save(image)
         if lines is not None:
             labels = (folder / "labels" / name).with_suffix(".txt")
             labels.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ PYRAMID, BOX_FEATURES = 16, 24
 
 
 class Tensors(dict):
-    """A state dict that is drawn as it is asked for: the first pass over a picture makes it.
+    """A state dict that is drawn as it is asked for: the first pass over an image makes it.
 
     BN's statistics are then those of that pass, but for a little, so that later passes see values of usual sizes.
     """
@@ -49,7 +49,7 @@ class Tensors(dict):
         shift = self.draw(f"{name}.bias", out, scale=0.3) if bias else None
         return conv2d(x, weight, shift, stride, kernel // 2, groups=groups)
 
-    def normalise(self, x: Tensor, name: str) -> Tensor:
+    def normalize(self, x: Tensor, name: str) -> Tensor:
         channels = x.shape[1]
         if f"{name}.weight" not in self:
             self[f"{name}.weight"] = 1 + self.draw(f"{name}.bias", channels, scale=0.2) / 2
@@ -69,13 +69,13 @@ class Tensors(dict):
 
 def pointwise(w: Tensors, x: Tensor, path: str, name: str, out: int) -> Tensor:
     x = w.convolve(x, f"{path}.interstellar{name}", out, 1, bias=False)
-    return w.normalise(x, f"{path}.bn{name}")
+    return w.normalize(x, f"{path}.bn{name}")
 
 
 def separable(w: Tensors, x: Tensor, path: str, name: str, out: int, kernel: int, stride: int) -> Tensor:
     depthwise = f"{path}.interstellar{name}_s"
     x = w.convolve(x, depthwise, x.shape[1], kernel, stride, groups=x.shape[1], bias=False)
-    return pointwise(w, w.normalise(x, f"{depthwise}_bn"), path, name, out)
+    return pointwise(w, w.normalize(x, f"{depthwise}_bn"), path, name, out)
 
 
 def block(w: Tensors, x: Tensor, path: str, place: str, op: int, channels: int, stride: int, shuffle: str) -> Tensor:
@@ -101,7 +101,7 @@ def block(w: Tensors, x: Tensor, path: str, place: str, op: int, channels: int, 
 
 def backbone(w: Tensors, x: Tensor, ops: list[int], shuffle: str, prefix: str, supernet: bool) -> list[Tensor]:
     """Pixels (N, 3, H, W), BGR in 0-255 -> the maps of the stages."""
-    x = w.normalise(w.convolve(x, f"{prefix}first_conv.conv", STEM, 3, 2), f"{prefix}first_conv.bn").relu()
+    x = w.normalize(w.convolve(x, f"{prefix}first_conv.conv", STEM, 3, 2), f"{prefix}first_conv.bn").relu()
     maps, index = [], 0
     for stage, (channels, repeats) in enumerate(zip(CHANNELS, REPEATS, strict=True), start=1):
         for place, stride in zip("abcdefgh"[:repeats], (2, *[1] * (repeats - 1)), strict=True):
@@ -117,11 +117,11 @@ def backbone(w: Tensors, x: Tensor, ops: list[int], shuffle: str, prefix: str, s
 # The detectors
 
 
-def detect(w: Tensors, kind: str, picture: Tensor, factor: int, num_classes: int, ops: list[int], supernet: bool):
-    """Boxes, scores and labels (the official ones, from 1) on a picture (3, H, W), RGB in 0-1, made `factor` larger."""
-    height, width = (side * factor for side in picture.shape[1:])
+def detect(w: Tensors, kind: str, image: Tensor, factor: int, num_classes: int, ops: list[int], supernet: bool):
+    """Boxes, scores and labels (the official ones, from 1) on an image (3, H, W), RGB in 0-1, made `factor` larger."""
+    height, width = (side * factor for side in image.shape[1:])
     assert height % 32 == width % 32 == 0  # or it would be padded
-    x = interpolate(picture[None, [2, 1, 0]] * 255, (height, width), mode="bilinear", align_corners=False)
+    x = interpolate(image[None, [2, 1, 0]] * 255, (height, width), mode="bilinear", align_corners=False)
     body, neck = ("backbone.", "fpn.") if supernet else ("backbone.body.", "backbone.fpn.")
     maps = backbone(w, x, ops, "interleave" if supernet else "even_odd", body, supernet)
     features = pyramid(w, kind, maps, neck)
@@ -135,7 +135,7 @@ def pyramid(w: Tensors, kind: str, maps: list[Tensor], neck: str) -> list[Tensor
     def convolve(x: Tensor, name: str, kernel: int) -> Tensor:
         if kind == "retinanet":
             return w.convolve(x, name, PYRAMID, kernel)
-        return w.normalise(w.convolve(x, f"{name}.0", PYRAMID, kernel), f"{name}.1")
+        return w.normalize(w.convolve(x, f"{name}.0", PYRAMID, kernel), f"{name}.1")
 
     levels = (1, 2, 3, 4) if kind == "fpn" else (2, 3, 4)
     features: list[Tensor] = []
@@ -177,7 +177,7 @@ def predictions(w: Tensors, kind: str, level: int, values: Tensor, regressed: Te
 
 
 def decode(answers: np.ndarray, boxes: np.ndarray, size: tuple[int, int], weights: tuple[float, ...]) -> np.ndarray:
-    """Boxes (n, 4), cut at the picture's outermost pixels."""
+    """Boxes (n, 4), cut at the image's outermost pixels."""
     dx, dy, dw, dh = (answers / weights).T
     widths, heights = boxes[:, 2] - boxes[:, 0] + 1, boxes[:, 3] - boxes[:, 1] + 1
     x, y = boxes[:, 0] + widths / 2 + dx * widths, boxes[:, 1] + heights / 2 + dy * heights
@@ -225,7 +225,7 @@ def faster_rcnn(w: Tensors, features: list[Tensor], size: tuple[int, int], num_c
     extractor = "roi_heads.box.feature_extractor"
     for place in range(0, 12, 3):
         x = w.convolve(x, f"{extractor}.xconvs.{place}", PYRAMID, 3)
-        x = w.normalise(x, f"{extractor}.xconvs.{place + 1}").relu()
+        x = w.normalize(x, f"{extractor}.xconvs.{place + 1}").relu()
     x = w.linear(x.flatten(1), f"{extractor}.fc6", BOX_FEATURES).relu()
     scores = w.linear(x, "roi_heads.box.predictor.cls_score", num_classes + 1, gain=2).softmax(dim=1).numpy()
     answers = w.linear(x, "roi_heads.box.predictor.bbox_pred", 4 * (num_classes + 1)).numpy()

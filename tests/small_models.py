@@ -48,14 +48,14 @@ def retinanet(**changes: object) -> RetinaNetSettings:
 SETTINGS = {"fpn": fpn, "retinanet": retinanet}
 
 
-def pictures(*sizes: tuple[int, int], seed: int = 0) -> list[Tensor]:
-    """Pictures (3, H, W) float in 0-1 of the given heights and widths."""
+def random_images(*sizes: tuple[int, int], seed: int = 0) -> list[Tensor]:
+    """Images (3, H, W) float in 0-1 of the given heights and widths."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.rand(3, height, width, generator=generator) for height, width in sizes]
 
 
 def targets(first_label: int, *boxes: list[list[float]]) -> list[dict[str, Tensor]]:
-    """torchvision's targets; each picture's boxes take the classes in turn."""
+    """torchvision's targets; each image's boxes take the classes in turn."""
     return [
         {
             "boxes": torch.tensor(rows, dtype=torch.float32).reshape(-1, 4),

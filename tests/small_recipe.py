@@ -1,4 +1,4 @@
-"""A miniature recipe, the whole pipeline in a few seconds with either detector, and a data set of coloured blocks."""
+"""A miniature recipe, the whole pipeline in a few seconds with either detector, and a data set of colored blocks."""
 
 import copy
 import json
@@ -45,7 +45,7 @@ SHARED = {"min_size": 48, "max_size": 64, "fpn_channels": 8, "score_threshold": 
 
 def training(**changes: Any) -> dict[str, Any]:
     """Settings of one training; two checkpoints."""
-    settings = {"steps": 20, "batch": 2, "optimizer": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup": 2}
+    settings = {"steps": 20, "batch_size": 2, "optimizer": "adamw", "lr": 1e-3, "schedule": "cosine", "warmup": 2}
     return settings | {"clip_norm": 5, "checkpoint_every": 10} | changes
 
 
@@ -62,19 +62,19 @@ def small_tree(detector: str = "retinanet", **changes: Any) -> dict[str, Any]:
         "space": {"name": "tiny", "width": 0.25},
         "detector": SHARED | copy.deepcopy(DETECTORS[detector]),
         "pretraining": {"source": "crops", "image_size": 32, "head_channels": 16},
-        "supernet_pretrain": training(batch=4, color_jitter=0.2),
+        "supernet_pretrain": training(batch_size=4, color_jitter=0.2),
         "supernet_finetune": training(scale_jitter=[0.8, 1.2]),
         "search": {
             "evaluations": 6,
             "population": 3,
-            "parents": 2,
-            "mutants": 1,
-            "crossovers": 1,
+            "num_parents": 2,
+            "num_mutations": 1,
+            "num_crossovers": 1,
             "recalibration_batches": 2,
-            "recalibration_batch": 2,
-            "batch": 4,
+            "recalibration_batch_size": 2,
+            "batch_size": 4,
         },
-        "pretrain": training(batch=4, steps=10),
+        "pretrain": training(batch_size=4, steps=10),
         "finetune": training(steps=10, vertical_flip=0.5),
     }
     for name, value in changes.items():
@@ -95,12 +95,12 @@ def write_recipe(path: Path, detector: str = "retinanet", **changes: Any) -> Pat
     return path
 
 
-COLOURS = {0: (220, 30, 30), 7: (30, 200, 30), 90: (40, 40, 230)}
+COLORS = {0: (220, 30, 30), 7: (30, 200, 30), 90: (40, 40, 230)}
 """What the blocks of each category are painted with: ids from 0, with gaps."""
 
 
 def write_blocks(folder: Path, train: int = 24, val: int = 8, size: int = 48) -> Path:
-    """A COCO folder of one or two coloured blocks a picture; with val=0 there is no validation set."""
+    """A COCO folder of one or two colored blocks an image; with val=0 there is no validation set."""
     for split, count in (("train", train), ("val", val)):
         if count:
             _write_split(folder, split, count, size)
@@ -112,27 +112,27 @@ def _write_split(folder: Path, split: str, count: int, size: int) -> None:
     rng = np.random.default_rng(len(split))
     images, annotations = [], []
     for id in range(count):
-        picture = rng.integers(0, 60, (size, size, 3)).astype(np.uint8)
+        image = rng.integers(0, 60, (size, size, 3)).astype(np.uint8)
         for _ in range(1 + id % 2):
-            category = int(rng.choice(list(COLOURS)))
+            category = int(rng.choice(list(COLORS)))
             width, height = (int(side) for side in rng.integers(size // 4, size // 2, 2))
             x, y = int(rng.integers(size - width)), int(rng.integers(size - height))
-            picture[y : y + height, x : x + width] = COLOURS[category]
+            image[y : y + height, x : x + width] = COLORS[category]
             box = [x, y, width, height]
             annotations.append({"id": len(annotations), "image_id": id, "category_id": category, "bbox": box})
         images.append({"id": id, "file_name": f"{split}{id}.png", "width": size, "height": size})
-        Image.fromarray(picture).save(folder / split / f"{split}{id}.png")
-    categories = [{"id": id, "name": f"colour {id}"} for id in COLOURS]
+        Image.fromarray(image).save(folder / split / f"{split}{id}.png")
+    categories = [{"id": id, "name": f"color {id}"} for id in COLORS]
     tree = {"images": images, "annotations": annotations, "categories": categories}
     (folder / f"{split}.json").write_text(json.dumps(tree))
 
 
-def write_class_folder(folder: Path, pictures: int = 4, size: int = 32) -> Path:
-    """A picture folder for classification: three classes of one colour each."""
-    for category, colour in COLOURS.items():
+def write_class_folder(folder: Path, images: int = 4, size: int = 32) -> Path:
+    """An image folder for classification: three classes of one color each."""
+    for category, color in COLORS.items():
         (folder / f"c{category}").mkdir(parents=True)
-        for number in range(pictures):
-            Image.new("RGB", (size, size), tuple(value + number for value in colour)).save(
+        for number in range(images):
+            Image.new("RGB", (size, size), tuple(value + number for value in color)).save(
                 folder / f"c{category}" / f"{number}.png"
             )
     return folder

@@ -1,4 +1,4 @@
-"""Detecting on pictures with a weights file."""
+"""Detecting on images with a weights file."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def predict(weights: Path, images: list[Path], out: Path) -> list[str]:
     quiet = Progress(quiet=True)
-    return list(predict_images(weights, images, out, threshold=0.0, batch=2, device="cpu", progress=quiet))
+    return list(predict_images(weights, images, out, threshold=0.0, batch_size=2, device="cpu", progress=quiet))
 
 
 def save(*files: Path) -> list[Path]:
@@ -45,7 +45,7 @@ def save(*files: Path) -> list[Path]:
     return list(files)
 
 
-def test_pictures_and_folders_of_them_are_drawn(weights: Path, tmp_path: Path) -> None:
+def test_images_and_folders_of_them_are_drawn(weights: Path, tmp_path: Path) -> None:
     single, *_ = save(tmp_path / "c.png", tmp_path / "in" / "b.jpg", tmp_path / "in" / "a.BMP")
     (tmp_path / "in" / "notes.txt").write_text("hello")
     lines = predict(weights, [single, tmp_path / "in"], tmp_path / "out")
@@ -93,9 +93,9 @@ def test_what_would_overwrite_or_cannot_be_read_is_refused_before_anything_is_wr
         ([png, jpg], out, r"a\.jpg: its result a\.png is also that of .*a\.png"),
         ([tmp_path / "in"], out, r"its result a\.png is also that of"),
         ([png], tmp_path / "in" / ".." / "in", r"--out .*: is the folder of .*a\.png"),
-        ([other, tmp_path / "nowhere.png"], out, r"nowhere\.png: no such picture"),
-        ([other, tmp_path / "bare"], out, "bare: no picture in this folder"),
-        ([other, tmp_path / "broken.png"], out, r"broken\.png: this picture cannot be decoded"),
+        ([other, tmp_path / "nowhere.png"], out, r"nowhere\.png: no such image"),
+        ([other, tmp_path / "bare"], out, "bare: no image in this folder"),
+        ([other, tmp_path / "broken.png"], out, r"broken\.png: this image cannot be decoded"),
     ):
         with pytest.raises(UserError, match=words) as refusal:
             predict(weights, images, folder)

@@ -1,7 +1,10 @@
 """What `import detnas` promises: every name explained and typed, every name on the page of the site."""
 
+import importlib
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ from paths import DOCS
 import detnas
 
 NAMES = sorted(set(detnas.__all__) - {"__version__"})
+CALLED_PACKAGES = {"run": "run.pipeline.run", "search": "search.api.search"}
+"""The function that each package is when it is called."""
 PAGE = DOCS / "api.md"
 
 
@@ -26,9 +31,15 @@ def members(kind: type) -> Iterator[tuple[str, Any]]:
                     yield f"{base.__name__}.{name}", member
 
 
+def named(name: str) -> Any:
+    """What a public name stands for."""
+    module, _, function = f"detnas.{CALLED_PACKAGES.get(name, name)}".rpartition(".")
+    return getattr(importlib.import_module(module), function)
+
+
 def callables() -> Iterator[tuple[str, Any]]:
     for name in NAMES:
-        what = getattr(detnas, name)
+        what = named(name)
         if inspect.isclass(what):
             yield from members(what)
         elif inspect.isroutine(what):
@@ -37,7 +48,7 @@ def callables() -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_is_explained(name: str) -> None:
-    what = getattr(detnas, name)
+    what = named(name)
     if inspect.isclass(what) or inspect.isroutine(what):
         text = vars(what)["__doc__"] if inspect.isclass(what) else what.__doc__
         assert text and not text.startswith(f"{name}(")  # the signature, which dataclasses put there
@@ -53,13 +64,31 @@ def test_every_method_is_explained_and_typed(name: str, what: Any) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_stands_on_the_page(name: str) -> None:
-    assert re.search(rf"^::: detnas\.{name}$", PAGE.read_text(), re.MULTILINE)
+    assert re.search(rf"^::: detnas\.{CALLED_PACKAGES.get(name, name)}$", PAGE.read_text(), re.MULTILINE)
 
 
 def test_names_are_found_where_they_are_said_to_be() -> None:
     """The lazy import and the imports that type checkers read are two lists of the same names."""
     assert set(detnas._HOMES) == set(NAMES)
+    text = Path(detnas.__file__).read_text()
     for name, home in detnas._HOMES.items():
-        assert f"from {home} import" in Path(detnas.__file__).read_text() and getattr(detnas, name) is not None
+        assert re.search(rf"from {home}[.\w]* import ", text) and callable(getattr(detnas, name))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         detnas.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", CALLED_PACKAGES)
+def test_a_package_is_called_as_its_function_whatever_was_imported_before(name: str) -> None:
+    """Importing a module of a package binds the package to its name in `detnas`."""
+    script = f"""
+import detnas
+first = detnas.{name}
+import detnas.{CALLED_PACKAGES[name].rpartition(".")[0]} as module
+assert first is detnas.{name} and callable(detnas.{name}) and callable(module.{name})
+try:
+    detnas.{name}()
+except TypeError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said.startswith(f"{name}() missing")

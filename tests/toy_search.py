@@ -3,7 +3,7 @@
     python toy_search.py FOLDER STORAGE SEED
 
 Three workers search in FOLDER (STORAGE, if not empty, is the server's address), and one of them is killed, and another
-begun, after every few candidates. Each judgement is a line in FOLDER/judged; how many were killed is printed.
+begun, after every few candidates. Each judgment is a line in FOLDER/judged; how many were killed is printed.
 """
 
 import os
@@ -17,36 +17,35 @@ from typing import Any
 import numpy as np
 
 from detnas.config import SearchSettings
-from detnas.search.evaluators.racing import GoesOn, always
+from detnas.search.evaluators.base import Evaluator
 from detnas.search.study import storage
-from detnas.search.study.lockstep import Judge
 from detnas.search.study.study import search
 from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace
 from detnas.utils.progress import Progress
 
 SPACE = SearchSpace("toy", 4, (8, 16, 24, 32), (2, 1, 2, 1))
 SAMPLER = BudgetSampler(SPACE, Budget())
-SETTINGS = SearchSettings(evaluations=60, population=12, parents=5, mutants=5, crossovers=4)
+SETTINGS = SearchSettings(evaluations=60, population=12, num_parents=5, num_mutations=5, num_crossovers=4)
 GAINS = np.random.default_rng(0).random((6, len(OPS)))
 WORKERS = 3
 
 
-def fitness(architecture: Architecture, goes_on: GoesOn = always) -> dict[str, float | None]:
+def fitness(architecture: Architecture) -> dict[str, float | None]:
     value = float(GAINS[range(6), list(architecture.ops)].mean())
     return {"mAP": value, "AP50": value / 2}
 
 
-def toy_search(directory: Path, judge: Judge = fitness, progress: Progress | None = None, **changes: Any) -> None:
+def toy_search(directory: Path, judge: Evaluator = fitness, progress: Progress | None = None, **changes: Any) -> None:
     """Search with changed settings, and let what is left of the study's name."""
     name = changes.pop("name", "search")
     settings = SETTINGS.model_copy(update=changes)
     search(judge, SAMPLER, settings, directory, seed=7, progress=progress or Progress(quiet=True), name=name)
 
 
-def noted(log: Path) -> Judge:
+def noted(log: Path) -> Evaluator:
     """Takes a moment, and notes it in `log` when it begins."""
 
-    def judge(architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None]:
+    def judge(architecture: Architecture) -> dict[str, float | None]:
         with log.open("a") as file:  # of several processes, each line whole
             file.write(f"{architecture}\n")
         time.sleep(0.02)
@@ -55,7 +54,7 @@ def noted(log: Path) -> Judge:
     return judge
 
 
-def judgements(log: Path) -> list[str]:
+def judgments(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
@@ -81,7 +80,7 @@ def killed_at_random(folder: Path, url: str | None, seed: int) -> int:
             missing += status != 0
         if not workers and not missing:
             return kills
-        judged = len(judgements(log))
+        judged = len(judgments(log))
         if workers and judged >= until:
             time.sleep(chance.uniform(0, 0.04))
             os.kill(chance.choice(sorted(workers)), signal.SIGKILL)

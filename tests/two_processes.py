@@ -1,7 +1,7 @@
 """What two processes compute, for tests to compare with what one computes.
 
 `python two_processes.py OUT DATA` starts both as torchrun would, without its seconds of start, lets them do everything
-in `WORK`, and leaves what each of them returned, by rank, in the file OUT. DATA holds the coloured blocks.
+in `WORK`, and leaves what each of them returned, by rank, in the file OUT. DATA holds the colored blocks.
 """
 
 import hashlib
@@ -9,7 +9,6 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,10 @@ from detnas.distributed import comm
 from detnas.models.backbone import Supernet, find_backbone
 from detnas.models.classifier import Classifier
 from detnas.models.detectors.build import build_detector
-from detnas.search.evaluators.classification import Accuracy
-from detnas.search.evaluators.detection import Fitness
-from detnas.search.evaluators.racing import Standing
-from detnas.spaces import Architecture, SearchSpace
-from detnas.training.data_parallel import average, check_batches, train_together
+from detnas.search.evaluators.classification import ClassificationEvaluator
+from detnas.search.evaluators.detection import DetectionEvaluator
+from detnas.spaces import Architecture
+from detnas.training.data_parallel import average, check_batches, prepare_data_parallel
 from detnas.training.loop import one_pass, train_step
 from detnas.training.state import TrainingState
 from detnas.training.tasks import ClassificationTask
@@ -38,12 +36,12 @@ from detnas.utils.errors import UserError
 CPU = torch.device("cpu")
 SIZE = 64
 BOXES = (1, 1, 3, 2)
-"""On each of four pictures: the halves of the batch hold different numbers of positive anchors."""
+"""On each of four images: the halves of the batch hold different numbers of positive anchors."""
 KINDS = ("classifier", "retinanet", "retinanet by torchvision", "fpn")
 
 
 def settings(**changes: Any) -> TrainingSettings:
-    return TrainingSettings(**{"steps": 10, "batch": 4, "lr": 0.1, "clip_norm": 0.01, **changes})
+    return TrainingSettings(**{"steps": 10, "batch_size": 4, "lr": 0.1, "clip_norm": 0.01, **changes})
 
 
 def model_of(kind: str, seed: int = 0) -> nn.Module:
@@ -74,7 +72,7 @@ def model_of(kind: str, seed: int = 0) -> nn.Module:
 
 
 class FixedDetection:
-    """A detection task on pictures and targets as they are."""
+    """A detection task on images and targets as they are."""
 
     def losses(self, model: nn.Module, batch: Any, device: torch.device) -> Any:
         return model([image for image, _ in batch], [target for _, target in batch]), {}
@@ -98,9 +96,9 @@ def batch_of(kind: str) -> list[Any]:
 def stepped(kind: str, sync_bn: bool, told: TrainingSettings) -> dict[str, Any]:
     """One step of training on this process's part of the batch: what it reports, gradients, and the state after it."""
     model = model_of(kind, seed=comm.rank())  # the first one's weights are everyone's
-    train_together(model, sync_bn)
+    prepare_data_parallel(model, sync_bn)
     task: Any = FixedDetection()
-    batch: Any = comm.part(batch_of(kind))
+    batch: Any = comm.split_by_rank(batch_of(kind))
     if kind == "classifier":
         task = ClassificationTask(None, 0.1, small_recipe().detector)
         batch = task.collate(batch)
@@ -110,7 +108,7 @@ def stepped(kind: str, sync_bn: bool, told: TrainingSettings) -> dict[str, Any]:
 
 
 def steps() -> dict[str, Any]:
-    """What a step comes to with synchronised BN, of each kind of model."""
+    """What a step comes to with synchronized BN, of each kind of model."""
     return {kind: stepped(kind, True, settings()) for kind in KINDS}
 
 
@@ -122,7 +120,7 @@ def apart() -> dict[str, Any]:
 def summed_paths() -> dict[str, Any]:
     """A step of two passes, unclipped."""
     model = model_of("retinanet")
-    train_together(model, sync_bn=True)
+    prepare_data_parallel(model, sync_bn=True)
     supernet = find_backbone(model)
     assert isinstance(supernet, Supernet)
 
@@ -132,7 +130,7 @@ def summed_paths() -> dict[str, Any]:
             yield
 
     told = settings(clip_norm=None)
-    batch = comm.part(batch_of("retinanet"))
+    batch = comm.split_by_rank(batch_of("retinanet"))
     train_step(TrainingState(model, told), FixedDetection(), batch, told, CPU, passes())
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
@@ -166,25 +164,25 @@ def keys() -> list[Any]:
         def __getitem__(self, key: Any) -> Any:
             return key
 
-    return list(batches(Keys(), list, batch=6, seed=0, start=3, stop=8, workers=0))
+    return list(batches(Keys(), list, batch_size=6, seed=0, start=3, stop=8, workers=0))
 
 
 def messages() -> dict[str, Any]:
     """What goes between processes."""
     found: dict[str, Any] = {
-        "from first": comm.from_first(lambda: {"rank": comm.rank(), "third": 1 / 3, "none": None}),
-        "nothing": comm.bytes_from_first(lambda: b"").decode(),
-        "gathered": [text.decode() for text in comm.gathered(b"ab" * comm.rank())],
-        "total": comm.total(comm.rank() + 1),
+        "from first": comm.broadcast_from_main(lambda: {"rank": comm.rank(), "third": 1 / 3, "none": None}),
+        "nothing": comm.broadcast_bytes(lambda: b"").decode(),
+        "gathered": [text.decode() for text in comm.all_gather(b"ab" * comm.rank())],
+        "total": comm.all_reduce(comm.rank() + 1),
     }
     refusals: dict[str, Callable[[], object]] = {
-        "of the first": lambda: comm.from_first(lambda: refuse("no file")),
+        "of the first": lambda: comm.broadcast_from_main(lambda: refuse("no file")),
         "of one": lambda: in_agreement(1),
         "of none": lambda: in_agreement(2),
-        "other data": lambda: comm.check_same("data set", ("a", "b")[comm.rank()]),
-        "same data": lambda: comm.check_same("data set", "a"),
-        "batches": lambda: check_batches(small_recipe(pretrain__batch=5)),
-        "even batches": lambda: check_batches(small_recipe(pretrain__batch=6)),
+        "other data": lambda: comm.check_same_on_all_ranks("data set", ("a", "b")[comm.rank()]),
+        "same data": lambda: comm.check_same_on_all_ranks("data set", "a"),
+        "batches": lambda: check_batches(small_recipe(pretrain__batch_size=5)),
+        "even batches": lambda: check_batches(small_recipe(pretrain__batch_size=6)),
     }
     for name, call in refusals.items():
         try:
@@ -200,48 +198,20 @@ def refuse(why: str) -> None:
 
 
 def in_agreement(refusing: int) -> None:
-    with comm.agreed():
+    with comm.raise_on_all_ranks():
         if comm.rank() == refusing:
             refuse("no data")
 
 
-def judged(detector: str, data: Path, pictures: int) -> list[Any]:
+def judged(detector: str, data: Path, images: int) -> list[Any]:
     """Two candidates' evaluations, the second time in the other order."""
-    recipe: Recipe = small_recipe(detector, search__pictures=pictures)
+    recipe: Recipe = small_recipe(detector, search__images=images)
     torch.manual_seed(0)
     supernet = build_detector(Supernet(recipe.search_space()), 3, recipe.detector)
     sets = open_data(data, DataSettings(search_fraction=0.5), seed=0)
-    fitness = Fitness(supernet, sets.fit, sets.search, recipe.search, seed=1, device=CPU, cache_mb=10)
-    found = [fitness(recipe.search_space().uniform(op)) for op in ("shuffle3", "xception")]
+    fitness = DetectionEvaluator(supernet, sets.fit, sets.search, recipe.search, seed=1, device=CPU, cache_mb=10)
+    found = [fitness.evaluate(recipe.search_space().uniform(op)) for op in ("shuffle3", "xception")]
     return [(one.scores, one.per_class, one.results) for one in found]
-
-
-def raced(judge: Callable[..., Any], space: SearchSpace) -> list[Any]:
-    """How two candidates of 11 and of 13 pictures stand in the rounds, and whether they were dropped."""
-    found: list[Any] = []
-    for op, most in (("shuffle3", 13), ("xception", 6)):
-        standings: list[dict[str, Any]] = []
-
-        def goes_on(standing: Standing, standings: list[dict[str, Any]] = standings, most: int = most) -> bool:
-            standings.append(asdict(standing))
-            return standing.pictures < most
-
-        found.append((standings, judge(space.uniform(op), goes_on) is None))
-    return found
-
-
-def races(data: Path) -> dict[str, Any]:
-    """By detection and by classification."""
-    recipe: Recipe = small_recipe("retinanet", search__pictures=11, search__batch=2, search__racing=[0.4, 0.8])
-    space = recipe.search_space()
-    torch.manual_seed(0)
-    supernet = build_detector(Supernet(space), 3, recipe.detector)
-    sets = open_data(data, DataSettings(search_fraction=0.5), seed=0)
-    fitness = Fitness(supernet, sets.fit, sets.search, recipe.search, seed=1, device=CPU, cache_mb=10)
-    classifier = Classifier(Supernet(space), 3, head_channels=8)
-    samples, search = ColouredSamples(), recipe.search.model_copy(update={"pictures": None})
-    accuracy = Accuracy(classifier, samples, samples, torch.Tensor.float, search, seed=1, cache_mb=1)
-    return {"detection": raced(fitness, space), "classification": raced(accuracy, space)}
 
 
 def evaluations(data: Path) -> dict[str, Any]:
@@ -253,8 +223,8 @@ def evaluations(data: Path) -> dict[str, Any]:
     }
 
 
-class ColouredSamples:
-    """Pictures of three classes for a classifier."""
+class ColoredSamples:
+    """Images of three classes for a classifier."""
 
     def __len__(self) -> int:
         return 13
@@ -269,8 +239,8 @@ def accuracies() -> list[Any]:
     recipe = small_recipe()
     torch.manual_seed(0)
     classifier = Classifier(Supernet(recipe.search_space()), 3, head_channels=8)
-    samples = ColouredSamples()
-    judge = Accuracy(classifier, samples, samples, torch.Tensor.float, recipe.search, seed=1, cache_mb=1)
+    samples = ColoredSamples()
+    judge = ClassificationEvaluator(classifier, samples, samples, torch.Tensor.float, recipe.search, seed=1, cache_mb=1)
     return [judge(recipe.search_space().uniform(op)) for op in ("shuffle3", "shuffle5", "shuffle7", "xception")]
 
 
@@ -289,7 +259,6 @@ def work(data: Path) -> dict[str, Any]:
         "keys": keys(),
         "messages": messages(),
         "evaluations": evaluations(data),
-        "races": races(data),
         "accuracies": accuracies(),
     }
     found["states"] = {
@@ -310,7 +279,7 @@ def main(out: Path, data: Path) -> None:
         child = os.fork()
         if child == 0:
             os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
-            with comm.joined():
+            with comm.process_group():
                 torch.save(work(data), out.with_name(f"{out.name}.{rank}"))
             os._exit(0)
         children.append(child)

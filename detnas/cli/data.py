@@ -21,7 +21,7 @@ def check_data(
 ) -> None:
     """What a data set holds, and what is wrong with it.
 
-    In the format of COCO, VOC or YOLO. Every picture is decoded; some are drawn with their boxes.
+    In the format of COCO, VOC or YOLO. Every image is decoded; some are drawn with their boxes.
     Exit status 2 if training could go wrong.
     """
     from detnas.config import DataSettings, change_data
@@ -45,13 +45,13 @@ def check_data(
 @app.command("shapes")
 def draw_shapes(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
-    train: Annotated[int, typer.Option(min=1, help="Pictures to train on.")] = 1200,
-    val: Annotated[int, typer.Option(min=1, help="Pictures to validate on.")] = 300,
-    size: Annotated[int, typer.Option(min=32, help="Side of the pictures in pixels.")] = 128,
+    train: Annotated[int, typer.Option(min=1, help="Images to train on.")] = 1200,
+    val: Annotated[int, typer.Option(min=1, help="Images to validate on.")] = 300,
+    size: Annotated[int, typer.Option(min=32, help="Side of the images in pixels.")] = 128,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Draw the embedded data set. COCO files, and an image folder for classification."""
     from detnas.data.shapes.write import write_shapes
 
     write_shapes(directory, train=train, val=val, size=size, seed=seed)
-    typer.echo(f"{train} + {val} pictures in {directory}")
+    typer.echo(f"{train} + {val} images in {directory}")

@@ -33,7 +33,7 @@ def import_weights(checkpoint: Path, name: str, out: Path, shuffle: str | None) 
     else:
         names = ", ".join(name for _, name in info.categories[:3])
         yield f"{out}: the detector {name} ({info.settings.type}), {len(info.categories)} categories ({names}, …)"
-    yield f"  channels split as {info.shuffle}; pictures go in as BGR values in 0-255"
+    yield f"  channels split as {info.shuffle}; images go in as BGR values in 0-255"
     if imported.left_out:
         yield f"  left out, having no place in a backbone: {', '.join(imported.left_out)}"
 

@@ -6,7 +6,7 @@ from detnas.models.resnet import ResNet
 from detnas.spaces import Cost
 from detnas.spaces.published import PUBLISHED, RESNETS
 
-HEAD = ("name", "space", "architecture", "FLOPs at 224", "params", "published as")
+HEAD = ("name", "space", "architecture", "MACs at 224", "params", "published as")
 
 
 def describe() -> Iterator[str]:
@@ -24,4 +24,4 @@ def describe() -> Iterator[str]:
 
 
 def _shown(cost: Cost) -> tuple[str, str]:
-    return f"{cost.flops / 1e6:.1f}M", f"{cost.params / 1e6:.2f}M"
+    return f"{cost.macs / 1e6:.1f}M", f"{cost.params / 1e6:.2f}M"

@@ -61,8 +61,8 @@ def run(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory; runs/NAME if not given.")] = None,
     data: DataFolder = None,
     changes: Changes = None,
-    rehearse: Annotated[
-        bool, typer.Option("--rehearse", help="Walk every stage for a few iterations only, and say what all will take.")
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Walk every stage for a few iterations only, and say what all will take.")
     ] = False,
 ) -> None:
     """Run the whole pipeline, or go on where it stopped. Several processes share it if torchrun starts them."""
@@ -70,11 +70,11 @@ def run(
     from detnas.run.pipeline import run
     from detnas.utils.progress import Progress
 
-    if rehearse:
+    if dry_run:
         _rehearse(recipe, out, data, changes or ())
         return
-    with _going_on_later(), comm.joined():
-        run(recipe, out, data, changes or (), Progress(quiet=not comm.is_first()))
+    with _going_on_later(), comm.process_group():
+        run(recipe, out, data, changes or (), Progress(quiet=not comm.is_main_process()))
 
 
 def _rehearse(recipe: str, out: Path | None, data: Path | None, changes: Sequence[str]) -> None:
@@ -83,12 +83,12 @@ def _rehearse(recipe: str, out: Path | None, data: Path | None, changes: Sequenc
     from detnas.profiling import dry_run
     from detnas.utils.progress import Progress
 
-    with comm.joined():
+    with comm.process_group():
         if out is not None:
-            raise UserError(f"--out {out}: a rehearsal leaves nothing behind; leave out --out or --rehearse")
-        if comm.count() > 1:
-            raise UserError("--rehearse: measures one process; start it without torchrun")
-        dry_run.rehearse(load_recipe(recipe, changes), data, Progress())
+            raise UserError(f"--out {out}: a dry run leaves nothing behind; leave out --out or --dry-run")
+        if comm.world_size() > 1:
+            raise UserError("--dry-run: measures one process; start it without torchrun")
+        dry_run.dry_run(load_recipe(recipe, changes), data, Progress())
 
 
 @app.command()
@@ -111,8 +111,8 @@ def search(
     from detnas.run.pipeline import search_run
     from detnas.utils.progress import Progress
 
-    with _going_on_later(), comm.joined():
-        search_run(directory, Progress(quiet=not comm.is_first()), join)
+    with _going_on_later(), comm.process_group():
+        search_run(directory, Progress(quiet=not comm.is_main_process()), join)
 
 
 @app.command()
@@ -145,13 +145,13 @@ def retrain(
     from detnas.run.retraining import retrain
     from detnas.utils.progress import Progress
 
-    with _going_on_later(), comm.joined():
-        retrain(directory, architecture, Progress(quiet=not comm.is_first()))
+    with _going_on_later(), comm.process_group():
+        retrain(directory, architecture, Progress(quiet=not comm.is_main_process()))
 
 
 @app.command()
 def report(directory: Directory) -> None:
-    """Write the page of a run anew; it may still be under way."""
+    """Write the page of a run again; it may still be under way."""
     from detnas.run.pipeline import write_page
 
     typer.echo(f"Report: {write_page(directory)}")
@@ -228,7 +228,7 @@ def models() -> None:
 def evaluate(
     weights: Weights,
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the detection data set.")],
-    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     changes: Annotated[
         list[str] | None,
@@ -240,7 +240,9 @@ def evaluate(
     from detnas.inference import evaluate_weights
     from detnas.utils.progress import Progress
 
-    lines = evaluate_weights(weights, data, changes or (), ops or (), batch=batch, device=device, progress=Progress())
+    lines = evaluate_weights(
+        weights, data, changes or (), ops or (), batch_size=batch_size, device=device, progress=Progress()
+    )
     for line in lines:
         typer.echo(line)
 
@@ -249,15 +251,15 @@ def evaluate(
 def predict(
     weights: Weights,
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE…", help="Pictures, folders of them, or patterns such as 'in/*.jpg'.")
+        list[Path], typer.Argument(metavar="IMAGE…", help="Images, folders of them, or patterns such as 'in/*.jpg'.")
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the drawn pictures and the JSON files go.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the drawn images and the JSON files go.")],
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score shown.")] = 0.3,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time; more are faster on a GPU.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; more are faster on a GPU.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     ops: Ops = None,
 ) -> None:
-    """Detect on pictures, and draw boxes, names and scores.
+    """Detect on images, and draw boxes, names and scores.
 
     Beside them it writes predictions.json, and coco.json for tools.
     """
@@ -265,7 +267,7 @@ def predict(
     from detnas.utils.progress import Progress
 
     lines = predict_images(
-        weights, images, out, ops or (), threshold=threshold, batch=batch, device=device, progress=Progress()
+        weights, images, out, ops or (), threshold=threshold, batch_size=batch_size, device=device, progress=Progress()
     )
     for line in lines:
         typer.echo(line)
@@ -286,17 +288,17 @@ def export(
     ] = None,
     check: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PICTURE", help="Picture, or folder of them, to check the export on; repeatable."),
+        typer.Option(metavar="IMAGE", help="Image, or folder of them, to check the export on; repeatable."),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Check on pictures of this data folder; the run's own if neither is given."),
+        typer.Option(metavar="DIR", help="Check on images of this data folder; the run's own if neither is given."),
     ] = None,
     ops: Ops = None,
 ) -> None:
     """Write a detector or its backbone for other runtimes.
 
-    Nothing is written that has not given on pictures what the eager model gives.
+    Nothing is written that has not given on images what the eager model gives.
     """
     from detnas.exporting.export import export
 
@@ -348,14 +350,14 @@ def _going_on_later() -> Iterator[None]:
     """Of a command that goes on where it was stopped: says how. After a scheduler's warning all is well, status 0."""
     try:
         yield
-    except signals.Stopped as stopped:
+    except signals.StopRequested as stopped:
         typer.echo(
             f"detnas: stopped; what is done is saved, go on by: {shlex.join(['detnas', *sys.argv[1:]])}", err=True
         )
         raise typer.Exit(0 if stopped.signal == signal.SIGTERM else _status(stopped)) from None
 
 
-def _status(stopped: signals.Stopped) -> int:
+def _status(stopped: signals.StopRequested) -> int:
     """As shells have it."""
     return 128 + stopped.signal
 
@@ -363,11 +365,11 @@ def _status(stopped: signals.Stopped) -> int:
 def main() -> None:
     """Entry point: what the user must mend is one line on standard error, and exit status 2."""
     try:
-        with signals.heard():
+        with signals.handle_signals():
             app()
     except UserError as error:
         typer.echo(f"detnas: {error}", err=True)
         sys.exit(2)
-    except signals.Stopped as stopped:
+    except signals.StopRequested as stopped:
         typer.echo("detnas: stopped", err=True)
         sys.exit(_status(stopped))

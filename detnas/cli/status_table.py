@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from detnas.run.status import Standing, Status, status_of, watch
-from detnas.utils.progress import duration
+from detnas.utils.progress import format_duration
 
 EVERY = 2.0
 """Seconds between two looks at a run."""
-COLOURS = {"done": "green", "under way": "bold yellow", "begun": "yellow", "not begun": "dim"}
+COLORS = {"done": "green", "under way": "bold yellow", "begun": "yellow", "not begun": "dim"}
 
 
 def show(
@@ -38,14 +38,14 @@ def table(status: Status) -> Group:
         begun = stage.state != "not begun"
         rows.add_row(
             Text(stage.name),
-            Text(stage.state, style=COLOURS[stage.state]),
+            Text(stage.state, style=COLORS[stage.state]),
             f"{stage.done}/{stage.total}" if begun else "",
             _rate(stage),
             _time(stage.spent),
             _time(stage.left),
             Text(stage.headline),
         )
-    saved = "" if status.ended else f"; last saved {duration(status.age)} ago"
+    saved = "" if status.ended else f"; last saved {format_duration(status.age)} ago"
     page = f"report: {status.report or 'not written yet'}"
     return Group(Text(f"{status.directory}: recipe {status.name}{saved}"), rows, Text(page))
 
@@ -53,8 +53,8 @@ def table(status: Status) -> Group:
 def _rate(stage: Standing) -> str:
     if not stage.pace:
         return ""
-    return f"{1 / stage.pace:.3g}/s" if stage.pace < 1 else f"{duration(stage.pace)} each"
+    return f"{1 / stage.pace:.3g}/s" if stage.pace < 1 else f"{format_duration(stage.pace)} each"
 
 
 def _time(seconds: float | None) -> str:
-    return "" if seconds is None else duration(seconds)
+    return "" if seconds is None else format_duration(seconds)

@@ -1,4 +1,4 @@
-"""The two detectors' settings. The defaults are the paper's; small pictures want smaller ones."""
+"""The two detectors' settings. The defaults are the paper's; small images want smaller ones."""
 
 from typing import Annotated, Literal, Self
 
@@ -29,7 +29,7 @@ OFFICIAL_INPUT = Preprocessing(image_mean=(0, 0, 0), image_std=(1 / 255, 1 / 255
 
 class _Detector(Preprocessing):
     min_size: PositiveInt = 800
-    """Pictures are resized so that the shorter side has this many pixels…"""
+    """Images are resized so that the shorter side has this many pixels…"""
     max_size: PositiveInt = 1333
     """…unless the longer side would exceed this many."""
     strides: Strides
@@ -46,7 +46,7 @@ class _Detector(Preprocessing):
     """Detections that score less are dropped."""
     nms_threshold: Fraction
     detections: PositiveInt = 100
-    """At most this many detections a picture."""
+    """At most this many detections an image."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -61,7 +61,7 @@ class _Detector(Preprocessing):
 
     @property
     def unscaled_edge(self) -> float:
-        """How many pixels of a box's right and lower edges are not scaled when a picture is resized."""
+        """How many pixels of a box's right and lower edges are not scaled when an image is resized."""
         return 1.0 if self.geometry == "maskrcnn-benchmark" else 0.0
 
     @property
@@ -74,7 +74,7 @@ class FPNSettings(_Detector):
     """Faster R-CNN with a feature pyramid and the 4conv1fc box head.
 
     Its losses are torchvision's. The official code's differ in two places: smooth-L1 of the box head has beta 1 there,
-    not 1/9, and anchors that reach outside the picture are not trained.
+    not 1/9, and anchors that reach outside the image are not trained.
     """
 
     type: Literal["fpn"] = "fpn"
@@ -84,17 +84,17 @@ class FPNSettings(_Detector):
     nms_threshold: Fraction = 0.5
     """Of two boxes of one class that overlap more (IoU), the lower-scoring one is dropped."""
     norm: Norm = "batch"
-    """Normalisation in the pyramid and in the box head; none in the RPN."""
+    """Normalization in the pyramid and in the box head; none in the RPN."""
     rpn_candidates_train: PositiveInt = 2000
     """Best-scoring anchors a level before non-maximum suppression, in training."""
     rpn_candidates: PositiveInt = 1000
     """The same in evaluation."""
     proposals_train: PositiveInt = 2000
-    """Proposals a picture after non-maximum suppression, in training."""
+    """Proposals an image after non-maximum suppression, in training."""
     proposals: PositiveInt = 1000
     """The same in evaluation; nearly all the cost on a CPU lies here."""
     rois: PositiveInt = 512
-    """Proposals a picture that the box head is trained on, a quarter of them positive."""
+    """Proposals an image that the box head is trained on, a quarter of them positive."""
     roi_canonical_size: PositiveInt = 224
     """A box of this side is pooled from the stride-16 map, half of it from stride 8, and so on."""
     box_convs: Annotated[int, Field(ge=0)] = 4
@@ -117,11 +117,11 @@ class RetinaNetSettings(_Detector):
     strides: Strides = (8, 16, 32)
     """The backbone maps (by stride) that feed the feature pyramid."""
     extra_levels: Literal[0, 2] = 2
-    """2: P6 and P7 by stride-2 convolutions from P5. 0: none (for small pictures, where they have no extent)."""
+    """2: P6 and P7 by stride-2 convolutions from P5. 0: none (for small images, where they have no extent)."""
     nms_threshold: Fraction = 0.4
     """Of two boxes of one class that overlap more (IoU), the lower-scoring one is dropped."""
     norm: Norm = "none"
-    """Normalisation in the pyramid and the towers."""
+    """Normalization in the pyramid and the towers."""
     head_convs: Annotated[int, Field(ge=1, le=4)] = 4
     """Convolutions in each of the two towers."""
     anchor_scales: Factors = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
@@ -131,7 +131,7 @@ class RetinaNetSettings(_Detector):
     losses: Literal["paper", "torchvision"] = "paper"
     """`paper`: the box head answers 10, 10, 5 and 5 times the offsets and log sizes; a quarter of smooth-L1 with beta
     0.11; averages over the batch's positive anchors. `torchvision`: offsets and log sizes as they are; L1; averages
-    over each picture's positive anchors."""
+    over each image's positive anchors."""
 
     @property
     def _extra_levels(self) -> int:

@@ -159,7 +159,7 @@ def _apply(tree: dict[str, Any], change: str) -> None:
 
 def explain(error: ValidationError, section: type[BaseModel]) -> str:
     """One line on the first thing that does not fit `section`: field, value, and what to write instead."""
-    # A misspelt key comes first: that the right one is missing follows from it.
+    # A misspelled key comes first: that the right one is missing follows from it.
     first = min(error.errors(), key=lambda one: one["type"] not in ("extra_forbidden", "invalid_key"))
     return _explain(first, section)
 

@@ -104,18 +104,18 @@ class SpaceSettings(Section):
 class BudgetSettings(Section):
     """Bounds on the cost of the backbone (stem and blocks); numbers such as 300M and 1.3G are understood."""
 
-    flops_min: Count | None = None
-    """Multiply-adds, at `size` x `size` pixels."""
-    flops_max: Count | None = None
+    macs_min: Count | None = None
+    """MACs, at `size` x `size` pixels."""
+    macs_max: Count | None = None
     """The same."""
     params_min: Count | None = None
     """Parameters, of BN too."""
     params_max: Count | None = None
     """The same."""
     size: PositiveInt = 224
-    """Side in pixels of the square input at which multiply-adds are counted."""
+    """Side in pixels of the square input at which MACs are counted."""
     latency_min: Annotated[float, Field(ge=0)] | None = None
-    """Milliseconds, batch 1, by the table `latencies` and at its picture size."""
+    """Milliseconds, batch 1, by the table `latencies` and at its image size."""
     latency_max: Annotated[float, Field(ge=0)] | None = None
     """The same."""
     latencies: str | None = None
@@ -148,19 +148,19 @@ class ShapesSettings(Section):
     """The embedded data set, drawn when the recipe names it and no data folder is given."""
 
     train: PositiveInt = 1200
-    """Pictures to train on (the search split is cut from them)."""
+    """Images to train on (the search split is cut from them)."""
     val: PositiveInt = 300
-    """Pictures to validate on."""
+    """Images to validate on."""
     size: Annotated[int, Field(ge=32)] = 128
-    """Side of the pictures in pixels."""
+    """Side of the images in pixels."""
     crops: PositiveInt = 4000
-    """Pictures of single objects, for pre-training."""
+    """Images of single objects, for pre-training."""
     crop_size: Annotated[int, Field(ge=16)] = 64
     """Their side in pixels."""
     min_object: PositiveInt = 8
     """Size in pixels of the smallest objects."""
     max_objects: PositiveInt = 6
-    """Most objects a picture."""
+    """Most objects an image."""
     clutter: Annotated[float, Field(ge=0)] = 1.0
     """How much clutter lies on the ground."""
     seed: NonNegativeInt = 0
@@ -176,28 +176,28 @@ class DataSettings(Section):
     """The training set: COCO JSON, a YOLO data.yaml, or a set of a VOC tree as VOC2007/trainval, relative to the
     folder; or a list of several, all of which are taken. Found by itself where the layout is a usual one."""
     train_images: str | None = None
-    """The folder of their pictures; found by itself too. Of YOLO, what stands in place of the `train` of data.yaml."""
+    """The folder of their images; found by itself too. Of YOLO, what stands in place of the `train` of data.yaml."""
     val: Files = None
     """The validation set, likewise."""
     val_images: str | None = None
-    """The folder of its pictures."""
+    """The folder of its images."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Where the folder holds no validation set, this share of the training pictures becomes one."""
+    """Where the folder holds no validation set, this share of the training images becomes one."""
     search_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of the training pictures that becomes the search split."""
+    """Share of the training images that becomes the search split."""
     search_images: PositiveInt | None = None
-    """So many training pictures become the search split, whatever `search_fraction` says; the paper's are 5000."""
+    """So many training images become the search split, whatever `search_fraction` says; the paper's are 5000."""
     bad_boxes: Literal["refuse", "drop"] = "refuse"
-    """What to do with boxes outside their picture or without area."""
+    """What to do with boxes outside their image or without area."""
     cache_mb: NonNegativeInt = 2000
-    """Decoded pictures are kept in memory when all of them take at most this many megabytes. So are, in a search, the
-    pictures as the detector takes them, and what room they leave goes to what candidates compute alike…"""
+    """Decoded images are kept in memory when all of them take at most this many megabytes. So are, in a search, the
+    images as the detector takes them, and what room they leave goes to what candidates compute alike…"""
     disk_cache_mb: NonNegativeInt = 0
-    """…or else on the disk, in the folder `pictures` of the run, when all of them take at most this many; what does not
-    fit beside the pictures of other stages is decoded each time. 0: never. The folder may be deleted at any time."""
+    """…or else on the disk, in the folder `images` of the run, when all of them take at most this many; what does not
+    fit beside the images of other stages is decoded each time. 0: never. The folder may be deleted at any time."""
     group_by_aspect: bool = True
-    """Detection trains on batches of upright pictures or of lying ones, which need less padding, where there are enough
-    of both to fill a batch. Square pictures count as lying."""
+    """Detection trains on batches of upright images or of lying ones, which need less padding, where there are enough
+    of both to fill a batch. Square images count as lying."""
 
     def named(self, split: Literal["train", "val"]) -> tuple[str, ...]:
         """What `train` or `val` names, one by one."""
@@ -217,15 +217,15 @@ class Pretraining(Section):
     folder: str | None = None
     """Of `folder`: where; relative to the data folder, or absolute."""
     image_size: Annotated[int, Field(ge=32)] = 224
-    """Side in pixels of the pictures that the classifier sees."""
+    """Side in pixels of the images that the classifier sees."""
     min_scale: Annotated[float, Field(gt=0, le=1)] = 0.08
-    """Random crops cover at least this share of a picture's area."""
+    """Random crops cover at least this share of an image's area."""
     head_channels: PositiveInt = 1024
     """Of the classifier's 1x1 convolution."""
     background: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Of `crops`: share of background crops."""
     search_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Of `folder`, where candidates are judged by classification: share of the pictures that becomes the search split.
+    """Of `folder`, where candidates are judged by classification: share of the images that becomes the search split.
     (Crops are taken from the search split of the detection set.)"""
 
 
@@ -271,10 +271,10 @@ class Recipe(Section):
                 f"search.proposals {self.search.proposals}: a {self.detector.type} has no proposals; leave it out, or "
                 "choose detector.type fpn"
             )
-        if self.search.against == "latency" and not self.budget.latencies:
+        if self.search.second_objective == "latency" and not self.budget.latencies:
             raise ValueError(
-                "search.against latency needs a table of latencies; let budget.latencies name a file that `detnas "
-                "profile RECIPE --latency` wrote"
+                "search.second_objective latency needs a table of latencies; let budget.latencies name a file that "
+                "`detnas profile RECIPE --latency` wrote"
             )
         ops = self.space.ops
         if "shuffle3" in self.baselines and "shuffle3" not in ops:
@@ -290,10 +290,10 @@ class Recipe(Section):
         sides = {"pretraining.image_size": self.pretraining.image_size, "detector.min_size": self.detector.min_size}
         for name in ("supernet_pretrain", "pretrain", "supernet_finetune", "finetune"):
             field = "pretraining.image_size" if name.endswith("pretrain") else "detector.min_size"
-            if getattr(self, name).batch == 1 and sides[field] <= space.strides[-1]:
+            if getattr(self, name).batch_size == 1 and sides[field] <= space.strides[-1]:
                 raise ValueError(
-                    f"{name}.batch 1 is too small for {field} {sides[field]}: the backbone's last maps would hold a "
-                    "single value, of which BN cannot take a variance; raise one of them"
+                    f"{name}.batch_size 1 is too small for {field} {sides[field]}: the backbone's last maps would hold "
+                    "a single value, of which BN cannot take a variance; raise one of them"
                 )
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError(f"baselines {list(self.baselines)}: name each once")
@@ -316,7 +316,7 @@ class Recipe(Section):
         """Raises `UserError` if the table of latencies that it names cannot be read."""
         budget = self.budget
         return Budget(
-            flops=(budget.flops_min or 0, inf if budget.flops_max is None else budget.flops_max),
+            macs=(budget.macs_min or 0, inf if budget.macs_max is None else budget.macs_max),
             params=(budget.params_min or 0, inf if budget.params_max is None else budget.params_max),
             size=budget.size,
             latency=budget.latency_bounds(),

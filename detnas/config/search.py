@@ -1,13 +1,12 @@
 """How the search judges and chooses candidates."""
 
 import re
-from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from detnas.config.section import Section
-from detnas.utils.import_string import PLACE
+from detnas.utils.import_string import IMPORT_STRING
 
 STORAGE = re.compile(r"(postgresql\+psycopg|mysql\+pymysql)://[^\s{}]+")
 PASSWORD = re.compile(r"://[^:/]*:[^@]+@|[?&]pass[^=]*=")
@@ -17,10 +16,10 @@ class SearchSettings(Section):
     """The search on the trained supernet."""
 
     sampler: Literal["evolution", "nsga2", "linear", "tpe", "random"] = "evolution"
-    """What chooses the candidates. `evolution` is the paper's; `nsga2` searches for the front of fitness `against` a
+    """What chooses the candidates. `evolution` is the paper's; `nsga2` searches for the front of fitness and a
     cost; `linear` by a model of what each op adds at each block, which names the winner too; `tpe` is Optuna's, and the
     same again with one process only; `random` draws uniformly within the budget."""
-    against: Literal["flops", "params", "latency"] | None = None
+    second_objective: Literal["macs", "params", "latency"] | None = None
     """Of `nsga2`: the cost that is kept low while the fitness is kept high; `latency` by `budget.latencies`."""
     fitness: str = "detection"
     """What candidates are judged by, on the search split: `detection`, or the accuracy of `classification` with the
@@ -31,32 +30,27 @@ class SearchSettings(Section):
     population: PositiveInt = 50
     """Architectures a generation of `evolution`, `nsga2` and `linear`, the first of which is random, as are as many of
     `tpe`."""
-    parents: PositiveInt = 10
+    num_parents: PositiveInt = 10
     """How many architectures children descend from: the best of all history, or what NSGA-II selects."""
-    mutants: NonNegativeInt = 20
+    num_mutations: NonNegativeInt = 20
     """Children a generation by mutation."""
     mutation_probability: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """With which each op of a mutant is drawn anew."""
-    crossovers: NonNegativeInt = 20
+    """With which each op of a mutated architecture is drawn again."""
+    num_crossovers: NonNegativeInt = 20
     """Children a generation that take each op from one of two parents; the rest of a generation is random."""
     recalibration_batches: PositiveInt = 20
     """Training batches over which a candidate's BN statistics are averaged."""
-    recalibration_batch: PositiveInt = 8
-    """Pictures in each."""
+    recalibration_batch_size: PositiveInt = 8
+    """Images in each."""
     metric: Literal["mAP", "AP50", "VOC07", "VOC"] = "mAP"
     """Of `detection`, the score that is the fitness: COCO's mAP or AP at IoU 0.5, or VOC's by 11 points or by area."""
     proposals: PositiveInt | None = None
-    """Of the detector `fpn`: proposals a picture that the box head looks at while candidates are judged; the detector's
+    """Of the detector `fpn`: proposals an image that the box head looks at while candidates are judged; the detector's
     own number if not given. Nearly all the cost on a CPU lies here."""
-    pictures: PositiveInt | None = None
-    """Judge on this many pictures of the search split; all of them if not given."""
-    batch: PositiveInt = 8
-    """Pictures evaluated at a time."""
-    racing: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
-    """Candidates are first judged on these shares of the pictures, in whole batches, and after each are dropped if they
-    will hardly become parents. None: all are judged on all pictures, the paper's way."""
-    racing_chance: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """Of scoring no worse than the last of the parents, below which a candidate is dropped."""
+    images: PositiveInt | None = None
+    """Judge on this many images of the search split; all of them if not given."""
+    batch_size: PositiveInt = 8
+    """Images evaluated at a time."""
     storage: str | None = None
     """Where the study is kept that all workers of the search share: SQLite in the run directory if not given, for those
     of one machine; for several machines postgresql+psycopg://USER@HOST/DATABASE or mysql+pymysql://USER@HOST/DATABASE.
@@ -65,7 +59,7 @@ class SearchSettings(Section):
     @field_validator("fitness")
     @classmethod
     def _check_fitness(cls, fitness: str) -> str:
-        if fitness not in ("detection", "classification") and not PLACE.fullmatch(fitness):
+        if fitness not in ("detection", "classification") and not IMPORT_STRING.fullmatch(fitness):
             raise ValueError(
                 "choose detection or classification, or name a function of yours as package.module:function"
             )
@@ -88,30 +82,21 @@ class SearchSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if any(later <= earlier for earlier, later in pairwise(self.racing)):
-            raise ValueError(f"racing {list(self.racing)}: give each share once, the smallest first")
-        if self.mutants + self.crossovers > self.population:
+        if self.num_mutations + self.num_crossovers > self.population:
             raise ValueError(
-                f"mutants {self.mutants} + crossovers {self.crossovers} exceed the population {self.population}"
+                f"num_mutations {self.num_mutations} + num_crossovers {self.num_crossovers} exceed the population "
+                f"{self.population}"
             )
         if self.proposals is not None and self.by_classification:
             raise ValueError(f"proposals {self.proposals}: judging by classification has no proposals; leave it out")
-        if self.racing and self.has_own_fitness:
+        if self.sampler == "nsga2" and self.second_objective is None:
+            raise ValueError("sampler nsga2 needs a second objective; let second_objective be macs, params or latency")
+        if self.sampler != "nsga2" and self.second_objective is not None:
             raise ValueError(
-                f"racing {list(self.racing)} judges on parts of the pictures, of which fitness {self.fitness} knows "
-                "nothing; leave it out"
+                f"second_objective {self.second_objective} is for sampler nsga2; choose that, not {self.sampler}"
             )
-        if self.racing and self.sampler != "evolution":
-            raise ValueError(
-                f"racing {list(self.racing)} drops who will not be a parent of sampler evolution; choose that, or "
-                f"leave racing out with {self.sampler}"
-            )
-        if self.sampler == "nsga2" and self.against is None:
-            raise ValueError("sampler nsga2 needs a second objective; let against be flops, params or latency")
-        if self.sampler != "nsga2" and self.against is not None:
-            raise ValueError(f"against {self.against} is for sampler nsga2; choose that, not {self.sampler}")
-        if self.sampler == "nsga2" and self.parents == 1:
-            raise ValueError("parents 1: sampler nsga2 needs 2 or more, the ends of a front")
+        if self.sampler == "nsga2" and self.num_parents == 1:
+            raise ValueError("num_parents 1: sampler nsga2 needs 2 or more, the ends of a front")
         return self
 
     @property
@@ -123,7 +108,7 @@ class SearchSettings(Section):
 
     @property
     def by_classification(self) -> bool:
-        """Whether candidates are judged by classification, of a supernet that has not learnt detection."""
+        """Whether candidates are judged by classification, of a supernet that has not learned detection."""
         return self.fitness == "classification"
 
     @property

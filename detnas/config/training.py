@@ -10,12 +10,12 @@ from detnas.config.section import Section
 
 
 class TrainingSettings(Section):
-    """Steps, batch, optimiser and schedule of one training."""
+    """Steps, batch, optimizer and schedule of one training."""
 
     steps: PositiveInt
     """Updates of the weights."""
-    batch: PositiveInt
-    """Pictures a step, of all processes together."""
+    batch_size: PositiveInt
+    """Images a step, of all processes together."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum is the paper's."""
     lr: PositiveFloat
@@ -48,14 +48,14 @@ class TrainingSettings(Section):
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability of a horizontal flip."""
     vertical_flip: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Probability of a vertical flip (for pictures without an upright, such as aerial ones)."""
+    """Probability of a vertical flip (for images without an upright, such as aerial ones)."""
     scale_jitter: tuple[PositiveFloat, PositiveFloat] | None = None
-    """Of detection: pictures are resized by a factor drawn from this range, then cropped or padded to their size."""
+    """Of detection: images are resized by a factor drawn from this range, then cropped or padded to their size."""
     sync_bn: bool = False
-    """Whether the statistics of BN in training are those of the pictures of all processes; if not, each process has
+    """Whether the statistics of BN in training are those of the images of all processes; if not, each process has
     those of its part of the batch. (The paper's detectors: yes; its classifiers: no.)"""
     workers: NonNegativeInt = 0
-    """Processes that prepare pictures for each training process, at most one a core; 0 prepares them there."""
+    """Processes that prepare images for each training process, at most one a core; 0 prepares them there."""
     checkpoint_every: PositiveInt = 500
     """Steps between checkpoints."""
 
@@ -71,8 +71,8 @@ class TrainingSettings(Section):
 class SupernetTrainingSettings(TrainingSettings):
     """The same of a supernet, and how its paths are drawn."""
 
-    flops_bins: tuple[Count, ...] | None = None
-    """Rising edges of bins of the backbone's multiply-adds, counted as the budget counts them: for each step a bin is
+    macs_bins: tuple[Count, ...] | None = None
+    """Rising edges of bins of the backbone's MACs, counted as the budget counts them: for each step a bin is
     drawn, then a path within it. Without bins a path is drawn from the whole space, as the paper has it."""
 
     fair_paths: bool = False
@@ -81,12 +81,12 @@ class SupernetTrainingSettings(TrainingSettings):
 
     @model_validator(mode="after")
     def _check_paths(self) -> Self:
-        edges = self.flops_bins
+        edges = self.macs_bins
         if edges is not None and (len(edges) < 2 or any(low >= high for low, high in pairwise(edges))):
             written = ", ".join(f"{edge:,.0f}" for edge in edges)
-            raise ValueError(f"flops_bins [{written}] must be two or more edges, each above the one before it")
+            raise ValueError(f"macs_bins [{written}] must be two or more edges, each above the one before it")
         if edges is not None and self.fair_paths:
-            raise ValueError("fair_paths draws from the whole space; leave out flops_bins, or fair_paths")
+            raise ValueError("fair_paths draws from the whole space; leave out macs_bins, or fair_paths")
         return self
 
     def passes(self, ops: int) -> int:

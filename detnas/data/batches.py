@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Sampler
 from detnas.data.samples import Key
 from detnas.distributed import comm
 from detnas.utils.errors import UserError
-from detnas.utils.seeds import seed_of
-from detnas.utils.signals import leave_to_the_main_process
+from detnas.utils.seeds import derive_seed
+from detnas.utils.signals import ignore_signals
 
 PREFETCHED = 2
 """Batches that each loading process prepares ahead."""
@@ -32,15 +32,15 @@ class StepSampler(Sampler[list[Key]]):
     """
 
     def __init__(
-        self, size: int, batch: int, seed: int, start: int, stop: int, upright: NDArray[np.bool_] | None = None
+        self, size: int, batch_size: int, seed: int, start: int, stop: int, upright: NDArray[np.bool_] | None = None
     ) -> None:
         self.size = size
-        self.batch = batch
+        self.batch_size = batch_size
         self.seed = seed
         self.start = start
         self.stop = stop
         kinds = [np.arange(size)]
-        if upright is not None and 1 < batch <= min(upright.sum(), (~upright).sum()):
+        if upright is not None and 1 < batch_size <= min(upright.sum(), (~upright).sum()):
             kinds = [np.flatnonzero(~upright), np.flatnonzero(upright)]
         self.kinds = kinds
 
@@ -48,10 +48,10 @@ class StepSampler(Sampler[list[Key]]):
         streams = [_Stream(kind, self.seed, name) for kind, name in zip(self.kinds, ("epoch", "upright"), strict=False)]
         for step in range(self.start, self.stop):
             kind, turn = self._turn(step)
-            places = range(turn * self.batch, (turn + 1) * self.batch)
-            first = step * self.batch
+            places = range(turn * self.batch_size, (turn + 1) * self.batch_size)
+            first = step * self.batch_size
             yield [
-                (streams[kind][place], seed_of(self.seed, "sample", first + number))
+                (streams[kind][place], derive_seed(self.seed, "sample", first + number))
                 for number, place in enumerate(places)
             ]
 
@@ -62,7 +62,7 @@ class StepSampler(Sampler[list[Key]]):
         """The kind of a step's batch, and how many batches of this kind come before it."""
         if len(self.kinds) == 1:
             return 0, step
-        phase = seed_of(self.seed, "phase") % self.size
+        phase = derive_seed(self.seed, "phase") % self.size
         before, after = ((steps * len(self.kinds[1]) + phase) // self.size for steps in (step, step + 1))
         return (1, before) if after > before else (0, step - before)
 
@@ -80,25 +80,32 @@ class _Stream:
     def __getitem__(self, place: int) -> int:
         epoch, within = divmod(place, len(self.samples))
         if epoch != self.epoch:
-            rng = np.random.default_rng(seed_of(self.seed, self.name, epoch))
+            rng = np.random.default_rng(derive_seed(self.seed, self.name, epoch))
             self.epoch, self.order = epoch, self.samples[rng.permutation(len(self.samples))]
         return int(self.order[within])
 
 
 def batches(
-    samples: Any, collate: Callable[[Any], Any] | None, *, batch: int, seed: int, start: int, stop: int, workers: int
+    samples: Any,
+    collate: Callable[[Any], Any] | None,
+    *,
+    batch_size: int,
+    seed: int,
+    start: int,
+    stop: int,
+    workers: int,
 ) -> Generator[Any]:
     """The batches of steps `start` to `stop` (not included), alike for any number of workers.
 
     Of several training processes, each has its part of every batch.
-    Upright pictures, where `samples.upright` tells them, have batches of their own. The workers live until the last
+    Upright images, where `samples.upright` tells them, have batches of their own. The workers live until the last
     step or until the generator is closed, each `PREFETCHED` batches ahead, with one thread and the parent's flushing of
     denormals. Raises the `UserError` that a worker raised.
     """
     loaders = loading_processes(workers)
     loader = DataLoader(
         samples,
-        batch_sampler=(list(comm.part(keys)) for keys in _sampler(samples, batch, seed, start, stop)),
+        batch_sampler=(list(comm.split_by_rank(keys)) for keys in _sampler(samples, batch_size, seed, start, stop)),
         collate_fn=collate,
         num_workers=loaders,
         worker_init_fn=_begin_worker,
@@ -116,17 +123,17 @@ def batches(
         raise UserError(str(error).rpartition(name)[2]) from None
 
 
-def step_keys(samples: Any, batch: int, seed: int, step: int) -> list[Key]:
+def step_keys(samples: Any, batch_size: int, seed: int, step: int) -> list[Key]:
     """The keys of one step's samples, of all training processes."""
-    return next(iter(_sampler(samples, batch, seed, step, step + 1)))
+    return next(iter(_sampler(samples, batch_size, seed, step, step + 1)))
 
 
-def _sampler(samples: Any, batch: int, seed: int, start: int, stop: int) -> StepSampler:
-    return StepSampler(len(samples), batch, seed, start, stop, getattr(samples, "upright", None))
+def _sampler(samples: Any, batch_size: int, seed: int, start: int, stop: int) -> StepSampler:
+    return StepSampler(len(samples), batch_size, seed, start, stop, getattr(samples, "upright", None))
 
 
 def _begin_worker(worker: int) -> None:
-    leave_to_the_main_process()
+    ignore_signals()
 
 
 @atexit.register
@@ -139,5 +146,5 @@ def _end_workers() -> None:
 
 
 def loading_processes(workers: int) -> int:
-    """How many processes prepare pictures where a recipe asks for `workers`: one a core at most."""
-    return min(workers, comm.cores())
+    """How many processes prepare images where a recipe asks for `workers`: one a core at most."""
+    return min(workers, comm.cores_per_process())

@@ -15,7 +15,7 @@ from detnas.utils.progress import Progress
 def check(directory: Path, settings: DataSettings, progress: Progress) -> tuple[list[str], RunData | None]:
     """Lines for people on what the data set in `directory` holds; the set too, if nothing in it stops a training.
 
-    Every picture is decoded. Raises `UserError` where there is no data set at all.
+    Every image is decoded. Raises `UserError` where there is no data set at all.
     """
     sources = find_sources(directory, settings)
     found = [(split, source) for split, several in sources.items() for source in several]
@@ -43,7 +43,7 @@ def _description(split: str, source: Source) -> list[str]:
     names = {category["id"]: category["name"] for category in tree["categories"]}
     counts = Counter(annotation["category_id"] for annotation in tree["annotations"])
     return [
-        f"{split}: {source.format}, {source.annotations}, pictures under {source.images}",
-        f"  {len(tree['images']):,} pictures, {len(tree['annotations']):,} boxes, {len(names)} categories",
+        f"{split}: {source.format}, {source.annotations}, images under {source.images}",
+        f"  {len(tree['images']):,} images, {len(tree['annotations']):,} boxes, {len(names)} categories",
         "  boxes by category: " + ", ".join(f"{name} {counts[id]:,}" for id, name in names.items()),
     ]

@@ -1,4 +1,4 @@
-"""The classification set of a run: a picture folder, or the crops of the detection set's boxes."""
+"""The classification set of a run: an image folder, or the crops of the detection set's boxes."""
 
 from typing import Literal
 
@@ -7,12 +7,12 @@ import numpy as np
 from detnas.config import Recipe, TrainingSettings
 from detnas.data.crops import CropSamples, crop_objects
 from detnas.data.disk_cache import DiskCache
-from detnas.data.image_folder import read_folder
+from detnas.data.image_folder import read_image_folder
 from detnas.data.images import Images
 from detnas.data.samples import ClassSamples
 from detnas.data.splits import RunData
 from detnas.utils.errors import UserError
-from detnas.utils.seeds import seed_of
+from detnas.utils.seeds import derive_seed
 
 Part = Literal["train", "fit", "search"]
 
@@ -20,7 +20,7 @@ Part = Literal["train", "fit", "search"]
 class ClassificationSet:
     """What backbones learn before detection, in the parts of `RunData`: `train` is all, the supernet learns from `fit`.
 
-    Crops are cut from the pictures of the detection set's own parts. Of a folder, where candidates are judged on it
+    Crops are cut from the images of the detection set's own parts. Of a folder, where candidates are judged on it
     (`search.fitness: classification`), a share drawn by the recipe's seed is `search` and the rest `fit`; otherwise
     `fit` is all of it.
 
@@ -38,14 +38,16 @@ class ClassificationSet:
         else:
             assert self.settings.folder is not None  # the recipe refuses source=folder without one
             folder = data.directory / self.settings.folder  # an absolute folder stays itself
-            self.files, self.labels, classes = read_folder(folder)
+            self.files, self.labels, classes = read_image_folder(folder)
             self.num_classes = len(classes)
             aside = max(1, round(len(self.files) * self.settings.search_fraction)) if judged else 0
             if aside >= len(self.files):
                 raise UserError(
-                    f"pretraining.folder {folder}: of its {len(self.files)} pictures none is left to train on"
+                    f"pretraining.folder {folder}: of its {len(self.files)} images none is left to train on"
                 )
-            order = np.random.default_rng(seed_of(recipe.seed, "split", "classification")).permutation(len(self.files))
+            order = np.random.default_rng(derive_seed(recipe.seed, "split", "classification")).permutation(
+                len(self.files)
+            )
             self.indices: dict[Part, list[int]] = {
                 "train": list(range(len(self.files))),
                 "fit": sorted(order[aside:].tolist()),

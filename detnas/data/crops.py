@@ -13,7 +13,7 @@ from detnas.config import TrainingSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
 from detnas.data.images import Images
-from detnas.data.samples import GREY, Key, colour_and_flips, drawn_by
+from detnas.data.samples import GRAY, Key, color_and_flips, drawn_by
 from detnas.utils.errors import UserError
 
 SMALLEST = 4
@@ -24,7 +24,7 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
     """Square crops (3, size, size) uint8 with the label of their object; background has the label after the last.
 
     An object's crop is jittered in place and scale; a background crop is a random square, as large as some object
-    of the set, that hardly overlaps any box of its picture. Without `settings` nothing else is changed.
+    of the set, that hardly overlaps any box of its image. Without `settings` nothing else is changed.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
         self.data = data
         self.size = size
         self.images = Images(data.files, cache_mb, data.sizes, disk=disk)
-        self.changes = v2.Compose(colour_and_flips(settings))
+        self.changes = v2.Compose(color_and_flips(settings))
         self.objects = crop_objects(data)
         self.num_background = round(len(self.objects) * background / (1 - background))
 
@@ -49,28 +49,28 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         index, seed = key
         with drawn_by(seed):
-            picture, label, x, y, side = self._place(index)
-            return self.changes(self._crop(self.images[picture], x, y, side)), label
+            image, label, x, y, side = self._place(index)
+            return self.changes(self._crop(self.images[image], x, y, side)), label
 
     def name(self, key: Key) -> str:
         """The file that a crop is cut from, and where: x, y and side in pixels."""
         index, seed = key
         with drawn_by(seed):
-            picture, _, *place = self._place(index)
-        return f"{self.data.files[picture]} at ({', '.join(f'{value:.0f}' for value in place)})"
+            image, _, *place = self._place(index)
+        return f"{self.data.files[image]} at ({', '.join(f'{value:.0f}' for value in place)})"
 
     def _place(self, index: int) -> tuple[int, int, float, float, float]:
-        """The picture, the label and the square (x, y, side) of a crop, drawn from the global generator."""
+        """The image, the label and the square (x, y, side) of a crop, drawn from the global generator."""
         if index < len(self.objects):
-            picture, row = self.objects[index].tolist()
-            return picture, int(self.data.labels[row]), *_around(*self.data.boxes[row])
-        picture = int(torch.randint(len(self.data), ()))
-        return picture, len(self.data.categories), *self._background(picture)
+            image, row = self.objects[index].tolist()
+            return image, int(self.data.labels[row]), *_around(*self.data.boxes[row])
+        image = int(torch.randint(len(self.data), ()))
+        return image, len(self.data.categories), *self._background(image)
 
-    def _background(self, picture: int) -> tuple[float, float, float]:
+    def _background(self, image: int) -> tuple[float, float, float]:
         """A random square: of 20 tries the one that overlaps boxes least, or the first that hardly does."""
-        width, height = self.data.sizes[picture]
-        boxes = self.data.boxes[self.data.of(picture)]  # crowds too: they are no background
+        width, height = self.data.sizes[image]
+        boxes = self.data.boxes[self.data.of(image)]  # crowds too: they are no background
         tries = []
         for _ in range(20):
             row = self.objects[int(torch.randint(len(self.objects), ())), 1]
@@ -83,7 +83,7 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
         return x, y, side
 
     def _crop(self, image: Tensor, x: float, y: float, side: float) -> Tensor:
-        """The square, with grey where it leaves the picture, resized."""
+        """The square, with gray where it leaves the image, resized."""
         left, top, length = round(x), round(y), max(1, round(side))
         height, width = image.shape[-2:]
         inside = image[:, max(top, 0) : top + length, max(left, 0) : left + length]
@@ -93,21 +93,21 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
             max(left + length - width, 0),
             max(top + length - height, 0),
         ]
-        padded: Tensor = v2.functional.pad(inside, padding, fill=GREY)
+        padded: Tensor = v2.functional.pad(inside, padding, fill=GRAY)
         resized: Tensor = v2.functional.resize(padded, [self.size, self.size], antialias=True)
         return resized
 
 
 def crop_objects(data: DetectionSet) -> NDArray[np.int64]:
-    """The objects worth cutting out, (n, 2): the picture and the row of each box. Raises `UserError` without any."""
-    picture_of = np.repeat(np.arange(len(data)), np.diff(data.starts))
+    """The objects worth cutting out, (n, 2): the image and the row of each box. Raises `UserError` without any."""
+    image_of = np.repeat(np.arange(len(data)), np.diff(data.starts))
     whole = np.flatnonzero((data.boxes[:, 2:].min(axis=1) >= SMALLEST) & ~data.crowd)
     if len(whole) == 0:
         raise UserError(
-            f"pretraining.source: no box of the {len(data)} pictures to cut crops from is {SMALLEST} pixels wide and "
+            f"pretraining.source: no box of the {len(data)} images to cut crops from is {SMALLEST} pixels wide and "
             "high; choose source folder or none"
         )
-    return np.stack((picture_of[whole], whole), axis=1)
+    return np.stack((image_of[whole], whole), axis=1)
 
 
 def _around(x: float, y: float, width: float, height: float) -> tuple[float, float, float]:

@@ -1,8 +1,8 @@
-"""Picture files: which way up they are, and their pixels.
+"""Image files: which way up they are, and their pixels.
 
-An EXIF tag can ask viewers to turn or mirror what is stored. Labelling tools (labelImg, CVAT, Roboflow) and Ultralytics
-show and read pictures so turned; COCO's own tools, Pillow and torchvision read what is stored. Which of them made some
-boxes is told by the width and height that stand with them. The rule: a picture is read as viewers show it, unless it
+An EXIF tag can ask viewers to turn or mirror what is stored. Labeling tools (labelImg, CVAT, Roboflow) and Ultralytics
+show and read images so turned; COCO's own tools, Pillow and torchvision read what is stored. Which of them made some
+boxes is told by the width and height that stand with them. The rule: an image is read as viewers show it, unless it
 has the stated size only as it is stored. (Where no size is stated, as in YOLO and in image folders, it is read as
 viewers show it.)
 """
@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from detnas.utils.errors import UserError
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""What a file in a folder is called that is taken for a picture."""
+"""What a file in a folder is called that is taken for an image."""
 
 ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 """The last bytes of whole files, by format."""
@@ -40,13 +40,13 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 
-class BrokenPicture(Exception):
+class UnreadableImage(Exception):
     """Why a file's pixels cannot be read."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a picture file says before its pixels."""
+    """What an image file says before its pixels."""
 
     stored: Size
     orientation: int
@@ -58,16 +58,16 @@ class Header:
         return (height, width) if self.orientation >= 5 else (width, height)
 
     def is_turned(self, stated: Size | None) -> bool:
-        """Whether the picture is to be turned where it has to have the size `stated`: the rule above."""
+        """Whether the image is to be turned where it has to have the size `stated`: the rule above."""
         return self.orientation in TURNS and (stated is None or stated == self.shown)
 
 
 def read_header(path: Path, *, decode: bool = False) -> Header:
-    """The header of a picture that can be read.
+    """The header of an image that can be read.
 
     JPEG and PNG files are decoded to make sure of it if `decode`, or if they have not the end of whole files: broken
     downloads are cut short. Others are always decoded.
-    Raises `BrokenPicture`.
+    Raises `UnreadableImage`.
     """
     with _opened(path) as image:
         header = _header(image)
@@ -78,7 +78,7 @@ def read_header(path: Path, *, decode: bool = False) -> Header:
 
 
 def read_pixels(path: Path, size: Size | None = None) -> NDArray[np.uint8]:
-    """A picture as RGB, (H, W, 3) uint8, turned as the rule above says; alpha is left out.
+    """An image as RGB, (H, W, 3) uint8, turned as the rule above says; alpha is left out.
 
     Raises `UserError` if it cannot be decoded, or if it has neither way the width and height of `size`.
     """
@@ -87,13 +87,13 @@ def read_pixels(path: Path, size: Size | None = None) -> NDArray[np.uint8]:
             header = _header(image)
             fits = size is None or size in (header.stored, header.shown)
             pixels = _rgb(image) if fits else np.empty((0, 0, 3), np.uint8)
-    except BrokenPicture as error:
-        raise UserError(f"{path}: this picture cannot be decoded ({error}); replace it") from None
+    except UnreadableImage as error:
+        raise UserError(f"{path}: this image cannot be decoded ({error}); replace it") from None
     if size is not None and not fits:
         width, height = header.shown
         raise UserError(
-            f"{path}: the picture has {width}x{height} pixels, but the annotations say {size[0]}x{size[1]}; mend width "
-            "and height there, or the picture"
+            f"{path}: the image has {width}x{height} pixels, but the annotations say {size[0]}x{size[1]}; mend width "
+            "and height there, or the image"
         )
     return TURNS[header.orientation](pixels) if header.is_turned(size) else pixels
 
@@ -104,7 +104,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with Image.open(path) as image:
             yield image
     except Exception as error:  # on damaged files Pillow's readers raise nearly anything
-        raise BrokenPicture(_reason(error)) from None
+        raise UnreadableImage(_reason(error)) from None
 
 
 def _reason(error: Exception) -> str:
@@ -139,9 +139,9 @@ def _last_bytes(path: Path, count: int) -> bytes:
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     """The pixels as (H, W, 3)."""
     if image.mode.startswith("I;16"):
-        # Grey of 16 bits, which `convert` would cut off at 255. Colours of 16 bits are opened as bytes.
-        grey = np.rint(np.asarray(image, np.float32) / 257).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        # Gray of 16 bits, which `convert` would cut off at 255. Colors of 16 bits are opened as bytes.
+        gray = np.rint(np.asarray(image, np.float32) / 257).astype(np.uint8)
+        return np.repeat(gray[:, :, None], 3, axis=2)
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # without this step Pillow warns
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # convert always copies

@@ -20,9 +20,9 @@ class Category:
 
 @dataclass(frozen=True)
 class DetectionSet:
-    """Pictures with boxes.
+    """Images with boxes.
 
-    `boxes` is (B, 4) float64, x, y, width, height in pixels, all pictures' boxes in a row; those of picture i are
+    `boxes` is (B, 4) float64, x, y, width, height in pixels, all images' boxes in a row; those of image i are
     `starts[i]:starts[i + 1]`. `labels` (B,) int64 from 0, `areas` (B,) float64 pixels, `crowd` (B,) bool.
     """
 
@@ -41,11 +41,11 @@ class DetectionSet:
         return len(self.files)
 
     def of(self, index: int) -> slice:
-        """Where the boxes of picture `index` stand."""
+        """Where the boxes of image `index` stand."""
         return slice(int(self.starts[index]), int(self.starts[index + 1]))
 
     def training_boxes(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Boxes (n, 4) as x1, y1, x2, y2 within the picture, and labels (n,), without crowds."""
+        """Boxes (n, 4) as x1, y1, x2, y2 within the image, and labels (n,), without crowds."""
         keep = ~self.crowd[self.of(index)]
         boxes = self.boxes[self.of(index)][keep].copy()
         boxes[:, 2:] += boxes[:, :2]
@@ -53,7 +53,7 @@ class DetectionSet:
         return np.clip(boxes, 0, [width, height, width, height]), self.labels[self.of(index)][keep]
 
     def subset(self, indices: Sequence[int]) -> "DetectionSet":
-        """The pictures with these indices, in this order."""
+        """The images with these indices, in this order."""
         slices = [np.arange(self.of(index).start, self.of(index).stop) for index in indices]
         rows = np.concatenate([*slices, np.empty(0, np.int64)]).astype(np.int64)
         return DetectionSet(
@@ -68,7 +68,7 @@ class DetectionSet:
             categories=self.categories,
         )
 
-    def relabelled(self, categories: tuple[Category, ...]) -> "DetectionSet":
+    def relabeled(self, categories: tuple[Category, ...]) -> "DetectionSet":
         """The same boxes by other categories, which are matched by name; each that occurs must be among them."""
         place = {category.name: label for label, category in enumerate(categories)}
         new = np.array([place[category.name] for category in self.categories], np.int64)
@@ -102,7 +102,7 @@ class DetectionSet:
     def results(
         self, index: int, boxes: NDArray[Any], scores: NDArray[Any], labels: NDArray[Any]
     ) -> list[dict[str, Any]]:
-        """Detections on picture `index` (boxes (n, 4) as x1, y1, x2, y2; labels from 0) as COCO results."""
+        """Detections on image `index` (boxes (n, 4) as x1, y1, x2, y2; labels from 0) as COCO results."""
         return [
             {
                 "image_id": self.image_ids[index],
@@ -115,7 +115,7 @@ class DetectionSet:
 
 
 def join(parts: Sequence[DetectionSet]) -> DetectionSet:
-    """Sets of the same categories as one. Where an image id would stand for two pictures, all are numbered from 1."""
+    """Sets of the same categories as one. Where an image id would stand for two images, all are numbered from 1."""
     if len(parts) == 1:
         return parts[0]
     image_ids = [id for part in parts for id in part.image_ids]

@@ -1,4 +1,4 @@
-"""Decoded pictures kept in files."""
+"""Decoded images kept in files."""
 
 import hashlib
 from collections.abc import Callable
@@ -20,11 +20,11 @@ BLOCK = 4096
 
 
 class DiskCache:
-    """Decoded pictures in a folder that any number of processes share, and that outlives them.
+    """Decoded images in a folder that any number of processes share, and that outlives them.
 
-    A picture is found again by the bytes of its file: one that was replaced by another is not served for it. Files are
+    An image is found again by the bytes of its file: one that was replaced by another is not served for it. Files are
     flushed and renamed, and one that is not as long as it must be counts as absent. `USED` grows by a byte for every
-    block that was written; once they take the `megabytes`, give or take a picture a process, nothing more is kept.
+    block that was written; once they take the `megabytes`, give or take an image a process, nothing more is kept.
     """
 
     USED = "used"
@@ -34,7 +34,7 @@ class DiskCache:
         self.capacity = int(megabytes * 1e6)
 
     def fetch(self, file: Path, how: str, decode: Callable[[], Tensor]) -> Tensor:
-        """The picture of `file`, (3, H, W) uint8, from the folder or else by `decode`; `how` tells what that does."""
+        """The image of `file`, (3, H, W) uint8, from the folder or else by `decode`; `how` tells what that does."""
         try:
             content = file.read_bytes()
         except OSError:
@@ -63,7 +63,7 @@ class DiskCache:
 
 
 def _read(path: Path) -> Tensor | None:
-    """The picture in a file; None if there is none, or a torn one."""
+    """The image in a file; None if there is none, or a torn one."""
     try:
         content = np.fromfile(path, np.uint8)
     except OSError:

@@ -1,4 +1,4 @@
-"""Pictures with boxes drawn on them."""
+"""Images with boxes drawn on them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,29 +14,29 @@ from detnas.utils.files import write_file
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """What a drawing can be written as, by the ending of its file."""
-COLOURS = ("orange", "deepskyblue", "lime", "magenta", "yellow", "red", "white", "violet")
+COLORS = ("orange", "deepskyblue", "lime", "magenta", "yellow", "red", "white", "violet")
 """Of the categories, in turn."""
 
 
-def draw_boxes(picture: Tensor, boxes: NDArray[Any], labels: Sequence[int], captions: Sequence[str]) -> Tensor:
-    """`picture` (3, H, W) uint8 with boxes (n, 4) as x1, y1, x2, y2 in its pixels, in their categories' colours."""
+def draw_boxes(image: Tensor, boxes: NDArray[Any], labels: Sequence[int], captions: Sequence[str]) -> Tensor:
+    """`image` (3, H, W) uint8 with boxes (n, 4) as x1, y1, x2, y2 in its pixels, in their categories' colors."""
     if len(boxes) == 0:
-        return picture
-    colours: list[str | tuple[int, int, int]] = [COLOURS[label % len(COLOURS)] for label in labels]
+        return image
+    colors: list[str | tuple[int, int, int]] = [COLORS[label % len(COLORS)] for label in labels]
     drawn: Tensor = draw_bounding_boxes(
-        picture,
+        image,
         torch.from_numpy(boxes),
         list(captions),
-        colors=colours,
+        colors=colors,
         width=2,
         label_colors="black",
-        label_background_colors=colours,
+        label_background_colors=colors,
         fill_labels=True,
     )
     return drawn
 
 
-def write_picture(path: Path, picture: Tensor) -> None:
-    """Write a picture (3, H, W) uint8 in the format that the file's ending says, one of `FORMATS`."""
-    image = Image.fromarray(picture.permute(1, 2, 0).numpy())
+def write_image(path: Path, pixels: Tensor) -> None:
+    """Write an image (3, H, W) uint8 in the format that the file's ending says, one of `FORMATS`."""
+    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     write_file(path, lambda file: image.save(file, FORMATS[path.suffix.lower()], quality=90))

@@ -1,4 +1,4 @@
-"""Picture files that people name."""
+"""Image files that people name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,22 +8,22 @@ from detnas.utils.errors import UserError
 from detnas.utils.files import is_file
 
 
-def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """The pictures themselves, folders and patterns replaced by what lies there.
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """The images themselves, folders and patterns replaced by what lies there.
 
     Raises `UserError` if there is none.
     """
-    pictures = []
+    images = []
     for path in paths:
         if path.is_dir():
             inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in EXTENSIONS)
             if not inside:
-                raise UserError(f"{path}: no picture in this folder ({', '.join(EXTENSIONS)}); name another")
-            pictures += inside
+                raise UserError(f"{path}: no image in this folder ({', '.join(EXTENSIONS)}); name another")
+            images += inside
         elif is_file(path):
-            pictures.append(path)
+            images.append(path)
         elif named := sorted(filter(is_file, Path(path.anchor).glob(str(path.relative_to(path.anchor))))):
-            pictures += named
+            images += named
         else:
-            raise UserError(f"{path}: no such picture or folder; name one that exists")
-    return pictures
+            raise UserError(f"{path}: no such image or folder; name one that exists")
+    return images

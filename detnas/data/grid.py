@@ -1,4 +1,4 @@
-"""Some pictures of a data set with their boxes, side by side in one picture, for people to see that they fit."""
+"""Some images of a data set with their boxes, side by side in one image, for people to see that they fit."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from detnas.data.detection import DetectionSet
-from detnas.data.drawing import FORMATS, draw_boxes, write_picture
+from detnas.data.drawing import FORMATS, draw_boxes, write_image
 from detnas.data.images import read_image
 from detnas.data.splits import RunData
 from detnas.utils.errors import UserError
@@ -18,7 +18,7 @@ from detnas.utils.errors import UserError
 COLUMNS = 4
 SHOWN = {"train": 8, "val": 4}
 CELL = 320
-"""Side of the square that a picture has, in pixels, with its margin."""
+"""Side of the square that an image has, in pixels, with its margin."""
 MARGIN = 4
 STRIP = 16
 """Height of the line under it, which names its file."""
@@ -27,21 +27,21 @@ STRIP = 16
 def choose_file(directory: Path, out: Path | None) -> Path | None:
     """The file to draw to: `out`, or runs/check-NAME.jpg of the data folder's name, as runs go to runs/.
 
-    None where that would lie in the data folder, whose pictures must stay what they are.
+    None where that would lie in the data folder, whose images must stay what they are.
     Raises `UserError` if `out` lies there, or cannot be such a file.
     """
     inside = (out or Path()).resolve().is_relative_to(directory.resolve())
     if out is None:
         return None if inside else Path("runs") / f"check-{directory.resolve().name}.jpg"
     if inside:
-        raise UserError(f"--out {out}: lies in the data folder, among its pictures; name a file elsewhere")
+        raise UserError(f"--out {out}: lies in the data folder, among its images; name a file elsewhere")
     if out.suffix.lower() not in FORMATS or out.is_dir():
         raise UserError(f"--out {out}: is not a file that ends in {' or '.join(FORMATS)}; name one")
     return out
 
 
 def write_grid(path: Path, data: RunData) -> None:
-    """Draw some pictures of the training and of the validation set with all their boxes, the same at each call.
+    """Draw some images of the training and of the validation set with all their boxes, the same at each call.
 
     Raises `UserError` if the file cannot be written.
     """
@@ -49,20 +49,20 @@ def write_grid(path: Path, data: RunData) -> None:
     cells += [torch.zeros_like(cells[0])] * (-len(cells) % COLUMNS)
     rows = [torch.cat(cells[start : start + COLUMNS], dim=2) for start in range(0, len(cells), COLUMNS)]
     try:
-        write_picture(path, torch.cat(rows, dim=1))
+        write_image(path, torch.cat(rows, dim=1))
     except OSError as error:
         raise UserError(f"--out {path}: cannot be written ({error.strerror}); name another file") from None
 
 
 def choose(data: DetectionSet, count: int) -> list[int]:
-    """At most `count` pictures that show as many categories as can be, the rarest first; then some spread evenly."""
-    picture_of = np.repeat(np.arange(len(data)), np.diff(data.starts))
+    """At most `count` images that show as many categories as can be, the rarest first; then some spread evenly."""
+    image_of = np.repeat(np.arange(len(data)), np.diff(data.starts))
     frequency = np.bincount(data.labels, minlength=len(data.categories))
     chosen: list[int] = []
     shown: set[int] = set()
     for label in np.argsort(frequency, kind="stable").tolist():
         if frequency[label] and label not in shown and len(chosen) < count:
-            candidates = np.unique(picture_of[data.labels == label]).tolist()
+            candidates = np.unique(image_of[data.labels == label]).tolist()
             best = max(candidates, key=lambda index: len(set(data.labels[data.of(index)].tolist()) - shown))
             chosen.append(best)
             shown |= set(data.labels[data.of(best)].tolist())
@@ -73,7 +73,7 @@ def choose(data: DetectionSet, count: int) -> list[int]:
 def _cells(split: str, data: DetectionSet, count: int) -> Iterator[Tensor]:
     for index in choose(data, count):
         width, height = data.sizes[index].tolist()
-        picture = read_image(data.files[index], (width, height))
+        image = read_image(data.files[index], (width, height))
         scale = (CELL - MARGIN) / max(width, height)
         size = [max(1, round(height * scale)), max(1, round(width * scale))]
         boxes = data.boxes[data.of(index)].copy()
@@ -84,13 +84,13 @@ def _cells(split: str, data: DetectionSet, count: int) -> Iterator[Tensor]:
             data.categories[label].name + (" (crowd)" if is_crowd else "")
             for label, is_crowd in zip(labels, crowd, strict=True)
         ]
-        drawn = draw_boxes(v2.functional.resize(picture, size, antialias=True), boxes, labels.tolist(), captions)
+        drawn = draw_boxes(v2.functional.resize(image, size, antialias=True), boxes, labels.tolist(), captions)
         yield _with_name(drawn, f"{split}: {data.files[index].name[-44:]}")
 
 
-def _with_name(picture: Tensor, name: str) -> Tensor:
-    """A cell of the grid: the picture on black, over a line of text."""
+def _with_name(image: Tensor, name: str) -> Tensor:
+    """A cell of the grid: the image on black, over a line of text."""
     cell = Image.new("RGB", (CELL, CELL + STRIP))
-    cell.paste(Image.fromarray(picture.permute(1, 2, 0).numpy()))
+    cell.paste(Image.fromarray(image.permute(1, 2, 0).numpy()))
     ImageDraw.Draw(cell).text((2, CELL + 2), name, "white")
     return torch.from_numpy(np.array(cell)).permute(2, 0, 1)

@@ -1,4 +1,4 @@
-"""Decoded pictures in one piece of memory."""
+"""Decoded images in one piece of memory."""
 
 from collections.abc import Iterable, Sequence
 from typing import overload
@@ -7,33 +7,33 @@ import torch
 from torch import Tensor
 
 
-def flat(picture: Tensor) -> Tensor:
-    """The values of a picture (3, H, W) in a row, channels last, as `unflat` reads them."""
-    return picture.permute(1, 2, 0).flatten()
+def flat(image: Tensor) -> Tensor:
+    """The values of an image (3, H, W) in a row, channels last, as `unflat` reads them."""
+    return image.permute(1, 2, 0).flatten()
 
 
 def unflat(values: Tensor, height: int, width: int) -> Tensor:
-    """The picture (3, H, W) whose values lie in this row: a view."""
+    """The image (3, H, W) whose values lie in this row: a view."""
     return values.view(height, width, 3).permute(2, 0, 1)
 
 
-class PictureBlock(Sequence[Tensor]):
-    """Pictures (3, H, W) uint8, one behind the other, channels last: forked processes read them without copying any
+class ImageBlock(Sequence[Tensor]):
+    """Images (3, H, W) uint8, one behind the other, channels last: forked processes read them without copying any
     memory.
 
     `room` is how many bytes they are expected to take; it grows where that was too little.
     """
 
-    def __init__(self, pictures: Iterable[Tensor], room: int) -> None:
+    def __init__(self, images: Iterable[Tensor], room: int) -> None:
         self.pixels = torch.empty(room, dtype=torch.uint8)
         sizes, starts, end = [], [], 0
-        for picture in pictures:
+        for image in images:
             starts.append(end)
-            sizes.append(picture.shape[1:])
-            end += picture.numel()
+            sizes.append(image.shape[1:])
+            end += image.numel()
             if end > len(self.pixels):
                 self.pixels = torch.cat((self.pixels[: starts[-1]], torch.empty(end, dtype=torch.uint8)))
-            self.pixels[starts[-1] : end] = flat(picture)
+            self.pixels[starts[-1] : end] = flat(image)
         self.starts = torch.tensor(starts, dtype=torch.int64)
         self.sizes = torch.tensor(sizes, dtype=torch.int64)
 

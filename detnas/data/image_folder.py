@@ -10,10 +10,10 @@ from detnas.data.packed_paths import PackedPaths
 from detnas.utils.errors import UserError
 
 
-def read_folder(directory: Path) -> tuple[PackedPaths, NDArray[np.int64], list[str]]:
-    """The pictures below `directory`, the class index of each (int64), and the names of the classes (the sub-folders).
+def read_image_folder(directory: Path) -> tuple[PackedPaths, NDArray[np.int64], list[str]]:
+    """The images below `directory`, the class index of each (int64), and the names of the classes (the sub-folders).
 
-    Raises `UserError` if there is no such folder, or a class without pictures.
+    Raises `UserError` if there is no such folder, or a class without images.
     """
     if not directory.is_dir():
         raise UserError(f"pretraining.folder {directory}: no such folder; name one with a sub-folder for each class")
@@ -23,6 +23,6 @@ def read_folder(directory: Path) -> tuple[PackedPaths, NDArray[np.int64], list[s
     except FileNotFoundError as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(
-            f"pretraining.folder {directory}: {reason}; it must hold a sub-folder of pictures for each class"
+            f"pretraining.folder {directory}: {reason}; it must hold a sub-folder of images for each class"
         ) from None
     return PackedPaths(file for file, _ in found), np.array([label for _, label in found], np.int64), classes

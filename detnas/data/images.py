@@ -1,4 +1,4 @@
-"""Pictures as tensors, kept when they fit."""
+"""Images as tensors, kept when they fit."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,15 +11,15 @@ from torch import Tensor
 
 from detnas.data.decoding import Size, read_pixels
 from detnas.data.disk_cache import DiskCache
-from detnas.data.image_block import PictureBlock
+from detnas.data.image_block import ImageBlock
 from detnas.data.reduction import reduced
 
 PROBED = 20
-"""Pictures decoded to judge how much room all take, and whether they are as they should be."""
+"""Images decoded to judge how much room all take, and whether they are as they should be."""
 
 
 def read_image(path: Path, size: Size | None = None) -> Tensor:
-    """A picture as RGB, (3, H, W) uint8, turned by the rule of `decoding`.
+    """An image as RGB, (3, H, W) uint8, turned by the rule of `decoding`.
 
     Channels last in memory, as it is stored: so its crops are resized several times as fast.
 
@@ -29,11 +29,11 @@ def read_image(path: Path, size: Size | None = None) -> Tensor:
 
 
 class Images:
-    """Pictures by index, decoded: all kept if they fit, else decoded each time.
+    """Images by index, decoded: all kept if they fit, else decoded each time.
 
     They are kept in memory if they take about `cache_mb` megabytes at most, or else, as they are read, by `disk` if
     they can fit there. `sizes` (N, 2) are the width and height that each must have; with `seen` (N, 2), each is
-    reduced to that size. Raises `UserError` when it reads a picture of another size, or one that cannot be decoded.
+    reduced to that size. Raises `UserError` when it reads an image of another size, or one that cannot be decoded.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Images:
         self.sizes = sizes
         self.seen = sizes if seen is None else seen
         self.disk: DiskCache | None = None
-        self.cache: PictureBlock | None = None
+        self.cache: ImageBlock | None = None
         size = self._bytes()
         if size <= cache_mb * 1e6:
-            self.cache = PictureBlock(map(self._decoded, range(len(files))), size)
+            self.cache = ImageBlock(map(self._decoded, range(len(files))), size)
         elif disk is not None and size <= disk.capacity:
             self.disk = disk
 

@@ -1,4 +1,4 @@
-"""Pictures larger than a detector sees them are made smaller before they are kept, moved or changed."""
+"""Images larger than a detector sees them are made smaller before they are kept, moved or changed."""
 
 from math import ceil
 
@@ -9,10 +9,10 @@ from torch.nn.functional import interpolate
 
 
 def reduced_sizes(sizes: NDArray[np.int64], min_size: int, max_size: int, margin: float = 1.0) -> NDArray[np.int64]:
-    """The sizes (N, 2) int64 to which a detector would reduce pictures of `sizes` (N, 2); never larger ones.
+    """The sizes (N, 2) int64 to which a detector would reduce images of `sizes` (N, 2); never larger ones.
 
     It resizes them so that the shorter side has `min_size` pixels, unless the longer would exceed `max_size`. One of
-    the two is met exactly, so that it leaves what has been reduced as it is. (Of a picture as it is, torchvision rounds
+    the two is met exactly, so that it leaves what has been reduced as it is. (Of an image as it is, torchvision rounds
     the sides down, to a pixel less at times.) `margin`: so many times these sizes, for what will be enlarged.
     """
     shorter, longer = sizes.min(axis=1), sizes.max(axis=1)
@@ -24,9 +24,9 @@ def reduced_sizes(sizes: NDArray[np.int64], min_size: int, max_size: int, margin
 
 
 def reduced(image: Tensor, width: int, height: int) -> Tensor:
-    """The picture (3, H, W) uint8 in this size, as torchvision's detectors resize it: bilinear, without a low-pass.
+    """The image (3, H, W) uint8 in this size, as torchvision's detectors resize it: bilinear, without a low-pass.
 
-    Within one grey level of what they would compute in floating point.
+    Within one gray level of what they would compute in floating point.
     """
     if image.shape[-2:] == (height, width):
         return image

@@ -1,4 +1,4 @@
-"""Samples for training: pictures with their targets, changed at random as a function of the sample's seed.
+"""Samples for training: images with their targets, changed at random as a function of the sample's seed.
 
 A key is (index, seed): the same key gives the same sample in any process and any order.
 """
@@ -25,8 +25,8 @@ Target = dict[str, Tensor]
 
 XYXY = tv_tensors.BoundingBoxFormat.XYXY
 
-GREY = 114
-"""What borders are filled with, where a picture is made smaller."""
+GRAY = 114
+"""What borders are filled with, where an image is made smaller."""
 
 
 @contextmanager
@@ -44,9 +44,9 @@ def drawn_by(seed: int) -> Iterator[None]:
 
 
 class DetectionSamples(Dataset[tuple[Tensor, Target]]):
-    """Pictures (3, H, W) uint8 with `boxes` (n, 4) float32, x1, y1, x2, y2, and `labels` (n,) int64 from 0.
+    """Images (3, H, W) uint8 with `boxes` (n, 4) float32, x1, y1, x2, y2, and `labels` (n,) int64 from 0.
 
-    Pictures that are larger than `detector` would see them, enlarged as `settings` may have it, are reduced, and their
+    Images that are larger than `detector` would see them, enlarged as `settings` may have it, are reduced, and their
     boxes with them. They are kept in `cache_mb` megabytes of memory or by `disk`, as `Images` says.
     """
 
@@ -62,7 +62,7 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
     ) -> None:
         self.data = data
         self.settings = settings
-        self.colour = v2.ColorJitter(*[settings.color_jitter] * 3) if settings.color_jitter > 0 else None
+        self.color = v2.ColorJitter(*[settings.color_jitter] * 3) if settings.color_jitter > 0 else None
         self.sizes = data.sizes
         self.unscaled_edge = 0.0
         if detector is not None:
@@ -71,7 +71,7 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
             self.unscaled_edge = detector.unscaled_edge
         self.images = Images(data.files, cache_mb, data.sizes, seen=self.sizes, disk=disk)
         self.upright: NDArray[np.bool_] | None = None
-        """(N,): which pictures make batches of their own."""
+        """(N,): which images make batches of their own."""
         if group_by_aspect:
             self.upright = data.sizes[:, 0] < data.sizes[:, 1]
 
@@ -95,8 +95,8 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
         return image, target
 
     def _changed(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
-        if self.colour is not None:
-            image = self.colour(image)
+        if self.color is not None:
+            image = self.color(image)
         # What v2's transforms draw and do; unwrapped, for wrapping and unwrapping takes longer than flipping.
         size = tuple(image.shape[-2:])
         boxes = target["boxes"]
@@ -113,9 +113,9 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
 
 
 class ClassSamples(Dataset[tuple[Tensor, int]]):
-    """Pictures (3, size, size) uint8 with their class, cropped and resized at random.
+    """Images (3, size, size) uint8 with their class, cropped and resized at random.
 
-    Without `settings` it is the middle of each picture, as pictures are judged: resized so that the shorter side is
+    Without `settings` it is the middle of each image, as images are judged: resized so that the shorter side is
     8/7 of `size` (the usual 256 of 224), and cropped.
     """
 
@@ -133,7 +133,7 @@ class ClassSamples(Dataset[tuple[Tensor, int]]):
             crop = [v2.Resize(round(size * 8 / 7), antialias=True), v2.CenterCrop(size)]
         else:
             crop = [v2.RandomResizedCrop(size, scale=(min_scale, 1.0), antialias=True)]
-        self.changes = v2.Compose([*crop, *colour_and_flips(settings)])
+        self.changes = v2.Compose([*crop, *color_and_flips(settings)])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -148,7 +148,7 @@ class ClassSamples(Dataset[tuple[Tensor, int]]):
             return self.changes(self.images[index]), int(self.labels[index])
 
 
-def colour_and_flips(settings: TrainingSettings | None) -> list[v2.Transform]:
+def color_and_flips(settings: TrainingSettings | None) -> list[v2.Transform]:
     changes: list[v2.Transform] = []
     if settings is None:
         return [v2.Identity()]
@@ -163,13 +163,13 @@ def colour_and_flips(settings: TrainingSettings | None) -> list[v2.Transform]:
 
 def _scale_jittered(image: Tensor, target: Target, scale: tuple[float, float]) -> tuple[Tensor, Target]:
     """Resized by a random factor, then cropped or padded back to the same size; boxes cut to slivers are left out."""
-    # Not v2.ScaleJitter: it fits pictures that are not square into the transposed size first.
+    # Not v2.ScaleJitter: it fits images that are not square into the transposed size first.
     factor = float(torch.empty(()).uniform_(*scale))
     height, width = image.shape[-2:]
     changes = v2.Compose(
         [
             v2.Resize([max(1, round(height * factor)), max(1, round(width * factor))], antialias=True),
-            v2.RandomCrop((height, width), pad_if_needed=True, fill=GREY),
+            v2.RandomCrop((height, width), pad_if_needed=True, fill=GRAY),
             v2.ClampBoundingBoxes(),
             v2.SanitizeBoundingBoxes(min_size=2),
         ]

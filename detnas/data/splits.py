@@ -12,7 +12,7 @@ from detnas.data.detection import Category, DetectionSet, join
 from detnas.data.formats.discovery import Source, Split, find_sources, find_split, nothing_found
 from detnas.data.formats.voc.read import voc_categories
 from detnas.utils.errors import UserError
-from detnas.utils.seeds import seed_of
+from detnas.utils.seeds import derive_seed
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class RunData:
     """Whether `val` was cut from the training files, for want of files of its own."""
 
     def summary(self) -> str:
-        """Two lines for people: the files, and how many pictures there are for what."""
+        """Two lines for people: the files, and how many images there are for what."""
         parts = ((self.fit, "to train on"), (self.search, "search split"), (self.val, "validation"))
         counts = ", ".join(f"{len(part):,} {role}" for part, role in parts)
-        return f"{self.description}\nPictures: {counts}; {len(self.train.categories)} categories"
+        return f"{self.description}\nImages: {counts}; {len(self.train.categories)} categories"
 
     def fingerprint(self) -> str:
-        """Changes with the pictures' names, boxes and splits."""
+        """Changes with the images' names, boxes and splits."""
         digest = hashlib.sha256()
         for part in (self.fit, self.search, self.val):
             digest.update(repr((part.image_ids, part.categories, [file.name for file in part.files])).encode())
@@ -50,7 +50,7 @@ class RunData:
 
 
 def open_data(directory: Path, settings: DataSettings, seed: int) -> RunData:
-    """Read the data set in `directory` and cut the search split from its training pictures by `seed`.
+    """Read the data set in `directory` and cut the search split from its training images by `seed`.
 
     Raises `UserError` on anything that training would stumble over.
     """
@@ -68,7 +68,7 @@ def run_data(directory: Path, sources: Mapping[Split, Sequence[Source]], setting
         _check_apart(sources, train, val)
     else:
         train, val = _cut_validation(train, settings, seed)
-        description += f" ({len(val)} pictures of it set aside for validation)"
+        description += f" ({len(val)} images of it set aside for validation)"
     fit, search = _cut(train, _search_images(train, settings), seed, "search")
     for part, role in ((fit, "training"), (search, "search split"), (val, "validation")):
         if part.crowd.all():  # crowds apart, there is nothing to learn or to find
@@ -105,7 +105,7 @@ def _read(
     if all(source.format == "VOC" for found in sources.values() for source in found):
         names = {category.name for split in parts.values() for part in split for category in part.categories}
         shared = known if names <= {category.name for category in known} else voc_categories(names)
-        parts = {split: [part.relabelled(shared) for part in found] for split, found in parts.items()}
+        parts = {split: [part.relabeled(shared) for part in found] for split, found in parts.items()}
     for split, found in parts.items():
         _check_parts(sources[split], found)
     return {split: join(found) for split, found in parts.items()}
@@ -120,7 +120,7 @@ def _check_parts(sources: Sequence[Source], parts: Sequence[DetectionSet]) -> No
         for file in part.files:
             if first.setdefault(file, source) is not source:
                 raise UserError(
-                    f"{source.annotations}: {file} is in {first[file].annotations} too; each picture may stand in one"
+                    f"{source.annotations}: {file} is in {first[file].annotations} too; each image may stand in one"
                 )
 
 
@@ -131,7 +131,7 @@ def _check_apart(sources: Mapping[Split, Sequence[Source]], train: DetectionSet,
     shared = sorted(set(train.files) & set(val.files))
     if shared:
         raise UserError(
-            f"{_files(sources['val'])}: {len(shared):,} of its pictures are also trained on (first: {shared[0]}); name "
+            f"{_files(sources['val'])}: {len(shared):,} of its images are also trained on (first: {shared[0]}); name "
             "sets that share none by data.train and data.val"
         )
 
@@ -148,17 +148,17 @@ def _files(sources: Sequence[Source]) -> str:
 
 
 def _no_boxes(directory: Path, part: DetectionSet, role: str) -> UserError:
-    return UserError(f"{directory}: the {role} ({len(part)} pictures) holds no box; more pictures are needed")
+    return UserError(f"{directory}: the {role} ({len(part)} images) holds no box; more images are needed")
 
 
 def _search_images(train: DetectionSet, settings: DataSettings) -> int:
-    """How many pictures the search split has."""
+    """How many images the search split has."""
     asked = settings.search_images
     if asked is None:
         return _share(train, settings.search_fraction)
     if asked >= len(train):
         raise UserError(
-            f"data.search_images = {asked}: there are {len(train):,} training pictures, and some must remain to train "
+            f"data.search_images = {asked}: there are {len(train):,} training images, and some must remain to train "
             f"on; give at most {len(train) - 1}"
         )
     return asked
@@ -173,6 +173,6 @@ def _share(data: DetectionSet, fraction: float) -> int:
 
 
 def _cut(data: DetectionSet, aside: int, seed: int, what: str) -> tuple[DetectionSet, DetectionSet]:
-    """The data without `aside` random pictures, and these."""
-    order = np.random.default_rng(seed_of(seed, "split", what)).permutation(len(data))
+    """The data without `aside` random images, and these."""
+    order = np.random.default_rng(derive_seed(seed, "split", what)).permutation(len(data))
     return data.subset(sorted(order[aside:].tolist())), data.subset(sorted(order[:aside].tolist()))

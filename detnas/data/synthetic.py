@@ -1,4 +1,4 @@
-"""Stand-in data for rehearsals: a step's cost depends on the pictures' number, size and grain, not on what they show.
+"""synthetic data for rehearsals: a step's cost depends on the images' number, size and grain, not on what they show.
 
 JPEG files as large as those of COCO and ImageNet, in pixels and about in bytes, so that decoding them costs as much.
 """
@@ -19,28 +19,28 @@ CLASSES = 200
 """Fewer than ImageNet's: a classifier's last layer hardly counts, many folders do."""
 CLASSIFICATION = "classification"
 """The image folder, under the stand-in's."""
-PICTURES = {"train": 96, "val": 32}
+IMAGES = {"train": 96, "val": 32}
 DETECTION_SIZES = ((640, 480), (640, 427), (480, 640), (640, 480), (427, 640), (612, 612))
-"""Width and height of the pictures, in turn."""
+"""Width and height of the images, in turn."""
 CLASS_SIZES = ((500, 375), (500, 333), (375, 500), (400, 400))
 BOXES = 7
-"""Boxes a picture, as in COCO."""
+"""Boxes an image, as in COCO."""
 SMALLEST, LARGEST = 0.04, 0.7
-"""Sides of the boxes, as shares of the picture's."""
+"""Sides of the boxes, as shares of the image's."""
 GRAIN = ((128, 55), (32, 28), (8, 18), (1, 28))
-"""The pictures are noise: cells of so many pixels, as strong as that."""
+"""The images are noise: cells of so many pixels, as strong as that."""
 QUALITY = 90
 
 
-def write_stand_in(directory: Path, *, classification: bool) -> None:
+def write_synthetic_data(directory: Path, *, classification: bool) -> None:
     """Write a detection data set (COCO files, JPEG) into `directory`; with `classification`, an image folder too.
 
-    The image folder has `CLASSES` classes of one picture each, under `CLASSIFICATION`. Few pictures differ from one
+    The image folder has `CLASSES` classes of one image each, under `CLASSIFICATION`. Few images differ from one
     another. The same at each call.
     """
     rng = np.random.default_rng(0)
     encoded = [textured_jpeg(rng, width, height) for width, height in DETECTION_SIZES]
-    for split, count in PICTURES.items():
+    for split, count in IMAGES.items():
         folder = directory / split
         folder.mkdir(parents=True)
         for number in range(count):

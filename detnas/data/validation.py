@@ -1,4 +1,4 @@
-"""What can be wrong with a data set, whatever format it was read from: a COCO dictionary and the pictures it names."""
+"""What can be wrong with a data set, whatever format it was read from: a COCO dictionary and the images it names."""
 
 import os
 from collections import Counter
@@ -8,17 +8,17 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
-from detnas.data.decoding import BrokenPicture, Header, read_header
+from detnas.data.decoding import Header, UnreadableImage, read_header
 from detnas.utils.files import is_file
 
 READERS = 16
 """Headers read at a time: disks in a network answer late."""
 
 OVERHANG = 1.0
-"""Boxes may reach this many pixels beyond their picture: tools round. They are cut at the border for training."""
+"""Boxes may reach this many pixels beyond their image: tools round. They are cut at the border for training."""
 
 LEAST = 0.01
-"""Boxes must be this many pixels wide and high within their picture: thinner ones vanish in 32-bit floats."""
+"""Boxes must be this many pixels wide and high within their image: thinner ones vanish in 32-bit floats."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def find_problems(
 ) -> list[Finding]:
     """All that is wrong or remarkable, the gravest first.
 
-    Of the pictures, which lie under `images`, the headers are read; with `decode` they are decoded too. `after_each` is
+    Of the images, which lie under `images`, the headers are read; with `decode` they are decoded too. `after_each` is
     called when that is done with one. An annotation that was not read from a COCO file says by `where` how it is found.
     """
-    findings = _list_problems(tree) + _picture_problems(tree, images, decode, after_each) + _box_problems(tree)
+    findings = _list_problems(tree) + _image_problems(tree, images, decode, after_each) + _box_problems(tree)
     return sorted(findings, key=lambda finding: not finding.fatal)
 
 
@@ -89,10 +89,8 @@ def _list_problems(tree: dict[str, Any]) -> list[Finding]:
     return findings
 
 
-def _picture_problems(
-    tree: dict[str, Any], images: Path, decode: bool, after_each: Callable[[], None]
-) -> list[Finding]:
-    """What is wrong with the picture files, and which way up they are read (see `decoding`)."""
+def _image_problems(tree: dict[str, Any], images: Path, decode: bool, after_each: Callable[[], None]) -> list[Finding]:
+    """What is wrong with the image files, and which way up they are read (see `decoding`)."""
     missing: list[str] = []
     broken: list[str] = []
     resized: list[str] = []
@@ -100,11 +98,11 @@ def _picture_problems(
     stored: list[str] = []
     either: list[str] = []
 
-    def look(image: dict[str, Any]) -> Header | BrokenPicture | None:
+    def look(image: dict[str, Any]) -> Header | UnreadableImage | None:
         file = images / image["file_name"]
         try:
             return read_header(file, decode=decode) if is_file(file) else None
-        except BrokenPicture as error:
+        except UnreadableImage as error:
             return error
 
     with ThreadPool((os.cpu_count() or 1) if decode else READERS) as pool:
@@ -113,7 +111,7 @@ def _picture_problems(
             name, stated = image["file_name"], (image["width"], image["height"])
             if header is None:
                 missing.append(name)
-            elif isinstance(header, BrokenPicture):
+            elif isinstance(header, UnreadableImage):
                 broken.append(f"{name}, {header}")
             elif stated not in (header.stored, header.shown):
                 resized.append("{}: {}x{}, not {}x{}".format(name, *header.shown, *stated))
@@ -122,21 +120,21 @@ def _picture_problems(
                 tagged.append(f"{name}, orientation {header.orientation}")
                 if header.stored == header.shown:
                     either.append(tagged[-1])
-    tag = "pictures with an EXIF orientation"
+    tag = "images with an EXIF orientation"
     mixed = either if stored else []
     return [
         *_some(
-            f"pictures that are not under {images}",
+            f"images that are not under {images}",
             missing,
             "add them, or name their folder by data.train_images or data.val_images",
         ),
-        *_some("files that are no pictures, or damaged", broken, "replace them"),
-        *_some("pictures of another size than the annotations say", resized, "mend width and height, or the pictures"),
+        *_some("files that are no images, or damaged", broken, "replace them"),
+        *_some("images of another size than the annotations say", resized, "mend width and height, or the images"),
         *_some(
             f"{tag} that have the stated size both as viewers show them and as stored, while others have it only as "
             "stored",
             mixed,
-            "which of the two their boxes refer to cannot be told; remove the tag, or turn pictures and boxes",
+            "which of the two their boxes refer to cannot be told; remove the tag, or turn images and boxes",
         ),
         *_some(f"{tag}, read as viewers show them", shown, fatal=False),
         *_some(f"{tag}, read as stored, for only so they have the stated size", stored, fatal=False),
@@ -144,7 +142,7 @@ def _picture_problems(
 
 
 def _box_problems(tree: dict[str, Any]) -> list[Finding]:
-    """What is wrong or remarkable with the boxes of pictures that are listed."""
+    """What is wrong or remarkable with the boxes of images that are listed."""
     sizes = {image["id"]: (image["width"], image["height"]) for image in tree["images"]}
     remedy = "mend them, or set data.bad_boxes=drop to leave them out"
     flat = [_name(a) for a in tree["annotations"] if not has_area(a["bbox"])]
@@ -158,8 +156,8 @@ def _box_problems(tree: dict[str, Any]) -> list[Finding]:
     crowds = [_name(a) for a in tree["annotations"] if a.get("iscrowd")]
     return [
         *_some("boxes without area", flat, remedy, about_boxes=True),
-        *_some("boxes outside their picture", outside, remedy, about_boxes=True),
-        *_some("pictures without boxes", without, fatal=False),
+        *_some("boxes outside their image", outside, remedy, about_boxes=True),
+        *_some("images without boxes", without, fatal=False),
         *_some("crowd or difficult boxes, left out of training and ignored in evaluation", crowds, fatal=False),
     ]
 
@@ -186,10 +184,10 @@ def has_area(box: list[float]) -> bool:
 
 def is_inside(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]]) -> bool:
     x, y, width, height = annotation["bbox"]
-    picture_width, picture_height = sizes[annotation["image_id"]]
+    image_width, image_height = sizes[annotation["image_id"]]
     return bool(
-        -OVERHANG <= x <= picture_width - LEAST
-        and -OVERHANG <= y <= picture_height - LEAST
-        and LEAST <= x + width <= picture_width + OVERHANG
-        and LEAST <= y + height <= picture_height + OVERHANG
+        -OVERHANG <= x <= image_width - LEAST
+        and -OVERHANG <= y <= image_height - LEAST
+        and LEAST <= x + width <= image_width + OVERHANG
+        and LEAST <= y + height <= image_height + OVERHANG
     )

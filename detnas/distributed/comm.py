@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from detnas.utils.errors import UserError
-from detnas.utils.signals import Stopped
+from detnas.utils.signals import StopRequested
 
 T = TypeVar("T")
 
@@ -40,30 +40,30 @@ class ProcessLostError(Exception):
 
 def _how_to_go_on() -> str:
     words = shlex.join(sys.argv[1:])
-    where = "" if _local_count() == count() else " on each machine"
+    where = "" if _local_world_size() == world_size() else " on each machine"
     return (
         "the same command continues from the last checkpoint, on any number of processes that divides each batch: "
-        f"torchrun --nproc-per-node={_local_count()} … -m detnas {words}{where}"
+        f"torchrun --nproc-per-node={_local_world_size()} … -m detnas {words}{where}"
     )
 
 
-def launched() -> bool:
+def is_launched_by_torchrun() -> bool:
     """Whether torchrun started this process as one of several."""
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Be one of the processes that torchrun started until the block ends; alone, do nothing.
 
     Sets the threads to this process's share of the cores. An error of any process ends them all: what the user must
     mend is said once, as one line on standard error, with exit status 2; so is a process that died, with status 1, and
     that all were asked to stop, with status 0 after a scheduler's warning.
     """
-    if not launched():
+    if not is_launched_by_torchrun():
         yield
         return
-    torch.set_num_threads(cores())
+    torch.set_num_threads(cores_per_process())
     store, number, of = next(rendezvous("env://", timeout=PATIENCE))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=of, timeout=PATIENCE)
@@ -71,7 +71,7 @@ def joined() -> Iterator[None]:
         yield
     except (UserError, ProcessLostError) as error:
         _end(store, str(error), 2 if isinstance(error, UserError) else 1)
-    except Stopped as stopped:
+    except StopRequested as stopped:
         # torchrun passes a scheduler's warning on by the signal with which it ends those that outlive another.
         by_term = stopped.signal == signal.SIGTERM
         why = (
@@ -88,19 +88,19 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this is the process that writes, and that says where the work stands."""
     return rank() == 0
 
 
-def cores() -> int:
+def cores_per_process() -> int:
     """This process's share of its machine's cores."""
-    return max(1, (os.cpu_count() or 1) // _local_count())
+    return max(1, (os.cpu_count() or 1) // _local_world_size())
 
 
 def local_rank() -> int:
@@ -108,42 +108,42 @@ def local_rank() -> int:
     return int(os.environ["LOCAL_RANK"]) if dist.is_initialized() else 0
 
 
-def part(items: Sequence[T]) -> Sequence[T]:
+def split_by_rank(items: Sequence[T]) -> Sequence[T]:
     """This process's part of `items`: those of all processes, in order, are `items`."""
-    return items[rank() * len(items) // count() : (rank() + 1) * len(items) // count()]
+    return items[rank() * len(items) // world_size() : (rank() + 1) * len(items) // world_size()]
 
 
-def share(size: int, batch: int) -> list[int]:
+def shard(size: int, batch_size: int) -> list[int]:
     """This process's indices of `size` that are taken in batches of `batch`: every so manieth batch, whole."""
-    return [index for index in range(size) if index // batch % count() == rank()]
+    return [index for index in range(size) if index // batch_size % world_size() == rank()]
 
 
-def from_first(compute: Callable[[], T]) -> T:
+def broadcast_from_main(compute: Callable[[], T]) -> T:
     """What `compute` gives in the first process, in all of them; it must be JSON's. Elsewhere it is not called.
 
     Raises in all of them the `UserError` that it raises.
     """
-    if count() == 1:
+    if world_size() == 1:
         return compute()
-    value: T = json.loads(bytes_from_first(lambda: json.dumps(compute()).encode()))
+    value: T = json.loads(broadcast_bytes(lambda: json.dumps(compute()).encode()))
     return value
 
 
-def bytes_from_first(compute: Callable[[], bytes]) -> bytes:
+def broadcast_bytes(compute: Callable[[], bytes]) -> bytes:
     """The same of bytes."""
-    if count() == 1:
+    if world_size() == 1:
         return compute()
     payload, error = b"", None
-    if is_first():
+    if is_main_process():
         try:
             payload = compute()
         except UserError as raised:
             payload, error = str(raised).encode(), raised
     head = torch.tensor([len(payload), error is not None])
     body = _tensor(payload)
-    with _talking():
+    with _communication():
         dist.broadcast(head, 0)
-        body = body if is_first() else torch.empty(int(head[0]), dtype=torch.uint8)
+        body = body if is_main_process() else torch.empty(int(head[0]), dtype=torch.uint8)
         if head[0]:
             dist.broadcast(body, 0)
     if head[1]:
@@ -151,12 +151,12 @@ def bytes_from_first(compute: Callable[[], bytes]) -> bytes:
     return _bytes(body)
 
 
-def gathered(payload: bytes) -> list[bytes]:
+def all_gather(payload: bytes) -> list[bytes]:
     """What each process gives, by rank."""
-    if count() == 1:
+    if world_size() == 1:
         return [payload]
-    lengths = [torch.empty(1, dtype=torch.int64) for _ in range(count())]
-    with _talking():
+    lengths = [torch.empty(1, dtype=torch.int64) for _ in range(world_size())]
+    with _communication():
         dist.all_gather(lengths, torch.tensor([len(payload)]))
         longest = max(int(length) for length in lengths)
         pieces = [torch.empty(longest, dtype=torch.uint8) for _ in lengths]
@@ -165,54 +165,54 @@ def gathered(payload: bytes) -> list[bytes]:
     return [_bytes(piece[: int(length)]) for piece, length in zip(pieces, lengths, strict=True)]
 
 
-def any_of(flag: bool) -> bool:
+def any_rank(flag: bool) -> bool:
     """Whether `flag` is set in any of the processes."""
-    return total(int(flag)) > 0
+    return all_reduce(int(flag)) > 0
 
 
-def total(number: int) -> int:
+def all_reduce(number: int) -> int:
     """The sum over the processes."""
-    return number if count() == 1 else int(total_of(torch.tensor(number)))
+    return number if world_size() == 1 else int(all_reduce_tensor(torch.tensor(number)))
 
 
-def total_of(tensor: Tensor) -> Tensor:
+def all_reduce_tensor(tensor: Tensor) -> Tensor:
     """The sum over the processes, on the device of `tensor`; no gradient flows through it."""
-    if count() == 1:
+    if world_size() == 1:
         return tensor
     summed = tensor.detach().clone()
-    with _talking():
+    with _communication():
         dist.all_reduce(summed)
     return summed
 
 
-def mean_of(tensor: Tensor) -> Tensor:
+def all_reduce_mean(tensor: Tensor) -> Tensor:
     """The mean over the processes; no gradient flows through it."""
-    return total_of(tensor) / count()
+    return all_reduce_tensor(tensor) / world_size()
 
 
-def tensor_from_first(tensor: Tensor) -> Tensor:
+def broadcast_tensor(tensor: Tensor) -> Tensor:
     """The first process's tensor, in all of them; theirs must be of its shape."""
     tensor = tensor.detach().clone()
-    with _talking():
+    with _communication():
         dist.broadcast(tensor, 0)
     return tensor
 
 
-def stacked(tensor: Tensor) -> Tensor:
+def all_gather_tensor(tensor: Tensor) -> Tensor:
     """The tensors of all processes (count, *shape), by rank; no gradient flows through it."""
-    tensors = [torch.empty_like(tensor) for _ in range(count())]
-    with _talking():
+    tensors = [torch.empty_like(tensor) for _ in range(world_size())]
+    with _communication():
         dist.all_gather(tensors, tensor)
     return torch.stack(tensors)
 
 
 @contextmanager
-def agreed() -> Iterator[None]:
+def raise_on_all_ranks() -> Iterator[None]:
     """A `UserError` that any process raises in the block is raised in all of them at its end.
 
     Nothing in the block may wait for another process.
     """
-    if count() == 1:
+    if world_size() == 1:
         yield
         return
     message = ""
@@ -220,14 +220,14 @@ def agreed() -> Iterator[None]:
         yield
     except UserError as error:
         message = str(error)
-    for said in gathered(message.encode()):
+    for said in all_gather(message.encode()):
         if said:
             raise UserError(said.decode())
 
 
-def check_same(what: str, value: str) -> None:
+def check_same_on_all_ranks(what: str, value: str) -> None:
     """Raise `UserError` in all processes if `value` is not the same everywhere."""
-    values = [each.decode() for each in gathered(value.encode())]
+    values = [each.decode() for each in all_gather(value.encode())]
     for number, other in enumerate(values):
         if other != values[0]:
             raise UserError(
@@ -235,8 +235,8 @@ def check_same(what: str, value: str) -> None:
             )
 
 
-def _local_count() -> int:
-    return int(os.environ["LOCAL_WORLD_SIZE"]) if dist.is_initialized() or launched() else 1
+def _local_world_size() -> int:
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if dist.is_initialized() or is_launched_by_torchrun() else 1
 
 
 def _tensor(payload: bytes) -> Tensor:
@@ -248,7 +248,7 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 @contextmanager
-def _talking() -> Iterator[None]:
+def _communication() -> Iterator[None]:
     """What torch raises when the others cannot be reached, as `ProcessLostError`."""
     try:
         yield

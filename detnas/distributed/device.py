@@ -14,13 +14,13 @@ def choose_device(name: str) -> torch.device:
 
     Raises `UserError` if there is no such device.
     """
-    # Weights that decay towards zero become denormal numbers, which slow a CPU several-fold.
+    # Weights that decay toward zero become denormal numbers, which slow a CPU several-fold.
     torch.set_flush_denormal(True)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device = 'cuda': no GPU that torch can use; set device=cpu or device=auto")
-    if name == "cpu" or comm.count() == 1:
+    if name == "cpu" or comm.world_size() == 1:
         return torch.device(name)
     if comm.local_rank() >= torch.cuda.device_count():
         raise UserError(

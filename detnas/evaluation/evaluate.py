@@ -37,29 +37,29 @@ def evaluate(
     data: DetectionSet,
     images: Images,
     *,
-    batch: int,
+    batch_size: int,
     device: torch.device,
-    after_batch: Callable[[int], None] = lambda pictures: None,
+    after_batch: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
     """Judge `detector` on `data`.
 
-    `images` are the pictures that `processes.share(len(data), batch)` names, in a single process all; batches are
-    alike for any number of processes, and so is the evaluation. `after_batch` is told how many pictures each batch had.
+    `images` are the images that `processes.shard(len(data), batch)` names, in a single process all; batches are
+    alike for any number of processes, and so is the evaluation. `after_batch` is told how many images each batch had.
     """
     detector.eval()
-    own = comm.share(len(data), batch)
+    own = comm.shard(len(data), batch_size)
     found: list[Detections] = []
-    for start in range(0, len(own), batch):
-        places = range(start, min(start + batch, len(own)))
+    for start in range(0, len(own), batch_size):
+        places = range(start, min(start + batch_size, len(own)))
         found += detect(detector, [images[place] for place in places], device)
         after_batch(len(places))
     return evaluation_of(data, own, found)
 
 
 def evaluation_of(data: DetectionSet, indices: Sequence[int], found: Sequence[Detections]) -> Evaluation:
-    """Of what a detector found on pictures of `data`; those of all processes are all of them."""
+    """Of what a detector found on images of `data`; those of all processes are all of them."""
     results = merged(data, indices, found)
-    scores, per_class = comm.from_first(lambda: _scores(data, results))
+    scores, per_class = comm.broadcast_from_main(lambda: _scores(data, results))
     return Evaluation(scores, per_class, results)
 
 
@@ -72,15 +72,15 @@ def _scores(
 
 
 def merged(data: DetectionSet, indices: Sequence[int], found: Sequence[Detections]) -> list[dict[str, Any]]:
-    """What all processes found on pictures of `data`, as COCO results in the order of the pictures, in the first
+    """What all processes found on images of `data`, as COCO results in the order of the images, in the first
     process; nothing in the others."""
     rows = [
         np.column_stack((np.full(len(one.scores), index), one.labels, one.scores, one.boxes))
         for index, one in zip(indices, found, strict=True)
     ]
     own = np.concatenate([np.empty((0, 7)), *rows])  # float64 holds each of these numbers exactly
-    everything = comm.gathered(own.tobytes())
-    if not comm.is_first():
+    everything = comm.all_gather(own.tobytes())
+    if not comm.is_main_process():
         return []
     table = np.concatenate([np.frombuffer(part).reshape(-1, 7) for part in everything])
     table = table[np.argsort(table[:, 0], kind="stable")]

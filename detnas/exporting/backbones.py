@@ -32,11 +32,11 @@ class BackboneModel:
     files: dict[str, bytes]
     """By the suffix of their names."""
     maps: Callable[[Tensor], Sequence[Tensor]]
-    """Images (N, 3, H, W), normalised, -> one map a stage, by what is in the files."""
+    """Images (N, 3, H, W), normalized, -> one map a stage, by what is in the files."""
 
 
 def onnx_backbone(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> BackboneModel:
-    """From `images` (N, 3, H, W) float32, normalised, to `stride4`, `stride8`, `stride16` and `stride32`."""
+    """From `images` (N, 3, H, W) float32, normalized, to `stride4`, `stride8`, `stride16` and `stride32`."""
     outputs = [f"stride{stride}" for stride in backbone.strides]
     sides = {0: "batch", 2: "height", 3: "width"}
     maps = {name: {0: "batch", 2: f"height_{name}", 3: f"width_{name}"} for name in outputs}
@@ -51,7 +51,7 @@ def onnx_backbone(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> Backbo
 
 
 def torch_program(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> BackboneModel:
-    """What `torch.export.load` reads: from images (N, 3, H, W) float32, normalised, to the list of maps.
+    """What `torch.export.load` reads: from images (N, 3, H, W) float32, normalized, to the list of maps.
 
     Both sides must have more than `SMALLEST_SIDE` pixels: torch.export takes an axis of length one, which the last map
     has there, for a constant.
@@ -71,7 +71,7 @@ def torch_program(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> Backbo
         if min(images.shape[2:]) <= SMALLEST_SIDE:
             raise UserError(
                 f"--format torch: a program of torch.export takes no images of {images.shape[3]} x {images.shape[2]} "
-                f"pixels; check on pictures that as the network sees them have sides above {SMALLEST_SIDE}"
+                f"pixels; check on images that as the network sees them have sides above {SMALLEST_SIDE}"
             )
         found: Sequence[Tensor] = network(images)
         return found

@@ -1,4 +1,4 @@
-"""Whether an exported network does what the eager one does, on real pictures."""
+"""Whether an exported network does what the eager one does, on real images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from detnas.exporting.metadata import preprocessing
 from detnas.models.backbone import Subnet
 from detnas.models.detectors.build import Detector
 from detnas.models.detectors.detect import Detections, detect
-from detnas.models.detectors.geometry import PictureTransform
+from detnas.models.detectors.geometry import ImageTransform
 from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.utils.errors import UserError
 
@@ -30,13 +30,13 @@ TIED_IOU = 2e-3
 OF_LARGEST = 1e-4
 """How far a map's values may be apart, as a share of the largest."""
 SIDES = (224, 448)
-"""Size in which a backbone without a detector is given pictures: the shorter side, and the most of the longer one."""
+"""Size in which a backbone without a detector is given images: the shorter side, and the most of the longer one."""
 
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     file: Path
     size: Size | None = None
     """Width and height that it must have."""
@@ -48,7 +48,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Difference:
-    """Between the detections of two models on a picture."""
+    """Between the detections of two models on an image."""
 
     detections: int
     """That both have."""
@@ -59,57 +59,57 @@ class Difference:
     """One that only one of the two models has, though nothing was nearly decided otherwise."""
 
 
-def check_detector(detector: Detector, info: DetectorInfo, model: DetectorModel, pictures: Sequence[Picture]) -> str:
-    """A line for people. Raises `UserError` if what is found on a picture differs, or if nothing is found at all."""
-    groups = [[picture] for picture in pictures]
-    if model.takes_batches and len(pictures) > 1:
-        groups.append(list(pictures[:2]))
+def check_detector(detector: Detector, info: DetectorInfo, model: DetectorModel, images: Sequence[Image]) -> str:
+    """A line for people. Raises `UserError` if what is found on an image differs, or if nothing is found at all."""
+    groups = [[image] for image in images]
+    if model.takes_batches and len(images) > 1:
+        groups.append(list(images[:2]))
     found: list[Difference] = []
     for group in groups:
-        images = [picture.read() for picture in group]
-        pairs = zip(group, model.detect(images), detect(detector, images, CPU), strict=True)
-        for picture, ours, theirs in pairs:
+        pixels = [image.read() for image in group]
+        pairs = zip(group, model.detect(pixels), detect(detector, pixels, CPU), strict=True)
+        for image, ours, theirs in pairs:
             one = compare(ours, theirs, info.settings)
             if one.lone:
                 raise UserError(
-                    f"{picture.file}: the export differs from the eager model: {one.lone}; nothing is written"
+                    f"{image.file}: the export differs from the eager model: {one.lone}; nothing is written"
                 )
             found.append(one)
     count = sum(one.detections for one in found)
     if not count:
         raise UserError(
-            f"{pictures[0].file}: the detector finds nothing on the {len(pictures)} pictures to check by, so that the "
-            "export cannot be checked; name pictures with objects by --check"
+            f"{images[0].file}: the detector finds nothing on the {len(images)} images to check by, so that the "
+            "export cannot be checked; name images with objects by --check"
         )
     return (
-        f"checked on {_counted(pictures)}: {count} detections, boxes within {max(one.pixels for one in found):.1g} "
+        f"checked on {_counted(images)}: {count} detections, boxes within {max(one.pixels for one in found):.1g} "
         f"pixels and scores within {max(one.score for one in found):.1g} of the eager model's"
     )
 
 
 def check_backbone(
-    backbone: Subnet, info: BackboneInfo | DetectorInfo, model: BackboneModel, pictures: Sequence[Picture]
+    backbone: Subnet, info: BackboneInfo | DetectorInfo, model: BackboneModel, images: Sequence[Image]
 ) -> str:
     """A line for people. Raises `UserError` if maps differ."""
-    transform = PictureTransform(_settings(info)).eval()
+    transform = ImageTransform(_settings(info)).eval()
     farthest = []
-    for picture in pictures:
+    for image in images:
         with torch.inference_mode():
-            batch, _ = transform([picture.read().float() / 255])
+            batch, _ = transform([image.read().float() / 255])
             pairs = zip(model.maps(batch.tensors), backbone(batch.tensors), strict=True)
             shares = [(ours - theirs).abs().max() / theirs.abs().max() for ours, theirs in pairs]
         apart = float(torch.stack(shares).max())  # not a number if one of them is none
         if not apart <= OF_LARGEST:
             raise UserError(
-                f"{picture.file}: the export's maps are {apart:.1g} of their largest value off the eager model's; "
+                f"{image.file}: the export's maps are {apart:.1g} of their largest value off the eager model's; "
                 "nothing is written"
             )
         farthest.append(apart)
-    return f"checked on {_counted(pictures)}: maps within {max(farthest):.1g} of their largest value"
+    return f"checked on {_counted(images)}: maps within {max(farthest):.1g} of their largest value"
 
 
 def compare(ours: Detections, theirs: Detections, settings: FPNSettings | RetinaNetSettings) -> Difference:
-    """Match what two models found on one picture."""
+    """Match what two models found on one image."""
     near = (
         (ours.labels[:, None] == theirs.labels)
         & (np.abs(ours.scores[:, None] - theirs.scores) <= SCORE)
@@ -142,13 +142,11 @@ def _lone(
 
 
 def _settings(info: BackboneInfo | DetectorInfo) -> FPNSettings | RetinaNetSettings:
-    """Of which those count that say how pictures become the backbone's input."""
+    """Of which those count that say how images become the backbone's input."""
     if isinstance(info, DetectorInfo):
         return info.settings
     return FPNSettings(min_size=SIDES[0], max_size=SIDES[1], **preprocessing(info).model_dump())
 
 
-def _counted(pictures: Sequence[Picture]) -> str:
-    return (
-        f"{len(pictures)} picture{'s' if len(pictures) > 1 else ''} ({pictures[0].file}{', …' * (len(pictures) > 1)})"
-    )
+def _counted(images: Sequence[Image]) -> str:
+    return f"{len(images)} image{'s' if len(images) > 1 else ''} ({images[0].file}{', …' * (len(images) > 1)})"

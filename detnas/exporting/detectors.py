@@ -1,4 +1,4 @@
-"""Detectors as ONNX models: whole, from a picture to boxes, or the networks alone, for `postprocess`."""
+"""Detectors as ONNX models: whole, from an image to boxes, or the networks alone, for `postprocess`."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ from detnas.exporting.onnx_model import onnx_model, open_session, with_about
 from detnas.exporting.postprocess import detections, prepare
 from detnas.models.detectors.build import Detector, first_label
 from detnas.models.detectors.detect import Detections
-from detnas.models.detectors.geometry import CellAnchors, PictureTransform
+from detnas.models.detectors.geometry import CellAnchors, ImageTransform
 from detnas.models.weights import DetectorInfo
 
 EXAMPLE = (70, 90)
-"""Height and width of the picture on which networks are traced; the check is on others."""
+"""Height and width of the image on which networks are traced; the check is on others."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class DetectorModel:
     files: dict[str, bytes]
     """By the suffix of their names."""
     detect: Callable[[Sequence[Tensor]], list[Detections]]
-    """Detections on pictures (3, H, W) uint8 RGB, by ONNX Runtime."""
+    """Detections on images (3, H, W) uint8 RGB, by ONNX Runtime."""
     takes_batches: bool
-    """Whether it can be given several pictures at a time."""
+    """Whether it can be given several images at a time."""
 
 
 def whole_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
@@ -48,14 +48,14 @@ def whole_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
     data = with_about(model, {"holds": "detector"} | about_detector(info))
     session = open_session(data)
 
-    def detect(pictures: Sequence[Tensor]) -> list[Detections]:
-        return [Detections(*session.run(None, {"image": _pixels(picture)})) for picture in pictures]
+    def detect(images: Sequence[Tensor]) -> list[Detections]:
+        return [Detections(*session.run(None, {"image": _pixels(image)})) for image in images]
 
     return DetectorModel({".onnx": data}, detect, takes_batches=False)
 
 
 def raw_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
-    """Backbone, pyramid and heads, for pictures that `postprocess.prepare` made ready; see `_RawRetinaNet` and
+    """Backbone, pyramid and heads, for images that `postprocess.prepare` made ready; see `_RawRetinaNet` and
     `_RawFasterRCNN`."""
     about = {"holds": "raw detector"} | about_detector(info) | _about_boxes(detector, info)
     batch = prepare([_pixels(_example().permute(2, 0, 1))], about)
@@ -82,8 +82,8 @@ def raw_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
     data = with_about(model, about)
     session = open_session(data)
 
-    def detect(pictures: Sequence[Tensor]) -> list[Detections]:
-        batch = prepare([_pixels(picture) for picture in pictures], about)
+    def detect(given: Sequence[Tensor]) -> list[Detections]:
+        batch = prepare([_pixels(one) for one in given], about)
         return [Detections(*found) for found in detections(session.run(None, batch.inputs), batch, about)]
 
     return DetectorModel({".onnx": data}, detect, takes_batches=isinstance(detector, RetinaNet))
@@ -101,10 +101,10 @@ class _Whole(nn.Module):
         return found["boxes"], found["scores"], found["labels"] - first_label(self.detector)
 
 
-class _TracedTransform(PictureTransform):
+class _TracedTransform(ImageTransform):
     """Its graph resizes to the very size that the eager model does, for which it computes in float64 as Python does.
 
-    torchvision's own computes in float32 where it is traced, which makes some pictures a pixel smaller.
+    torchvision's own computes in float32 where it is traced, which makes some images a pixel smaller.
     """
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
@@ -164,11 +164,11 @@ def _about_boxes(detector: Detector, info: DetectorInfo) -> dict[str, Any]:
 
 
 def _example() -> Tensor:
-    """A picture (height, width, 3) uint8."""
+    """An image (height, width, 3) uint8."""
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (*EXAMPLE, 3), dtype=torch.uint8, generator=generator)
 
 
-def _pixels(picture: Tensor) -> Any:
+def _pixels(image: Tensor) -> Any:
     """(3, H, W) -> (H, W, 3)."""
-    return picture.permute(1, 2, 0).contiguous().numpy()
+    return image.permute(1, 2, 0).contiguous().numpy()

@@ -8,21 +8,21 @@ import numpy as np
 import torch
 
 from detnas.config import DataSettings
-from detnas.data.find_images import find_pictures
+from detnas.data.find_images import find_images
 from detnas.data.splits import open_validation
 from detnas.exporting.backbones import BackboneModel, onnx_backbone, python_backbone, torch_program
-from detnas.exporting.check import Picture, check_backbone, check_detector
+from detnas.exporting.check import Image, check_backbone, check_detector
 from detnas.exporting.detectors import DetectorModel, raw_detector, whole_detector
 from detnas.exporting.onnx_model import missing
 from detnas.models.backbone import Subnet, find_backbone
 from detnas.models.detectors.build import Detector
 from detnas.models.weights import BackboneInfo, DetectorInfo, load_detector, load_weights
-from detnas.rundir.directory import RECIPE, stored_run
+from detnas.rundir.directory import RECIPE, read_stored_run
 from detnas.utils.errors import UserError, suggestion
 from detnas.utils.files import write_file
 
 CHECKED = 8
-"""On so many pictures of a data set an export is checked."""
+"""On so many images of a data set an export is checked."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ FORMATS = {
         of_detector=raw_detector,
     ),
     "onnx-backbone": Format(
-        "backbone.onnx", "images (N, 3, H, W) float32, normalised -> four maps", of_backbone=onnx_backbone
+        "backbone.onnx", "images (N, 3, H, W) float32, normalized -> four maps", of_backbone=onnx_backbone
     ),
     "torch": Format(
         "backbone.pt2",
-        "for torch.export.load: images (N, 3, H, W) float32, normalised -> list of four maps",
+        "for torch.export.load: images (N, 3, H, W) float32, normalized -> list of four maps",
         of_backbone=torch_program,
     ),
     "py": Format(
@@ -78,12 +78,12 @@ def export(
     `format` is one of "onnx" and "onnx-raw" (of a detector), "onnx-backbone", "torch" and "py" (of its backbone, or of
     a backbone's own file): see `detnas export --help`.
 
-    Before it is written it is checked against the eager model: on the pictures `check`, or those in such folders; or on
-    validation pictures of the folder `data`; without either, on those of the run in whose directory the weights lie.
+    Before it is written it is checked against the eager model: on the images `check`, or those in such folders; or on
+    validation images of the folder `data`; without either, on those of the run in whose directory the weights lie.
     What was done is told to `say`. `ops` names those ops of users, as `package.module:Class`, that the file may have
     imported: files are data.
 
-    Raises `UserError` if the file does not hold what the format needs, if there are no pictures, if a package is not
+    Raises `UserError` if the file does not hold what the format needs, if there are no images, if a package is not
     installed, or if the export does not give the eager model's boxes within 0.1 pixel, its scores within 0.001 and its
     maps within 1e-4 of their largest value.
     """
@@ -113,18 +113,18 @@ def _made(
     """The export, and what its check says."""
     if chosen.of_detector:
         detector, about = load_detector(weights, ops)
-        pictures = _pictures(weights, about, check, data)
+        images = _images(weights, about, check, data)
         model = chosen.of_detector(detector, about)
-        return model, check_detector(detector, about, model, pictures)
+        return model, check_detector(detector, about, model, images)
     assert chosen.of_backbone is not None
     loaded, info = load_weights(weights, ops)
     backbone = find_backbone(loaded)
     if not isinstance(backbone, Subnet):
         raise UserError(f"{weights}: holds a supernet, which is no network yet; name the file of a single network")
-    pictures = _pictures(weights, info, check, data)
+    images = _images(weights, info, check, data)
     backbone.to(memory_format=torch.channels_last)
     part = chosen.of_backbone(backbone, info)
-    return part, check_backbone(backbone, info, part, pictures)
+    return part, check_backbone(backbone, info, part, images)
 
 
 def _checked_place(out: Path, chosen: Format) -> Path:
@@ -136,22 +136,20 @@ def _checked_place(out: Path, chosen: Format) -> Path:
     return out
 
 
-def _pictures(
-    weights: Path, info: BackboneInfo | DetectorInfo, check: Sequence[Path], data: Path | None
-) -> list[Picture]:
+def _images(weights: Path, info: BackboneInfo | DetectorInfo, check: Sequence[Path], data: Path | None) -> list[Image]:
     """To check on: those that are named, or some of a validation set."""
     if check and data:
-        raise UserError(f"--data {data}: --check names the pictures to check on already; leave out one of the two")
+        raise UserError(f"--data {data}: --check names the images to check on already; leave out one of the two")
     if check:
-        return [Picture(file) for file in find_pictures(check)]
+        return [Image(file) for file in find_images(check)]
     if data is None:
         if not (weights.parent / RECIPE).is_file():
             raise UserError(
-                f"{weights}: lies in no run's directory, whose pictures the export could be checked on; name some by "
-                "--check PICTURE, or a data folder by --data DIR"
+                f"{weights}: lies in no run's directory, whose images the export could be checked on; name some by "
+                "--check IMAGE, or a data folder by --data DIR"
             )
-        data = Path(stored_run(weights.parent)["data_directory"])
+        data = Path(read_stored_run(weights.parent)["data_directory"])
     settings, seed = (info.data, info.seed) if isinstance(info, DetectorInfo) else (DataSettings(), 0)
     val = open_validation(data, settings, seed)
     some = np.unique(np.linspace(0, len(val) - 1, CHECKED).round().astype(int)).tolist()
-    return [Picture(val.files[index], (int(val.sizes[index, 0]), int(val.sizes[index, 1]))) for index in some]
+    return [Image(val.files[index], (int(val.sizes[index, 0]), int(val.sizes[index, 1]))) for index in some]

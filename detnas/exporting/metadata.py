@@ -20,7 +20,7 @@ def about_detector(info: DetectorInfo) -> dict[str, Any]:
 
 
 def about_backbone(info: BackboneInfo | DetectorInfo) -> dict[str, Any]:
-    """Of a backbone: what its maps are, and how its input is made from pictures."""
+    """Of a backbone: what its maps are, and how its input is made from images."""
     return _about_network(info) | {
         "channels": list(info.space.channels),
         "strides": info.space.strides,

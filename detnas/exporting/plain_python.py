@@ -16,9 +16,9 @@ from detnas.version import __version__
 
 HEAD = Template('''"""A backbone of space $space: $architecture. Written by detnas $version; needs torch alone.
 
-    from NAME import load, normalise    # NAME is this file's
+    from NAME import load, normalize    # NAME is this file's
     network = load()                    # with the weights in NAME.pt, beside this file
-    maps = network(normalise(images))   # RGB (N, 3, H, W) float in 0-1 -> maps of strides $strides
+    maps = network(normalize(images))   # RGB (N, 3, H, W) float in 0-1 -> maps of strides $strides
 """
 
 from collections.abc import Callable
@@ -52,7 +52,7 @@ SHUFFLE: Shuffle = "$shuffle"
 
 
 class Backbone(nn.Module):
-    """Images (N, 3, H, W), normalised -> one map a stage, (N, CHANNELS[i], H / 2 ** (i + 2), W / 2 ** (i + 2))."""
+    """Images (N, 3, H, W), normalized -> one map a stage, (N, CHANNELS[i], H / 2 ** (i + 2), W / 2 ** (i + 2))."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,8 +71,8 @@ class Backbone(nn.Module):
         return maps
 
 
-def normalise(images: Tensor) -> Tensor:
-    """RGB pictures (N, 3, H, W) float in 0-1 -> what the network was trained on."""
+def normalize(images: Tensor) -> Tensor:
+    """RGB images (N, 3, H, W) float in 0-1 -> what the network was trained on."""
     mean, std = torch.tensor($mean), torch.tensor($std)
     images = (images - mean[:, None, None].to(images)) / std[:, None, None].to(images)
     return images$flip

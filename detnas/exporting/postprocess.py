@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Found = tuple[Array, Array, Array]
-"""Best first: boxes (n, 4) float32, x1, y1, x2, y2 in pixels of the picture as it was given; scores (n,) float32 in
+"""Best first: boxes (n, 4) float32, x1, y1, x2, y2 in pixels of the image as it was given; scores (n,) float32 in
 0-1; labels (n,) int64, places in the file's `classes`."""
 
 DIVISOR = 32
@@ -33,36 +33,36 @@ SMALLEST = 0.01
 
 
 class Batch(NamedTuple):
-    """Pictures as the network takes them."""
+    """Images as the network takes them."""
 
     inputs: dict[str, Array]
     """By the names of the network's inputs: `images` (N, 3, H, W) float32, padded with zeros to the right and below;
-    of a two-stage detector, which takes one picture at a time, also `size` (2,) int64, its height and width without
+    of a two-stage detector, which takes one image at a time, also `size` (2,) int64, its height and width without
     the padding."""
     sizes: list[tuple[int, int]]
-    """Height and width of each picture without the padding."""
+    """Height and width of each image without the padding."""
     given: list[tuple[int, int]]
-    """Height and width of each picture as it was given."""
+    """Height and width of each image as it was given."""
 
 
-def prepare(pictures: Sequence[Array], about: Mapping[str, Any]) -> Batch:
-    """Normalise, resize and pad pictures (height, width, 3) uint8, RGB; `about` is the file's metadata."""
+def prepare(images: Sequence[Array], about: Mapping[str, Any]) -> Batch:
+    """Normalize, resize and pad images (height, width, 3) uint8, RGB; `about` is the file's metadata."""
     settings = about["detector"]
-    resized = [_resize(_normalise(one, settings), settings) for one in pictures]
+    resized = [_resize(_normalize(one, settings), settings) for one in images]
     sizes = [(one.shape[1], one.shape[2]) for one in resized]
     height, width = (ceil(max(side) / DIVISOR) * DIVISOR for side in zip(*sizes, strict=True))
-    images = np.zeros((len(resized), 3, height, width), np.float32)
-    for image, one in zip(images, resized, strict=True):
+    padded = np.zeros((len(resized), 3, height, width), np.float32)
+    for image, one in zip(padded, resized, strict=True):
         image[:, : one.shape[1], : one.shape[2]] = one
-    inputs = {"images": images}
+    inputs = {"images": padded}
     if settings["type"] == "fpn":
         (size,) = sizes
         inputs["size"] = np.array(size, np.int64)
-    return Batch(inputs, sizes, [(one.shape[0], one.shape[1]) for one in pictures])
+    return Batch(inputs, sizes, [(one.shape[0], one.shape[1]) for one in images])
 
 
 def detections(outputs: Sequence[Array], batch: Batch, about: Mapping[str, Any]) -> list[Found]:
-    """What is found on each picture of `batch`, from what the network gave for it."""
+    """What is found on each image of `batch`, from what the network gave for it."""
     kinds = {"retinanet": _one_stage, "fpn": _two_stage}
     candidates = kinds[about["detector"]["type"]](outputs, batch, about)
     return [
@@ -116,7 +116,7 @@ def _two_stage(outputs: Sequence[Array], batch: Batch, about: Mapping[str, Any])
 
 
 def _best(boxes: Array, scores: Array, labels: Array, size: Sequence[int], given: Sequence[int], about: Any) -> Found:
-    """Of the candidates on a picture those that are left after non-maximum suppression by class, best first."""
+    """Of the candidates on an image those that are left after non-maximum suppression by class, best first."""
     settings = about["detector"]
     kept = [np.empty(0, np.int64)]
     for label in np.unique(labels):
@@ -148,9 +148,9 @@ def decode(codes: Array, boxes: Array, weights: Sequence[float]) -> Array:
     """Boxes (n, 4) from those they are told by (anchors or proposals) and the network's answers, both (n, 4)."""
     codes = codes / _float32(weights)
     sides = boxes[:, 2:] - boxes[:, :2]
-    centres = codes[:, :2] * sides + boxes[:, :2] + sides / 2
+    centers = codes[:, :2] * sides + boxes[:, :2] + sides / 2
     half = np.exp(np.minimum(codes[:, 2:], np.float32(MOST_GROWTH))) * sides / 2
-    return np.concatenate((centres - half, centres + half), axis=1)
+    return np.concatenate((centers - half, centers + half), axis=1)
 
 
 def anchors(height: int, width: int, about: Mapping[str, Any]) -> list[Array]:
@@ -170,7 +170,7 @@ def anchors(height: int, width: int, about: Mapping[str, Any]) -> list[Array]:
     return levels
 
 
-def _normalise(pixels: Array, settings: Mapping[str, Any]) -> Array:
+def _normalize(pixels: Array, settings: Mapping[str, Any]) -> Array:
     """(height, width, 3) uint8, RGB -> (3, height, width) float32, channels in the network's order."""
     image = pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
     mean, std = (_float32(settings[name])[:, None, None] for name in ("image_mean", "image_std"))
@@ -179,13 +179,13 @@ def _normalise(pixels: Array, settings: Mapping[str, Any]) -> Array:
 
 
 def _resize(image: Array, settings: Mapping[str, Any]) -> Array:
-    """To the size in which the detector sees a picture: bilinear, without a low-pass filter."""
+    """To the size in which the detector sees an image: bilinear, without a low-pass filter."""
     _, height, width = image.shape
     scale = min(settings["min_size"] / min(height, width), settings["max_size"] / max(height, width))
     for axis, side in ((1, height), (2, width)):
         new = int(side * scale)
-        centres = np.arange(new, dtype=np.float32) + np.float32(0.5)
-        places = (centres * np.float32(side / new) - np.float32(0.5)).clip(0)
+        centers = np.arange(new, dtype=np.float32) + np.float32(0.5)
+        places = (centers * np.float32(side / new) - np.float32(0.5)).clip(0)
         before = places.astype(np.int64)
         after = np.minimum(before + 1, side - 1)
         share = (places - before).astype(np.float32).reshape((-1, 1) if axis == 1 else (-1,))

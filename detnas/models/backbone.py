@@ -35,7 +35,7 @@ class FeatureInfo:
 class Backbone(nn.Module):
     """Images (N, 3, H, W) -> one map a stage, (N, channels[i], H / strides[i], W / strides[i]), sizes rounded up.
 
-    Images are float32, normalised as the network was trained, of any size.
+    Images are float32, normalized as the network was trained, of any size.
     """
 
     channels: list[int]
@@ -77,7 +77,7 @@ class SpaceBackbone(Backbone):
         self.blocks = nn.ModuleList(make_block(index, block) for index, block in enumerate(space.blocks))
         self._ends = [sum(space.repeats[: stage + 1]) for stage in range(len(space.repeats))]
         for module in _official(self):
-            _initialise(module)
+            _initialize(module)
         nn.init.normal_(self.stem.get_parameter("0.weight"), std=0.01)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -105,7 +105,7 @@ class Subnet(SpaceBackbone):
         self.shuffle: Shuffle = shuffle
 
     def cost(self, size: int = 224) -> Cost:
-        """Multiply-adds and parameters for an input of `size` x `size` pixels, batch 1.
+        """MACs and parameters for an input of `size` x `size` pixels, batch 1.
 
         Raises `UserError` if `size` is below 1.
         """
@@ -194,8 +194,8 @@ def _official(module: nn.Module) -> Iterator[nn.Module]:
     yield module
 
 
-def _initialise(module: nn.Module) -> None:
-    """The official initialisation: normal with standard deviation 1 / fan-in channels; BN shifts of 1e-4."""
+def _initialize(module: nn.Module) -> None:
+    """The official initialization: normal with standard deviation 1 / fan-in channels; BN shifts of 1e-4."""
     if isinstance(module, nn.Conv2d):
         nn.init.normal_(module.weight, std=1.0 / module.weight.shape[1])
     elif isinstance(module, nn.BatchNorm2d):
@@ -208,8 +208,8 @@ def shrink_depthwise(backbone: Backbone) -> None:
 
     Ops that users bring keep theirs.
 
-    The official initialisation gives them 1 whatever their size. BN makes the scale meaningless for what they compute,
-    not for how fast they change: a step of the optimiser turns a large kernel by less.
+    The official initialization gives them 1 whatever their size. BN makes the scale meaningless for what they compute,
+    not for how fast they change: a step of the optimizer turns a large kernel by less.
     """
     for module in _official(backbone):
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:

@@ -22,7 +22,7 @@ DETECTORS: dict[str, type[FPNSettings | RetinaNetSettings]] = {"fpn": FPNSetting
 
 
 Network: TypeAlias = Subnet | ResNet
-"""A backbone that is trained alone: it has one path, and a cost."""
+"""A backbone that is trained standalone: it has one path, and a cost."""
 
 
 def create_backbone(
@@ -31,7 +31,7 @@ def create_backbone(
     """A backbone: published, by name (`detnas models` lists them), or of an architecture in `space`, both with fresh
     weights; or with its weights out of a weights file, of a detector or of a backbone alone.
 
-    The network maps images (N, 3, H, W), float32 and normalised as the file's metadata say, to a list of one map a
+    The network maps images (N, 3, H, W), float32 and normalized as the file's metadata say, to a list of one map a
     stage (N, channels[i], H / strides[i], W / strides[i]), sizes rounded up; see its `channels` and `strides`
     (4, 8, 16, 32), or by timm's names `feature_info`. `space` is looked at with an `Architecture` alone. `ops` names
     those ops of users, as `package.module:Class`, that a weights file may have imported: files are data.
@@ -72,7 +72,7 @@ def create_detector(
     """torchvision's Faster R-CNN with FPN or RetinaNet around `backbone`, for `num_classes` classes beside background.
 
     `settings` are the fields of `detnas.config.FPNSettings` or `RetinaNetSettings`; the defaults are the paper's.
-    Images are a list of (3, H, W), float32 RGB in 0-1, of any sizes; the detector resizes and normalises them itself.
+    Images are a list of (3, H, W), float32 RGB in 0-1, of any sizes; the detector resizes and normalizes them itself.
     In training mode it also takes a list of targets, `boxes` (n, 4) float32 as x1, y1, x2, y2 in pixels and `labels`
     (n,) int64, and returns a dict of scalar losses. In evaluation mode it returns a dict for each image, with `boxes`
     in its pixels, `scores` (n,) in 0-1, highest first, and `labels`. Labels start at 1 for `fpn`, where 0 is the

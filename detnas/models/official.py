@@ -139,8 +139,8 @@ class _Reader:
     def _settings(self) -> FPNSettings | RetinaNetSettings:
         """The official settings, with the widths that the tensors have."""
         common: dict[str, Any] = OFFICIAL_INPUT.model_dump() | {"geometry": "maskrcnn-benchmark"}
-        normalised = any("fpn_inner4.1." in key for key in self.tensors)
-        common["norm"] = "batch" if normalised else "none"
+        normalized = any("fpn_inner4.1." in key for key in self.tensors)
+        common["norm"] = "batch" if normalized else "none"
         kind: type[FPNSettings | RetinaNetSettings]
         if "rpn.head.cls_tower.0.weight" in self.tensors:
             kind = RetinaNetSettings

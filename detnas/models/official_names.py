@@ -33,7 +33,7 @@ class Names:
     def add(self, ours: str, theirs: str) -> None:
         self.modules[ours] = theirs
 
-    def add_normalised(self, ours: str, convolution: str, norm: str | None) -> None:
+    def add_normalized(self, ours: str, convolution: str, norm: str | None) -> None:
         """A torchvision convolution `ours`.0 with its norm `ours`.1, or without one."""
         self.add(f"{ours}.0", convolution)
         if norm is not None:
@@ -70,10 +70,10 @@ def detector_names(detector: Detector) -> Names:
     for index, stride in enumerate(detector.backbone.strides):
         level = body.strides.index(stride) + 1
         for blocks, name in (("inner_blocks", "fpn_inner"), ("layer_blocks", "fpn_layer")):
-            normalised = len(getattr(detector.backbone.pyramid, blocks)[index]) > 1
+            normalized = len(getattr(detector.backbone.pyramid, blocks)[index]) > 1
             official = f"{pyramid}.{name}{level}"
-            convolution, norm = (f"{official}.0", f"{official}.1") if normalised else (official, None)
-            names.add_normalised(f"backbone.pyramid.{blocks}.{index}", convolution, norm)
+            convolution, norm = (f"{official}.0", f"{official}.1") if normalized else (official, None)
+            names.add_normalized(f"backbone.pyramid.{blocks}.{index}", convolution, norm)
     if isinstance(detector, FasterRCNN):
         _add_faster_rcnn(names, detector)
     else:
@@ -94,7 +94,7 @@ def _add_faster_rcnn(names: Names, detector: FasterRCNN) -> None:
             names.add(f"roi_heads.box_head.{index}", "roi_heads.box.feature_extractor.fc6")
         elif isinstance(block, nn.Sequential):
             official = [f"roi_heads.box.feature_extractor.xconvs.{next(places)}" for _ in block]
-            names.add_normalised(f"roi_heads.box_head.{index}", official[0], official[1] if len(block) == 3 else None)
+            names.add_normalized(f"roi_heads.box_head.{index}", official[0], official[1] if len(block) == 3 else None)
     names.add("roi_heads.box_predictor.cls_score", "roi_heads.box.predictor.cls_score")
     names.add("roi_heads.box_predictor.bbox_pred", "roi_heads.box.predictor.bbox_pred")
 

@@ -6,10 +6,10 @@ from torch import Tensor
 from detnas.config import Preprocessing
 
 
-def normalise(images: Tensor, settings: Preprocessing) -> Tensor:
-    """RGB pictures (…, 3, H, W), floating, in 0-1 -> the same shape, normalised, channels in the network's order."""
+def normalize(images: Tensor, settings: Preprocessing) -> Tensor:
+    """RGB images (…, 3, H, W), floating, in 0-1 -> the same shape, normalized, channels in the network's order."""
     if not images.is_floating_point():
-        raise TypeError(f"pictures must be floating, in 0-1; these are {images.dtype}")
+        raise TypeError(f"images must be floating, in 0-1; these are {images.dtype}")
     mean = torch.tensor(settings.image_mean, dtype=images.dtype, device=images.device)
     std = torch.tensor(settings.image_std, dtype=images.dtype, device=images.device)
     images = (images - mean[:, None, None]) / std[:, None, None]

@@ -11,7 +11,7 @@ from detnas.spaces.cost import Cost
 class ResNet(Backbone):
     """The ResNet that torchvision calls `name`, without its classifier; images (N, 3, H, W) -> maps of four stages.
 
-    `name` is "resnet50" or "resnet101". Images are float32, normalised as you train it; map sizes are rounded up.
+    `name` is "resnet50" or "resnet101". Images are float32, normalized as you train it; map sizes are rounded up.
     Weights are fresh, and everything is trainable, BN too. Tensors are named as in torchvision.
     """
 
@@ -37,19 +37,19 @@ class ResNet(Backbone):
         return maps
 
     def cost(self, size: int = 224) -> Cost:
-        """Multiply-adds of the convolutions, and parameters, for an input of `size` x `size` pixels, batch 1."""
+        """MACs of the convolutions, and parameters, for an input of `size` x `size` pixels, batch 1."""
         with torch.device("meta"):  # shapes alone: nothing is computed
             twin = ResNet(self.name).eval()
             images = torch.empty(1, 3, size, size)
-        flops = 0
+        macs = 0
 
         def count(convolution: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            nonlocal flops
+            nonlocal macs
             assert isinstance(convolution, nn.Conv2d)
-            flops += output.numel() * convolution.weight[0].numel()
+            macs += output.numel() * convolution.weight[0].numel()
 
         for module in twin.modules():
             if isinstance(module, nn.Conv2d):
                 module.register_forward_hook(count)
         twin(images)
-        return Cost(flops, sum(parameter.numel() for parameter in twin.parameters()))
+        return Cost(macs, sum(parameter.numel() for parameter in twin.parameters()))

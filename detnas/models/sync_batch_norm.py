@@ -1,4 +1,4 @@
-"""BN over the pictures of all processes."""
+"""BN over the images of all processes."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ PIXELS = (0, 2, 3)
 """The dimensions that statistics are taken over."""
 
 
-class SynchronisedBatchNorm(nn.BatchNorm2d):
+class SyncBatchNorm(nn.BatchNorm2d):
     """`nn.BatchNorm2d` whose batch in training is that of all processes together; the same tensors by the same names.
 
     torch's own SyncBatchNorm needs a GPU.
@@ -29,16 +29,16 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
             self.running_var.lerp_(unbiased, self.momentum)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked += 1
-        y: Tensor = _Normalise.apply(x, self.weight, self.bias, mean, var, number, self.eps)
+        y: Tensor = _Normalize.apply(x, self.weight, self.bias, mean, var, number, self.eps)
         return y
 
 
-def synchronise_norms(model: nn.Module) -> None:
-    """Put `SynchronisedBatchNorm` with the same tensors in the place of every `nn.BatchNorm2d` of `model`."""
+def convert_sync_batch_norm(model: nn.Module) -> None:
+    """Put `SyncBatchNorm` with the same tensors in the place of every `nn.BatchNorm2d` of `model`."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.BatchNorm2d:
-                norm = SynchronisedBatchNorm(child.num_features, child.eps, child.momentum, device="meta")
+                norm = SyncBatchNorm(child.num_features, child.eps, child.momentum, device="meta")
                 norm.train(child.training)
                 norm._parameters.update(child._parameters)
                 norm._buffers.update(child._buffers)
@@ -57,7 +57,7 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         var, mean = torch.var_mean(x, PIXELS, correction=0)
         numbers = x.numel() // channels
         own = torch.cat((mean, var * numbers, own.new_full((1,), numbers)))
-    every = comm.stacked(own)
+    every = comm.all_gather_tensor(own)
     means, distances, weights = every[:, :channels], every[:, channels:-1], every[:, -1:]
     number = weights.sum()
     mean_of_all = (means * weights).sum(0) / number
@@ -70,7 +70,7 @@ def _precise(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-class _Normalise(torch.autograd.Function):
+class _Normalize(torch.autograd.Function):
     """BN with the statistics of all processes; the gradient flows through these too."""
 
     @staticmethod
@@ -84,10 +84,10 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse, number = ctx.saved_tensors
         gradient = _precise(gradients[0])
-        centred = _precise(x) - mean[:, None, None]
+        centered = _precise(x) - mean[:, None, None]
         shift = gradient.sum(PIXELS)
-        scale = (gradient * centred).sum(PIXELS) * inverse
-        shift_of_all, scale_of_all = comm.total_of(torch.cat((shift, scale))).chunk(2)
-        centred *= (scale_of_all * inverse / number)[:, None, None]
-        below = (gradient - centred - (shift_of_all / number)[:, None, None]) * (weight * inverse)[:, None, None]
+        scale = (gradient * centered).sum(PIXELS) * inverse
+        shift_of_all, scale_of_all = comm.all_reduce_tensor(torch.cat((shift, scale))).chunk(2)
+        centered *= (scale_of_all * inverse / number)[:, None, None]
+        below = (gradient - centered - (shift_of_all / number)[:, None, None]) * (weight * inverse)[:, None, None]
         return below.to(x.dtype), scale, shift, None, None, None, None

@@ -63,7 +63,7 @@ class DetectorInfo:
     `architecture` is None where a supernet stands in the detector.
 
     `data` and `seed` are those of the run that trained it: by them a validation set that was cut from the training
-    pictures is cut again. Files that do not say have the defaults.
+    images is cut again. Files that do not say have the defaults.
     """
 
     space: SearchSpace
@@ -179,7 +179,7 @@ def load_weights(path: Path, ops: Collection[str] = ()) -> tuple[nn.Module, Back
 
 def _damaged(path: Path, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:200]
-    return UserError(f"{path}: damaged, or of another version of detnas ({reason}); write it anew")
+    return UserError(f"{path}: damaged, or of another version of detnas ({reason}); write it again")
 
 
 def _check_ops(path: Path, space: SearchSpace, allowed: Collection[str]) -> None:

@@ -1,7 +1,7 @@
-"""A rehearsal: every stage of a recipe for a few iterations, at its full resolution and batch, and what all will cost.
+"""A dry run: every stage of a recipe for a few iterations, at its full resolution and batch, and what all will cost.
 
 The stages are the pipeline's own, on the recipe cut short and in a temporary run directory. A GPU takes the recipe's
-batches. On a CPU each training begins with one or two pictures a step, and is begun anew with the largest batch that
+batches. On a CPU each training begins with one or two images a step, and is begun again with the largest batch that
 memory and patience allow.
 """
 
@@ -29,17 +29,17 @@ from detnas.profiling.short_recipe import (
     short_search,
     short_training,
     shortened,
-    steps_to_walk,
-    with_pictures,
+    steps_to_run,
+    with_images,
 )
 from detnas.profiling.stopwatch import Laps, Stopwatch
-from detnas.profiling.workload import pictures, split_sizes
+from detnas.profiling.workload import images_per_stage, split_sizes
 from detnas.run.context import WINNER, Run, open_run
 from detnas.run.pipeline import STAGES
 from detnas.utils.errors import UserError
 from detnas.utils.files import read_json_lines
 from detnas.utils.memory import PeakMemory, available_memory
-from detnas.utils.progress import Progress, duration
+from detnas.utils.progress import Progress, format_duration
 
 STEP_SECONDS = 10.0
 TRAINING_SECONDS = 20.0
@@ -47,9 +47,9 @@ TRAINING_SECONDS = 20.0
 JUDGING_SECONDS = 5.0
 """About how long a network is judged for."""
 WORTHWHILE = 1.5
-"""A training is begun anew with a batch that is larger by this factor at least, or the recipe's."""
+"""A training is begun again with a batch that is larger by this factor at least, or the recipe's."""
 MEMORY_SHARE = 0.7
-"""Of the available memory, what a step on a CPU may take: pictures differ in size."""
+"""Of the available memory, what a step on a CPU may take: images differ in size."""
 NO_BOUND = sys.maxsize
 SUPERNET_STAGES = ("supernet-pretrain", "supernet-finetune")
 NETWORK_STAGES = ("pretrain", "finetune")
@@ -57,10 +57,10 @@ NETWORK_STAGES = ("pretrain", "finetune")
 
 @dataclass(frozen=True)
 class Row:
-    """What the rehearsal of a training, a search or a judging found out."""
+    """What the dry run of a training, a search or a judging found out."""
 
     name: str
-    batch: int
+    batch_size: int
     whole_batch: int
     """The recipe's."""
     iterations: int
@@ -73,32 +73,36 @@ class Row:
     """Seconds of the whole, for all networks that this one stands for."""
 
     def __str__(self) -> str:
-        batch = f"{self.batch}" if self.batch == self.whole_batch else f"{self.batch} of {self.whole_batch}"
+        batch = (
+            f"{self.batch_size}" if self.batch_size == self.whole_batch else f"{self.batch_size} of {self.whole_batch}"
+        )
         memory = f"{self.memory / 1e9:.2f} GB"
-        return _line(self.name, batch, str(self.iterations), f"{self.seconds:.3g} s", memory, duration(self.projected))
+        return _line(
+            self.name, batch, str(self.iterations), f"{self.seconds:.3g} s", memory, format_duration(self.projected)
+        )
 
 
-def rehearse(recipe: Recipe, data: Path | None, progress: Progress) -> list[Row]:
+def dry_run(recipe: Recipe, data: Path | None, progress: Progress) -> list[Row]:
     """Walk every stage of `recipe`, on the data in the folder `data` if given, and say what the whole will take.
 
     Leaves nothing behind. Raises `UserError` for whatever cannot work; if it came up in a stage, with its name.
     """
-    with tempfile.TemporaryDirectory(prefix="detnas-rehearsal-") as temporary:
-        short, source, rehearsed_on = with_pictures(shortened(recipe), data, Path(temporary) / "data")
+    with tempfile.TemporaryDirectory(prefix="detnas-dry_run_-") as temporary:
+        short, source, rehearsed_on = with_images(shortened(recipe), data, Path(temporary) / "data")
         with open_run(short, Path(temporary) / "run", source, Progress(quiet=True)) as run:
-            progress.say(f"Rehearsal of recipe {recipe.name} on this {run.device.type}, on {rehearsed_on}")
+            progress.say(f"Dry run of recipe {recipe.name} on this {run.device.type}, on {rehearsed_on}")
             progress.say(_line("", "batch", "iterations", "time of one", "peak memory", "projected"))
-            rehearsal = Rehearsal(recipe, run, real_data=data is not None, say=progress.say)
+            dry_run_ = DryRun(recipe, run, real_data=data is not None, say=progress.say)
             for stage in STAGES:
-                rehearsal.walk(stage)
-    progress.say(_line("together", "", "", "", "", duration(sum(row.projected for row in rehearsal.rows))))
-    for note in rehearsal.notes():
+                dry_run_.walk(stage)
+    progress.say(_line("together", "", "", "", "", format_duration(sum(row.projected for row in dry_run_.rows))))
+    for note in dry_run_.notes():
         progress.say(note)
-    return rehearsal.rows
+    return dry_run_.rows
 
 
-class Rehearsal:
-    """A rehearsal under way: of `recipe`, by `run`, which is that of the shortened recipe."""
+class DryRun:
+    """A dry run under way: of `recipe`, by `run`, which is that of the shortened recipe."""
 
     def __init__(self, recipe: Recipe, run: Run, real_data: bool, say: Callable[[str], None]) -> None:
         self.recipe = recipe
@@ -107,16 +111,16 @@ class Rehearsal:
         self.say = say
         self.rows: list[Row] = []
         self.memory = PeakMemory(run.device)
-        self.search_pictures = self._search_pictures()
-        self.sizes = (self.search_pictures, len(run.data.val)) if real_data else split_sizes(recipe)
+        self.evaluation_images = self._search_images()
+        self.sizes = (self.evaluation_images, len(run.data.val)) if real_data else split_sizes(recipe)
         """Of the search split and of the validation set, in the whole run."""
-        self.pictures = pictures(recipe, *self.sizes)
+        self.images = images_per_stage(recipe, *self.sizes)
         self.networks = {WINNER: 1, **kinds(recipe.baselines)}
         self.on_gpu = run.device.type == "cuda"
         self._judge_least()
 
     def _judge_least(self) -> None:
-        """Until it is known how fast what is judged next can be: these pictures at a time, and in all, at most."""
+        """Until it is known how fast what is judged next can be: these images at a time, and in all, at most."""
         least = least_batch(self.recipe, "finetune")
         self.judging_batch = NO_BOUND if self.on_gpu else least
         self.judged = 2 * least
@@ -142,12 +146,14 @@ class Rehearsal:
         field = stage.replace("-", "_")
         whole: TrainingSettings = getattr(self.recipe, field)
 
-        def attempt(batch: int, steps: int, after_lap: Callable[[Laps], None] = lambda laps: None) -> list[Laps]:
-            return self._attempt(stage, {field: short_training(whole, batch, steps), "baselines": baselines}, after_lap)
+        def attempt(batch_size: int, steps: int, after_lap: Callable[[Laps], None] = lambda laps: None) -> list[Laps]:
+            return self._attempt(
+                stage, {field: short_training(whole, batch_size, steps), "baselines": baselines}, after_lap
+            )
 
         if self.on_gpu:
-            batch = whole.batch
-            tasks = attempt(batch, steps_to_walk(whole))
+            batch = whole.batch_size
+            tasks = attempt(batch, steps_to_run(whole))
         else:
             batch, tasks = self._grow(field, name, attempt)
         if not tasks:  # the recipe has no such training
@@ -155,55 +161,55 @@ class Rehearsal:
         training, *judgings = tasks
         seconds = training.seconds(warm_up=max(1, len(training.ends) - measured_steps(whole)))
         saving = training.closing * whole.steps / whole.checkpoint_every
-        projected = stands_for * (self.pictures[stage] * seconds / batch + saving)
-        self._add(Row(name, batch, whole.batch, len(training.ends), seconds, training.memory, projected))
+        projected = stands_for * (self.images[stage] * seconds / batch + saving)
+        self._add(Row(name, batch, whole.batch_size, len(training.ends), seconds, training.memory, projected))
         for judging in judgings:
             self._add(self._judging_row(judging, stands_for))
         if stage in (self.run.trained_supernet, "finetune"):
-            self.judging_batch = NO_BOUND if batch == whole.batch else batch
-            at_a_time = min(self.judging_batch, self.recipe.search.batch)
+            self.judging_batch = NO_BOUND if batch == whole.batch_size else batch
+            at_a_time = min(self.judging_batch, self.recipe.search.batch_size)
             self.judged = max(2 * at_a_time, int(JUDGING_SECONDS * batch / seconds))
 
     def _grow(
         self, field: str, name: str, attempt: Callable[[int, int, Callable[[Laps], None]], list[Laps]]
     ) -> tuple[int, list[Laps]]:
-        """Begin a training with the least, and anew as long as more fits; returns the last batch and its tasks."""
+        """Begin a training with the least, and again as long as more fits; returns the last batch and its tasks."""
         whole: TrainingSettings = getattr(self.recipe, field)
-        batch, steps = min(whole.batch, least_batch(self.recipe, field)), LEAST_STEPS
+        batch, steps = min(whole.batch_size, least_batch(self.recipe, field)), LEAST_STEPS
         while True:
             try:
                 return batch, attempt(batch, steps, _stop_if_more_fits(whole, Path(name).name, batch, steps))
             except _MoreFits as more:
-                batch, steps = more.batch, more.steps
+                batch, steps = more.batch_size, more.steps
             # Its checkpoint would be continued.
             shutil.rmtree(self.run.directory / name, ignore_errors=True)
 
     def _judging_row(self, laps: Laps, stands_for: int) -> Row:
-        a_picture, batch = laps.seconds(warm_up=1), laps.amounts[0]
-        projected = stands_for * self.pictures["evaluate"] * a_picture
+        a_image, batch = laps.seconds(warm_up=1), laps.amounts[0]
+        projected = stands_for * self.images["evaluate"] * a_image
         return Row(
-            laps.name, batch, self.recipe.search.batch, len(laps.ends), a_picture * batch, laps.memory, projected
+            laps.name, batch, self.recipe.search.batch_size, len(laps.ends), a_image * batch, laps.memory, projected
         )
 
     def _search(self) -> None:
         whole = self.recipe.search
         short = short_search(whole, self.judging_batch, self.judged)
-        judged = min(self.judged, self.search_pictures)
-        seen = judged + short.recalibration_batches * short.recalibration_batch
+        judged = min(self.judged, self.evaluation_images)
+        seen = judged + short.recalibration_batches * short.recalibration_batch_size
         # What fits into memory in the whole run is kept here, too, and nothing else.
-        kept = int(self.recipe.data.cache_mb * seen * whole.evaluations / self.pictures["search"])
+        kept = int(self.recipe.data.cache_mb * seen * whole.evaluations / self.images["search"])
         data = self.run.recipe.data.model_copy(update={"cache_mb": kept})
         laps, *_ = self._attempt("search", {"data": data})  # what follows is the check of the recalibration
         each = laps.seconds(warm_up=1)
         rows = read_json_lines(self.run.directory / "search" / "candidates.jsonl")
         judging = fmean(row["seconds"] for row in rows[min(1, len(rows) - 1) :])
-        a_picture = judging / seen
-        # Only the judging is longer with more pictures, not the keeping of the study.
-        projected = self.pictures["search"] * a_picture + whole.evaluations * max(0.0, each - judging)
-        self._add(Row("search", short.batch, whole.batch, len(laps.ends), each, laps.memory, projected))
+        a_image = judging / seen
+        # Only the judging is longer with more images, not the keeping of the study.
+        projected = self.images["search"] * a_image + whole.evaluations * max(0.0, each - judging)
+        self._add(Row("search", short.batch_size, whole.batch_size, len(laps.ends), each, laps.memory, projected))
 
-    def _search_pictures(self) -> int:
-        """Pictures of the search split that there are here."""
+    def _search_images(self) -> int:
+        """Images of the search split that there are here."""
         if self.recipe.search.by_classification:
             return len(self.run.classification(None, "search")[0].samples)
         return len(self.run.data.search)
@@ -233,7 +239,7 @@ class Rehearsal:
         except UserError as error:
             raise UserError(f"{stage}: {error}") from None
         except Exception as error:
-            error.add_note(f"This was in the rehearsal of {stage}.")
+            error.add_note(f"This was in the dry run of {stage}.")
             raise
         return watch.tasks
 
@@ -243,11 +249,11 @@ class Rehearsal:
 
     def notes(self) -> Iterator[str]:
         """What to know about the table."""
-        yield "Projected: pictures of the whole recipe x measured time a picture, the first iterations left out."
+        yield "Projected: images of the whole recipe x measured time an image, the first iterations left out."
         search, validation = self.sizes
         source = "taken from" if self.real_data else "as far as the recipe says, else assumed:"
-        yield f"  Search split and validation set, {source} {search:,} and {validation:,} pictures."
-        if not self.on_gpu and any(row.batch < row.whole_batch for row in self.rows):
+        yield f"  Search split and validation set, {source} {search:,} and {validation:,} images."
+        if not self.on_gpu and any(row.batch_size < row.whole_batch for row in self.rows):
             yield (
                 "  Batches are smaller than the recipe's where a step would take this CPU more than "
                 f"{STEP_SECONDS:.0f} s, or its memory. That the recipe's own fit is not shown."
@@ -265,31 +271,31 @@ class Rehearsal:
 class _MoreFits(BaseException):
     """Time and memory allow a training more than it was begun with. No error: it passes those who handle errors."""
 
-    def __init__(self, batch: int, steps: int) -> None:
-        self.batch = batch
+    def __init__(self, batch_size: int, steps: int) -> None:
+        self.batch_size = batch_size
         self.steps = steps
 
 
-def _stop_if_more_fits(whole: TrainingSettings, task: str, batch: int, steps: int) -> Callable[[Laps], None]:
+def _stop_if_more_fits(whole: TrainingSettings, task: str, batch_size: int, steps: int) -> Callable[[Laps], None]:
     """Looks at the training `task` of `steps` steps once it has warmed up."""
 
     def look(laps: Laps) -> None:
         if laps.name != task or len(laps.ends) != min(LEAST_STEPS, whole.steps):
             return
-        a_picture = laps.seconds(warm_up=1) / batch
-        memory_a_picture = max(1, laps.memory - laps.memory_before) / batch
-        more = more_pictures(a_picture, memory_a_picture, available_memory(), batch, whole.batch)
-        if more < min(WORTHWHILE * batch, whole.batch):
-            more = batch
-        affordable = max(LEAST_STEPS, min(int(TRAINING_SECONDS / (a_picture * more)), steps_to_walk(whole)))
-        if more > batch or (affordable > steps == LEAST_STEPS < whole.steps):
+        a_image = laps.seconds(warm_up=1) / batch_size
+        memory_an_image = max(1, laps.memory - laps.memory_before) / batch_size
+        more = more_images(a_image, memory_an_image, available_memory(), batch_size, whole.batch_size)
+        if more < min(WORTHWHILE * batch_size, whole.batch_size):
+            more = batch_size
+        affordable = max(LEAST_STEPS, min(int(TRAINING_SECONDS / (a_image * more)), steps_to_run(whole)))
+        if more > batch_size or (affordable > steps == LEAST_STEPS < whole.steps):
             raise _MoreFits(more, affordable)
 
     return look
 
 
-def more_pictures(seconds: float, memory: float, available: int | None, least: int, most: int) -> int:
-    """The batch for a CPU, from the seconds and bytes that a picture takes, and the bytes available if known."""
+def more_images(seconds: float, memory: float, available: int | None, least: int, most: int) -> int:
+    """The batch for a CPU, from the seconds and bytes that an image takes, and the bytes available if known."""
     batch = min(most, int(STEP_SECONDS / seconds))
     if available is not None:
         batch = min(batch, int(MEMORY_SHARE * available / memory))
@@ -297,7 +303,7 @@ def more_pictures(seconds: float, memory: float, available: int | None, least: i
 
 
 def _some(data: DetectionSet, count: int) -> DetectionSet:
-    """`count` pictures with boxes, or as many as there are, evenly from the whole set."""
+    """`count` images with boxes, or as many as there are, evenly from the whole set."""
     with_boxes = [index for index in range(len(data)) if not data.crowd[data.of(index)].all()]
     places = np.linspace(0, len(with_boxes) - 1, min(count, len(with_boxes))).round().astype(int)
     return data.subset([with_boxes[place] for place in places])

@@ -8,10 +8,10 @@ import numpy as np
 
 from detnas.config import Recipe
 from detnas.spaces import BudgetSampler
-from detnas.utils.progress import duration
+from detnas.utils.progress import format_duration
 
 DRAWN = 1001
-"""Architectures drawn to find the cheapest, the median and the dearest."""
+"""Architectures drawn to find the cheapest, the median and the most expensive."""
 
 
 def describe(recipe: Recipe) -> Iterator[str]:
@@ -23,8 +23,12 @@ def describe(recipe: Recipe) -> Iterator[str]:
     yield f"{len(space.blocks)} blocks of {len(space.ops)} ops: {space.size:.3g} architectures, {share}"
     rng = np.random.default_rng(0)
     drawn = [architecture for _ in range(DRAWN) if (architecture := sampler.sample(rng)) is not None]
-    drawn.sort(key=lambda architecture: sampler.table.cost(architecture.ops).flops)
-    for name, architecture in (("cheapest", drawn[0]), ("median", drawn[len(drawn) // 2]), ("dearest", drawn[-1])):
+    drawn.sort(key=lambda architecture: sampler.table.cost(architecture.ops).macs)
+    for name, architecture in (
+        ("cheapest", drawn[0]),
+        ("median", drawn[len(drawn) // 2]),
+        ("most expensive", drawn[-1]),
+    ):
         cost = sampler.table.cost(architecture.ops)
         yield f"  {name:8} of {DRAWN} drawn: {architecture}  {cost.in_millions()}"
     # What needs torch comes last: it takes seconds to import.
@@ -46,8 +50,8 @@ def describe(recipe: Recipe) -> Iterator[str]:
     seconds = expected(recipe, Subnet(space, drawn[len(drawn) // 2]), list(networks.values()), device)
     yield f"expected time on this {device.type}, roughly:"
     for stage, time_of_stage in seconds.items():
-        yield f"  {stage:18} {duration(time_of_stage)}"
-    yield f"  {'together':18} {duration(sum(seconds.values()))}"
+        yield f"  {stage:18} {format_duration(time_of_stage)}"
+    yield f"  {'together':18} {format_duration(sum(seconds.values()))}"
 
 
 @contextmanager

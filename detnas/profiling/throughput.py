@@ -1,4 +1,4 @@
-"""About how long a recipe takes on this device: a few steps are measured, on small pictures, and scaled up."""
+"""About how long a recipe takes on this device: a few steps are measured, on small images, and scaled up."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -12,13 +12,13 @@ from detnas.models.backbone import Subnet
 from detnas.models.classifier import Classifier
 from detnas.models.create import Network
 from detnas.models.detectors.build import build_detector, first_label
-from detnas.profiling.workload import pictures, split_sizes
+from detnas.profiling.workload import images_per_stage, split_sizes
 
 MEASURED_SIDE = 128
 MEASURED_PIXELS = 2 * 128 * 128
-"""Times are measured on pictures no larger than this, in batches of about so many pixels, and scaled up."""
+"""Times are measured on images no larger than this, in batches of about so many pixels, and scaled up."""
 COUNTS = ("rpn_candidates_train", "rpn_candidates", "proposals_train", "proposals", "rois", "candidates")
-"""The detectors' settings that say how many boxes a picture are worked on."""
+"""The detectors' settings that say how many boxes an image are worked on."""
 LONG = 0.3
 """Seconds after which a measurement is not repeated."""
 ASSUMED_CLASSES = 20
@@ -26,8 +26,8 @@ ASSUMED_CLASSES = 20
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Seconds a picture."""
+class Throughput:
+    """Seconds an image."""
 
     train_classifier: float
     classify: float
@@ -42,9 +42,9 @@ def expected(recipe: Recipe, median: Subnet, others: Iterable[Network], device: 
     """
     pace = _pace(recipe, median, device)
     # Of the winner, then of the baselines.
-    paces = [pace, *(_scaled(pace, network.cost().flops / median.cost().flops, recipe) for network in others)]
+    paces = [pace, *(_scaled(pace, network.cost().macs / median.cost().macs, recipe) for network in others)]
     ops = len(median.space.ops)
-    images = pictures(recipe, *split_sizes(recipe))
+    images = images_per_stage(recipe, *split_sizes(recipe))
     judge = pace.classify if recipe.search.by_classification else pace.detect
     if recipe.search.proposals:
         _, judge = _detection_seconds(recipe.judging_detector, median, device)
@@ -57,11 +57,11 @@ def expected(recipe: Recipe, median: Subnet, others: Iterable[Network], device: 
     }
 
 
-def _scaled(pace: Pace, ratio: float, recipe: Recipe) -> Pace:
-    """The pace of a network with `ratio` times the FLOPs: in a detector only the backbone's part, which is about what
+def _scaled(pace: Throughput, ratio: float, recipe: Recipe) -> Throughput:
+    """The pace of a network with `ratio` times the MACs: in a detector only the backbone's part, which is about what
     the classifier takes, changes with it."""
     more = (ratio - 1) * (recipe.detector.min_size / recipe.pretraining.image_size) ** 2
-    return Pace(
+    return Throughput(
         train_classifier=ratio * pace.train_classifier,
         classify=ratio * pace.classify,
         train_detector=pace.train_detector + more * pace.train_classifier,
@@ -69,11 +69,11 @@ def _scaled(pace: Pace, ratio: float, recipe: Recipe) -> Pace:
     )
 
 
-def _pace(recipe: Recipe, network: Network, device: torch.device) -> Pace:
+def _pace(recipe: Recipe, network: Network, device: torch.device) -> Throughput:
     classification = (0.0, 0.0)
     if recipe.pretraining.source != "none":
         classification = _classification_seconds(recipe, network, device)
-    return Pace(*classification, *_detection_seconds(recipe.detector, network, device))
+    return Throughput(*classification, *_detection_seconds(recipe.detector, network, device))
 
 
 def _batch(side: int) -> int:
@@ -82,7 +82,7 @@ def _batch(side: int) -> int:
 
 
 def _classification_seconds(recipe: Recipe, network: Network, device: torch.device) -> tuple[float, float]:
-    """Of training and of judging, a picture."""
+    """Of training and of judging, an image."""
     side = min(recipe.pretraining.image_size, MEASURED_SIDE)
     share = (side / recipe.pretraining.image_size) ** 2
     batch = _batch(side)
@@ -96,7 +96,7 @@ def _classification_seconds(recipe: Recipe, network: Network, device: torch.devi
 
 
 def _detection_seconds(settings: DetectorSettings, network: Network, device: torch.device) -> tuple[float, float]:
-    """Of training and of detection, a picture."""
+    """Of training and of detection, an image."""
     side = min(settings.min_size, MEASURED_SIDE)
     share = (side / settings.min_size) ** 2
     # Work by the box, too, is measured in proportion to the pixels, and scaled up with them.

@@ -59,7 +59,7 @@ def answer(run: Run) -> str:
     if not scored:
         return (
             f"The detector with the searched backbone scores {points(winner.map)} mAP on {images}, "
-            f"at {count(winner.flops)} multiply-adds. No baseline has been evaluated, so this run cannot say "
+            f"at {count(winner.macs)} MACs. No baseline has been evaluated, so this run cannot say "
             "whether the search was worth it."
         )
     best_map, rival = (within or beyond)[0]
@@ -74,14 +74,14 @@ def answer(run: Run) -> str:
         verdict = "That is too close to call from one run."
     elif lead > 0:
         verdict = "In this run the search found the better backbone"
-        verdict += ", which is also the dearer one." if _extra_cost(winner, rival) > 0 else "."
+        verdict += ", which is also the more expensive one." if _extra_cost(winner, rival) > 0 else "."
     elif within:
         verdict = "In this run the search did not pay: the baseline is better."
     else:
         verdict = "In this run the baseline is better, at a cost beyond the budget."
     if within and beyond:
         best_map, best = beyond[0]
-        verdict += f" Beyond the budget, {best.name} scores {points(best_map)} at {count(best.flops)} multiply-adds."
+        verdict += f" Beyond the budget, {best.name} scores {points(best_map)} at {count(best.macs)} MACs."
     return (
         f"On {images} the detector with the searched backbone scores {points(winner.map)} mAP, {standing}, "
         f"at {_cost(winner, rival)}. {verdict}"
@@ -112,7 +112,7 @@ def describe(network: Network) -> str:
 def _exceeds_budget(network: Network, run: Run) -> bool:
     budget = run.recipe.get("budget") or {}
     bounds = (
-        (network.flops, budget.get("flops_max")),
+        (network.macs, budget.get("macs_max")),
         (network.params, budget.get("params_max")),
         (network.latency_ms, budget.get("latency_max")),
     )
@@ -127,23 +127,23 @@ def _answer_without_score(run: Run) -> str:
         return (
             f"No answer yet: the search is under way. The best of {len(run.candidates):,} candidates so far is "
             f"{leader.architecture}, {points(leader.fitness)} {run.metric} on the search split "
-            f"at {count(leader.flops)} multiply-adds."
+            f"at {count(leader.macs)} MACs."
         )
     if run.winner.evaluated:
         return "The winner has been evaluated, but it has no mAP: the validation set holds no objects to find."
     return (
         f"The search chose {run.best.architecture}: {points(run.best.fitness)} {run.metric} on the search split with "
-        f"weights of the supernet, at {count(run.best.flops)} multiply-adds. How good it is on the validation set is "
+        f"weights of the supernet, at {count(run.best.macs)} MACs. How good it is on the validation set is "
         "not known before it is trained and evaluated."
     )
 
 
 def _extra_cost(winner: Network, rival: Network) -> int:
-    """By how many percent the winner's multiply-adds exceed the rival's."""
-    return round(100 * (winner.flops / rival.flops - 1)) if winner.flops and rival.flops else 0
+    """By how many percent the winner's MACs exceed the rival's."""
+    return round(100 * (winner.macs / rival.macs - 1)) if winner.macs and rival.macs else 0
 
 
 def _cost(winner: Network, rival: Network) -> str:
     percent = _extra_cost(winner, rival)
     comparison = f"{abs(percent)}% {'more' if percent > 0 else 'fewer'} than" if percent else "as many as"
-    return f"{count(winner.flops)} multiply-adds, {comparison} the baseline"
+    return f"{count(winner.macs)} MACs, {comparison} the baseline"

@@ -47,36 +47,24 @@ class Candidate:
     generation: int
     origin: str
     architecture: str
-    flops: int
+    macs: int
     params: int
     fitness: float
     ap50: float | None
     latency_ms: float | None = None
 
     def cost(self, name: str) -> float:
-        """Its "flops", "params" or "latency", the last in milliseconds."""
-        return {"flops": self.flops, "params": self.params, "latency": self.latency_ms or 0.0}[name]
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """An architecture that racing dropped: it has no fitness, but a score on some of the pictures."""
-
-    number: int
-    generation: int
-    origin: str
-    architecture: str
-    score: float
-    pictures: int
+        """Its "macs", "params" or "latency", the last in milliseconds."""
+        return {"macs": self.macs, "params": self.params, "latency": self.latency_ms or 0.0}[name]
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Networks that were trained alone, beside the supernet's fitness; with Kendall's tau."""
+    """Networks that were trained standalone, beside the supernet's fitness; with Kendall's tau."""
 
     metric: str
     networks: Sequence[Mapping[str, Any]]
-    """Of each: architecture, flops, fitness, score (of `metric`)."""
+    """Of each: architecture, macs, fitness, score (of `metric`)."""
     taus: Mapping[str, Mapping[str, float | None]]
     """By what ranks them; value, low and high."""
 
@@ -87,7 +75,7 @@ class Best:
 
     architecture: str
     fitness: float | None
-    flops: int
+    macs: int
     params: int
     number: int | None
     latency_ms: float | None = None
@@ -99,7 +87,7 @@ class Network:
 
     name: str
     architecture: str | None = None
-    flops: int | None = None
+    macs: int | None = None
     params: int | None = None
     images: int | None = None
     scores: Mapping[str, float | None] = field(default_factory=dict)
@@ -131,9 +119,6 @@ class Run:
     networks: Sequence[Network]
     ranking: Ranking | None = None
     recalibration: RecalibrationCheck | None = None
-    dropped: Sequence[Dropped] = ()
-    pictures_saved: float | None = None
-    """By racing, as a share; known when the search is done."""
     failed: int = 0
     """Candidates that could not be evaluated."""
 
@@ -171,9 +156,9 @@ class Run:
         return str((self.recipe.get("search") or {}).get("metric", "mAP"))
 
     @property
-    def against(self) -> str | None:
+    def second_objective(self) -> str | None:
         """The cost that is the second objective of the search, where it has two."""
-        return (self.recipe.get("search") or {}).get("against")
+        return (self.recipe.get("search") or {}).get("second_objective")
 
     @property
     def timed(self) -> bool:
@@ -210,8 +195,6 @@ def collect(run: Path) -> Run:
         recipe_text=_without_passwords(recipe_text),
         trainings=trainings,
         candidates=_read_candidates(run / "search" / "candidates.jsonl"),
-        dropped=_read_dropped(run / "search" / "candidates.jsonl"),
-        pictures_saved=_pictures_saved(done or {}),
         best=best,
         search_done=done is not None,
         search_seconds=_number((done or {}).get("seconds")),
@@ -263,7 +246,7 @@ def _read_candidates(path: Path) -> list[Candidate]:
             generation=int(line["generation"]),
             origin=str(line.get("origin", "random")),
             architecture=str(line["architecture"]),
-            flops=int(line["flops"]),
+            macs=int(line["macs"]),
             params=int(line["params"]),
             fitness=float(line["fitness"]),
             ap50=_number(line.get("AP50")),
@@ -273,27 +256,6 @@ def _read_candidates(path: Path) -> list[Candidate]:
     ]
 
 
-def _read_dropped(path: Path) -> list[Dropped]:
-    lines = {int(line["number"]): line for line in _read_lines(path) if _number(line.get("dropped_at")) is not None}
-    return [
-        Dropped(
-            number=number,
-            generation=int(line["generation"]),
-            origin=str(line.get("origin", "random")),
-            architecture=str(line["architecture"]),
-            score=float(line["dropped_at"]),
-            pictures=int(line["pictures"]),
-        )
-        for number, line in sorted(lines.items())
-    ]
-
-
-def _pictures_saved(done: Mapping[str, Any]) -> float | None:
-    if "pictures_saved" not in done:
-        return None
-    return float(done["pictures_saved"] / (done["pictures"] + done["pictures_saved"]))
-
-
 def _read_best(path: Path) -> Best | None:
     best = _read_json(path)
     if best is None:
@@ -301,7 +263,7 @@ def _read_best(path: Path) -> Best | None:
     return Best(
         architecture=str(best["architecture"]),
         fitness=_number(best.get("fitness")),
-        flops=int(best["flops"]),
+        macs=int(best["macs"]),
         params=int(best["params"]),
         number=best.get("number"),
         latency_ms=_number(best.get("latency_ms")),
@@ -324,11 +286,11 @@ def _read_network(run: Path, name: str, best: Best | None) -> Network:
     if evaluation is None:
         if best is None or name != WINNER:
             return Network(name)
-        return Network(name, best.architecture, best.flops, best.params, latency_ms=best.latency_ms)
+        return Network(name, best.architecture, best.macs, best.params, latency_ms=best.latency_ms)
     return Network(
         name=name,
         architecture=evaluation["architecture"],
-        flops=int(evaluation["flops"]),
+        macs=int(evaluation["macs"]),
         params=int(evaluation["params"]),
         images=evaluation.get("images"),
         scores={key: _number(value) for key, value in evaluation["scores"].items()},

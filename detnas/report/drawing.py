@@ -88,7 +88,7 @@ def draw(architecture: str, space: Mapping[str, Any]) -> Drawing | None:
         return None
     known = _space(space, stages)
     y = HEADING
-    stem_note = (f"{known.stem} channels, " if known else "") + "1/2 of the picture's size"
+    stem_note = (f"{known.stem} channels, " if known else "") + "1/2 of the image's size"
     drawn = [DrawnStage("Stem", stem_note, y, [DrawnBlock(0, y, "", 3, 2)])]
     y += BLOCK_HEIGHT + GAP
     for index, ops in enumerate(stages):

@@ -1,4 +1,4 @@
-"""Validation pictures for the page, from the data set and the winner's detections."""
+"""Validation images for the page, from the data set and the winner's detections."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ import numpy as np
 from detnas.data.detection import DetectionSet
 from detnas.report.images import Box, Example
 
-PICTURES = 9
+IMAGES = 9
 SHOWN_SCORE = 0.3
 """Predictions that score less are not drawn."""
 
 
 def validation_examples(val: DetectionSet, results: list[dict[str, Any]]) -> list[Example]:
-    """Some pictures, spread evenly over the validation set, with their boxes and the COCO results on them."""
+    """Some images, spread evenly over the validation set, with their boxes and the COCO results on them."""
     names = {category.id: category.name for category in val.categories}
     examples = []
-    for index in np.unique(np.linspace(0, len(val) - 1, PICTURES).astype(int)).tolist():
+    for index in np.unique(np.linspace(0, len(val) - 1, IMAGES).astype(int)).tolist():
         width, height = val.sizes[index].tolist()
         boxes, labels = val.training_boxes(index)
         predicted = []

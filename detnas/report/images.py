@@ -1,4 +1,4 @@
-"""Validation pictures with true and predicted boxes, ready to be drawn inside the page."""
+"""Validation images with true and predicted boxes, ready to be drawn inside the page."""
 
 import base64
 import io
@@ -33,7 +33,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Example:
-    """A picture, the size to which the boxes refer, what is in it and what the detector found."""
+    """An image, the size to which the boxes refer, what is in it and what the detector found."""
 
     image: Path
     width: int
@@ -43,7 +43,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Picture:
+class EmbeddedImage:
     """An example whose image is a data address; without one the image could not be read."""
 
     name: str
@@ -62,7 +62,7 @@ class Picture:
 
     @property
     def text(self) -> str:
-        """The picture in words, for those who do not see it."""
+        """The image in words, for those who do not see it."""
         said = {kind: ", ".join(map(label, boxes)) or "nothing" for kind, boxes in self.boxes.items()}
         return f"{self.name}. Found: {said['right']}. Missed: {said['missed']}. Wrong: {said['wrong']}."
 
@@ -72,9 +72,9 @@ def label(box: Box) -> str:
     return box.name if box.score is None else f"{box.name} {box.score:.2f}"
 
 
-def pictures(examples: Sequence[Example]) -> list[Picture]:
+def embed_images(examples: Sequence[Example]) -> list[EmbeddedImage]:
     """Embeds the examples, as many as fit."""
-    embedded: list[Picture] = []
+    embedded: list[EmbeddedImage] = []
     size = 0
     for example in examples:
         address = _data_address(example)
@@ -84,7 +84,7 @@ def pictures(examples: Sequence[Example]) -> list[Picture]:
         strongest = sorted(example.predicted, key=_score, reverse=True)
         shown = strongest[:MOST_PREDICTIONS]
         embedded.append(
-            Picture(
+            EmbeddedImage(
                 name=example.image.name,
                 address=address,
                 width=example.width,
@@ -97,7 +97,7 @@ def pictures(examples: Sequence[Example]) -> list[Picture]:
 
 
 def judged(truth: Sequence[Box], predicted: Sequence[Box]) -> dict[str, list[Box]]:
-    """The boxes by what they are, as `Picture` has them; the strongest comes last, to lie on top.
+    """The boxes by what they are, as `EmbeddedImage` has them; the strongest comes last, to lie on top.
 
     As COCO matches: each predicted box, the strongest first, takes that of the true ones of its class which it overlaps
     most and nobody has taken.

@@ -1,4 +1,4 @@
-"""Puts the page together: the run's values, the plots and the pictures into the template."""
+"""Puts the page together: the run's values, the plots and the images into the template."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ from detnas.report import plots
 from detnas.report.answer import DESCRIPTIONS, UNKNOWN, answer, caveat, count, milliseconds, points
 from detnas.report.collect import Candidate, Network, Run, Training, collect
 from detnas.report.drawing import draw
-from detnas.report.images import MOST_PREDICTIONS, Example, label, pictures
+from detnas.report.images import MOST_PREDICTIONS, Example, embed_images, label
 from detnas.utils.errors import UserError
 from detnas.utils.files import write_text
-from detnas.utils.progress import duration
+from detnas.utils.progress import format_duration
 
 STAGES = {
     "supernet-pretrain": "Supernet, pre-training",
@@ -30,7 +30,7 @@ STAGES = {
     "finetune": "Training of the detectors",
 }
 TOP = 10
-"""Candidates in the table of the best, and at least so many, or a tenth of all, in the picture of their ops."""
+"""Candidates in the table of the best, and at least so many, or a tenth of all, in the image of their ops."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def render(run: Run, examples: Sequence[Example] = ()) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(points=points, count=count, ms=milliseconds, duration=duration, box_label=label)
-    shown = pictures(examples)
+    environment.filters.update(points=points, count=count, ms=milliseconds, duration=format_duration, box_label=label)
+    shown = embed_images(examples)
     spells = _spells(run)
     search = _search_plots(run)
     ranking = _ranking_plots(run)
@@ -88,15 +88,15 @@ def render(run: Run, examples: Sequence[Example] = ()) -> str:
         best_scores={key: _highest(run, key) for key in dict.fromkeys(("mAP", "AP50", run.detection_metric))},
         score_names=list(dict.fromkeys(name for network in run.networks for name in network.scores)),
         drawing=draw(run.winner.architecture, run.recipe.get("space") or {}) if run.winner.architecture else None,
-        pictures=shown,
-        pictures_left_out=len(examples) - len(shown),
+        images=shown,
+        images_left_out=len(examples) - len(shown),
         most_predictions=MOST_PREDICTIONS,
         search_plots=search,
         ranking_plots=ranking,
         ap_plots=parts,
-        front=plots.front(run.candidates, run.against) if run.against else [],
+        front=plots.front(run.candidates, run.second_objective) if run.second_objective else [],
         top=sorted(run.candidates, key=lambda candidate: candidate.fitness, reverse=True)[:TOP],
-        generations=len({one.generation for one in run.candidates} | {one.generation for one in run.dropped}),
+        generations=len({one.generation for one in run.candidates}),
         loss_plots=curves,
         spells=spells,
         total_seconds=sum(spell.seconds or 0.0 for spell in spells),
@@ -114,10 +114,10 @@ def _search_plots(run: Run) -> list[Plot]:
     if not run.candidates:
         return []
     leader = max(run.candidates, key=lambda candidate: candidate.fitness)
-    cost = run.against or "flops"
-    cheapest, dearest = (extreme(candidate.cost(cost) for candidate in run.candidates) for extreme in (min, max))
+    cost = run.second_objective or "macs"
+    cheapest, costliest = (extreme(candidate.cost(cost) for candidate in run.candidates) for extreme in (min, max))
     # A bound far from every candidate would press them all into a corner of the plot.
-    bounds = [bound for bound in _bounds(run.recipe, cost) if 0.8 * cheapest <= bound <= 1.25 * dearest]
+    bounds = [bound for bound in _bounds(run.recipe, cost) if 0.8 * cheapest <= bound <= 1.25 * costliest]
     summary = (
         f"{len(run.candidates)} candidates, fitness from {points(min(c.fitness for c in run.candidates))} "
         f"to {points(leader.fitness)} {run.metric}"
@@ -129,16 +129,15 @@ def _search_plots(run: Run) -> list[Plot]:
         Plot(
             "plot-cost",
             "Fitness against cost, and the Pareto front",
-            f"{summary}, between {_shown(cheapest, cost)} and {_shown(dearest, cost)}; the best costs "
+            f"{summary}, between {_shown(cheapest, cost)} and {_shown(costliest, cost)}; the best costs "
             f"{_shown(leader.cost(cost), cost)}.{' Vertical lines: the budget.' if bounds else ''}",
             _data(plots.fitness_against_cost(run.candidates, run.best, run.metric, cost, bounds)),
         ),
         Plot(
             "plot-fitness",
             "Fitness by evaluation",
-            f"{summary}; the best is evaluation {leader.number} in generation {leader.generation}.{won}"
-            + (" Crosses: dropped on the way, at the score on the pictures until then." if run.dropped else ""),
-            _data(plots.fitness_by_evaluation(run.candidates, run.best, run.metric, run.dropped)),
+            f"{summary}; the best is evaluation {leader.number} in generation {leader.generation}.{won}",
+            _data(plots.fitness_by_evaluation(run.candidates, run.best, run.metric)),
         ),
         *_pattern(run.candidates, run.ops),
     ]
@@ -183,13 +182,13 @@ def _ranking_plots(run: Run) -> list[Plot]:
         Plot(
             "plot-ranking",
             "How well the supernet ranks",
-            f"{len(ranking.networks)} networks trained alone. Kendall's tau with their {ranking.metric}: {taus}. "
+            f"{len(ranking.networks)} networks trained standalone. Kendall's tau with their {ranking.metric}: {taus}. "
             "1 would be the same order, 0 none.",
             _data(plots.trained_alone(ranking, run.metric)),
             [
-                ["Architecture", "Multiply-adds", "Fitness", f"{ranking.metric} alone"],
+                ["Architecture", "MACs", "Fitness", f"{ranking.metric} alone"],
                 *(
-                    [one["architecture"], count(one["flops"]), points(one["fitness"]), points(one["score"])]
+                    [one["architecture"], count(one["macs"]), points(one["fitness"]), points(one["score"])]
                     for one in sorted(ranking.networks, key=lambda one: -one["score"])
                 ),
             ],
@@ -199,14 +198,14 @@ def _ranking_plots(run: Run) -> list[Plot]:
 
 def _ap_plots(run: Run) -> list[Plot]:
     """By object size and by class, of the networks that have been judged; no more than can be told apart."""
-    judged = [network for network in run.networks if network.evaluated][: len(plots.NETWORK_COLOURS)]
+    judged = [network for network in run.networks if network.evaluated][: len(plots.NETWORK_COLORS)]
     found = []
     if any(network.scores.get(key) is not None for network in judged for key in plots.SIZES):
         found.append(
             Plot(
                 "plot-sizes",
                 "By object size",
-                "Small: below 32 by 32 pixels of the stored picture; medium: below 96 by 96; large: the others. A size "
+                "Small: below 32 by 32 pixels of the stored image; medium: below 96 by 96; large: the others. A size "
                 "without dots has no objects in the validation set.",
                 _data(plots.by_size(judged)),
                 [
@@ -277,7 +276,7 @@ def _bounds(recipe: Mapping[str, Any], cost: str) -> list[float]:
 def _shown(value: float, cost: str) -> str:
     if cost == "latency":
         return milliseconds(value)
-    return f"{count(value)} {'multiply-adds' if cost == 'flops' else 'parameters'}"
+    return f"{count(value)} {'MACs' if cost == 'macs' else 'parameters'}"
 
 
 def _highest(run: Run, score: str) -> float | None:

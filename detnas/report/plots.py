@@ -1,4 +1,4 @@
-"""The plots, as plotly figures; colours of text and grid are set in the page, after the reader's light or dark mode."""
+"""The plots, as plotly figures; colors of text and grid are set in the page, after the reader's light or dark mode."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -9,11 +9,11 @@ from typing import Any
 import plotly.graph_objects as go
 
 from detnas.evaluation.metrics.pareto import pareto_front
-from detnas.report.collect import WINNER, Best, Candidate, Curve, Dropped, Network, Ranking, Training
+from detnas.report.collect import WINNER, Best, Candidate, Curve, Network, Ranking, Training
 from detnas.spaces import Architecture
 
 HIGHLIGHT = "#d9622b"
-NETWORK_COLOURS = (HIGHLIGHT, "#4a7fb5", "#5f9150", "#8f6bb8", "#b08a2e", "#3f9a9a")
+NETWORK_COLORS = (HIGHLIGHT, "#4a7fb5", "#5f9150", "#8f6bb8", "#b08a2e", "#3f9a9a")
 ORIGINS = {
     "random": ("drawn at random", "#8d8d8d", "circle-open"),
     "mutation": ("mutation", "#4a7fb5", "circle"),
@@ -21,7 +21,7 @@ ORIGINS = {
     "linear": ("linear model", "#b08a2e", "triangle-up"),
     "tpe": ("TPE", "#8f6bb8", "square"),
 }
-COSTS = {"flops": ("million multiply-adds", 1e6), "params": ("million parameters", 1e6), "latency": ("milliseconds", 1)}
+COSTS = {"macs": ("million MACs", 1e6), "params": ("million parameters", 1e6), "latency": ("milliseconds", 1)}
 """The axis of each cost, and its unit."""
 SIZES = {"APs": "small", "APm": "medium", "APl": "large"}
 """COCO's sizes of objects: below 32 x 32 pixels, below 96 x 96, and larger."""
@@ -29,34 +29,15 @@ LEAST_HEIGHT, LINE_HEIGHT = 150, 22
 MOST_POINTS = 800  # of a curve: more cannot be told apart, and a long training writes tens of thousands
 
 
-def fitness_by_evaluation(
-    candidates: Sequence[Candidate], best: Best | None, metric: str, dropped: Sequence[Dropped] = ()
-) -> go.Figure:
-    """Every candidate in the order of evaluation, each generation's median and the best so far.
-
-    What racing dropped is drawn apart, at its score on the pictures it was judged on.
-    """
+def fitness_by_evaluation(candidates: Sequence[Candidate], best: Best | None, metric: str) -> go.Figure:
+    """Every candidate in the order of evaluation, each generation's median and the best so far."""
     figure = _figure("evaluation", f"fitness ({metric} x 100)")
-    if dropped:
-        figure.add_scatter(
-            x=[one.number for one in dropped],
-            y=[_percent(one.score) for one in dropped],
-            customdata=[
-                f"<b>{escape(one.architecture)}</b><br>dropped after {one.pictures:,} pictures, at "
-                f"{_percent(one.score):.2f} on these"
-                f"<br>evaluation {one.number}, generation {one.generation}, {escape(one.origin)}"
-                for one in dropped
-            ],
-            hovertemplate="%{customdata}<extra></extra>",
-            mode="markers", name="dropped on the way",
-            marker={"color": "#8d8d8d", "symbol": "x-thin-open", "size": 6, "opacity": 0.7},
-        )  # fmt: skip
     _add_candidates(figure, candidates, [candidate.number for candidate in candidates])
     medians = _generation_medians(candidates)
     figure.add_scatter(
         x=[x for first, last, _ in medians for x in (first - 0.5, last + 0.5, None)],
         y=[y for _, _, middle in medians for y in (middle, middle, None)],
-        mode="lines", name="median of a generation" + (", without the dropped" if dropped else ""), hoverinfo="skip",
+        mode="lines", name="median of a generation", hoverinfo="skip",
         line={"width": 2, "color": "#8d8d8d"},
     )  # fmt: skip
     figure.add_scatter(
@@ -130,17 +111,17 @@ def front(candidates: Sequence[Candidate], cost: str) -> list[Candidate]:
 
 def trained_alone(ranking: Ranking, metric: str) -> go.Figure:
     """What the supernet said of each network, and what became of it alone."""
-    figure = _figure(f"fitness ({metric} x 100)", f"trained alone ({ranking.metric} x 100)")
+    figure = _figure(f"fitness ({metric} x 100)", f"trained standalone ({ranking.metric} x 100)")
     figure.add_scatter(
         x=[_percent(network["fitness"]) for network in ranking.networks],
         y=[_percent(network["score"]) for network in ranking.networks],
         customdata=[
             f"<b>{escape(network['architecture'])}</b><br>fitness {_percent(network['fitness']):.2f}, "
-            f"alone {_percent(network['score']):.2f}<br>{network['flops'] / 1e6:,.1f} M multiply-adds"
+            f"alone {_percent(network['score']):.2f}<br>{network['macs'] / 1e6:,.1f} M MACs"
             for network in ranking.networks
         ],
         hovertemplate="%{customdata}<extra></extra>", showlegend=False,
-        mode="markers", name="networks", marker={"color": NETWORK_COLOURS[1], "size": 8, "opacity": 0.85},
+        mode="markers", name="networks", marker={"color": NETWORK_COLORS[1], "size": 8, "opacity": 0.85},
     )  # fmt: skip
     return figure
 
@@ -157,15 +138,15 @@ def by_class(networks: Sequence[Network], classes: Sequence[str]) -> go.Figure:
 
 
 def _dots(networks: Sequence[Network], scores: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> go.Figure:
-    """A dot of each network's colour for each of its scores, in lines that are called `names`."""
+    """A dot of each network's color for each of its scores, in lines that are called `names`."""
     figure = _figure("AP x 100", "")
-    for network, scored, colour in zip(networks, scores, NETWORK_COLOURS, strict=False):
+    for network, scored, color in zip(networks, scores, NETWORK_COLORS, strict=False):
         known = [(name, score) for name in names if (score := scored.get(name)) is not None]
         figure.add_scatter(
             x=[_percent(score) for _, score in known],
             y=[escape(name) for name, _ in known],
             mode="markers", name=escape(network.name), hovertemplate="%{y}: %{x:.1f}", opacity=0.85,
-            marker={"color": colour, "size": 9, "symbol": "star" if network.name == WINNER else "circle"},
+            marker={"color": color, "size": 9, "symbol": "star" if network.name == WINNER else "circle"},
         )  # fmt: skip
     shown = [escape(name) for name in names]
     figure.update_yaxes(
@@ -180,23 +161,23 @@ def losses(trainings: Sequence[Training]) -> go.Figure:
     """The loss of each training, its running mean bold; accuracy, where it was measured, on the right."""
     figure = _figure("step", "loss")
     for index, training in enumerate(trainings):
-        colour = NETWORK_COLOURS[index % len(NETWORK_COLOURS)]
+        color = NETWORK_COLORS[index % len(NETWORK_COLORS)]
         name = escape(training.network) or "supernet"
         if loss := training.curves.get("loss"):
-            _add_curve(figure, loss, name, colour)
+            _add_curve(figure, loss, name, color)
         if not training.network:
             parts = [key for key in training.curves if key not in ("loss", "accuracy")]
             parts = parts if len(parts) > 1 else []  # the only one is the loss itself
-            for key, part_colour in zip(parts, NETWORK_COLOURS[1:] * len(parts), strict=False):
+            for key, part_color in zip(parts, NETWORK_COLORS[1:] * len(parts), strict=False):
                 part = _mean(_thinned(training.curves[key]))
                 label = escape(key.removeprefix("loss_").replace("_", " "))
-                line = {"width": 1, "color": part_colour}
+                line = {"width": 1, "color": part_color}
                 figure.add_scatter(x=part.steps, y=_rounded(part.values), mode="lines", name=label, line=line)
         if accuracy := training.curves.get("accuracy"):
             curve = _mean(_thinned(accuracy))
             figure.add_scatter(
                 x=curve.steps, y=_rounded([100 * value for value in curve.values]), yaxis="y2", mode="lines",
-                name=f"{name}, accuracy", line={"width": 1.5, "dash": "dot", "color": colour},
+                name=f"{name}, accuracy", line={"width": 1.5, "dash": "dot", "color": color},
             )  # fmt: skip
             own_ticks = {
                 "overlaying": "y",
@@ -231,7 +212,7 @@ def _axis(title: str) -> dict[str, Any]:
 
 def _add_candidates(figure: go.Figure, candidates: Sequence[Candidate], x: Sequence[float]) -> None:
     for origin in dict.fromkeys([*ORIGINS, *(candidate.origin for candidate in candidates)]):
-        label, colour, symbol = ORIGINS.get(origin, (escape(origin), "#8f6bb8", "square"))
+        label, color, symbol = ORIGINS.get(origin, (escape(origin), "#8f6bb8", "square"))
         mine = [(at, candidate) for at, candidate in zip(x, candidates, strict=True) if candidate.origin == origin]
         if mine:
             figure.add_scatter(
@@ -239,7 +220,7 @@ def _add_candidates(figure: go.Figure, candidates: Sequence[Candidate], x: Seque
                 y=[_percent(candidate.fitness) for _, candidate in mine],
                 customdata=[_hover(candidate) for _, candidate in mine],
                 hovertemplate="%{customdata}<extra></extra>",
-                mode="markers", name=label, marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.8},
+                mode="markers", name=label, marker={"color": color, "symbol": symbol, "size": 7, "opacity": 0.8},
             )  # fmt: skip
 
 
@@ -257,7 +238,7 @@ def _hover(candidate: Candidate) -> str:
     # plotly reads hover texts as a little HTML, hence the escaping here, besides the page's own.
     return (
         f"<b>{escape(candidate.architecture)}</b><br>fitness {_percent(candidate.fitness):.2f}"
-        f"<br>{candidate.flops / 1e6:,.1f} M multiply-adds, {candidate.params / 1e6:,.2f} M parameters"
+        f"<br>{candidate.macs / 1e6:,.1f} M MACs, {candidate.params / 1e6:,.2f} M parameters"
         f"<br>evaluation {candidate.number}, generation {candidate.generation}, {escape(candidate.origin)}"
     )
 
@@ -277,21 +258,21 @@ def _generation_medians(candidates: Sequence[Candidate]) -> list[tuple[int, int,
     return medians
 
 
-def _add_curve(figure: go.Figure, curve: Curve, name: str, colour: str) -> None:
+def _add_curve(figure: go.Figure, curve: Curve, name: str, color: str) -> None:
     thin = _thinned(curve)
     mean = _mean(thin)
     figure.add_scatter(
         x=thin.steps, y=_rounded(thin.values), mode="lines", showlegend=False, legendgroup=name, hoverinfo="skip",
-        opacity=0.3, line={"width": 1, "color": colour},
+        opacity=0.3, line={"width": 1, "color": color},
     )  # fmt: skip
     figure.add_scatter(
         x=mean.steps, y=_rounded(mean.values), mode="lines", name=name, legendgroup=name,
-        line={"width": 2, "color": colour},
+        line={"width": 2, "color": color},
     )  # fmt: skip
 
 
 def _thinned(curve: Curve) -> Curve:
-    """At most MOST_POINTS points, each the mean of its neighbours, so that no line of the log goes unheard."""
+    """At most MOST_POINTS points, each the mean of its neighbors, so that no line of the log goes unheard."""
     size = -(-len(curve.steps) // MOST_POINTS)
     starts = range(0, len(curve.steps), max(size, 1))
     return Curve(
@@ -301,7 +282,7 @@ def _thinned(curve: Curve) -> Curve:
 
 
 def _mean(curve: Curve) -> Curve:
-    """The running mean over a twentieth of the curve, centred."""
+    """The running mean over a twentieth of the curve, centered."""
     half = len(curve.values) // 40
     values = curve.values
     return Curve(curve.steps, [fmean(values[max(0, at - half) : at + half + 1]) for at in range(len(values))])

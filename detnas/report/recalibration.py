@@ -1,4 +1,4 @@
-"""What the check of the recalibration says: whether the ranking would have been another with other pictures."""
+"""What the check of the recalibration says: whether the ranking would have been another with other images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Judged:
     number: int
     architecture: str
     fitness: float
-    other_pictures: float
+    other_images: float
     half: float
     none: float
 
@@ -23,7 +23,7 @@ class RecalibrationCheck:
 
     metric: str
     batches: int
-    batch: int
+    batch_size: int
     seconds: float
     candidates: Sequence[Judged]
 
@@ -33,28 +33,28 @@ class RecalibrationCheck:
         return cls(**{**found, "candidates": [Judged(**one) for one in found["candidates"]]})
 
     def moves(self, what: str) -> float:
-        """By how much the fitness of a candidate changes at most with `other_pictures`, `half` or `none`."""
+        """By how much the fitness of a candidate changes at most with `other_images`, `half` or `none`."""
         return float(max(abs(getattr(one, what) - one.fitness) for one in self.candidates))
 
     @property
     def sentence(self) -> str:
         """Whether to trust the winner's lead."""
-        moves = f"{100 * self.moves('other_pictures'):.1f}"
+        moves = f"{100 * self.moves('other_images'):.1f}"
         first = self.candidates[0]
-        said = f"Recalibrated on other pictures, the fitness of a candidate moves by up to {moves} points"
+        said = f"Recalibrated on other images, the fitness of a candidate moves by up to {moves} points"
         if len(self.candidates) == 1:
             return f"{said}. There is no second candidate to compare with."
-        again = max(self.candidates, key=lambda one: one.other_pictures)
-        if again.other_pictures > first.other_pictures:
+        again = max(self.candidates, key=lambda one: one.other_images)
+        if again.other_images > first.other_images:
             return (
                 f"{said}, and {again.architecture} would have come first: these candidates are closer together than "
-                "the choice of recalibration pictures can tell apart."
+                "the choice of recalibration images can tell apart."
             )
         lead = min(first.fitness - one.fitness for one in self.candidates[1:])
         verdict = f"{said}, and the winner stays the first of these {len(self.candidates)}"
-        if lead < self.moves("other_pictures"):
+        if lead < self.moves("other_images"):
             return (
-                f"{verdict}; but its lead of {100 * lead:.1f} is smaller than that: yet other pictures could have "
+                f"{verdict}; but its lead of {100 * lead:.1f} is smaller than that: yet other images could have "
                 "chosen another."
             )
         return f"{verdict}, by a lead of {100 * lead:.1f} that is larger than that."

@@ -10,7 +10,7 @@ from detnas.config.recipe import RANDOM
 from detnas.models.backbone import Subnet
 from detnas.models.create import Network, build_published
 from detnas.spaces import Architecture, BudgetSampler, Cost
-from detnas.utils.seeds import seed_of
+from detnas.utils.seeds import derive_seed
 
 
 def baselines(recipe: Recipe, sampler: BudgetSampler) -> dict[str, Callable[[], Network]]:
@@ -27,7 +27,7 @@ def baselines(recipe: Recipe, sampler: BudgetSampler) -> dict[str, Callable[[], 
 
 
 def network_cost(network: Network, sampler: BudgetSampler) -> Cost:
-    """By the sampler's table, which may know latencies; of a network outside its space, FLOPs and parameters."""
+    """By the sampler's table, which may know latencies; of a network outside its space, MACs and parameters."""
     if isinstance(network, Subnet) and network.space == sampler.space:
         return sampler.table.cost(network.architecture.ops)
     return network.cost(sampler.budget.size)
@@ -39,7 +39,7 @@ def _drawn(number: int, seed: int, sampler: BudgetSampler) -> Architecture:
     drawn: list[Architecture] = []
     for draw in range(1, number + 1):
         words = ("random baseline",) if draw == 1 else ("random baseline", str(draw))
-        rng = np.random.default_rng(seed_of(seed, *words))
+        rng = np.random.default_rng(derive_seed(seed, *words))
         architecture = sampler.sample(rng, seen=frozenset(drawn)) or sampler.sample(rng)
         assert architecture is not None  # the sampler refuses a budget that holds nothing
         drawn.append(architecture)

@@ -28,13 +28,13 @@ from detnas.rundir.directory import (
     RECIPE,
     claim,
     draw_data,
+    read_stored_run,
     store_latencies,
     store_recipe,
     store_splits,
-    stored_run,
 )
-from detnas.search.evaluators.custom import own_function
-from detnas.search.evaluators.detection import search_pictures
+from detnas.search.evaluators.custom import import_fitness_function
+from detnas.search.evaluators.detection import evaluation_images
 from detnas.search.study.storage import check_storage
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
 from detnas.training.checkpoints import DONE, is_trained, load_weights
@@ -45,24 +45,24 @@ from detnas.training.tasks import ClassificationTask, DetectionTask, Task
 from detnas.utils.errors import UserError
 from detnas.utils.files import read_json
 from detnas.utils.progress import Progress
-from detnas.utils.resource_errors import memory_for, room_in
-from detnas.utils.seeds import seed_of
+from detnas.utils.resource_errors import explain_disk_full, explain_out_of_memory
+from detnas.utils.seeds import derive_seed
 
 WINNER = "winner"
 """What the network that the search chose is called, beside its baselines."""
-PICTURES = "pictures"
+IMAGES = "images"
 """Where decoded ones are kept."""
 
 
 def read_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """`load_recipe`, of several processes in the first one alone: a file need be there for it only."""
-    tree = comm.from_first(lambda: load_recipe(recipe, changes).model_dump(mode="json"))
+    tree = comm.broadcast_from_main(lambda: load_recipe(recipe, changes).model_dump(mode="json"))
     return Recipe.model_validate(tree)
 
 
-def begun_run(directory: Path) -> tuple[Recipe, Path]:
+def load_run(directory: Path) -> tuple[Recipe, Path]:
     """The recipe and the data folder of the run that stands in `directory`. Raises `UserError` if it holds none."""
-    stored = comm.from_first(lambda: stored_run(directory))
+    stored = comm.broadcast_from_main(lambda: read_stored_run(directory))
     return read_recipe(directory / RECIPE), Path(stored["data_directory"])
 
 
@@ -80,26 +80,26 @@ def open_run(
     does.
     Raises `UserError` for whatever cannot work.
     """
-    with comm.agreed():
+    with comm.raise_on_all_ranks():
         sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
         device = choose_device(recipe.device)
         check_batches(recipe)
-    comm.check_same("device", device.type)
-    with room_in(directory), ExitStack() as held:
+    comm.check_same_on_all_ranks("device", device.type)
+    with explain_disk_full(directory), ExitStack() as held:
         if hold != "not at all":
-            comm.from_first(lambda: held.enter_context(claim(directory, recipe, shared=hold == "shared")))
+            comm.broadcast_from_main(lambda: held.enter_context(claim(directory, recipe, shared=hold == "shared")))
         if data is None:
-            data = Path(comm.from_first(lambda: draw_data(directory, recipe, progress.say)))
-        with comm.agreed():
+            data = Path(comm.broadcast_from_main(lambda: draw_data(directory, recipe, progress.say)))
+        with comm.raise_on_all_ranks():
             run_data = open_data(data, recipe.data, recipe.seed)
             progress.say(run_data.summary())
             current = Run(recipe, directory, run_data, sampler, device, progress)
             current.check()
         fingerprint = run_data.fingerprint()
-        comm.check_same(f"data set {data}", fingerprint)
-        comm.from_first(lambda: store_recipe(directory, recipe, run_data.directory, fingerprint))
-        comm.from_first(lambda: store_latencies(directory, sampler.budget.latencies))
-        comm.from_first(lambda: store_splits(directory, run_data))
+        comm.check_same_on_all_ranks(f"data set {data}", fingerprint)
+        comm.broadcast_from_main(lambda: store_recipe(directory, recipe, run_data.directory, fingerprint))
+        comm.broadcast_from_main(lambda: store_latencies(directory, sampler.budget.latencies))
+        comm.broadcast_from_main(lambda: store_splits(directory, run_data))
         yield current
 
 
@@ -130,28 +130,28 @@ class Run:
     @property
     def disk_cache(self) -> DiskCache | None:
         megabytes = self.recipe.data.disk_cache_mb
-        return DiskCache(self.directory / PICTURES, megabytes) if megabytes else None
+        return DiskCache(self.directory / IMAGES, megabytes) if megabytes else None
 
     def seed(self, *what: str) -> int:
-        return seed_of(self.recipe.seed, *what)
+        return derive_seed(self.recipe.seed, *what)
 
     def check(self) -> None:
         """Raise `UserError` for what would otherwise fail only once training has begun."""
         if self.pretrains:
             ClassificationSet(self.recipe, self.data)
         if self.recipe.search.has_own_fitness:
-            own_function(self.recipe.search.fitness)
+            import_fitness_function(self.recipe.search.fitness)
         if not self.recipe.search.by_classification:
-            search_pictures(self.data.search, self.recipe.search, self.seed("search"))
+            evaluation_images(self.data.search, self.recipe.search, self.seed("search"))
         for stage in ("supernet-pretrain", "supernet-finetune"):
             self.paths(stage)
         for part in (self.data.train, self.data.val):
             self._check_sizes(part)
-        if comm.is_first() and self.recipe.search.storage and not (self.directory / "search" / DONE).exists():
+        if comm.is_main_process() and self.recipe.search.storage and not (self.directory / "search" / DONE).exists():
             check_storage(self.recipe.search.storage)
 
     def _check_sizes(self, part: DetectionSet) -> None:
-        """Refuse pictures so long that nothing is left of the shorter side where the longer is reduced to max_size."""
+        """Refuse images so long that nothing is left of the shorter side where the longer is reduced to max_size."""
         longest = self.recipe.detector.max_size
         too_long = np.flatnonzero(part.sizes.min(axis=1) * longest < part.sizes.max(axis=1))
         if len(too_long):
@@ -163,7 +163,7 @@ class Run:
             )
 
     def networks(self) -> dict[str, Callable[[], Network]]:
-        """What makes the networks that are trained alone, by name: the winner and the recipe's baselines."""
+        """What makes the networks that are trained standalone, by name: the winner and the recipe's baselines."""
         return {WINNER: partial(Subnet, self.space, self.winner()), **baselines(self.recipe, self.sampler)}
 
     def winner(self) -> Architecture:
@@ -194,7 +194,7 @@ class Run:
         return backbone
 
     def classification(self, settings: TrainingSettings | None, part: Part) -> tuple[ClassificationTask, int]:
-        """What pre-training learns, and how many classes that has; without `settings`, pictures as they are judged."""
+        """What pre-training learns, and how many classes that has; without `settings`, images as they are judged."""
         data = ClassificationSet(self.recipe, self.data)
         # What is judged is kept as it was prepared, and need not be kept before.
         samples = data.samples(part, settings, self.recipe.data.cache_mb if settings else 0, self.disk_cache)
@@ -219,13 +219,13 @@ class Run:
         field = stage_name.replace("-", "_")
         smaller = "detector.min_size and max_size" if isinstance(task, DetectionTask) else "pretraining.image_size"
         others = f"and lr with it, or set {field}.precision=bf16, or lower {smaller}"
-        with memory_for(f"{field}.batch = {settings.batch}", others):
+        with explain_out_of_memory(f"{field}.batch_size = {settings.batch_size}", others):
             train(
                 model,
                 task,
                 settings,
                 self.directory / stage,
-                # The winner and its baselines see the same pictures in the same order.
+                # The winner and its baselines see the same images in the same order.
                 seed=self.seed(stage_name),
                 device=self.device,
                 progress=self.progress,
@@ -236,8 +236,8 @@ class Run:
         """What a supernet's paths are drawn by in one of its trainings."""
         field = stage.replace("-", "_")
         settings: SupernetTrainingSettings = getattr(self.recipe, field)
-        bins, size = settings.flops_bins, self.recipe.budget.size
-        return PathSampler(self.space, bins, settings.fair_paths, size, f"{field}.flops_bins")
+        bins, size = settings.macs_bins, self.recipe.budget.size
+        return PathSampler(self.space, bins, settings.fair_paths, size, f"{field}.macs_bins")
 
     def _passes(self, backbone: Backbone, stage: str) -> Callable[[int], Iterable[None]]:
         if not isinstance(backbone, Supernet):
@@ -245,7 +245,7 @@ class Run:
         return path_chooser(backbone, self.paths(stage), lambda step: self.seed(stage, "path", str(step)))
 
     def is_done(self, stage: str) -> bool:
-        return comm.from_first((self.directory / stage / DONE).exists)
+        return comm.broadcast_from_main((self.directory / stage / DONE).exists)
 
     def is_trained(self, stage: str, needed_by: str) -> bool:
         """Whether a training is done and, unless the stage that needs its weights is done too, its weights are whole.
@@ -256,4 +256,4 @@ class Run:
 
     def read(self, file: str) -> Any:
         """What a JSON file of the run holds."""
-        return comm.from_first(lambda: read_json(self.directory / file))
+        return comm.broadcast_from_main(lambda: read_json(self.directory / file))

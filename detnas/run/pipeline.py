@@ -15,8 +15,6 @@ and tells the others what stands there.
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from detnas.config import Recipe, load_recipe
@@ -31,22 +29,20 @@ from detnas.models.detectors.build import Detector
 from detnas.models.weights import DetectorInfo, save_detector
 from detnas.report import validation_examples, write_report
 from detnas.run.baselines import network_cost
-from detnas.run.context import WINNER, Run, begun_run, open_run, read_recipe
-from detnas.rundir.directory import RECIPE, stored_run
-from detnas.search.evaluators.classification import Accuracy
-from detnas.search.evaluators.custom import OwnFitness
-from detnas.search.evaluators.detection import Fitness
-from detnas.search.evaluators.racing import GoesOn
+from detnas.run.context import WINNER, Run, load_run, open_run, read_recipe
+from detnas.run.evaluator import build_evaluator
+from detnas.rundir.directory import RECIPE, read_stored_run
+from detnas.search.evaluators.base import Evaluator
+from detnas.search.evaluators.detection import DetectionEvaluator
+from detnas.search.evaluators.distributed import search_with_all_processes
 from detnas.search.recalibration_check import RECALIBRATION, check_recalibration
-from detnas.search.study.lockstep import Judge, search_together
 from detnas.search.study.study import search
-from detnas.spaces import Architecture
-from detnas.training.checkpoints import is_trained, load_weights, weights_digest
+from detnas.training.checkpoints import is_trained, weights_digest
 from detnas.training.metrics_log import log_scores
 from detnas.utils.errors import UserError, suggestion
 from detnas.utils.files import read_json, write_json
 from detnas.utils.progress import Progress
-from detnas.utils.resource_errors import memory_for
+from detnas.utils.resource_errors import explain_out_of_memory
 
 WEIGHTS = "detector.safetensors"
 EVALUATION = "evaluation.json"
@@ -92,7 +88,7 @@ def search_run(directory: Path, progress: Progress, join: bool = False) -> None:
 
     Raises `UserError` if it holds no run, or its supernet is not trained.
     """
-    recipe, data = begun_run(directory)
+    recipe, data = load_run(directory)
     with open_run(recipe, directory, data, progress, hold="not at all" if join else "alone") as current:
         _walk(current, "search")
 
@@ -104,7 +100,7 @@ def _walk(run: Run, stage: str) -> None:
 
 def write_page(directory: Path) -> Path:
     """Write the page of a run, as far as the run has come. Raises `UserError` if `directory` holds no run."""
-    stored = stored_run(directory)
+    stored = read_stored_run(directory)
 
     def val() -> DetectionSet:
         recipe = load_recipe(directory / RECIPE)
@@ -142,32 +138,33 @@ def supernet_finetune(run: Run) -> None:
 
 
 def search_stage(run: Run) -> None:
-    """Evolution on the trained supernet, and how far the best depend on the pictures of their recalibration."""
+    """Evolution on the trained supernet, and how far the best depend on the images of their recalibration."""
     stage = "search"
     settings = run.recipe.search
     place = run.directory / stage
     searched = run.is_done(stage)
     if not searched or _can_check(run):
 
-        def lead(judge: Judge) -> None:
+        def search_with(evaluator: Evaluator) -> None:
             seed = run.seed(stage)
-            search(judge, run.sampler, settings, place, seed=seed, progress=run.progress, name=_study_name(run))
+            search(evaluator, run.sampler, settings, place, seed=seed, progress=run.progress, name=_study_name(run))
 
-        with memory_for(
-            f"search.batch = {settings.batch}, search.recalibration_batch = {settings.recalibration_batch}"
+        with explain_out_of_memory(
+            f"search.batch_size = {settings.batch_size}, "
+            f"search.recalibration_batch_size = {settings.recalibration_batch_size}"
         ):
-            judge = candidate_judge(run)
+            evaluator = build_evaluator(run)
             if not searched:
-                search_together(judge, lead)
-            if isinstance(judge, DetectionScores):
-                check_recalibration(judge.fitness, place, run.progress)
+                search_with_all_processes(evaluator, search_with)
+            if isinstance(evaluator, DetectionEvaluator):
+                check_recalibration(evaluator, place, run.progress)
     best = run.read(f"{stage}/best.json")
     run.progress.say(f"  winner: {best['architecture']}, {settings.score} {best['fitness']:.3f} on the search split")
 
 
 def _can_check(run: Run) -> bool:
     """Whether a finished search was cut before its recalibration was checked, and what that takes is at hand."""
-    missing = not comm.from_first((run.directory / "search" / RECALIBRATION).exists)
+    missing = not comm.broadcast_from_main((run.directory / "search" / RECALIBRATION).exists)
     return missing and run.recipe.search.fitness == "detection" and is_trained(run.directory / run.trained_supernet)
 
 
@@ -180,63 +177,6 @@ def _study_name(run: Run) -> str:
     del recipe["device"], recipe["search"]["storage"], recipe["budget"]["latencies"]
     facts = [recipe, run.data.fingerprint(), weights_digest(run.directory / run.trained_supernet)]
     return f"{run.recipe.name}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
-
-
-def candidate_judge(run: Run) -> Judge:
-    """Gives a candidate's scores by name, with the weights of the trained supernet.
-
-    Raises `UserError` if the supernet is not trained yet.
-    """
-    if not run.is_done(run.trained_supernet):
-        raise UserError(f"{run.directory}: the supernet is not trained yet; continue it by `detnas run`")
-    return _accuracy(run) if run.recipe.search.fitness == "classification" else _detection_scores(run)
-
-
-@dataclass(frozen=True)
-class DetectionScores:
-    """Judges candidates by detection."""
-
-    fitness: Fitness
-
-    def __call__(self, architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None] | None:
-        evaluation = self.fitness(architecture, goes_on)
-        return None if evaluation is None else evaluation.scores
-
-
-def _detection_scores(run: Run) -> DetectionScores | OwnFitness:
-    """Judges candidates by detection, of the fine-tuned supernet."""
-    detector = run.detector(lambda: Supernet(run.space), None, run.recipe.judging_detector)
-    load_weights(detector, run.directory / run.trained_supernet)
-    fitness = Fitness(
-        detector.to(run.device),
-        run.data.fit,
-        run.data.search,
-        run.recipe.search,
-        seed=run.seed("search"),
-        device=run.device,
-        cache_mb=run.recipe.data.cache_mb,
-        disk=run.disk_cache,
-    )
-    if run.recipe.search.has_own_fitness:
-        return OwnFitness(run.recipe.search.fitness, fitness, run.sampler)
-    return DetectionScores(fitness)
-
-
-def _accuracy(run: Run) -> Accuracy:
-    """Judges candidates by classification, of the pre-trained supernet."""
-    fit, num_classes = run.classification(None, "fit")
-    judged, _ = run.classification(None, "search")
-    classifier = run.classifier(lambda: Supernet(run.space), num_classes)
-    load_weights(classifier, run.directory / run.trained_supernet)
-    return Accuracy(
-        classifier.to(run.device),
-        fit.samples,
-        judged.samples,
-        partial(fit.inputs, device=run.device),
-        run.recipe.search,
-        seed=run.seed("search"),
-        cache_mb=run.recipe.data.cache_mb,
-    )
 
 
 def pretrain(run: Run) -> None:
@@ -254,7 +194,7 @@ def pretrain_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -
 
 
 def finetune(run: Run) -> None:
-    """The winner and the baselines learn detection from all training pictures, and are judged on the validation set."""
+    """The winner and the baselines learn detection from all training images, and are judged on the validation set."""
     finetune_networks(run, run.networks())
 
 
@@ -262,12 +202,12 @@ def finetune_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -
     for name, make_backbone in networks.items():
         stage = f"finetune/{name}"
         directory = run.directory / stage
-        if not comm.from_first((directory / EVALUATION).exists):
+        if not comm.broadcast_from_main((directory / EVALUATION).exists):
             settings = run.recipe.finetune
             pretrained = run.directory / "pretrain" / name if run.pretrains else None
             detector = run.detector(make_backbone, pretrained)
             run.train(detector, run.detection(settings, run.data.train), settings, stage)
-            if comm.is_first():
+            if comm.is_main_process():
                 _save(run, detector, run.directory if name == WINNER else directory)
             _judge(run, name, detector)
         scores = run.read(f"{stage}/{EVALUATION}")["scores"]
@@ -289,21 +229,21 @@ def _save(run: Run, detector: Detector, directory: Path) -> None:
 def _judge(run: Run, name: str, detector: Detector) -> None:
     """Evaluate a finished network on the validation set, and keep what it scored and detected."""
     val = run.data.val
-    own = val.subset(comm.share(len(val), run.recipe.search.batch))
+    own = val.subset(comm.shard(len(val), run.recipe.search.batch_size))
     images = Images(own.files, run.recipe.data.cache_mb, own.sizes, disk=run.disk_cache)
     with (
-        memory_for(f"search.batch = {run.recipe.search.batch}"),
+        explain_out_of_memory(f"search.batch_size = {run.recipe.search.batch_size}"),
         run.progress.task(f"evaluate {name}", total=len(own)) as bar,
     ):
         evaluation = evaluate(
             detector,
             val,
             images,
-            batch=run.recipe.search.batch,
+            batch_size=run.recipe.search.batch_size,
             device=run.device,
-            after_batch=lambda pictures: bar.advance(by=pictures),
+            after_batch=lambda count: bar.advance(by=count),
         )
-    if not comm.is_first():
+    if not comm.is_main_process():
         return
     network = find_network(detector)
     directory = run.directory / "finetune" / name
@@ -324,7 +264,7 @@ def _judge(run: Run, name: str, detector: Detector) -> None:
 
 def report(run: Run) -> None:
     """The page."""
-    if comm.is_first():
+    if comm.is_main_process():
         run.progress.say(f"Report: {_write_page(run.directory, lambda: run.data.val)}")
 
 

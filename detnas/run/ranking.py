@@ -1,4 +1,4 @@
-"""How far the supernet's ranking can be trusted: some architectures trained alone, beside what the supernet says."""
+"""How well a supernet ranks architectures: some are trained standalone and compared with what it says."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,12 +10,12 @@ import numpy as np
 
 from detnas.evaluation.metrics.correlation import Estimate, kendall_tau, regret, spearman_rho, with_interval
 from detnas.models.backbone import Subnet
-from detnas.run.context import Run, begun_run, open_run
-from detnas.run.pipeline import EVALUATION, candidate_judge, finetune_networks, pretrain_networks, write_page
-from detnas.search.evaluators.racing import always
+from detnas.run.context import Run, load_run, open_run
+from detnas.run.evaluator import build_evaluator
+from detnas.run.pipeline import EVALUATION, finetune_networks, pretrain_networks, write_page
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.errors import UserError
-from detnas.utils.files import held, read_json, write_json
+from detnas.utils.files import read_json, try_lock_file, write_json
 from detnas.utils.progress import Progress
 
 FOLDER = "rank"
@@ -36,23 +36,22 @@ def rank(directory: Path, count: int, progress: Progress) -> list[str]:
 
     Raises `UserError` if `directory` holds no run, or its supernet is not trained.
     """
-    recipe, data = begun_run(directory)
+    recipe, data = load_run(directory)
     if count < LEAST:
         raise UserError(f"--n {count}: a ranking of fewer than {LEAST} networks says nothing; give more")
     with open_run(recipe, directory, data, progress, hold="shared") as run:
         chosen = spread(run.sampler, count, run.seed(FOLDER))
-        judge = candidate_judge(run)
+        evaluator = build_evaluator(run)
         # The same stages in a folder of their own.
         apart = replace(run, directory=directory / FOLDER)
         for place, architecture in enumerate(chosen, start=1):
-            with held(lock_file(apart, architecture)) as mine:
+            with try_lock_file(lock_file(apart, architecture)) as mine:
                 if mine and _row(apart, architecture) is None:
                     progress.say(f"[{place}/{count}] {architecture}")
-                    train_alone(apart, architecture)
+                    train_standalone(apart, architecture)
                     # Last: what stands there says that all is done.
-                    scores = judge(architecture, always)
-                    assert scores is not None
-                    write_json(_folder(apart, architecture) / FITNESS, scores[recipe.search.score])
+                    fitness = evaluator(architecture)[recipe.search.score]
+                    write_json(_folder(apart, architecture) / FITNESS, fitness)
     rows = [row for architecture in chosen if (row := _row(apart, architecture)) is not None]
     if len(rows) < count:
         return [f"{len(rows)} of {count} are done; other processes are at work on the rest"]
@@ -62,21 +61,21 @@ def rank(directory: Path, count: int, progress: Progress) -> list[str]:
 
 
 def spread(sampler: BudgetSampler, count: int, seed: int) -> list[Architecture]:
-    """`count` of `POOL` architectures drawn uniformly within the budget, evenly over the range of their multiply-adds.
+    """`count` of `POOL` architectures drawn uniformly within the budget, evenly over the range of their MACs.
 
     Raises `UserError` if the budget holds fewer.
     """
     rng = np.random.default_rng(seed)
     pool: dict[Architecture, int] = {}
     while len(pool) < POOL and (architecture := sampler.sample(rng, pool.keys())) is not None:
-        pool[architecture] = sampler.table.cost(architecture.ops).flops
+        pool[architecture] = sampler.table.cost(architecture.ops).macs
     if count > len(pool):
         raise UserError(f"--n {count}: only {len(pool)} architectures within the budget are at hand; give fewer")
     return evenly(pool, count)
 
 
 def evenly(pool: dict[Architecture, int], count: int) -> list[Architecture]:
-    """`count` of at least as many architectures, evenly over the range of their multiply-adds, which `pool` holds.
+    """`count` of at least as many architectures, evenly over the range of their MACs, which `pool` holds.
 
     Each is the nearest to the next number of a van der Corput sequence, so that the first of them are spread evenly,
     too.
@@ -92,9 +91,9 @@ def evenly(pool: dict[Architecture, int], count: int) -> list[Architecture]:
 
 
 def figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """How the supernet's fitness ranks the networks, and how their multiply-adds alone do."""
+    """How the supernet's fitness ranks the networks, and how their MACs alone do."""
     truth = np.array([row["score"] for row in rows])
-    scores = {"supernet": [row["fitness"] for row in rows], "FLOPs alone": [row["flops"] for row in rows]}
+    scores = {"supernet": [row["fitness"] for row in rows], "MACs alone": [row["macs"] for row in rows]}
     return {
         name: {
             "Kendall's tau": vars(with_interval(kendall_tau, np.array(values, np.float64), truth)),
@@ -109,7 +108,9 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 def describe(found: Mapping[str, Any]) -> list[str]:
     """Lines for people on what ranking.json holds."""
     metric = found["metric"]
-    lines = [f"{len(found['networks'])} networks trained alone; {metric} on the validation set beside what ranks them"]
+    lines = [
+        f"{len(found['networks'])} networks trained standalone; {metric} on the validation set beside what ranks them"
+    ]
     for name, of in found["figures"].items():
         correlations = ", ".join(f"{figure} {Estimate(**of[figure])}" for figure in ("Kendall's tau", "Spearman's rho"))
         lines.append(f"  {name}: {correlations}")
@@ -121,7 +122,7 @@ def describe(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def train_alone(run: Run, architecture: Architecture) -> None:
+def train_standalone(run: Run, architecture: Architecture) -> None:
     """Train one architecture by the schedule of the final networks, and judge it on the validation set."""
     networks = {architecture.hyphenated: partial(Subnet, run.space, architecture)}
     pretrain_networks(run, networks)
@@ -136,7 +137,7 @@ def _row(run: Run, architecture: Architecture) -> dict[str, Any] | None:
     evaluation = read_json(folder / EVALUATION)
     return {
         "architecture": str(architecture),
-        "flops": evaluation["flops"],
+        "macs": evaluation["macs"],
         "params": evaluation["params"],
         "fitness": read_json(folder / FITNESS),
         "score": evaluation["scores"][_metric(run)],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from detnas.distributed import comm
 from detnas.models.backbone import Subnet
-from detnas.run.context import begun_run, open_run
+from detnas.run.context import load_run, open_run
 from detnas.run.pipeline import WEIGHTS, finetune_networks, pretrain_networks, write_page
 from detnas.spaces import Architecture
 from detnas.utils.progress import Progress
@@ -15,9 +15,9 @@ def retrain(directory: Path, text: str, progress: Progress) -> None:
     """Train the architecture `text` alone, by the schedule of the run in `directory`, and judge it; continues.
 
     It stands in the run beside the baselines, under its digits, with a detector.safetensors of its own; the page is
-    written anew. Raises `UserError` if `directory` holds no run, or `text` is no architecture of its space.
+    written again. Raises `UserError` if `directory` holds no run, or `text` is no architecture of its space.
     """
-    recipe, data = begun_run(directory)
+    recipe, data = load_run(directory)
     architecture = Architecture.parse(text)
     recipe.search_space().check(architecture)
     name = architecture.hyphenated
@@ -25,6 +25,6 @@ def retrain(directory: Path, text: str, progress: Progress) -> None:
         networks = {name: partial(Subnet, run.space, architecture)}
         pretrain_networks(run, networks)
         finetune_networks(run, networks)
-        if comm.is_first():
+        if comm.is_main_process():
             progress.say(f"Weights: {directory / 'finetune' / name / WEIGHTS}")
             progress.say(f"Report: {write_page(directory)}")

@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 from detnas.config import Recipe, load_recipe
 from detnas.evaluation.evaluate import headline
-from detnas.rundir.directory import RECIPE, stored_run
+from detnas.rundir.directory import RECIPE, read_stored_run
 from detnas.search.study.storage import GRACE
 from detnas.spaces import Cost
 from detnas.utils.files import read_json, read_json_lines
 
 State = Literal["not begun", "begun", "under way", "done"]
-FINISHED = "SELECT COUNT(*) FROM trials WHERE state IN ('COMPLETE', 'PRUNED')"
+FINISHED = "SELECT COUNT(*) FROM trials WHERE state = 'COMPLETE'"
 RUNNING = """SELECT COUNT(*) FROM trials JOIN trial_heartbeats USING (trial_id)
 WHERE state = 'RUNNING' AND heartbeat > datetime('now', ?)"""
 SAVED = ("metrics.jsonl", "candidates.jsonl", "study.db", "done.json", "evaluation.json")
@@ -75,7 +75,7 @@ class Status:
 
 def status_of(directory: Path) -> Status:
     """Raises `UserError` if `directory` holds no run."""
-    stored_run(directory)
+    read_stored_run(directory)
     recipe = load_recipe(directory / RECIPE)
     report = directory / "report.html"
     return Status(directory, recipe.name, list(_stages(directory, recipe)), report if report.exists() else None)
@@ -108,7 +108,7 @@ def _judged(directory: Path, network: str, recipe: Recipe) -> Sequence[str]:
     if not evaluation.exists():
         return ()
     found = read_json(evaluation)
-    cost = Cost(found["flops"], found["params"], round(1e3 * found.get("latency_ms", 0)))
+    cost = Cost(found["macs"], found["params"], round(1e3 * found.get("latency_ms", 0)))
     return (
         f"{found['architecture'] or network}: {cost.in_millions()}",
         f"{headline(found['scores'], recipe.search.metric)} on the validation set",
@@ -155,7 +155,7 @@ def _search(directory: Path, recipe: Recipe) -> Standing:
     else:
         state = "begun" if folder.exists() else "not begun"
     done, workers = (len(rows), 0) if finished.exists() else _in_study(folder / "study.db", len(rows))
-    fitness = [row["fitness"] for row in rows if row["fitness"] is not None]
+    fitness = [row["fitness"] for row in rows]
     best = f"best {recipe.search.score} {max(fitness):.3f}" if fitness else ""
     at_work = f"{workers} workers at work" if workers > 1 else ""
     return Standing(
@@ -172,12 +172,11 @@ def _search(directory: Path, recipe: Recipe) -> Standing:
 
 
 def _search_in_words(folder: Path, state: State, rows: Sequence[dict[str, Any]], total: int, best: str) -> str:
-    dropped = sum(row["fitness"] is None for row in rows)
     but = _failed(folder)
     front = folder / "front.json"
     facts = [
         state,
-        f"{len(rows)} of {total} candidates" + (f" ({dropped} dropped on the way)" if dropped else ""),
+        f"{len(rows)} of {total} candidates",
         *([f"{but} (search/failed.jsonl)"] if but else []),
         *([f"{best} on the search split"] if best else []),
         *([f"{len(read_json(front))} on the front (search/front.json)"] if front.exists() else []),

@@ -17,7 +17,7 @@ from detnas.data.shapes.draw_once import draw_once
 from detnas.data.splits import RunData
 from detnas.spaces import LatencyTable, read_latencies
 from detnas.utils.errors import UserError
-from detnas.utils.files import lock, write_json, write_text
+from detnas.utils.files import try_lock, write_json, write_text
 from detnas.version import __version__
 
 RECIPE = "recipe.yaml"
@@ -53,7 +53,7 @@ def claim(directory: Path, recipe: Recipe, shared: bool = False) -> Iterator[Non
     except OSError as error:
         raise UserError(f"--out {directory}: cannot be written ({error.strerror}); choose another folder") from None
     with held:
-        if not lock(held, shared=shared):
+        if not try_lock(held, shared=shared):
             raise UserError(
                 f"--out {directory}: another process is working in it; wait for it, or stop it, or, while it searches, "
                 f"help it by `detnas search {directory} --join`"
@@ -101,38 +101,38 @@ def store_recipe(directory: Path, recipe: Recipe, data: Path, fingerprint: str) 
 
 
 def store_splits(directory: Path, data: RunData) -> None:
-    """Write splits.json when the run begins: the pictures of the sets that were cut from the training pictures.
+    """Write splits.json when the run begins: the images of the sets that were cut from the training images.
 
     `search` and, unless it has files of its own, `val` list image ids and file names, these relative to the data.
     """
     if not (directory / SPLITS).exists():
         parts = {"search": data.search} | ({"val": data.val} if data.val_is_cut else {})
-        write_json(directory / SPLITS, {name: _pictures(part, data.directory) for name, part in parts.items()})
+        write_json(directory / SPLITS, {name: _images(part, data.directory) for name, part in parts.items()})
 
 
 def store_latencies(directory: Path, latencies: LatencyTable | None) -> None:
     """Keep the table of latencies that the run budgets by; on later calls check that it is the same.
 
-    Raises `UserError` if it has been measured anew since the run was begun.
+    Raises `UserError` if it has been measured again since the run was begun.
     """
     path = directory / LATENCIES
     if latencies is not None and not path.exists():
         latencies.write(path)
     elif latencies is not None and read_latencies(path) != latencies:
         raise UserError(
-            f"{directory}: budget.latencies has been measured anew since this run was begun; put {path} there, or "
+            f"{directory}: budget.latencies has been measured again since this run was begun; put {path} there, or "
             "choose another --out"
         )
 
 
-def _pictures(part: DetectionSet, folder: Path) -> list[dict[str, Any]]:
+def _images(part: DetectionSet, folder: Path) -> list[dict[str, Any]]:
     return [
         {"id": id, "file": str(file.relative_to(folder) if file.is_relative_to(folder) else file)}
         for id, file in zip(part.image_ids, part.files, strict=True)
     ]
 
 
-def stored_run(directory: Path) -> dict[str, Any]:
+def read_stored_run(directory: Path) -> dict[str, Any]:
     """The recipe.yaml of a run directory as a tree. Raises `UserError` if there is none."""
     stored = _read_stored(directory)
     if stored is None:

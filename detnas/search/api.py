@@ -11,23 +11,22 @@ from pydantic import ValidationError
 
 from detnas.config import SearchSettings
 from detnas.config.loading import explain
-from detnas.search.evaluators.racing import GoesOn
 from detnas.search.study import study
 from detnas.spaces import COSTS, Architecture, Budget, BudgetSampler, SearchSpace, search_space
 from detnas.utils.errors import UserError, suggestion
 from detnas.utils.files import read_json, write_json
-from detnas.utils.import_string import PLACE
+from detnas.utils.import_string import IMPORT_STRING
 from detnas.utils.progress import Progress
 
 CHOOSING = (
     "sampler",
-    "against",
+    "second_objective",
     "evaluations",
     "population",
-    "parents",
-    "mutants",
+    "num_parents",
+    "num_mutations",
     "mutation_probability",
-    "crossovers",
+    "num_crossovers",
     "storage",
 )
 """The fields of `SearchSettings` that say how candidates are chosen; the others say how detectors are judged."""
@@ -49,7 +48,7 @@ def search(
 
     `fitness` is called once for each candidate and gives a finite number. `settings` are the fields of
     `detnas.config.SearchSettings` that say how candidates are chosen (`CHOOSING`), by default the paper's evolution:
-    1000 evaluations in generations of 50. With `against` and the sampler `nsga2` there are two objectives, of which the
+    1000 evaluations in generations of 50. With `second_objective` and the sampler `nsga2` there are two objectives, of which the
     one given back is the best in fitness. Of the sampler `linear` it is the best of those evaluated by its model.
 
     Leaves in the folder `out` what the search of a run leaves: study.db (Optuna's), candidates.jsonl with every
@@ -64,15 +63,15 @@ def search(
     space = search_space(space) if isinstance(space, str) else space
     chosen = _settings(settings, _name(fitness))
     sampler = BudgetSampler(space, budget or Budget())
-    if chosen.against == "latency" and sampler.budget.latencies is None:
-        raise UserError("against latency needs a table of latencies; give the budget one by latencies=")
+    if chosen.second_objective == "latency" and sampler.budget.latencies is None:
+        raise UserError("second_objective latency needs a table of latencies; give the budget one by latencies=")
     directory = Path(out)
     _claim(directory, _facts(sampler, chosen, seed))
 
-    def judge(architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None]:
+    def evaluate(architecture: Architecture) -> dict[str, float | None]:
         return {chosen.score: float(fitness(architecture))}
 
-    return study.search(judge, sampler, chosen, directory, seed=seed, progress=progress or Progress(quiet=True))
+    return study.search(evaluate, sampler, chosen, directory, seed=seed, progress=progress or Progress(quiet=True))
 
 
 def _settings(settings: dict[str, Any], name: str) -> SearchSettings:
@@ -88,7 +87,7 @@ def _settings(settings: dict[str, Any], name: str) -> SearchSettings:
 def _name(fitness: Callable[[Architecture], float]) -> str:
     """What the score is called in candidates.jsonl: `module:function`, where the function has such a name."""
     name = str(getattr(fitness, "__name__", type(fitness).__name__))
-    return f"{fitness.__module__}:{name}" if PLACE.fullmatch(f"{fitness.__module__}:{name}") else "own:fitness"
+    return f"{fitness.__module__}:{name}" if IMPORT_STRING.fullmatch(f"{fitness.__module__}:{name}") else "own:fitness"
 
 
 def _facts(sampler: BudgetSampler, settings: SearchSettings, seed: int) -> Any:

@@ -21,7 +21,7 @@ from detnas.spaces.latency import REMEDY, LatencyTable
 from detnas.spaces.space import SearchSpace
 from detnas.utils.errors import UserError
 
-CostName = Literal["flops", "params", "latency"]
+CostName = Literal["macs", "params", "latency"]
 COSTS: tuple[CostName, ...] = get_args(CostName)
 
 MOST_TOTALS = 3e7
@@ -33,14 +33,14 @@ DRAWS = 20_000
 
 @dataclass(frozen=True)
 class Budget:
-    """Bounds (both ends included) on a backbone's cost: multiply-adds and parameters of stem and blocks, and their
+    """Bounds (both ends included) on a backbone's cost: MACs and parameters of stem and blocks, and their
     latency in microseconds by the table `latencies`.
 
-    `size` is the side in pixels of the square input at which multiply-adds are counted.
+    `size` is the side in pixels of the square input at which MACs are counted.
     Raises `UserError` for bounds on the latency without a table.
     """
 
-    flops: tuple[float, float] = (0, inf)
+    macs: tuple[float, float] = (0, inf)
     params: tuple[float, float] = (0, inf)
     size: int = 224
     latency: tuple[float, float] = (0, inf)
@@ -53,7 +53,7 @@ class Budget:
     def allows(self, cost: Cost) -> bool:
         """Whether a cost lies within all bounds."""
         return (
-            self.flops[0] <= cost.flops <= self.flops[1]
+            self.macs[0] <= cost.macs <= self.macs[1]
             and self.params[0] <= cost.params <= self.params[1]
             and self.latency[0] <= cost.latency <= self.latency[1]
         )
@@ -106,8 +106,8 @@ class BudgetSampler:
         return self.space.architecture(self._halves.draw(rng))
 
     def _bounded(self) -> list[CostName]:
-        """The costs that the budget bounds; multiply-adds if it bounds none."""
-        return [cost for cost in COSTS if getattr(self.budget, cost) != (0, inf)] or ["flops"]
+        """The costs that the budget bounds; MACs if it bounds none."""
+        return [cost for cost in COSTS if getattr(self.budget, cost) != (0, inf)] or ["macs"]
 
     def _count(self, cost: CostName) -> "_Halves":
         """All totals of one cost, and how many are within its bounds."""
@@ -130,7 +130,7 @@ class BudgetSampler:
                 f"{lower / 1e3:,.3f} to {upper / 1e3:,.3f} ms (there are {least / 1e3:,.3f} to {most / 1e3:,.3f} at "
                 f"{table.height}x{table.width} pixels on {table.device}, {table.backend})"
             )
-        at = f" at {self.budget.size}x{self.budget.size} pixels" if cost == "flops" else ""
+        at = f" at {self.budget.size}x{self.budget.size} pixels" if cost == "macs" else ""
         return f"{lower:,.0f} to {upper:,.0f} {cost} (there are {least:,} to {most:,}{at})"
 
 

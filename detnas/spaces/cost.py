@@ -15,8 +15,8 @@ from detnas.utils.import_string import import_object
 class Cost:
     """What a network costs, for one image."""
 
-    flops: int
-    """Multiply-adds of the convolutions, each counted as one, not as two."""
+    macs: int
+    """MACs of the convolutions, each counted as one, not as two."""
     params: int
     """Parameters: weights, and scales and shifts of BN."""
     latency: int = 0
@@ -25,19 +25,19 @@ class Cost:
     def facts(self) -> dict[str, float]:
         """As files keep it; the latency, in milliseconds, where it is known."""
         known = {"latency_ms": self.latency / 1e3} if self.latency else {}
-        return {"flops": self.flops, "params": self.params} | known
+        return {"macs": self.macs, "params": self.params} | known
 
     def in_millions(self) -> str:
-        """For people: 288.1M FLOPs, 1.85M params, and where the latency is known, 12.3 ms."""
+        """For people: 288.1M MACs, 1.85M params, and where the latency is known, 12.3 ms."""
         latency = f", {self.latency / 1e3:.3g} ms" if self.latency else ""
-        return f"{self.flops / 1e6:.1f}M FLOPs, {self.params / 1e6:.2f}M params{latency}"
+        return f"{self.macs / 1e6:.1f}M MACs, {self.params / 1e6:.2f}M params{latency}"
 
 
 class CostTable:
     """Costs of the stem and of every (block, op), for square inputs of `size` pixels.
 
-    `flops[b][o]`, `params[b][o]` and `latency[b][o]` belong to block b (from input to output) and op o of `ops`; `stem`
-    to the stem. A network's cost is the stem's plus one entry a block. BN and activations cost no FLOPs. Latencies are
+    `macs[b][o]`, `params[b][o]` and `latency[b][o]` belong to block b (from input to output) and op o of `ops`; `stem`
+    to the stem. A network's cost is the stem's plus one entry a block. BN and activations cost no MACs. Latencies are
     those of `latencies`, in microseconds, for inputs of its own size.
     """
 
@@ -52,7 +52,7 @@ class CostTable:
         self.size = size
         resolution = _halved(size)
         self.stem = Cost(
-            flops=3 * stem_channels * 9 * resolution**2,
+            macs=3 * stem_channels * 9 * resolution**2,
             # The stem's convolution has a bias, redundant before BN, as the published networks have it.
             params=3 * stem_channels * 9 + stem_channels + 2 * stem_channels,
             latency=latencies.stem_us if latencies else 0,
@@ -66,25 +66,23 @@ class CostTable:
             costs.append([known[block, op, resolution] for op in ops])
             if block.stride == 2:
                 resolution = _halved(resolution)
-        self.flops = [[cost.flops for cost in row] for row in costs]
+        self.macs = [[cost.macs for cost in row] for row in costs]
         self.params = [[cost.params for cost in row] for row in costs]
         self.latency = [list(row) for row in latencies.blocks_us] if latencies else [[0] * len(ops) for _ in costs]
 
     def extent(self, cost: str) -> tuple[int, int]:
-        """The least and the most `cost` ("flops", "params", or "latency" in microseconds) that an architecture has."""
+        """The least and the most `cost` ("macs", "params", or "latency" in microseconds) that an architecture has."""
         stem, rows = getattr(self.stem, cost), getattr(self, cost)
         return stem + sum(map(min, rows)), stem + sum(map(max, rows))
 
     def cost(self, ops: Sequence[int]) -> Cost:
         """The cost of the architecture with these op indices, one a block from input to output."""
-        flops, params, latency = self.stem.flops, self.stem.params, self.stem.latency
-        for op, block_flops, block_params, block_latency in zip(
-            ops, self.flops, self.params, self.latency, strict=True
-        ):
-            flops += block_flops[op]
+        macs, params, latency = self.stem.macs, self.stem.params, self.stem.latency
+        for op, block_macs, block_params, block_latency in zip(ops, self.macs, self.params, self.latency, strict=True):
+            macs += block_macs[op]
             params += block_params[op]
             latency += block_latency[op]
-        return Cost(flops, params, latency)
+        return Cost(macs, params, latency)
 
 
 def _halved(size: int) -> int:
@@ -97,7 +95,7 @@ class _Counter:
 
     def __init__(self, resolution: int) -> None:
         self.resolution = resolution
-        self.flops = 0
+        self.macs = 0
         self.params = 0
 
     def depthwise(self, channels: int, kernel: int, stride: int = 1) -> None:
@@ -109,7 +107,7 @@ class _Counter:
         self._add(in_channels * out_channels, out_channels)
 
     def _add(self, weights: int, out_channels: int) -> None:
-        self.flops += weights * self.resolution**2
+        self.macs += weights * self.resolution**2
         self.params += weights + 2 * out_channels
 
 
@@ -138,7 +136,7 @@ def _block_cost(block: Block, op: str, resolution: int) -> Cost:
     if block.stride == 2:
         projection.depthwise(block.in_channels, kernel, stride=2)
         projection.pointwise(block.in_channels, block.in_channels)
-    return Cost(main.flops + projection.flops, main.params + projection.params)
+    return Cost(main.macs + projection.macs, main.params + projection.params)
 
 
 def imported_op(name: str) -> Any:

@@ -13,7 +13,7 @@ from detnas.spaces.block import Block
 from detnas.spaces.cost import Cost, CostTable
 from detnas.spaces.latency import REMEDY, LatencyTable
 from detnas.utils.errors import UserError, suggestion
-from detnas.utils.import_string import PLACE
+from detnas.utils.import_string import IMPORT_STRING
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class SearchSpace:
         if not 1 <= len(self.ops) <= MOST_OPS or len(set(self.ops)) < len(self.ops):
             raise UserError(f"space {self.name}: ops {list(self.ops)} must be one to {MOST_OPS}, each named once")
         for op in self.ops:
-            if op not in OPS and not PLACE.fullmatch(op):
+            if op not in OPS and not IMPORT_STRING.fullmatch(op):
                 raise UserError(
                     f"space {self.name}: op {op!r} is unknown; choose from {', '.join(OPS)}, or name a class of yours "
                     "as package.module:Class"
@@ -69,7 +69,7 @@ class SearchSpace:
 
     @property
     def strides(self) -> list[int]:
-        """Pixels of the picture to one of each stage's map."""
+        """Pixels of the image to one of each stage's map."""
         return [4 * 2**stage for stage in range(len(self.channels))]
 
     @property
@@ -123,7 +123,7 @@ class SearchSpace:
         return _cost_table(self, size, latencies)
 
     def cost(self, architecture: Architecture, size: int = 224) -> Cost:
-        """Multiply-adds and parameters of stem and blocks for an input of `size` x `size` pixels, batch 1.
+        """MACs and parameters of stem and blocks for an input of `size` x `size` pixels, batch 1.
 
         Raises `UserError` if the architecture does not fit the space, or `size` is below 1.
         """
@@ -154,7 +154,7 @@ def _cost_table(space: SearchSpace, size: int, latencies: LatencyTable | None) -
 SPACES = {
     "small": SearchSpace("small", stem=16, channels=(64, 160, 320, 640), repeats=(4, 4, 8, 4)),
     "large": SearchSpace("large", stem=48, channels=(96, 240, 480, 960), repeats=(8, 8, 16, 8)),
-    # Ours, not the paper's: ten blocks for pictures of about 100-128 pixels on a CPU.
+    # Ours, not the paper's: ten blocks for images of about 100-128 pixels on a CPU.
     "tiny": SearchSpace("tiny", stem=16, channels=(32, 64, 128, 256), repeats=(2, 2, 4, 2)),
 }
 
@@ -170,7 +170,7 @@ def search_space(
 ) -> SearchSpace:
     """A space by name, its channels times `width`, rounded to multiples of 4.
 
-    "small" (20 blocks) and "large" (40 blocks) are the paper's; "tiny" (10 blocks) is ours, for pictures of about 100
+    "small" (20 blocks) and "large" (40 blocks) are the paper's; "tiny" (10 blocks) is ours, for images of about 100
     pixels on a CPU.
     `stem`, `channels`, `repeats` and `ops` stand in place of that space's own, see `SearchSpace`; its name tells
     what is another. Raises `UserError` for an unknown name, or parts that make no space.

@@ -53,7 +53,7 @@ def newest_checkpoint(directory: Path, say: Callable[[str], None]) -> dict[str, 
 
     Of several processes the first one reads it, for all. Raises `UserError` if there are some, and none is whole.
     """
-    data = comm.bytes_from_first(lambda: _newest(directory, say))
+    data = comm.broadcast_bytes(lambda: _newest(directory, say))
     return _load(data) if data else None
 
 
@@ -70,7 +70,7 @@ def _newest(directory: Path, say: Callable[[str], None]) -> bytes:
     if damaged:
         raise UserError(
             f"{directory}: of its checkpoints ({', '.join(damaged)}) none is whole; remove this folder, and the same "
-            "command trains it anew"
+            "command trains it again"
         )
     if (directory / EARLIER).exists():
         raise UserError(
@@ -82,7 +82,7 @@ def _newest(directory: Path, say: Callable[[str], None]) -> bytes:
 
 def is_trained(directory: Path) -> bool:
     """Whether the training in `directory` is done, and its last checkpoint whole."""
-    return comm.from_first(lambda: (directory / DONE).exists() and _whole(_last(directory)) is not None)
+    return comm.broadcast_from_main(lambda: (directory / DONE).exists() and _whole(_last(directory)) is not None)
 
 
 def load_weights(model: nn.Module, directory: Path, part: str = "") -> None:
@@ -90,7 +90,7 @@ def load_weights(model: nn.Module, directory: Path, part: str = "") -> None:
 
     They are the averaged ones if the training averaged. Raises `UserError` if its last checkpoint is damaged.
     """
-    state = _load(comm.bytes_from_first(lambda: _finished(directory)))
+    state = _load(comm.broadcast_bytes(lambda: _finished(directory)))
     prefix = f"{part}." if part else ""
     weights = state["average"]["weights"] if "average" in state else state["model"]
     model.load_state_dict({name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)})

@@ -7,33 +7,33 @@ from torch import Tensor, nn
 
 from detnas.config import Recipe
 from detnas.distributed import comm
-from detnas.models.detectors.losses import share_normalisers
-from detnas.models.sync_batch_norm import synchronise_norms
+from detnas.models.detectors.losses import share_normalizers
+from detnas.models.sync_batch_norm import convert_sync_batch_norm
 from detnas.training.state import TrainingState
 from detnas.utils.errors import UserError
 
 
-def train_together(model: nn.Module, sync_bn: bool) -> None:
+def prepare_data_parallel(model: nn.Module, sync_bn: bool) -> None:
     """Make `model` that of one of several processes: begin with the first one's weights, divide its losses by what the
-    whole batch holds, and, with `sync_bn`, normalise by the whole batch. In a single process it stays as it is."""
-    if comm.count() == 1:
+    whole batch holds, and, with `sync_bn`, normalize by the whole batch. In a single process it stays as it is."""
+    if comm.world_size() == 1:
         return
     # Generators of different CPUs need not draw the same weights.
     state = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
-    _put(comm.tensor_from_first(_flat(state)), state)
-    share_normalisers(model)
+    _put(comm.broadcast_tensor(_flat(state)), state)
+    share_normalizers(model)
     if sync_bn:
-        synchronise_norms(model)
+        convert_sync_batch_norm(model)
 
 
 def check_batches(recipe: Recipe) -> None:
     """Raise `UserError` if a batch cannot be divided evenly among the processes: their means would weigh unequally."""
     for name in ("supernet_pretrain", "supernet_finetune", "pretrain", "finetune"):
-        batch = getattr(recipe, name).batch
-        if batch % comm.count():
+        batch = getattr(recipe, name).batch_size
+        if batch % comm.world_size():
             raise UserError(
-                f"{name}.batch = {batch}: cannot be divided evenly among {comm.count()} processes; set a multiple "
-                "of their number, or start another number (--nproc-per-node)"
+                f"{name}.batch_size = {batch}: cannot be divided evenly among {comm.world_size()} processes; set a "
+                "multiple of their number, or start another number (--nproc-per-node)"
             )
 
 
@@ -42,7 +42,7 @@ def average(state: TrainingState, figures: Tensor) -> Tensor:
 
     Returns the means of `figures` (n,), which travel with them. In a single process nothing changes.
     """
-    if comm.count() == 1:
+    if comm.world_size() == 1:
         return figures
     gradients = []
     ran = []
@@ -59,14 +59,14 @@ def average(state: TrainingState, figures: Tensor) -> Tensor:
         if tensor is not None
     ]
     tensors = [*gradients, *statistics]
-    means = comm.mean_of(_flat([*tensors, figures]))
+    means = comm.all_reduce_mean(_flat([*tensors, figures]))
     _put(means, tensors)
     return means[-len(figures) :]
 
 
 def _check_in_step(ran: list[int]) -> None:
     """Sums over different parameters would be silently wrong, or never end."""
-    marks = comm.stacked(torch.tensor([len(ran), zlib.crc32(str(ran).encode())]))
+    marks = comm.all_gather_tensor(torch.tensor([len(ran), zlib.crc32(str(ran).encode())]))
     if not (marks == marks[0]).all():
         raise RuntimeError(f"processes out of step: {marks[:, 0].tolist()} parameters have a gradient, by process")
 

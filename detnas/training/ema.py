@@ -8,7 +8,7 @@ from torch import Tensor, nn
 WARM_UP = 9
 
 
-class AveragedWeights:
+class WeightEMA:
     """The moving average of what a model's steps trained: parameters, and the BN statistics beside them.
 
     An op that did not run keeps its average as it keeps its weights. The n-th update of a tensor (from 0) keeps

@@ -12,7 +12,7 @@ from detnas.config import TrainingSettings
 from detnas.data.batches import batches, step_keys
 from detnas.distributed import comm
 from detnas.training.checkpoints import DONE, newest_checkpoint, save_checkpoint
-from detnas.training.data_parallel import average, train_together
+from detnas.training.data_parallel import average, prepare_data_parallel
 from detnas.training.metrics_log import MetricsLog
 from detnas.training.non_finite import is_finite, refuse_not_finite, report_skipped
 from detnas.training.schedules import learning_rate, set_learning_rate
@@ -21,7 +21,7 @@ from detnas.training.tasks import Task
 from detnas.utils import signals
 from detnas.utils.files import remove_unfinished, write_json
 from detnas.utils.progress import Progress
-from detnas.utils.seeds import seed_of
+from detnas.utils.seeds import derive_seed
 
 
 def one_pass(step: int) -> Iterable[None]:
@@ -47,22 +47,22 @@ def train(
     backward pass of it: a supernet's path is chosen there. Does nothing but load the weights if the training is already
     done. Where weights are averaged, the model ends with the averages.
 
-    A step whose loss or gradient is not finite changes nothing; a line names its pictures.
+    A step whose loss or gradient is not finite changes nothing; a line names its images.
 
     Several processes each take their part of every batch and go on with the mean of their gradients; the first one
     writes, and `directory` need be there for it alone.
 
     Raises `UserError` after ten such steps in a row, when weights are not finite (they are never saved), and
-    where there are checkpoints of which none can be used. Raises `Stopped`, once the step is done and saved, when the
-    process is asked to stop.
+    where there are checkpoints of which none can be used. Raises `StopRequested`, once the step is done and saved, when
+    the process is asked to stop.
     """
     model.to(device)
-    train_together(model, settings.sync_bn)
+    prepare_data_parallel(model, settings.sync_bn)
     state = TrainingState(model, settings)
     saved = newest_checkpoint(directory, progress.say)
     if saved is not None:
         state.load_state_dict(saved)
-    if not comm.from_first((directory / DONE).exists) or state.step < settings.steps:
+    if not comm.broadcast_from_main((directory / DONE).exists) or state.step < settings.steps:
         _train_on(state, task, settings, directory, seed, device, progress, passes)
     state.use_average()
 
@@ -79,7 +79,7 @@ def _train_on(
 ) -> None:
     """Train from the step that `state` has come to until the last."""
     log = None
-    if comm.is_first():
+    if comm.is_main_process():
         directory.mkdir(parents=True, exist_ok=True)
         remove_unfinished(directory)
         log = MetricsLog(directory, state.step, state.window, device)
@@ -87,7 +87,7 @@ def _train_on(
     stream = batches(
         task.samples,
         task.collate,
-        batch=settings.batch,
+        batch_size=settings.batch_size,
         seed=seed,
         start=state.step,
         stop=settings.steps,
@@ -97,10 +97,10 @@ def _train_on(
         progress.task(directory.name, total=settings.steps, start=state.step) as bar,
         closing(log) if log else nullcontext(),
         closing(stream),
-        signals.deferred(),
+        signals.defer_sigterm(),
     ):
         for step, batch in enumerate(stream, start=state.step):
-            torch.manual_seed(seed_of(seed, "step", step, *([comm.rank()] if comm.rank() else [])))
+            torch.manual_seed(derive_seed(seed, "step", step, *([comm.rank()] if comm.rank() else [])))
             rate = learning_rate(settings, step)
             set_learning_rate(state.optimizer, rate)
             figures = train_step(state, task, batch, settings, device, passes(step))
@@ -109,13 +109,13 @@ def _train_on(
                 state.skipped = 0
             else:
                 state.skipped += 1
-                keys = step_keys(task.samples, settings.batch, seed, step)
-                pictures = [task.samples.name(key) for key in keys]
-                report_skipped(state, settings, directory, {**figures, "lr": rate}, pictures, progress.say)
+                keys = step_keys(task.samples, settings.batch_size, seed, step)
+                images = [task.samples.name(key) for key in keys]
+                report_skipped(state, settings, directory, {**figures, "lr": rate}, images, progress.say)
             if log:
-                log.add(state.step, {} if state.skipped else {**figures, "lr": rate}, settings.batch)
+                log.add(state.step, {} if state.skipped else {**figures, "lr": rate}, settings.batch_size)
             bar.advance(f"loss {figures['loss']:.3f}")
-            asked_to_stop = comm.any_of(signals.requested())
+            asked_to_stop = comm.any_rank(signals.is_stop_requested())
             if state.step % settings.checkpoint_every == 0 or state.step == settings.steps or asked_to_stop:
                 refuse_not_finite(state, settings, directory)
                 if log:
@@ -123,7 +123,7 @@ def _train_on(
                     log.save()
                     save_checkpoint(directory, state.step, state.state_dict())
             if asked_to_stop:
-                signals.stop()
+                signals.raise_stop()
     if log:
         write_json(directory / DONE, {"seconds": log.seconds, "steps": settings.steps})
 

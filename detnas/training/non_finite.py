@@ -10,8 +10,8 @@ from detnas.utils.errors import UserError
 
 MOST_SKIPPED = 10
 """Steps in a row that may be left out. A skipped step changes no weight, so that the next one meets the same weights
-with other pictures, and in a supernet another path: when ten of them fail, it is the weights."""
-PICTURES_NAMED = 32
+with other images, and in a supernet another path: when ten of them fail, it is the weights."""
+IMAGES_NAMED = 32
 """Of a batch; of a larger one only the first."""
 
 
@@ -25,20 +25,20 @@ def report_skipped(
     settings: TrainingSettings,
     directory: Path,
     figures: dict[str, float],
-    pictures: list[str],
+    images: list[str],
     say: Callable[[str], None],
 ) -> None:
     """Say that the last step was skipped. Raises `UserError` if it is one too many."""
-    more = len(pictures) - PICTURES_NAMED
-    named = ", ".join(pictures[:PICTURES_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(images) - IMAGES_NAMED
+    named = ", ".join(images[:IMAGES_NAMED]) + (f" and {more} more" if more > 0 else "")
     told = ", ".join(f"{name} {figures[name]:g}" for name in ("loss", "gradient_norm", "lr"))
-    # A rehearsal's trainings have fewer steps than may be skipped.
+    # A dry run's trainings have fewer steps than may be skipped.
     if state.skipped < min(MOST_SKIPPED, settings.steps):
-        say(f"  {directory}: step {state.step} is skipped: it is not finite ({told}); its pictures: {named}")
+        say(f"  {directory}: step {state.step} is skipped: it is not finite ({told}); its images: {named}")
         return
     raise UserError(
         f"{directory}: {state.skipped} steps in a row are not finite, the last is step {state.step} ({told}; its "
-        f"pictures: {named}); the last checkpoint is kept; {_remedy(settings)}"
+        f"images: {named}); the last checkpoint is kept; {_remedy(settings)}"
     )
 
 

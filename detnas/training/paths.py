@@ -1,4 +1,4 @@
-"""Who chooses a supernet's path: drawn anew for every step, as a function of the seed and the step."""
+"""Who chooses a supernet's path: drawn again for every step, as a function of the seed and the step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -15,9 +15,9 @@ class PathSampler:
     """Draws the paths of `space` that a step trains.
 
     One path, each equally often; or, with `edges`, first one of the bins between them, then a path within it. A bin
-    holds what costs its lower edge or more multiply-adds and less than its upper edge, for pictures of `size` x `size`
-    pixels. In bins, cheap and dear paths are trained as often as those of middling cost, which are most of the space.
-    The official code bins the paths of supernet pre-training so; the paper's text knows no bins.
+    holds what costs its lower edge or more MACs and less than its upper edge, for images of `size` x `size`
+    pixels. In bins, cheap and expensive paths are trained as often as those of middling cost, which are most of the
+    space. The official code bins the paths of supernet pre-training so; the paper's text knows no bins.
 
     Or, if `fair`, as many paths as there are ops, in which each op of each block stands exactly once: strict fairness
     (Chu et al., FairNAS, arXiv:1907.01845, section 3.2).
@@ -32,9 +32,9 @@ class PathSampler:
         try:
             for low, high in pairwise(edges or ()):
                 # Costs are whole numbers.
-                self.bins.append(BudgetSampler(space, Budget(flops=(low, ceil(high) - 1), size=size)))
+                self.bins.append(BudgetSampler(space, Budget(macs=(low, ceil(high) - 1), size=size)))
         except UserError as error:
-            raise UserError(f"{field}: {str(error).removeprefix('budget.flops: ')}") from None
+            raise UserError(f"{field}: {str(error).removeprefix('budget.macs: ')}") from None
 
     def draw(self, rng: np.random.Generator) -> list[Architecture]:
         """The paths of one step."""

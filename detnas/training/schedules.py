@@ -1,4 +1,4 @@
-"""Optimisers and learning rates."""
+"""Optimizers and learning rates."""
 
 from math import cos, pi
 

@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from detnas.config import TrainingSettings
 from detnas.models.backbone import ChoiceBlock
-from detnas.training.ema import AveragedWeights
+from detnas.training.ema import WeightEMA
 from detnas.training.schedules import build_optimizer
 
 
@@ -21,7 +21,7 @@ class TrainingState:
         self.parameters = list(model.parameters())
         self.norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         self.optimizer = build_optimizer(model, settings)
-        self.average = None if settings.ema_decay is None else AveragedWeights(model, settings.ema_decay)
+        self.average = None if settings.ema_decay is None else WeightEMA(model, settings.ema_decay)
         self.statistics = Statistics(model)
         self.step = 0
         self.skipped = 0

@@ -1,4 +1,4 @@
-"""What is learnt: classification or detection. A task knows its samples and its losses, not who chooses the path."""
+"""What is learned: classification or detection. A task knows its samples and its losses, not who chooses the path."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -11,7 +11,7 @@ from detnas.config import Preprocessing
 from detnas.data.image_block import flat, unflat
 from detnas.data.samples import DetectionSamples, Target
 from detnas.models.detectors.build import first_label
-from detnas.models.preprocessing import normalise
+from detnas.models.preprocessing import normalize
 
 
 class Task(Protocol):
@@ -24,11 +24,11 @@ class Task(Protocol):
         """A batch from samples."""
 
     def losses(self, model: nn.Module, batch: Any, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The parts of the loss, which are summed and minimised, and other figures worth watching."""
+        """The parts of the loss, which are summed and minimized, and other figures worth watching."""
 
 
 class ClassificationTask:
-    """Cross-entropy with label smoothing on pictures (N, 3, S, S) uint8 and labels (N,)."""
+    """Cross-entropy with label smoothing on images (N, 3, S, S) uint8 and labels (N,)."""
 
     def __init__(self, samples: Any, label_smoothing: float, preprocessing: Preprocessing) -> None:
         self.samples = samples
@@ -40,8 +40,8 @@ class ClassificationTask:
         return images, labels
 
     def inputs(self, images: Tensor, device: torch.device) -> Tensor:
-        """What a classifier takes: the pictures normalised, on `device`."""
-        return normalise(images.to(device, non_blocking=True).float() / 255, self.preprocessing)
+        """What a classifier takes: the images normalized, on `device`."""
+        return normalize(images.to(device, non_blocking=True).float() / 255, self.preprocessing)
 
     def losses(
         self, model: nn.Module, batch: tuple[Tensor, Tensor], device: torch.device
@@ -54,22 +54,22 @@ class ClassificationTask:
 
 
 class DetectionBatch(NamedTuple):
-    """Pictures with their targets, each part in one piece: few tensors go through processes and to the device."""
+    """Images with their targets, each part in one piece: few tensors go through processes and to the device."""
 
     pixels: Tensor
-    """Of all pictures (H, W, 3) in a row, uint8."""
+    """Of all images (H, W, 3) in a row, uint8."""
     sizes: list[tuple[int, int]]
-    """Height and width of each picture."""
+    """Height and width of each image."""
     boxes: Tensor
-    """(B, 4) float32, of all pictures in a row."""
+    """(B, 4) float32, of all images in a row."""
     labels: Tensor
     """(B,) int64 from 0."""
     counts: list[int]
-    """Boxes of each picture."""
+    """Boxes of each image."""
 
 
 class DetectionTask:
-    """The detector's own losses on pictures uint8 and targets."""
+    """The detector's own losses on images uint8 and targets."""
 
     def __init__(self, samples: DetectionSamples) -> None:
         self.samples = samples
@@ -90,8 +90,8 @@ class DetectionTask:
         pixels, boxes, labels = (
             part.to(device, non_blocking=True) for part in (batch.pixels, batch.boxes, batch.labels)
         )
-        pictures = pixels.split_with_sizes([3 * height * width for height, width in batch.sizes])
-        images = [unflat(picture, *size).float() / 255 for picture, size in zip(pictures, batch.sizes, strict=True)]
+        parts = pixels.split_with_sizes([3 * height * width for height, width in batch.sizes])
+        images = [unflat(part, *size).float() / 255 for part, size in zip(parts, batch.sizes, strict=True)]
         targets = [
             {"boxes": boxes_of_one, "labels": labels_of_one}
             for boxes_of_one, labels_of_one in zip(

@@ -31,7 +31,7 @@ def remove_unfinished(directory: Path) -> None:
         path.unlink()
 
 
-def lock(file: IO[Any], *, shared: bool = False) -> bool:
+def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
     """Lock an open file for as long as it stays open, alone or with others that lock it `shared`; False if somebody
     else's lock forbids it."""
     try:
@@ -41,17 +41,17 @@ def lock(file: IO[Any], *, shared: bool = False) -> bool:
     return True
 
 
-def lock_when_free(file: IO[Any], *, shared: bool = False) -> None:
+def acquire_lock(file: IO[Any], *, shared: bool = False) -> None:
     """The same, waiting for as long as somebody else's lock forbids it."""
     fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
 
 
 @contextmanager
-def held(path: Path) -> Iterator[bool]:
+def try_lock_file(path: Path) -> Iterator[bool]:
     """Whether nobody else holds the lock file `path`; then nobody else will until the block ends, or the process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        yield lock(file)
+        yield try_lock(file)
 
 
 def write_text(path: Path, text: str) -> None:

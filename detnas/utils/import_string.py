@@ -2,11 +2,12 @@
 
 import importlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from detnas.utils.errors import UserError
 
-PLACE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+IMPORT_STRING = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 """How such a place is written."""
 
 
@@ -27,3 +28,14 @@ def import_object(place: str, field: str) -> Any:
         return getattr(holder, name)
     except AttributeError:
         raise UserError(f"{field}: {place}: module {module} holds no {name}; name what it holds") from None
+
+
+def load_table(place: str) -> Mapping[str, Any]:
+    """The table that stands at `place`, `package.module:NAME`, in a package above the one that asks.
+
+    Packages import from those below them only. A recipe or a search space is checked against the names of things that
+    are implemented above it (ops, detectors, samplers, evaluators), so it finds their tables when it is read.
+    """
+    module, _, name = place.partition(":")
+    table: Mapping[str, Any] = getattr(importlib.import_module(module), name)
+    return table

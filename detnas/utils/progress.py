@@ -32,7 +32,7 @@ class Bar:
             self.said = time.monotonic()
             elapsed = self.said - self.began
             left = elapsed / (self.done - self.start) * (self.total - self.done)
-            facts = [f"{self.done}/{self.total}", *([note] if note else []), f"{duration(left)} left"]
+            facts = [f"{self.done}/{self.total}", *([note] if note else []), f"{format_duration(left)} left"]
             self.progress.say(f"  {self.name}: {', '.join(facts)}")
 
 
@@ -69,7 +69,7 @@ class Progress:
                 self.rich = None
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time to read: 2 d 3 h, 2 h 14 min, 3 min 5 s, 12 s, 0.5 s."""
     left = round(seconds)
     if left < 60:

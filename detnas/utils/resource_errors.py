@@ -18,32 +18,32 @@ CPU_ALLOCATOR = "DefaultCPUAllocator"
 
 
 @contextmanager
-def memory_for(fields: str, others: str = "") -> Iterator[None]:
+def explain_out_of_memory(fields: str, others: str = "") -> Iterator[None]:
     """Raise `UserError` where the block runs out of memory: `fields`, with values, are to be lowered; `others` help."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if _is_without_memory(error):
+        if _is_out_of_memory(error):
             remedy = f"lower it {others}".rstrip()
             raise UserError(f"out of memory with {fields}; {remedy} (another recipe, for another --out)") from None
         raise
 
 
 @contextmanager
-def room_in(directory: Path) -> Iterator[None]:
+def explain_disk_full(directory: Path) -> Iterator[None]:
     """Raise `UserError` where the block finds no room on the disk to write to `directory`."""
     usual_hook = threading.excepthook
 
-    def quiet_without_room(failure: threading.ExceptHookArgs) -> None:
+    def quiet_if_disk_is_full(failure: threading.ExceptHookArgs) -> None:
         # A thread that writes for others: the next who gives it something to write is told.
-        if not _is_without_room(failure.exc_value):
+        if not _is_disk_full(failure.exc_value):
             usual_hook(failure)
 
-    threading.excepthook = quiet_without_room
+    threading.excepthook = quiet_if_disk_is_full
     try:
         yield
     except Exception as error:
-        if not _is_without_room(error):
+        if not _is_disk_full(error):
             raise
         raise UserError(
             f"{directory}: no room left on the disk; what was saved is whole: make room, and the same command goes on"
@@ -52,16 +52,16 @@ def room_in(directory: Path) -> Iterator[None]:
         threading.excepthook = usual_hook
 
 
-def is_shortage(error: Exception) -> bool:
+def is_resource_error(error: Exception) -> bool:
     """Whether the machine lacks memory, or room on the disk."""
-    return _is_without_memory(error) or _is_without_room(error)
+    return _is_out_of_memory(error) or _is_disk_full(error)
 
 
-def _is_without_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_ALLOCATOR in str(error)
 
 
-def _is_without_room(error: BaseException | None) -> bool:
+def _is_disk_full(error: BaseException | None) -> bool:
     """Whether the error, or one that it followed from, is that there is no room."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in NO_ROOM:

@@ -3,7 +3,7 @@
 import hashlib
 
 
-def seed_of(*what: int | str) -> int:
+def derive_seed(*what: int | str) -> int:
     """A 63-bit seed from the parts, the same on every machine and for every Python version."""
     text = "\x1f".join(str(part) for part in what)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

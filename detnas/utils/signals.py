@@ -13,11 +13,11 @@ from typing import NoReturn
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _requested: list[int] = []
-"""The signals heard so far: a process's signals are global, and so is this."""
+"""The signals received so far: a process's signals are global, and so is this."""
 _deferred = False
 
 
-class Stopped(BaseException):
+class StopRequested(BaseException):
     """The process was asked to stop. No error: it passes those who handle errors."""
 
     def __init__(self, signal_number: int) -> None:
@@ -25,8 +25,8 @@ class Stopped(BaseException):
 
 
 @contextmanager
-def heard() -> Iterator[None]:
-    """Raise `Stopped` where a signal asks to stop, until the block ends. For the main thread of a command."""
+def handle_signals() -> Iterator[None]:
+    """Raise `StopRequested` where a signal asks to stop, until the block ends. For the main thread of a command."""
     before = {number: signal.signal(number, _hear) for number in SIGNALS}
     try:
         yield
@@ -39,12 +39,12 @@ def heard() -> Iterator[None]:
 def _hear(number: int, frame: FrameType | None) -> None:
     _requested.append(number)
     if not _deferred or number == signal.SIGINT or len(_requested) > 1:
-        raise Stopped(number)
+        raise StopRequested(number)
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
-    """In this block a first SIGTERM is only noted, for `requested`; `Stopped` is raised at its end."""
+def defer_sigterm() -> Iterator[None]:
+    """In this block a first SIGTERM is only noted, for `is_stop_requested`; `StopRequested` is raised at its end."""
     global _deferred
     _deferred = True
     try:
@@ -52,20 +52,20 @@ def deferred() -> Iterator[None]:
     finally:
         _deferred = False
     if _requested:
-        stop()
+        raise_stop()
 
 
-def requested() -> bool:
+def is_stop_requested() -> bool:
     """Whether the process has been asked to stop."""
     return bool(_requested)
 
 
-def stop() -> NoReturn:
-    """Raise `Stopped`: this process, or another of the same run, has been asked to."""
-    raise Stopped(_requested[-1] if _requested else signal.SIGTERM)
+def raise_stop() -> NoReturn:
+    """Raise `StopRequested`: this process, or another of the same run, has been asked to."""
+    raise StopRequested(_requested[-1] if _requested else signal.SIGTERM)
 
 
-def leave_to_the_main_process() -> None:
+def ignore_signals() -> None:
     """For a process that prepares data: a signal to the whole group would end it in the middle of the last step."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from shell import Shell
-from small_recipe import COLOURS, small_recipe, write_blocks, write_recipe
+from small_recipe import COLORS, small_recipe, write_blocks, write_recipe
 
 import detnas
 from detnas.config import load_recipe, recipe_names
@@ -252,16 +252,16 @@ def test_profile_of_every_recipe(name: str, shell: Shell) -> None:
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
     assert f"{len(recipe.search_space().blocks)} blocks of 4 ops" in said
     assert f"{sampler.share():.1%} within the budget" in said
-    flops = []
-    for kind in ("cheapest", "median", "dearest"):
-        found = re.search(rf"{kind} +of \d+ drawn: ([0-3 ]+?)  ([\d.]+)M FLOPs, ([\d.]+)M params", said)
+    macs = []
+    for kind in ("cheapest", "median", "most expensive"):
+        found = re.search(rf"{kind} +of \d+ drawn: ([0-3 ]+?)  ([\d.]+)M MACs, ([\d.]+)M params", said)
         assert found is not None, said
         cost = sampler.table.cost(detnas.Architecture.parse(found[1]).ops)
         assert recipe.cost_budget().allows(cost)
-        assert float(found[2]) == pytest.approx(cost.flops / 1e6, abs=0.06)
+        assert float(found[2]) == pytest.approx(cost.macs / 1e6, abs=0.06)
         assert float(found[3]) == pytest.approx(cost.params / 1e6, abs=0.006)
-        flops.append(cost.flops)
-    assert flops == sorted(flops)
+        macs.append(cost.macs)
+    assert macs == sorted(macs)
     assert re.search(r"together +\d", said)
 
 
@@ -270,10 +270,10 @@ def test_profile_of_a_small_recipe(tmp_path: Path, shell: Shell) -> None:
     said = shell("profile", recipe)
     assert "10 blocks of 4 ops: 1.05e+06 architectures, 100.0% within the budget" in said
     assert re.search(r"supernet-pretrain +0 s", said) and "detector fpn" in said
-    changed = shell("profile", recipe, "--set", "budget.flops_max=5M")
+    changed = shell("profile", recipe, "--set", "budget.macs_max=5M")
     share = float(re.search(r"([\d.]+)% within", changed)[1])  # type: ignore[index]
     assert 0 < share < 100
-    assert "budget.flops" in shell.refused("profile", recipe, "--set", "budget.flops_max=1k")
+    assert "budget.macs" in shell.refused("profile", recipe, "--set", "budget.macs_max=1k")
     assert list(tmp_path.iterdir()) == [recipe]
 
 
@@ -282,7 +282,7 @@ def test_profile_of_a_small_recipe(tmp_path: Path, shell: Shell) -> None:
 
 def test_models_lists_the_published_networks_with_their_costs(shell: Shell) -> None:
     head, *lines = shell("models").splitlines()
-    assert head.split("  ")[0] == "name" and "FLOPs at 224" in head
+    assert head.split("  ")[0] == "name" and "MACs at 224" in head
     assert [line.split()[0] for line in lines] == list(NAMES)
     found = {line.split()[0]: re.split(r"  +", line) for line in lines}
     assert found["detnas-fpn-300m"][1:5] == ["small", "2120 2112 33130031 3132", "288.1M", "1.85M"]
@@ -300,12 +300,12 @@ def decoded(path: Path) -> torch.Tensor:
 
 
 def test_evaluate_says_what_the_run_says(finished: Path, blocks: Path, shell: Shell) -> None:
-    said = shell("evaluate", finished / "detector.safetensors", "--data", blocks, "--batch", 4, "--device", "cpu")
+    said = shell("evaluate", finished / "detector.safetensors", "--data", blocks, "--batch-size", 4, "--device", "cpu")
     stored = json.loads((finished / "finetune/winner/evaluation.json").read_text())
     for name, score in (stored["scores"] | stored["per_class"]).items():
         shown = "-" if score is None else f"{score:.4f}"
         assert re.search(rf"^  {name} +{shown}", said, re.MULTILINE), (name, score, said)
-    assert "on 8 pictures" in said
+    assert "on 8 images" in said
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +320,7 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         search__evaluations=3,
         baselines=[],
         supernet_finetune__steps=10,
-        finetune={"steps": 60, "batch": 4, "optimizer": "adamw", "lr": 8e-3, "schedule": "cosine", "warmup": 5},
+        finetune={"steps": 60, "batch_size": 4, "optimizer": "adamw", "lr": 8e-3, "schedule": "cosine", "warmup": 5},
     )
     return run(recipe, folder / "run", data), data
 
@@ -330,7 +330,7 @@ def test_evaluate_cuts_the_validation_set_that_the_run_cut(cut: tuple[Path, Path
     said = shell("evaluate", run / "detector.safetensors", "--data", data, "--device", "cpu")
     stored = json.loads((run / "finetune/winner/evaluation.json").read_text())
     assert stored["images"] == 12 and stored["scores"]["AP50"] > 0
-    assert "on 12 pictures" in said and f"  mAP    {stored['scores']['mAP']:.4f}" in said
+    assert "on 12 images" in said and f"  mAP    {stored['scores']['mAP']:.4f}" in said
 
 
 def test_evaluate_takes_data_fields(cut: tuple[Path, Path], tmp_path: Path, shell: Shell) -> None:
@@ -340,9 +340,9 @@ def test_evaluate_takes_data_fields(cut: tuple[Path, Path], tmp_path: Path, shel
     (folder / "val.json").rename(folder / "mine.json")
     (folder / "train.json").write_text("{")
     words = ("evaluate", run / "detector.safetensors", "--data", folder, "--device", "cpu", "--set")
-    assert "on 8 pictures" in shell(*words, "data.val=mine.json", "--set", "data.val_images=val")
+    assert "on 8 images" in shell(*words, "data.val=mine.json", "--set", "data.val_images=val")
     assert "data.vall; did you mean data.val?" in shell.refused(*words, "data.vall=mine.json")
-    assert "unknown key search" in shell.refused(*words, "search.pictures=3")
+    assert "unknown key search" in shell.refused(*words, "search.images=3")
     assert "data.bad_boxes = 'keep'" in shell.refused(*words, "data.bad_boxes=keep")
     assert "train.json: not JSON" in shell.refused(*words, "data.bad_boxes=drop")
 
@@ -354,7 +354,7 @@ def test_evaluate_refuses_other_categories(finished: Path, tmp_path: Path, shell
         tree["categories"][0]["name"] = "rot"
         (folder / f"{split}.json").write_text(json.dumps(tree))
     error = shell.refused("evaluate", finished / "detector.safetensors", "--data", folder)
-    assert "categories" in error and "colour 0, colour 7, colour 90" in error
+    assert "categories" in error and "color 0, color 7, color 90" in error
 
 
 def test_evaluate_refuses_what_is_no_weights_file(blocks: Path, tmp_path: Path, shell: Shell) -> None:
@@ -363,46 +363,44 @@ def test_evaluate_refuses_what_is_no_weights_file(blocks: Path, tmp_path: Path, 
         assert name in shell.refused("evaluate", tmp_path / name, "--data", blocks)
 
 
-def test_predict_writes_boxes_and_pictures(finished: Path, blocks: Path, tmp_path: Path, shell: Shell) -> None:
-    weights, pictures = finished / "detector.safetensors", [blocks / "val/val0.png", blocks / "val/val1.png"]
-    grey = tmp_path / "grey.jpg"
-    Image.fromarray(np.full((50, 90), 80, np.uint8)).save(grey)
+def test_predict_writes_boxes_and_images(finished: Path, blocks: Path, tmp_path: Path, shell: Shell) -> None:
+    weights, images = finished / "detector.safetensors", [blocks / "val/val0.png", blocks / "val/val1.png"]
+    gray = tmp_path / "gray.jpg"
+    Image.fromarray(np.full((50, 90), 80, np.uint8)).save(gray)
     detector, info = load_detector(weights)
-    pictures.append(grey)
+    images.append(gray)
     with torch.no_grad():
-        outputs = [detector([decoded(p).float() / 255])[0] for p in pictures]
+        outputs = [detector([decoded(p).float() / 255])[0] for p in images]
     scores = sorted(float(score) for output in outputs for score in output["scores"])
     threshold = (scores[len(scores) // 2] + scores[len(scores) // 2 + 1]) / 2
     out = tmp_path / "out"
-    said = shell("predict", weights, *pictures, "--out", out, "--threshold", threshold, "--device", "cpu")
+    said = shell("predict", weights, *images, "--out", out, "--threshold", threshold, "--device", "cpu")
     found = json.loads((out / "predictions.json").read_text())
-    assert list(found) == ["val0.png", "val1.png", "grey.jpg"]
+    assert list(found) == ["val0.png", "val1.png", "gray.jpg"]
     assert sum(map(len, found.values())) == len(scores) - len(scores) // 2 - 1
     first = 1 if info.settings.type == "fpn" else 0
-    for output, picture, rows in zip(outputs, pictures, found.values(), strict=True):
+    for output, image, rows in zip(outputs, images, found.values(), strict=True):
         keep = output["scores"] >= threshold
         assert torch.tensor([row["score"] for row in rows]) == pytest.approx(output["scores"][keep])
         assert np.array([row["box"] for row in rows]).reshape(-1, 4) == pytest.approx(
             output["boxes"][keep].numpy(), abs=1e-3
         )
-        ids = [list(COLOURS)[label - first] for label in output["labels"][keep].tolist()]
+        ids = [list(COLORS)[label - first] for label in output["labels"][keep].tolist()]
         assert [row["category_id"] for row in rows] == ids
-        assert [row["name"] for row in rows] == [f"colour {id}" for id in ids]
-        drawn = decoded(out / f"{picture.stem}.png")
-        given = decoded(picture)
+        assert [row["name"] for row in rows] == [f"color {id}" for id in ids]
+        drawn = decoded(out / f"{image.stem}.png")
+        given = decoded(image)
         assert drawn.shape == given.shape
         assert torch.equal(drawn, given) == (not rows)
-        assert f"{picture.stem}.png: {len(rows)} objects" in said
+        assert f"{image.stem}.png: {len(rows)} objects" in said
 
 
-def test_predict_turns_pictures_as_viewers_show_them(
-    finished: Path, blocks: Path, tmp_path: Path, shell: Shell
-) -> None:
-    picture = Image.open(blocks / "val/val0.png").crop((0, 0, 48, 30))
-    picture.save(tmp_path / "upright.png")
+def test_predict_turns_images_as_viewers_show_them(finished: Path, blocks: Path, tmp_path: Path, shell: Shell) -> None:
+    image = Image.open(blocks / "val/val0.png").crop((0, 0, 48, 30))
+    image.save(tmp_path / "upright.png")
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
     files = (tmp_path / "upright.png", tmp_path / "turned.png")
     shell("predict", finished / "detector.safetensors", *files, "--out", tmp_path / "out", "--threshold", 0)
     found = json.loads((tmp_path / "out" / "predictions.json").read_text())
@@ -413,8 +411,8 @@ def test_predict_turns_pictures_as_viewers_show_them(
 def test_predict_finds_nothing_above_the_highest_threshold(
     finished: Path, blocks: Path, tmp_path: Path, shell: Shell
 ) -> None:
-    picture = blocks / "val/val0.png"
-    shell("predict", finished / "detector.safetensors", picture, "--out", tmp_path, "--threshold", 1)
+    image = blocks / "val/val0.png"
+    shell("predict", finished / "detector.safetensors", image, "--out", tmp_path, "--threshold", 1)
     assert json.loads((tmp_path / "predictions.json").read_text()) == {"val0.png": []}
 
 
@@ -427,7 +425,7 @@ def test_predict_refuses_before_it_writes(finished: Path, blocks: Path, tmp_path
     same_stem = tmp_path / "val0.jpg"
     Image.open(fine).save(same_stem)
     for other, words in (
-        (tmp_path / "none.png", "no such picture"),
+        (tmp_path / "none.png", "no such image"),
         (torn, "torn.png"),
         (twin, "is also that of"),
         (same_stem, "is also that of"),
@@ -461,7 +459,7 @@ def test_import_writes_a_backbone_that_opens_anywhere(official: Path, tmp_path: 
     said = shell("import", official, "--as", "detnas-fpn-300m", "--out", file, "--shuffle", "interleave")
     assert said.splitlines() == [
         f"{file}: the backbone detnas-fpn-300m",
-        "  channels split as interleave; pictures go in as BGR values in 0-255",
+        "  channels split as interleave; images go in as BGR values in 0-255",
         "  left out, having no place in a backbone: fc.fc.bias",
     ]
     backbone = detnas.create_backbone(str(file))
@@ -481,16 +479,16 @@ def test_import_writes_a_detector_that_detects(
     monkeypatch.setitem(PUBLISHED, "small-one", PublishedNetwork(space, architecture, "these tests"))
     monkeypatch.setitem(SPACES, "small", space)
     w = official_reference.Tensors()
-    picture = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    official_reference.detect(w, "retinanet", picture, 1, 20, list(architecture.ops), supernet)
+    image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    official_reference.detect(w, "retinanet", image, 1, 20, list(architecture.ops), supernet)
     torch.save({"model": dict(w)}, tmp_path / "model_final.pth")
     file, name = tmp_path / "a.safetensors", "small-supernet" if supernet else "small-one"
     said = shell("import", tmp_path / "model_final.pth", "--as", name, "--out", file).splitlines()
     assert said == [
         f"{file}: the detector {name} (retinanet), 20 categories (aeroplane, bicycle, bird, …)",
-        f"  channels split as {'interleave' if supernet else 'even_odd'}; pictures go in as BGR values in 0-255",
+        f"  channels split as {'interleave' if supernet else 'even_odd'}; images go in as BGR values in 0-255",
     ]
-    Image.fromarray((picture.permute(1, 2, 0) * 255).numpy().astype(np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray((image.permute(1, 2, 0) * 255).numpy().astype(np.uint8)).save(tmp_path / "a.png")
     words = ("predict", file, tmp_path / "a.png", "--out", tmp_path / "out", "--threshold", 0.06)
     if supernet:
         assert "holds a supernet's detector" in shell.refused(*words)
@@ -550,10 +548,10 @@ def test_data_check_of_a_fine_folder(
     assert "Not drawn, for this is the data folder" in shell("data", "check", ".")
     assert "lies in the data folder" in shell.refused("data", "check", blocks, "--out", "a.png")
     assert sorted(blocks.rglob("*")) == before
-    assert "24 pictures" in said and "8 pictures" in said and "3 categories" in said and "colour 90" in said
+    assert "24 images" in said and "8 images" in said and "3 categories" in said and "color 90" in said
     boxes = json.loads((blocks / "train.json").read_text())["annotations"]
     assert f"{len(boxes)} boxes" in said and "ERROR" not in said
-    assert f"colour 7 {sum(box['category_id'] == 7 for box in boxes)}" in said
+    assert f"color 7 {sum(box['category_id'] == 7 for box in boxes)}" in said
 
 
 def test_data_check_names_every_error(tmp_path: Path, shell: Shell) -> None:
@@ -567,7 +565,7 @@ def test_data_check_names_every_error(tmp_path: Path, shell: Shell) -> None:
     (folder / "train/train4.png").write_bytes(b"GIF")
     said = shell("data", "check", folder, status=2)
     assert said.count("ERROR") == 5
-    for words in ("train3.png", "train4.png", "category_id 5", "outside their picture", "48x48, not 50x48"):
+    for words in ("train3.png", "train4.png", "category_id 5", "outside their image", "48x48, not 50x48"):
         assert words in said
 
 
@@ -579,7 +577,7 @@ def test_data_check_takes_data_fields_and_a_file(tmp_path: Path, shell: Shell) -
     assert not (tmp_path / "a.png").exists()
     said = shell(*words, "--set", "data.train=mine.json")
     assert "mine.json" in said and f"Drawn with boxes: {tmp_path / 'a.png'}" in said and (tmp_path / "a.png").exists()
-    assert "unknown key search" in shell.refused(*words, "--set", "search.pictures=3")
+    assert "unknown key search" in shell.refused(*words, "--set", "search.images=3")
 
 
 def test_data_check_of_nothing(tmp_path: Path, shell: Shell) -> None:
@@ -592,7 +590,7 @@ def test_data_shapes(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("detnas.data.shapes.write.write_shapes", lambda *a, **k: whole(*a, **k, crops=24))
     folder = tmp_path / "shapes"
     said = shell("data", "shapes", folder, "--train", 5, "--val", 2, "--size", 40, "--seed", 3)
-    assert "5 + 2 pictures" in said
+    assert "5 + 2 images" in said
     tree = json.loads((folder / "train.json").read_text())
     assert len(tree["images"]) == 5 and tree["images"][0]["width"] == 40
     assert [category["name"] for category in tree["categories"]] == list(CLASSES)

@@ -42,7 +42,6 @@ def test_spaces_are_as_their_fields_say() -> None:
         ),
         ({"search__fitness": "detections"}, "choose detection or classification, or name a function"),
         ({"search__fitness": "my.module"}, "choose detection or classification, or name a function"),
-        ({"search__fitness": "m:score", "search__racing": [0.5]}, "racing .* knows nothing; leave it out"),
     ],
 )
 def test_what_cannot_work_is_refused(changes: dict[str, Any], said: str) -> None:

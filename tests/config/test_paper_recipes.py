@@ -24,7 +24,7 @@ NAMES = {
 
 CLASSIFICATION = {  # 2 and 5
     "steps": 300_000,
-    "batch": 1024,
+    "batch_size": 1024,
     "optimizer": "sgd",
     "momentum": 0.9,
     "lr": 0.5,
@@ -41,7 +41,7 @@ CLASSIFICATION = {  # 2 and 5
     "precision": "fp32",
 }
 DETECTION = {  # 3.1
-    "batch": 16,
+    "batch_size": 16,
     "optimizer": "sgd",
     "momentum": 0.9,
     "schedule": "step",
@@ -58,7 +58,7 @@ DETECTION = {  # 3.1
 }
 STEPS = {"coco": (90_000, 60_000, 80_000), "voc": (22_500, 15_000, 20_000)}  # 3.1: all, and where the rate drops
 RATE = {"fpn": 0.02, "retinanet": 0.01}  # 3.1
-PICTURES = {  # 3.1
+IMAGES = {  # 3.1
     "min_size": 800,
     "max_size": 1333,
     "channel_order": "bgr",
@@ -98,12 +98,12 @@ RETINANET = {  # 3.3
 SEARCH = {  # 4.1
     "evaluations": 1000,
     "population": 50,
-    "parents": 10,
-    "mutants": 20,
-    "crossovers": 20,
+    "num_parents": 10,
+    "num_mutations": 20,
+    "num_crossovers": 20,
     "mutation_probability": 0.1,
 }
-ARCHITECTURES = {"small": (20, 300e6), "large": (40, 1.3e9)}  # 1.1 and 4.1: blocks, multiply-adds of the body
+ARCHITECTURES = {"small": (20, 300e6), "large": (40, 1.3e9)}  # 1.1 and 4.1: blocks, MACs of the body
 
 
 def check(section: Any, figures: dict[str, Any]) -> None:
@@ -122,10 +122,10 @@ def test_every_experiment_has_its_recipe() -> None:
 def test_the_figures_are_the_papers(name: str) -> None:
     recipe = paper(name)
     assert recipe.device == "auto"
-    blocks, flops = ARCHITECTURES[size_of(name)]
+    blocks, macs = ARCHITECTURES[size_of(name)]
     assert recipe.space.name == size_of(name) and recipe.space.width == 1
     assert sum(recipe.search_space().repeats) == blocks
-    assert (recipe.budget.flops_min, recipe.budget.flops_max, recipe.budget.size) == (None, flops, 224)
+    assert (recipe.budget.macs_min, recipe.budget.macs_max, recipe.budget.size) == (None, macs, 224)
     assert (recipe.budget.params_min, recipe.budget.params_max) == (None, None)
 
     classification = {"source": "folder", "image_size": 224, "head_channels": 1024, "min_scale": 0.08}
@@ -135,7 +135,7 @@ def test_the_figures_are_the_papers(name: str) -> None:
         # Linear to zero, a step at a time.
         assert [learning_rate(settings, step) for step in (0, 150_000)] == [0.5, 0.25]
         assert learning_rate(settings, 299_999) == pytest.approx(0.5 / 300_000)
-    assert recipe.supernet_pretrain.flops_bins is None and recipe.supernet_finetune.flops_bins is None
+    assert recipe.supernet_pretrain.macs_bins is None and recipe.supernet_finetune.macs_bins is None
 
     detector = "retinanet" if "retinanet" in name else "fpn"
     steps, first, second = STEPS["voc" if "voc" in name else "coco"]
@@ -147,7 +147,7 @@ def test_the_figures_are_the_papers(name: str) -> None:
 
     assert recipe.detector.type == detector
     assert isinstance(recipe.detector, FPNSettings if detector == "fpn" else RetinaNetSettings)
-    check(recipe.detector, PICTURES | (FPN if detector == "fpn" else RETINANET))
+    check(recipe.detector, IMAGES | (FPN if detector == "fpn" else RETINANET))
 
     check(recipe.search, SEARCH | ({"sampler": "random"} if name == "paper-random-search" else {}))
     assert recipe.data.search_images == 5000  # 3.4
@@ -172,18 +172,18 @@ def test_the_sets_are_the_papers(name: str) -> None:
 def test_candidates_are_judged_as_in_the_paper(name: str) -> None:
     search = paper(name).search
     if name == "paper-clsnas":
-        assert (search.fitness, search.score, search.pictures) == ("classification", "accuracy", 8000)
-        assert search.recalibration_batch == 128
+        assert (search.fitness, search.score, search.images) == ("classification", "accuracy", 8000)
+        assert search.recalibration_batch_size == 128
     else:
-        assert (search.fitness, search.pictures) == ("detection", None)
+        assert (search.fitness, search.images) == ("detection", None)
         assert search.score == ("VOC07" if "voc" in name else "mAP")  # 4.1
-        assert search.recalibration_batches * search.recalibration_batch == 500  # 4.2
+        assert search.recalibration_batches * search.recalibration_batch_size == 500  # 4.2
 
 
-def test_the_held_out_pictures_of_clsnas_are_enough_to_judge_on() -> None:
+def test_the_held_out_images_of_clsnas_are_enough_to_judge_on() -> None:
     recipe = paper("paper-clsnas")
-    assert recipe.search.pictures is not None
-    assert recipe.search.pictures <= round(1_281_167 * recipe.pretraining.search_fraction) < 8100
+    assert recipe.search.images is not None
+    assert recipe.search.images <= round(1_281_167 * recipe.pretraining.search_fraction) < 8100
 
 
 def test_the_baselines_are_the_papers() -> None:
@@ -199,9 +199,9 @@ def test_the_official_bins_in_the_comment_are_those_of_the_code() -> None:
     from detnas.config.loading import RECIPES
 
     lines = (RECIPES / "paper-coco-fpn-small.yaml").read_text().splitlines()
-    (line,) = [line.strip(" #") for line in lines if "flops_bins: [" in line]
+    (line,) = [line.strip(" #") for line in lines if "macs_bins: [" in line]
     changed = load_recipe("paper-coco-fpn-small", [f"supernet_pretrain.{line.replace(': ', '=', 1)}"])
-    edges = changed.supernet_pretrain.flops_bins
+    edges = changed.supernet_pretrain.macs_bins
     assert edges is not None and [edge + 33_136_640 for edge in edges] == [290e6 + 10e6 * bin for bin in range(8)]
 
 

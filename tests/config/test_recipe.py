@@ -18,7 +18,7 @@ from detnas.spaces import Budget, BudgetSampler, search_space
 from detnas.spaces.space import SPACES
 from detnas.utils.errors import UserError
 
-TRAINING = {"steps": 100, "batch": 4, "lr": 0.1}
+TRAINING = {"steps": 100, "batch_size": 4, "lr": 0.1}
 
 COMPLETE = """
 name: complete
@@ -27,9 +27,9 @@ device: cpu
 data:
   shapes: {train: 40, val: 10, size: 64, crops: 20, crop_size: 32, min_object: 6, max_objects: 3, clutter: 0.5, seed: 1}
   train: [annotations/a.json, annotations/c.json]
-  train_images: pictures
+  train_images: images
   val: annotations/b.json
-  val_images: pictures
+  val_images: images
   val_fraction: 0.1
   search_fraction: 0.3
   search_images: 5
@@ -40,7 +40,7 @@ data:
 space:
   {name: tiny, width: 0.5, stem: null, channels: null, repeats: null, ops: [shuffle3, shuffle5, shuffle7, xception]}
 budget:
-  {flops_min: 5M, flops_max: 0.02G, params_min: 10k, params_max: 500k, size: 128,
+  {macs_min: 5M, macs_max: 0.02G, params_min: 10k, params_max: 500k, size: 128,
    latency_min: 1, latency_max: 20.5, latencies: /tables/latencies.json}
 detector:
   type: fpn
@@ -79,7 +79,7 @@ pretraining:
 init: fan_in
 pretrain: &training
   steps: 100
-  batch: 8
+  batch_size: 8
   optimizer: adamw
   lr: 1e-3
   momentum: 0.8
@@ -100,26 +100,24 @@ pretrain: &training
   checkpoint_every: 50
   sync_bn: true
   ema_decay: 0.99
-supernet_pretrain: {<<: *training, flops_bins: [5M, 0.01G, 20000000], fair_paths: false}
-supernet_finetune: {<<: *training, flops_bins: null, fair_paths: true}
+supernet_pretrain: {<<: *training, macs_bins: [5M, 0.01G, 20000000], fair_paths: false}
+supernet_finetune: {<<: *training, macs_bins: null, fair_paths: true}
 search:
   sampler: nsga2
-  against: params
+  second_objective: params
   fitness: classification
   evaluations: 40
   population: 10
-  parents: 4
-  mutants: 5
+  num_parents: 4
+  num_mutations: 5
   mutation_probability: 0.2
-  crossovers: 5
+  num_crossovers: 5
   recalibration_batches: 8
-  recalibration_batch: 4
+  recalibration_batch_size: 4
   metric: VOC07
-  racing: []
-  racing_chance: 0.1
   proposals: null
-  pictures: 100
-  batch: 16
+  images: 100
+  batch_size: 16
   storage: postgresql+psycopg://me@host/studies
 finetune: {<<: *training, steps: 50, schedule: cosine}
 baselines: [random]
@@ -177,10 +175,10 @@ def test_a_complete_recipe_is_read(complete: Path) -> None:
     assert recipe.detector.anchor_sizes == (8, 16, 32, 64, 96)
     assert recipe.supernet_pretrain.lr == 1e-3 and recipe.supernet_pretrain.scale_jitter == (0.5, 2)
     assert recipe.finetune.steps == 50 and recipe.finetune.schedule == "cosine"
-    assert recipe.supernet_pretrain.flops_bins == (5e6, 10e6, 20e6)
+    assert recipe.supernet_pretrain.macs_bins == (5e6, 10e6, 20e6)
     assert (recipe.supernet_pretrain.passes(4), recipe.supernet_finetune.passes(4)) == (1, 4)
     assert recipe.baselines == ("random",)
-    assert (recipe.budget.flops_min, recipe.budget.flops_max) == (5e6, 20e6)
+    assert (recipe.budget.macs_min, recipe.budget.macs_max) == (5e6, 20e6)
     assert (recipe.budget.params_min, recipe.budget.params_max) == (10_000, 500_000)
     # Every key of every section stands in the text above, so that none is forgotten here.
     dumped = recipe.model_dump(mode="json")
@@ -193,8 +191,12 @@ def test_a_complete_recipe_is_read(complete: Path) -> None:
 def test_a_recipe_needs_little_and_takes_the_papers_values(minimal: Path) -> None:
     recipe = load_recipe(minimal)
     assert isinstance(recipe.detector, RetinaNetSettings)
-    assert recipe.search.evaluations == 1000 and recipe.search.population == 50 and recipe.search.parents == 10
-    assert (recipe.search.mutants, recipe.search.crossovers, recipe.search.mutation_probability) == (20, 20, 0.1)
+    assert recipe.search.evaluations == 1000 and recipe.search.population == 50 and recipe.search.num_parents == 10
+    assert (recipe.search.num_mutations, recipe.search.num_crossovers, recipe.search.mutation_probability) == (
+        20,
+        20,
+        0.1,
+    )
     assert recipe.search_space() == search_space("small")
     assert recipe.cost_budget() == Budget()
     assert recipe.detector.nms_threshold == 0.4 and FPNSettings().nms_threshold == 0.5
@@ -244,26 +246,26 @@ def test_recipes_are_immutable(minimal: Path) -> None:
     ],
 )
 def test_numbers_may_carry_a_unit(text: str, number: float | None, minimal: Path) -> None:
-    assert load_recipe(minimal, [f"budget.flops_max={text}"]).budget.flops_max == number
+    assert load_recipe(minimal, [f"budget.macs_max={text}"]).budget.macs_max == number
 
 
 def test_all_numbers_of_a_unit_are_exact(minimal: Path) -> None:
     for units in range(262_705_000, 262_706_000, 37):
-        assert load_recipe(minimal, [f"budget.flops_max={units / 1e6:.6f}M"]).budget.flops_max == units
+        assert load_recipe(minimal, [f"budget.macs_max={units / 1e6:.6f}M"]).budget.macs_max == units
 
 
 @pytest.mark.parametrize(
     "text", ["300m", "M", "300 MB", "three", "-1M", "1.2.3G", "[1]", "true", ".nan", ".inf", "nanM", "infG"]
 )
 def test_what_is_no_number_is_refused(text: str, minimal: Path) -> None:
-    message = refused(minimal, f"budget.flops_max={text}")
-    assert "budget" in message and "flops_max" in message
+    message = refused(minimal, f"budget.macs_max={text}")
+    assert "budget" in message and "macs_max" in message
 
 
 def test_the_budget_has_both_ends(minimal: Path) -> None:
-    recipe = load_recipe(minimal, ["budget.flops_min=280M", "budget.params_max=2M", "budget.size=320"])
-    assert recipe.cost_budget() == Budget(flops=(280e6, inf), params=(0, 2e6), size=320)
-    assert load_recipe(minimal, ["budget.flops_max=0"]).cost_budget().flops == (0, 0)
+    recipe = load_recipe(minimal, ["budget.macs_min=280M", "budget.params_max=2M", "budget.size=320"])
+    assert recipe.cost_budget() == Budget(macs=(280e6, inf), params=(0, 2e6), size=320)
+    assert load_recipe(minimal, ["budget.macs_max=0"]).cost_budget().macs == (0, 0)
 
 
 def test_latencies_are_bounded_in_milliseconds_by_a_table(
@@ -315,9 +317,9 @@ def test_changes_are_made_to_any_depth(minimal: Path) -> None:
 
 
 def test_changes_of_an_aliased_section_stay_where_they_are_made(complete: Path) -> None:
-    text = COMPLETE.replace("{<<: *training, flops_bins: null, fair_paths: true}", "*training")
+    text = COMPLETE.replace("{<<: *training, macs_bins: null, fair_paths: true}", "*training")
     complete.write_text(
-        text.replace("{<<: *training, flops_bins: [5M, 0.01G, 20000000], fair_paths: false}", "*training")
+        text.replace("{<<: *training, macs_bins: [5M, 0.01G, 20000000], fair_paths: false}", "*training")
     )
     recipe = load_recipe(complete, ["supernet_pretrain.steps=77"])
     assert recipe.supernet_pretrain.steps == 77
@@ -352,16 +354,16 @@ def test_a_change_that_is_not_yaml_is_refused(minimal: Path) -> None:
         ("data.shapes.trian=5", "data.shapes.train"),
         ("detector.anchor_size=[1]", "detector.anchor_sizes"),
         ("supernet_finetun.steps=5", "supernet_finetune"),
-        ("finetune.learning_rate=5", "known keys: steps, batch, optimizer, lr, "),
+        ("finetune.learning_rate=5", "known keys: steps, batch_size, optimizer, lr, "),
     ],
 )
-def test_a_misspelt_change_names_the_right_key(change: str, right: str, minimal: Path) -> None:
+def test_a_misspelled_change_names_the_right_key(change: str, right: str, minimal: Path) -> None:
     message = refused(minimal, change)
     assert f"unknown key {change.split('=')[0].removesuffix('.steps')}" in message
     assert right in message
 
 
-# Misspelt keys
+# Misspelled keys
 
 
 def misspell(tree: dict[str, Any], path: str, wrong: str) -> dict[str, Any]:
@@ -375,14 +377,14 @@ def misspell(tree: dict[str, Any], path: str, wrong: str) -> dict[str, Any]:
     return tree
 
 
-MISSPELT = [
+MISSPELLED = [
     ("seed", "sead"),
     ("budget", "buget"),
     ("supernet_pretrain", "supernet-pretrain"),
-    ("search.mutants", "mutant"),
+    ("search.num_mutations", "num_mutation"),
     ("data.bad_boxes", "bad_box"),
     ("data.shapes.clutter", "cluter"),
-    ("budget.flops_max", "flop_max"),
+    ("budget.macs_max", "mac_max"),
     ("detector.proposals_train", "proposal_train"),
     ("detector.min_size", "minsize"),
     ("finetune.milestones", "milestone"),
@@ -390,8 +392,8 @@ MISSPELT = [
 ]
 
 
-@pytest.mark.parametrize(("path", "wrong"), MISSPELT)
-def test_a_misspelt_key_is_named_with_the_right_one(path: str, wrong: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "wrong"), MISSPELLED)
+def test_a_misspelled_key_is_named_with_the_right_one(path: str, wrong: str, tmp_path: Path) -> None:
     file = with_tree(tmp_path, misspell(yaml.safe_load(COMPLETE), path, wrong))
     message = refused(file)
     section = path.rpartition(".")[0]
@@ -442,7 +444,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
         tree = {name: value for name, value in MINIMAL.items() if name != key}
         assert f"{key} is missing" in refused(with_tree(tmp_path, tree))
     tree = MINIMAL | {"finetune": {"steps": 3, "lr": 0.1}}
-    assert "finetune.batch is missing" in refused(with_tree(tmp_path, tree))
+    assert "finetune.batch_size is missing" in refused(with_tree(tmp_path, tree))
 
 
 @pytest.mark.parametrize(
@@ -503,10 +505,10 @@ def test_a_detector_of_no_known_type_is_refused(kind: Any, tmp_path: Path) -> No
         "detector=fpn",
         "search.population=0",
         "search.population=ten",
-        "search.mutants=45",
+        "search.num_mutations=45",
         "search.fitness=latency",
         "search.sampler=nsga3",
-        "search.against=mAP",
+        "search.second_objective=mAP",
         "pretraining.search_fraction=1",
         "pretraining.supernet=2",
         "search.mutation_probability=1.5",
@@ -543,14 +545,14 @@ def test_a_detector_of_no_known_type_is_refused(kind: Any, tmp_path: Path) -> No
         "finetune.checkpoint_every=0",
         "finetune.ema_decay=1",
         "finetune.decay_norms=maybe",
-        "supernet_pretrain.flops_bins=[]",
-        "supernet_pretrain.flops_bins=[300M]",
-        "supernet_pretrain.flops_bins=[300M, 290M]",
-        "supernet_finetune.flops_bins=[300M, 300M]",
-        "supernet_finetune.flops_bins=[-1, 5]",
-        "supernet_finetune.flops_bins=[a, b]",
-        "supernet_finetune.flops_bins=300M",
-        "finetune.flops_bins=[1, 2]",
+        "supernet_pretrain.macs_bins=[]",
+        "supernet_pretrain.macs_bins=[300M]",
+        "supernet_pretrain.macs_bins=[300M, 290M]",
+        "supernet_finetune.macs_bins=[300M, 300M]",
+        "supernet_finetune.macs_bins=[-1, 5]",
+        "supernet_finetune.macs_bins=[a, b]",
+        "supernet_finetune.macs_bins=300M",
+        "finetune.macs_bins=[1, 2]",
         "finetune.fair_paths=true",
         "baselines=[shuffle9]",
         "baselines=random",
@@ -598,16 +600,22 @@ def test_proposals_while_searching_are_those_of_an_fpn_that_detects(minimal: Pat
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (["search.sampler=nsga2"], "search: sampler nsga2 needs a second objective; let against be flops"),
-        (["search.against=flops"], "search: against flops is for sampler nsga2; choose that, not evolution"),
-        (["search.sampler=random", "search.against=params"], "against params is for sampler nsga2; choose"),
+        (["search.sampler=nsga2"], "search: sampler nsga2 needs a second objective; let second_objective be macs"),
         (
-            ["search.sampler=nsga2", "search.against=flops", "search.parents=1"],
-            "search: parents 1: sampler nsga2",
+            ["search.second_objective=macs"],
+            "second_objective macs is for sampler nsga2; choose that, not evolution",
         ),
         (
-            ["search.sampler=nsga2", "search.against=latency"],
-            "search.against latency needs a table of latencies",
+            ["search.sampler=random", "search.second_objective=params"],
+            "params is for sampler nsga2; choose",
+        ),
+        (
+            ["search.sampler=nsga2", "search.second_objective=macs", "search.num_parents=1"],
+            "search: num_parents 1: sampler nsga2",
+        ),
+        (
+            ["search.sampler=nsga2", "search.second_objective=latency"],
+            "search.second_objective latency needs a table of latencies",
         ),
     ],
 )
@@ -665,7 +673,7 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path) -> None:
         ("tag.yaml", b"name: !!python/object/apply:os.getcwd []", "not YAML"),
         ("keys.yaml", b"1: 2\nname: a\n", "keys should be strings"),
         ("twice.yaml", dump(MINIMAL).encode() + b"seed: 1\nseed: 2\n", "seed"),
-        ("twice_within.yaml", dump(MINIMAL).encode() + b"search:\n  parents: 1\n  parents: 2\n", "parents"),
+        ("twice_within.yaml", dump(MINIMAL).encode() + b"search:\n  num_parents: 1\n  num_parents: 2\n", "parents"),
     ):
         (tmp_path / name).write_bytes(content)
         message = refused(tmp_path / name)
@@ -692,17 +700,17 @@ def test_a_space_that_cannot_be_is_named_with_its_field(minimal: Path) -> None:
 
 
 def test_fair_paths_and_bins_exclude_each_other(complete: Path) -> None:
-    assert "fair_paths" in refused(complete, "supernet_finetune.flops_bins=[1M, 2M]")
+    assert "fair_paths" in refused(complete, "supernet_finetune.macs_bins=[1M, 2M]")
 
 
 @pytest.mark.parametrize(
     ("training", "field"),
     [("supernet_pretrain", "pretraining.image_size"), ("finetune", "detector.min_size")],
 )
-def test_a_batch_of_one_small_picture_is_refused(training: str, field: str) -> None:
+def test_a_batch_of_one_small_image_is_refused(training: str, field: str) -> None:
     """Its last maps are single values, and BN in training raises."""
     small = {"detector__min_size": 32, "pretraining__image_size": 32}
-    with pytest.raises(ValidationError, match=rf"{training}.batch 1 is too small for {field} 32"):
-        small_recipe(**small, **{f"{training}__batch": 1})
+    with pytest.raises(ValidationError, match=rf"{training}.batch_size 1 is too small for {field} 32"):
+        small_recipe(**small, **{f"{training}__batch_size": 1})
     larger = {"detector__min_size": 33, "pretraining__image_size": 33}
-    assert getattr(small_recipe(**larger, **{f"{training}__batch": 1}), training).batch == 1
+    assert getattr(small_recipe(**larger, **{f"{training}__batch_size": 1}), training).batch_size == 1

@@ -1,4 +1,4 @@
-"""python forked.py prints what a forked process copies while it reads 20,000 pictures' paths and boxes: bytes.
+"""python forked.py prints what a forked process copies while it reads 20,000 images' paths and boxes: bytes.
 
 First of a data set's packed paths, then of a list of `Path`. In a process of its own, for in one that has loaded much
 Python copies its own tables.
@@ -14,20 +14,20 @@ import numpy as np
 from detnas.data.detection import Category, DetectionSet
 from detnas.data.packed_paths import PackedPaths
 
-PICTURES = 40_000
+IMAGES = 40_000
 
 
 def large_set() -> DetectionSet:
-    boxes = np.tile(np.array([4.0, 4.0, 20.0, 20.0]), (2 * PICTURES, 1))
+    boxes = np.tile(np.array([4.0, 4.0, 20.0, 20.0]), (2 * IMAGES, 1))
     return DetectionSet(
-        files=PackedPaths(f"/data/train/{number:012d}.jpg" for number in range(PICTURES)),
-        image_ids=tuple(range(PICTURES)),
-        sizes=np.tile(np.array([640, 480]), (PICTURES, 1)),
+        files=PackedPaths(f"/data/train/{number:012d}.jpg" for number in range(IMAGES)),
+        image_ids=tuple(range(IMAGES)),
+        sizes=np.tile(np.array([640, 480]), (IMAGES, 1)),
         boxes=boxes,
         labels=np.zeros(len(boxes), np.int64),
         areas=np.full(len(boxes), 400.0),
         crowd=np.zeros(len(boxes), np.bool_),
-        starts=2 * np.arange(PICTURES + 1),
+        starts=2 * np.arange(IMAGES + 1),
         categories=(Category(1, "thing"),),
     )
 
@@ -36,9 +36,9 @@ def copied(data: DetectionSet, paths: Sequence[Path]) -> int:
     receiving, sending = os.pipe()
     child = os.fork()
     if child == 0:
-        _read(data, paths, range(PICTURES // 2))  # what Python writes to at first
+        _read(data, paths, range(IMAGES // 2))  # what Python writes to at first
         before = _private()
-        _read(data, paths, range(PICTURES // 2, PICTURES))
+        _read(data, paths, range(IMAGES // 2, IMAGES))
         os.write(sending, struct.pack("q", _private() - before))
         os._exit(0)
     os.close(sending)

@@ -20,30 +20,30 @@ BATCHES = st.integers(1, 50)
 
 
 def keys(
-    size: int, batch: int, seed: int, start: int, stop: int, upright: list[bool] | None = None
+    size: int, batch_size: int, seed: int, start: int, stop: int, upright: list[bool] | None = None
 ) -> list[list[tuple[int, int]]]:
     kinds = None if upright is None else np.array(upright, np.bool_)
-    return list(StepSampler(size, batch, seed, start, stop, kinds))
+    return list(StepSampler(size, batch_size, seed, start, stop, kinds))
 
 
 @given(SIZES, BATCHES, st.integers(0, 2**31), st.integers(0, 12), st.integers(0, 12))
 def test_the_stream_from_a_step_is_the_tail_of_the_stream(
-    size: int, batch: int, seed: int, start: int, more: int
+    size: int, batch_size: int, seed: int, start: int, more: int
 ) -> None:
-    whole = keys(size, batch, seed, 0, start + more)
-    assert keys(size, batch, seed, start, start + more) == whole[start:]
-    assert len(StepSampler(size, batch, seed, start, start + more)) == more
+    whole = keys(size, batch_size, seed, 0, start + more)
+    assert keys(size, batch_size, seed, start, start + more) == whole[start:]
+    assert len(StepSampler(size, batch_size, seed, start, start + more)) == more
 
 
 @given(SIZES, BATCHES, st.integers(0, 2**31))
-def test_every_epoch_holds_every_index_once(size: int, batch: int, seed: int) -> None:
-    steps = -(-3 * size // batch)  # three epochs and a little
-    stream = [key for step in keys(size, batch, seed, 0, steps) for key in step]
-    assert len(stream) == steps * batch
+def test_every_epoch_holds_every_index_once(size: int, batch_size: int, seed: int) -> None:
+    steps = -(-3 * size // batch_size)  # three epochs and a little
+    stream = [key for step in keys(size, batch_size, seed, 0, steps) for key in step]
+    assert len(stream) == steps * batch_size
     for epoch in range(3):
         indices = Counter(index for index, _ in stream[epoch * size : (epoch + 1) * size])
         assert indices == Counter(range(size))
-    assert len({sample_seed for _, sample_seed in stream}) == len(stream)  # no two draws of a picture alike
+    assert len({sample_seed for _, sample_seed in stream}) == len(stream)  # no two draws of an image alike
 
 
 def test_epochs_and_seeds_are_shuffled_differently() -> None:
@@ -54,33 +54,33 @@ def test_epochs_and_seeds_are_shuffled_differently() -> None:
 
 
 @given(st.integers(2, 6), st.lists(st.booleans(), min_size=2, max_size=60), st.integers(0, 2**31), st.integers(0, 9))
-def test_batches_by_aspect(batch: int, upright: list[bool], seed: int, start: int) -> None:
+def test_batches_by_aspect(batch_size: int, upright: list[bool], seed: int, start: int) -> None:
     size = len(upright)
     counts = {kind: upright.count(kind) for kind in (False, True)}
-    steps = -(-3 * size // batch)
-    whole = keys(size, batch, seed, 0, steps, upright)
-    assert keys(size, batch, seed, min(start, steps), steps, upright) == whole[start:]
-    assert len({sample_seed for step in whole for _, sample_seed in step}) == steps * batch
-    if min(counts.values()) < batch:
-        assert whole == keys(size, batch, seed, 0, steps)
+    steps = -(-3 * size // batch_size)
+    whole = keys(size, batch_size, seed, 0, steps, upright)
+    assert keys(size, batch_size, seed, min(start, steps), steps, upright) == whole[start:]
+    assert len({sample_seed for step in whole for _, sample_seed in step}) == steps * batch_size
+    if min(counts.values()) < batch_size:
+        assert whole == keys(size, batch_size, seed, 0, steps)
         return
     drawn: dict[bool, list[int]] = {False: [], True: []}
     for done, step in enumerate(whole, start=1):
         (kind,) = {upright[index] for index, _ in step}  # one kind a batch
         drawn[kind] += [index for index, _ in step]
         for one, count in counts.items():  # its share of the steps
-            assert abs(len(drawn[one]) / batch - done * count / size) < 1
+            assert abs(len(drawn[one]) / batch_size - done * count / size) < 1
     for kind, count in counts.items():
         members = [index for index in range(size) if upright[index] == kind]
         for epoch in range(len(drawn[kind]) // count):
             assert sorted(drawn[kind][epoch * count : (epoch + 1) * count]) == members
-        if 3 * size % batch == 0:
+        if 3 * size % batch_size == 0:
             times = Counter(drawn[kind])
             odd = [index for index in members if times[index] != 3]
-            assert len(odd) < batch and all(abs(times[index] - 3) == 1 for index in odd)
+            assert len(odd) < batch_size and all(abs(times[index] - 3) == 1 for index in odd)
 
 
-def test_pictures_of_one_aspect_are_batched_as_without_regard_to_it() -> None:
+def test_images_of_one_aspect_are_batched_as_without_regard_to_it() -> None:
     for upright in ([True] * 30, [False] * 30):
         assert keys(30, 4, 1, 0, 20, upright) == keys(30, 4, 1, 0, 20)
     mixed = [True, False] * 15
@@ -99,7 +99,7 @@ class Keys(Dataset):
 
 
 def stream(start: int, stop: int, workers: int = 0) -> list[list[tuple[int, int]]]:
-    return list(batches(Keys(), list, batch=3, seed=5, start=start, stop=stop, workers=workers))
+    return list(batches(Keys(), list, batch_size=3, seed=5, start=start, stop=stop, workers=workers))
 
 
 def test_batches_are_those_of_the_sampler_with_any_number_of_workers() -> None:
@@ -121,20 +121,20 @@ def test_batches_are_grouped_by_what_the_samples_say() -> None:
     samples = Keys()
     samples.upright = np.array([True, False, True, False, True, False, True])
     for workers in (0, 2):
-        found = list(batches(samples, list, batch=3, seed=5, start=2, stop=8, workers=workers))
+        found = list(batches(samples, list, batch_size=3, seed=5, start=2, stop=8, workers=workers))
         assert found == keys(7, 3, 5, 2, 8, samples.upright.tolist())
 
 
 class Refused(Keys):
     def __getitem__(self, key: tuple[int, int]) -> tuple[int, int]:
-        raise UserError("a.png: this picture cannot be decoded (UserError: no); replace it")
+        raise UserError("a.png: this image cannot be decoded (UserError: no); replace it")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_what_a_worker_refuses_is_said_in_one_line(workers: int) -> None:
     with pytest.raises(UserError) as refusal:
-        list(batches(Refused(), list, batch=3, seed=5, start=0, stop=2, workers=workers))
-    assert str(refusal.value) == "a.png: this picture cannot be decoded (UserError: no); replace it"
+        list(batches(Refused(), list, batch_size=3, seed=5, start=0, stop=2, workers=workers))
+    assert str(refusal.value) == "a.png: this image cannot be decoded (UserError: no); replace it"
 
 
 class SetUp(Keys):
@@ -146,7 +146,7 @@ class SetUp(Keys):
 
 def test_workers_have_one_thread_and_flush_denormals() -> None:
     choose_device("cpu")
-    (found,) = batches(SetUp(), list, batch=2, seed=0, start=0, stop=1, workers=1)
+    (found,) = batches(SetUp(), list, batch_size=2, seed=0, start=0, stop=1, workers=1)
     assert found == [(1, 1), (1, 1)]
 
 
@@ -162,7 +162,7 @@ class Keys:
     def __getitem__(self, key):
         return key
 
-stream = batches(Keys(), list, batch=2, seed=0, start=0, stop=50, workers=1)
+stream = batches(Keys(), list, batch_size=2, seed=0, start=0, stop=50, workers=1)
 next(stream)
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

@@ -5,33 +5,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from make_coco import COLOURS, tree_of, write_coco
+from make_coco import COLORS, tree_of, write_coco
 
 from detnas.config import TrainingSettings
 from detnas.data.crops import CropSamples
 from detnas.data.detection import DetectionSet
 from detnas.data.formats.coco.read import read_coco
 from detnas.data.images import Images
-from detnas.data.samples import GREY
+from detnas.data.samples import GRAY
 from detnas.utils.errors import UserError
 
-TRAINING = TrainingSettings(steps=10, batch=2, lr=0.1)
+TRAINING = TrainingSettings(steps=10, batch_size=2, lr=0.1)
 
 
 def scattered(count: int) -> list:
-    """Pictures of 96x80 pixels with one or two objects of 8 to 30 pixels."""
+    """Images of 96x80 pixels with one or two objects of 8 to 30 pixels."""
     rng = np.random.default_rng(0)
-    pictures = []
+    images = []
     for place in range(count):
         boxes = [(place % 3 + 1, [float(rng.integers(0, 18)), float(rng.integers(0, 50)), 8.0 + place % 23, 20.0])]
         if place % 2:
             boxes.append((place % 2 + 2, [float(rng.integers(52, 70)), float(rng.integers(0, 60)), 12.0, 14.0]))
-        pictures.append((96, 80, boxes))
-    return pictures
+        images.append((96, 80, boxes))
+    return images
 
 
-def load(folder: Path, pictures: list, crowds: tuple[int, ...] = ()) -> DetectionSet:
-    tree = tree_of(pictures)
+def load(folder: Path, images: list, crowds: tuple[int, ...] = ()) -> DetectionSet:
+    tree = tree_of(images)
     for place in crowds:
         tree["annotations"][place]["iscrowd"] = 1
     write_coco(folder / "train.json", folder / "train", tree)
@@ -44,9 +44,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DetectionSet:
 
 
 def share_of(image: torch.Tensor, label: int) -> float:
-    """Of the crop's pixels, those in the colour of `label`."""
-    colour = torch.tensor(COLOURS[label + 1]).reshape(3, 1, 1) > 0
-    return float(((image > 127) == colour).all(dim=0).float().mean())
+    """Of the crop's pixels, those in the color of `label`."""
+    color = torch.tensor(COLORS[label + 1]).reshape(3, 1, 1) > 0
+    return float(((image > 127) == color).all(dim=0).float().mean())
 
 
 def test_object_crops_show_their_object(data: DetectionSet) -> None:
@@ -66,7 +66,7 @@ def test_object_crops_show_their_object(data: DetectionSet) -> None:
 
 
 @pytest.mark.parametrize("edge", ["top", "left", "bottom", "right"])
-def test_crops_reach_beyond_the_picture_into_grey(edge: str, tmp_path: Path) -> None:
+def test_crops_reach_beyond_the_image_into_gray(edge: str, tmp_path: Path) -> None:
     box = {"top": [0, 0, 40, 10], "left": [0, 0, 10, 40], "bottom": [0, 30, 40, 10], "right": [30, 0, 10, 40]}[edge]
     data = load(tmp_path, [(40, 40, [(1, box)])])
     samples = CropSamples(data, 32, 0.0, TRAINING, cache_mb=100)
@@ -77,8 +77,8 @@ def test_crops_reach_beyond_the_picture_into_grey(edge: str, tmp_path: Path) -> 
             "top": [image[:, 2, 10:22]],
             "bottom": [image[:, -3, 10:22]],
         }.get(edge, [image[:, 10:22, 2], image[:, 10:22, -3]])
-        # The crop is square, the object a bar along the edge: beyond it there is no picture.
-        assert min((strip.float() - GREY).abs().max() for strip in outer) < 30
+        # The crop is square, the object a bar along the edge: beyond it there is no image.
+        assert min((strip.float() - GRAY).abs().max() for strip in outer) < 30
         assert 0.1 < share_of(image, 0) < 0.3
 
 
@@ -103,7 +103,7 @@ def test_background_crops_avoid_all_boxes(data: DetectionSet) -> None:
 
 
 def test_a_large_background_crop_does_not_hide_small_objects(tmp_path: Path) -> None:
-    # One large object gives the crops their size; a small one in every other picture hides easily in them.
+    # One large object gives the crops their size; a small one in every other image hides easily in them.
     rng = np.random.default_rng(1)
     small = [(96, 96, [(2, [float(rng.integers(0, 80)), float(rng.integers(0, 80)), 12.0, 12.0])]) for _ in range(20)]
     large = [(96, 96, [(1, [20.0, 20.0, 50.0, 50.0])]) for _ in range(20)]
@@ -117,9 +117,9 @@ def test_a_large_background_crop_does_not_hide_small_objects(tmp_path: Path) -> 
 
 
 def test_crowds_are_neither_object_nor_background(tmp_path: Path) -> None:
-    # The left half of every picture is a crowd; the object in the right half gives the size.
-    pictures = [(96, 48, [(1, [0.0, 0.0, 44.0, 48.0]), (2, [60.0, 8.0, 12.0, 12.0])]) for _ in range(8)]
-    samples = CropSamples(load(tmp_path, pictures, crowds=tuple(range(0, 16, 2))), 32, 0.5, TRAINING, cache_mb=100)
+    # The left half of every image is a crowd; the object in the right half gives the size.
+    images = [(96, 48, [(1, [0.0, 0.0, 44.0, 48.0]), (2, [60.0, 8.0, 12.0, 12.0])]) for _ in range(8)]
+    samples = CropSamples(load(tmp_path, images, crowds=tuple(range(0, 16, 2))), 32, 0.5, TRAINING, cache_mb=100)
     assert {samples[index, 0][1] for index in range(len(samples.objects))} == {1}
     crowded = [share_of(samples[8, seed][0], 0) > 0.3 for seed in range(100)]
     assert np.mean(crowded) < 0.05
@@ -138,7 +138,7 @@ def test_a_set_without_an_object_worth_cutting_is_refused(tmp_path: Path) -> Non
     assert "\n" not in str(refusal.value)
 
 
-def test_pictures_full_of_objects_still_give_background(tmp_path: Path) -> None:
+def test_images_full_of_objects_still_give_background(tmp_path: Path) -> None:
     samples = CropSamples(load(tmp_path, [(40, 40, [(1, [0, 0, 40, 40])])]), 16, 0.5, TRAINING, cache_mb=100)
     image, label = samples[1, 0]
     assert image.shape == (3, 16, 16) and label == 3
@@ -164,7 +164,7 @@ def test_a_crop_is_a_function_of_its_key(data: DetectionSet) -> None:
     assert len({first[0, seed][0].numpy().tobytes() for seed in range(10)}) == 10
 
 
-def test_a_crop_names_the_picture_that_it_is_cut_from(data: DetectionSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crop_names_the_image_that_it_is_cut_from(data: DetectionSet, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = CropSamples(data, 32, 0.3, TRAINING, cache_mb=0)
     read: list[int] = []
     image = Images.__getitem__

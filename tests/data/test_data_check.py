@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from make_coco import some_pictures, tree_of, write_coco
+from make_coco import some_images, tree_of, write_coco
 from PIL import Image
 
 from detnas.config import DataSettings
@@ -18,31 +18,31 @@ from detnas.utils.progress import Progress
     [("train.json", "train"), ("annotations/instances_train2017.json", "images/train2017"), ("train.json", ".")],
 )
 def test_a_sound_data_set_is_described(annotations: str, images: str, tmp_path: Path) -> None:
-    write_coco(tmp_path / annotations, tmp_path / images, tree_of(some_pictures(6)))
+    write_coco(tmp_path / annotations, tmp_path / images, tree_of(some_images(6)))
     lines, fine = check(tmp_path, DataSettings(), Progress(quiet=True))
     assert fine and lines[-1] == "Nothing in the way of training."
     assert "train: " in lines[0] and str(tmp_path / annotations) in lines[0] and str(tmp_path / images) in lines[0]
-    assert "6 pictures, 9 boxes, 3 categories" in lines[1]
+    assert "6 images, 9 boxes, 3 categories" in lines[1]
 
 
-def test_pictures_that_are_none_and_sizes_that_differ_are_errors(tmp_path: Path) -> None:
-    tree = tree_of(some_pictures(6))
+def test_images_that_are_none_and_sizes_that_differ_are_errors(tmp_path: Path) -> None:
+    tree = tree_of(some_images(6))
     write_coco(tmp_path / "train.json", tmp_path / "train", tree)
     (tmp_path / "train" / "20.png").write_text("hello")
     Image.new("RGB", (10, 12)).save(tmp_path / "train" / "30.png")
     lines, fine = check(tmp_path, DataSettings(), Progress(quiet=True))
     assert not fine and lines[-1] == "Mend the errors before training."
-    assert any("ERROR: 1 files that are no pictures, or damaged (first: 20.png, its" in line for line in lines)
-    assert any("ERROR: 1 pictures of another size" in line and "30.png: 10x12, not 24x24" in line for line in lines)
+    assert any("ERROR: 1 files that are no images, or damaged (first: 20.png, its" in line for line in lines)
+    assert any("ERROR: 1 images of another size" in line and "30.png: 10x12, not 24x24" in line for line in lines)
 
 
-def test_a_name_that_no_file_can_have_is_one_more_missing_picture(tmp_path: Path) -> None:
-    tree = tree_of(some_pictures(2))
+def test_a_name_that_no_file_can_have_is_one_more_missing_image(tmp_path: Path) -> None:
+    tree = tree_of(some_images(2))
     write_coco(tmp_path / "train.json", tmp_path / "train", tree)
     tree["images"][0]["file_name"] = "x" * 5000
     (tmp_path / "train.json").write_text(json.dumps(tree))
     lines, fine = check(tmp_path, DataSettings(), Progress(quiet=True))
-    assert not fine and any("ERROR: 1 pictures that are not under" in line for line in lines)
+    assert not fine and any("ERROR: 1 images that are not under" in line for line in lines)
 
 
 def test_no_data_set_is_refused(tmp_path: Path) -> None:

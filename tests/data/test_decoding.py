@@ -1,4 +1,4 @@
-"""Picture files of every kind are read as viewers show them, or refused."""
+"""Image files of every kind are read as viewers show them, or refused."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from detnas.data.decoding import BrokenPicture, read_header, read_pixels
+from detnas.data.decoding import UnreadableImage, read_header, read_pixels
 from detnas.utils.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -27,7 +27,7 @@ def save(file: Path, orientation: int | None = None, pixels: np.ndarray = PIXELS
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
-def test_pictures_are_turned_as_viewers_do(name: str, orientation: int, tmp_path: Path) -> None:
+def test_images_are_turned_as_viewers_do(name: str, orientation: int, tmp_path: Path) -> None:
     file = save(tmp_path / name, orientation)
     with Image.open(file) as image:
         shown = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
@@ -38,16 +38,16 @@ def test_pictures_are_turned_as_viewers_do(name: str, orientation: int, tmp_path
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_stated_size_tells_whether_boxes_were_drawn_on_the_turned_picture(orientation: int, tmp_path: Path) -> None:
+def test_the_stated_size_tells_whether_boxes_were_drawn_on_the_turned_image(orientation: int, tmp_path: Path) -> None:
     file = save(tmp_path / "a.png", orientation)
     if orientation < 5:  # both ways have this size
         assert np.array_equal(read_pixels(file, (30, 20)), read_pixels(file))
-        with pytest.raises(UserError, match="the picture has 30x20 pixels, but the annotations say 20x30"):
+        with pytest.raises(UserError, match="the image has 30x20 pixels, but the annotations say 20x30"):
             read_pixels(file, (20, 30))
     else:
         assert np.array_equal(read_pixels(file, (30, 20)), PIXELS)
         assert np.array_equal(read_pixels(file, (20, 30)), read_pixels(file))
-        with pytest.raises(UserError, match="the picture has 20x30 pixels, but the annotations say 20x20"):
+        with pytest.raises(UserError, match="the image has 20x30 pixels, but the annotations say 20x20"):
             read_pixels(file, (20, 20))
 
 
@@ -67,12 +67,12 @@ def test_broken_tags_turn_nothing(tmp_path: Path) -> None:
 # Pixels
 
 
-def test_grey_has_three_equal_channels(tmp_path: Path) -> None:
+def test_gray_has_three_equal_channels(tmp_path: Path) -> None:
     file = save(tmp_path / "a.png", pixels=PIXELS[..., 0])
     assert np.array_equal(read_pixels(file), np.repeat(PIXELS[..., :1], 3, axis=2))
 
 
-def test_alpha_and_transparent_colours_are_left_out_without_a_warning(
+def test_alpha_and_transparent_colors_are_left_out_without_a_warning(
     tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     alpha = np.random.default_rng(1).integers(0, 256, (20, 30, 1), dtype=np.uint8)
@@ -87,7 +87,7 @@ def test_alpha_and_transparent_colours_are_left_out_without_a_warning(
     assert len(recwarn) == 0
 
 
-def test_cmyk_has_its_colours(tmp_path: Path) -> None:
+def test_cmyk_has_its_colors(tmp_path: Path) -> None:
     # As Photoshop writes it, inverted: Pillow does likewise.
     inks = np.zeros((16, 16, 4), np.uint8)
     inks[:8, :, 0], inks[8:, :8, 2], inks[8:, 8:, 3] = 255, 200, 100
@@ -117,18 +117,18 @@ def test_names_may_be_anything(name: str, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.bmp"])
 @pytest.mark.parametrize("kept", [0, 1, 10, 0.3, 0.7, 0.95])
-def test_a_picture_that_was_cut_short_is_known_by_its_header(name: str, kept: float, tmp_path: Path) -> None:
+def test_an_image_that_was_cut_short_is_known_by_its_header(name: str, kept: float, tmp_path: Path) -> None:
     content = save(tmp_path / name).read_bytes()
     torn = tmp_path / f"torn {name}"
     torn.write_bytes(content[: int(kept if kept >= 1 else kept * len(content))])
-    with pytest.raises(BrokenPicture):
+    with pytest.raises(UnreadableImage):
         read_header(torn)
-    with pytest.raises(UserError, match=f"torn {name}: this picture cannot be decoded .*; replace it"):
+    with pytest.raises(UserError, match=f"torn {name}: this image cannot be decoded .*; replace it"):
         read_pixels(torn)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png"])
-def test_what_stands_behind_a_picture_does_no_harm(name: str, tmp_path: Path) -> None:
+def test_what_stands_behind_an_image_does_no_harm(name: str, tmp_path: Path) -> None:
     file = save(tmp_path / name)
     before = read_pixels(file)
     with file.open("ab") as end:
@@ -142,12 +142,12 @@ def test_damage_within_is_found_by_decoding_alone(tmp_path: Path) -> None:
     content[len(content) // 2] ^= 255
     file.write_bytes(content)
     assert read_header(file).shown == (30, 20)
-    with pytest.raises(BrokenPicture):
+    with pytest.raises(UnreadableImage):
         read_header(file, decode=True)
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_32_bits_a_channel_are_refused(mode: str, tmp_path: Path) -> None:
     Image.new(mode, (8, 8)).save(tmp_path / "a.tif")
-    with pytest.raises(BrokenPicture, match="32 bits"):
+    with pytest.raises(UnreadableImage, match="32 bits"):
         read_header(tmp_path / "a.tif")

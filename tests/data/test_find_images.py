@@ -1,4 +1,4 @@
-"""Decoding pictures, and image folders."""
+"""Decoding images, and image folders."""
 
 import struct
 import warnings
@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from detnas.data.batches import batches
-from detnas.data.image_block import PictureBlock
-from detnas.data.image_folder import read_folder
+from detnas.data.image_block import ImageBlock
+from detnas.data.image_folder import read_image_folder
 from detnas.data.images import Images, read_image
 from detnas.data.samples import ClassSamples
 from detnas.utils.errors import UserError
@@ -20,7 +20,7 @@ from detnas.utils.errors import UserError
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
 
-def test_pictures_are_read_as_rgb(tmp_path: Path) -> None:
+def test_images_are_read_as_rgb(tmp_path: Path) -> None:
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
     image = read_image(tmp_path / "a.png")
     assert image.dtype == torch.uint8 and torch.equal(image, torch.from_numpy(PIXELS).permute(2, 0, 1))
@@ -40,14 +40,14 @@ def test_pictures_are_read_as_rgb(tmp_path: Path) -> None:
         ("RGB", "a.tif"),
     ],
 )
-def test_pictures_of_other_kinds_become_rgb_bytes(mode: str, name: str, tmp_path: Path) -> None:
+def test_images_of_other_kinds_become_rgb_bytes(mode: str, name: str, tmp_path: Path) -> None:
     Image.fromarray(PIXELS).convert(mode).save(tmp_path / name)
     image = read_image(tmp_path / name)
     assert image.dtype == torch.uint8 and image.shape == (3, 20, 30)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
-def test_grey_pictures_of_sixteen_bits_become_bytes(name: str, tmp_path: Path) -> None:
+def test_gray_images_of_sixteen_bits_become_bytes(name: str, tmp_path: Path) -> None:
     # As many microscopes and satellites write them.
     Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257).save(tmp_path / name)
     image = read_image(tmp_path / name)
@@ -55,7 +55,7 @@ def test_grey_pictures_of_sixteen_bits_become_bytes(name: str, tmp_path: Path) -
     assert torch.equal(image, torch.from_numpy(PIXELS[..., 0]).expand(3, 20, 30))
 
 
-def test_colour_pictures_of_sixteen_bits_become_bytes(tmp_path: Path) -> None:
+def test_color_images_of_sixteen_bits_become_bytes(tmp_path: Path) -> None:
     # Written by hand: Pillow reads them only.
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in PIXELS.astype(np.uint16) * 257)
     chunks = (
@@ -78,7 +78,7 @@ def test_decoding_warns_of_nothing(tmp_path: Path) -> None:
             read_image(tmp_path / name)
 
 
-def test_a_broken_picture_is_named_in_one_line(tmp_path: Path) -> None:
+def test_a_broken_image_is_named_in_one_line(tmp_path: Path) -> None:
     Image.fromarray(PIXELS).save(tmp_path / "whole.jpg")
     (tmp_path / "torn.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:300])
     (tmp_path / "empty.png").touch()
@@ -94,24 +94,24 @@ def test_a_broken_picture_is_named_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cache_mb", [0, 10])
-def test_a_picture_of_another_size_than_stated_is_refused(cache_mb: int, tmp_path: Path) -> None:
+def test_an_image_of_another_size_than_stated_is_refused(cache_mb: int, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         Image.fromarray(PIXELS).save(tmp_path / name)
     files = [tmp_path / "a.png", tmp_path / "b.png"]
     assert Images(files, cache_mb, np.array([[30, 20], [30, 20]]))[1].shape == (3, 20, 30)
-    with pytest.raises(UserError, match=r"b\.png: the picture has 30x20 pixels, but the annotations say 20x30; mend"):
+    with pytest.raises(UserError, match=r"b\.png: the image has 30x20 pixels, but the annotations say 20x30; mend"):
         Images(files, cache_mb, np.array([[30, 20], [20, 30]]))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_breaks_in_training_is_named_whoever_reads_it(workers: int, tmp_path: Path) -> None:
+def test_an_image_that_breaks_in_training_is_named_whoever_reads_it(workers: int, tmp_path: Path) -> None:
     files = [tmp_path / f"{name}.png" for name in range(6)]
     save(*files)
     images = Images(files, cache_mb=0)
     files[3].write_bytes(b"")
     with pytest.raises(UserError) as refusal:
-        list(batches(images_by_key(images), None, batch=2, seed=0, start=0, stop=3, workers=workers))
-    assert str(refusal.value) == f"{files[3]}: this picture cannot be decoded (its format is unknown); replace it"
+        list(batches(images_by_key(images), None, batch_size=2, seed=0, start=0, stop=3, workers=workers))
+    assert str(refusal.value) == f"{files[3]}: this image cannot be decoded (its format is unknown); replace it"
 
 
 def images_by_key(images: Images) -> ClassSamples:
@@ -119,15 +119,15 @@ def images_by_key(images: Images) -> ClassSamples:
 
 
 @pytest.mark.parametrize("room", [0, 700, 10**6])
-def test_a_block_holds_pictures_of_any_size(room: int) -> None:
-    pictures = [torch.full((3, 2 + side, 9 - side), side, dtype=torch.uint8) for side in range(8)]
-    block = PictureBlock(iter(pictures), room)
-    assert len(block) == 8 and all(torch.equal(one, other) for one, other in zip(block, pictures, strict=True))
-    assert torch.equal(block[-1], pictures[-1]) and [one.shape for one in block[2:4]] == [(3, 4, 7), (3, 5, 6)]
+def test_a_block_holds_images_of_any_size(room: int) -> None:
+    images = [torch.full((3, 2 + side, 9 - side), side, dtype=torch.uint8) for side in range(8)]
+    block = ImageBlock(iter(images), room)
+    assert len(block) == 8 and all(torch.equal(one, other) for one, other in zip(block, images, strict=True))
+    assert torch.equal(block[-1], images[-1]) and [one.shape for one in block[2:4]] == [(3, 4, 7), (3, 5, 6)]
     assert len({one.untyped_storage().data_ptr() for one in block}) == 1  # one piece of memory
     with pytest.raises(IndexError):
         block[8]
-    assert list(PictureBlock([], 0)) == []
+    assert list(ImageBlock([], 0)) == []
 
 
 def save(*files: Path) -> None:
@@ -139,7 +139,7 @@ def save(*files: Path) -> None:
 def test_a_folder_of_classes_is_read(tmp_path: Path) -> None:
     save(tmp_path / "b" / "1.png", tmp_path / "b" / "deep" / "2.jpg", tmp_path / "a" / "3.PNG", tmp_path / "4.png")
     (tmp_path / "a" / "notes.txt").touch()
-    files, labels, classes = read_folder(tmp_path)
+    files, labels, classes = read_image_folder(tmp_path)
     assert classes == ["a", "b"]
     assert sorted(zip(files, labels, strict=True)) == [
         (tmp_path / "a" / "3.PNG", 0),
@@ -155,9 +155,9 @@ def test_a_folder_that_is_none_of_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "nowhere", flat / "1.png", flat, bare, tmp_path / "empty"):
         with pytest.raises(UserError) as refusal:
-            read_folder(folder)
+            read_image_folder(folder)
         message = str(refusal.value)
         assert message.startswith(f"pretraining.folder {folder}: ") and "\n" not in message
         assert "sub-folder" in message
     with pytest.raises(UserError, match="classes b"):
-        read_folder(bare)
+        read_image_folder(bare)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from make_coco import COLOURS, some_pictures, tree_of, write_coco
+from make_coco import COLORS, some_images, tree_of, write_coco
 from PIL import Image
 
 from detnas.config import DataSettings
@@ -14,11 +14,11 @@ from detnas.data.splits import open_data
 from detnas.utils.errors import UserError
 
 
-def test_chosen_pictures_show_every_category_and_are_the_same_each_time(tmp_path: Path) -> None:
+def test_chosen_images_show_every_category_and_are_the_same_each_time(tmp_path: Path) -> None:
     box = [2, 2, 9, 9]
-    pictures = [(24, 24, [(1, box)])] * 40
-    pictures[17], pictures[31] = (24, 24, [(2, box), (1, box)]), (24, 24, [(3, box), (2, box)])
-    write_coco(tmp_path / "a.json", tmp_path, tree_of(pictures))
+    images = [(24, 24, [(1, box)])] * 40
+    images[17], images[31] = (24, 24, [(2, box), (1, box)]), (24, 24, [(3, box), (2, box)])
+    write_coco(tmp_path / "a.json", tmp_path, tree_of(images))
     data = read_coco(tmp_path / "a.json", tmp_path)
     assert choose(data, 2)[1] == 31  # where both rare ones are
     chosen = choose(data, 6)
@@ -28,16 +28,16 @@ def test_chosen_pictures_show_every_category_and_are_the_same_each_time(tmp_path
 
 
 def test_boxes_are_drawn_around_their_objects(tmp_path: Path) -> None:
-    pictures = [(60, 40, [(2, [12, 8, 24, 20])])] + [(60, 40, [(1, [30, 20, 10, 10])])] * 19
-    write_coco(tmp_path / "data/train.json", tmp_path / "data/train", tree_of(pictures))
-    write_coco(tmp_path / "data/val.json", tmp_path / "data/val", tree_of(some_pictures(3)))
+    images = [(60, 40, [(2, [12, 8, 24, 20])])] + [(60, 40, [(1, [30, 20, 10, 10])])] * 19
+    write_coco(tmp_path / "data/train.json", tmp_path / "data/train", tree_of(images))
+    write_coco(tmp_path / "data/val.json", tmp_path / "data/val", tree_of(some_images(3)))
     data = open_data(tmp_path / "data", DataSettings(), seed=0)
     write_grid(tmp_path / "new" / "a.png", data)
     grid = np.asarray(Image.open(tmp_path / "new" / "a.png"))
     assert grid.shape == (3 * (CELL + STRIP), 4 * CELL, 3)  # eight of train, three of val
     scale = (CELL - MARGIN) / 60
     inside = grid[round(14 * scale) : round(26 * scale), round(14 * scale) : round(34 * scale)]
-    assert (inside == COLOURS[2]).all()
+    assert (inside == COLORS[2]).all()
     for y, x in ((8, 24), (28, 24), (18, 12), (18, 36)):  # the middles of the sides
         near = grid[round(y * scale) - 3 : round(y * scale) + 3, round(x * scale) - 3 : round(x * scale) + 3]
         assert (near == (0, 191, 255)).all(axis=2).any()  # deepskyblue
@@ -64,7 +64,7 @@ def test_the_drawing_never_lies_in_the_data(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_drawing_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    write_coco(tmp_path / "train.json", tmp_path / "train", tree_of(some_pictures(10)))
+    write_coco(tmp_path / "train.json", tmp_path / "train", tree_of(some_images(10)))
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"--out .*/file/a.png: cannot be written"):
         write_grid(tmp_path / "file" / "a.png", open_data(tmp_path, DataSettings(), seed=0))

@@ -1,4 +1,4 @@
-"""Reduced pictures: what the detector makes of them is what it makes of the whole ones."""
+"""Reduced images: what the detector makes of them is what it makes of the whole ones."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from detnas.data.detection import DetectionSet
 from detnas.data.formats.coco.read import read_coco
 from detnas.data.reduction import reduced, reduced_sizes
 from detnas.data.samples import DetectionSamples
-from detnas.models.detectors.geometry import PictureTransform
+from detnas.models.detectors.geometry import ImageTransform
 
 SIDES = st.integers(1, 5000)
 
@@ -26,7 +26,7 @@ def detector(geometry: str = "torchvision", min_size: int = 60, max_size: int = 
 
 
 @given(SIDES, SIDES, st.integers(1, 1000), st.integers(0, 1000), st.sampled_from([1.0, 1.2, 2.0]))
-def test_sizes_are_those_at_which_a_detector_leaves_a_picture_as_it_is(
+def test_sizes_are_those_at_which_a_detector_leaves_an_image_as_it_is(
     width: int, height: int, least: int, more: int, margin: float
 ) -> None:
     (size,) = reduced_sizes(np.array([[width, height]]), least, least + more, margin).tolist()
@@ -38,7 +38,7 @@ def test_sizes_are_those_at_which_a_detector_leaves_a_picture_as_it_is(
     scale = float(torch.min(torch.tensor(least) / min(size), torch.tensor(least + more) / max(size)))
     if size != [width, height] and margin == 1.0:
         assert scale == 1.0
-        # Within a pixel of what it would make of the whole picture.
+        # Within a pixel of what it would make of the whole image.
         whole = min(least / min(width, height), (least + more) / max(width, height))
         assert all(abs(side - max(1, whole * before)) <= 1 for side, before in zip(size, (width, height), strict=True))
     elif size == [width, height]:
@@ -46,15 +46,15 @@ def test_sizes_are_those_at_which_a_detector_leaves_a_picture_as_it_is(
 
 
 def seen(settings: FPNSettings, image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """The picture, in grey levels, and the boxes that the detector works on."""
-    transform = PictureTransform(settings).train()
+    """The image, in gray levels, and the boxes that the detector works on."""
+    transform = ImageTransform(settings).train()
     image, resized = transform.resize(image.float(), target)
     return image, resized["boxes"]
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> DetectionSet:
-    """Large pictures, lying, upright and long, of grain and of boxes; one that is small."""
+    """Large images, lying, upright and long, of grain and of boxes; one that is small."""
     folder = tmp_path_factory.mktemp("large")
     boxes = [(1, [10.0, 20.0, 60.0, 33.0]), (2, [101.5, 3.25, 48.5, 90.0])]
     tree = tree_of([(200, 150, boxes), (150, 300, boxes), (400, 150, boxes), (50, 40, [(1, [1.0, 2.0, 30.0, 20.0])])])
@@ -67,11 +67,11 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> DetectionSet:
 
 
 def training(**changes: Any) -> TrainingSettings:
-    return TrainingSettings.model_validate({"steps": 10, "batch": 2, "lr": 0.1, **changes})
+    return TrainingSettings.model_validate({"steps": 10, "batch_size": 2, "lr": 0.1, **changes})
 
 
 @pytest.mark.parametrize("geometry", ["torchvision", "maskrcnn-benchmark"])
-def test_a_detector_sees_reduced_pictures_as_it_sees_whole_ones(geometry: str, large: DetectionSet) -> None:
+def test_a_detector_sees_reduced_images_as_it_sees_whole_ones(geometry: str, large: DetectionSet) -> None:
     settings = detector(geometry)
     for changes in ({"flip": 0}, {"flip": 1}, {"flip": 1, "vertical_flip": 1}):
         whole = DetectionSamples(large, training(**changes), 100)
@@ -80,18 +80,18 @@ def test_a_detector_sees_reduced_pictures_as_it_sees_whole_ones(geometry: str, l
         for index in range(4):
             image, target = fewer[index, 5]
             assert list(image.shape[:0:-1]) == fewer.sizes[index].tolist() and image.dtype == torch.uint8
-            picture, boxes = seen(settings, image, target)
+            seen_image, boxes = seen(settings, image, target)
             expected, expected_boxes = seen(settings, *whole[index, 5])
             if index == 2:  # 37.5 pixels high: the one is rounded, the other cut off
-                assert picture.shape == (3, 38, 100) and expected.shape == (3, 37, 100)
+                assert seen_image.shape == (3, 38, 100) and expected.shape == (3, 37, 100)
                 assert (boxes - expected_boxes).abs().max() < 1
             else:
-                assert picture.shape == expected.shape
-                assert (picture - expected).abs().max() <= 1.001  # of 255
+                assert seen_image.shape == expected.shape
+                assert (seen_image - expected).abs().max() <= 1.001  # of 255
                 assert torch.allclose(boxes, expected_boxes, atol=1e-3)
 
 
-def test_small_pictures_stay_as_they_are(large: DetectionSet) -> None:
+def test_small_images_stay_as_they_are(large: DetectionSet) -> None:
     for changes in ({"scale_jitter": (0.5, 2.0)}, {}):
         whole = DetectionSamples(large, training(**changes), 0)
         fewer = DetectionSamples(large, training(**changes), 0, detector=detector("maskrcnn-benchmark"))
@@ -111,14 +111,14 @@ def test_what_is_enlarged_at_random_is_reduced_less(geometry: str, large: Detect
         assert torch.equal(target["labels"], others["labels"])
         _, boxes = seen(settings, image, target)
         _, expected = seen(settings, other, others)
-        # The crop's corner is drawn in whole pixels, of the reduced picture or of the whole one.
+        # The crop's corner is drawn in whole pixels, of the reduced image or of the whole one.
         sides, expected_sides = (found[:, 2:] - found[:, :2] for found in (boxes, expected))
         inside = (expected[:, 0] > 3) & (expected[:, 1] > 3) & (boxes[:, 0] > 3) & (boxes[:, 1] > 3)
         inside &= (boxes[:, 2] < image.shape[2] / 1.5 - 3) & (boxes[:, 3] < image.shape[1] / 1.5 - 3)
         assert torch.allclose(sides[inside], expected_sides[inside], atol=1.0)
 
 
-def test_reduction_is_within_a_grey_level_of_floating_point() -> None:
+def test_reduction_is_within_a_gray_level_of_floating_point() -> None:
     image = torch.randint(0, 256, (3, 301, 407), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     small = reduced(image, 111, 97)
     exact = torch.nn.functional.interpolate(image[None].float(), (97, 111), mode="bilinear", align_corners=False)[0]

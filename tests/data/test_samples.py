@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_coco import COLOURS, tree_of, write_coco
+from make_coco import COLORS, tree_of, write_coco
 from PIL import Image
 
 from detnas.config import TrainingSettings
@@ -16,19 +16,19 @@ from detnas.data.crops import CropSamples
 from detnas.data.detection import DetectionSet
 from detnas.data.formats.coco.read import read_coco
 from detnas.data.images import Images
-from detnas.data.samples import GREY, ClassSamples, DetectionSamples
+from detnas.data.samples import GRAY, ClassSamples, DetectionSamples
 from detnas.utils.errors import UserError
 
 SEEDS = st.integers(0, 2**63 - 1)
 
 
 def training(**changes: object) -> TrainingSettings:
-    return TrainingSettings.model_validate({"steps": 10, "batch": 2, "lr": 0.1, **changes})
+    return TrainingSettings.model_validate({"steps": 10, "batch_size": 2, "lr": 0.1, **changes})
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> DetectionSet:
-    """Pictures that are not square, one object of each colour at most, none that touch; one picture without any."""
+    """Images that are not square, one object of each color at most, none that touch; one image without any."""
     folder = tmp_path_factory.mktemp("samples")
     tree = tree_of(
         [
@@ -43,9 +43,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DetectionSet:
 
 
 def seen(image: torch.Tensor, label: int) -> tuple[float, float, float, float] | None:
-    """The box of the pixels that have mostly the colour of `label`, if there are any."""
-    colour = torch.tensor(COLOURS[label + 1]).reshape(3, 1, 1) > 0
-    ys, xs = torch.where(((image > 127) == colour).all(dim=0))
+    """The box of the pixels that have mostly the color of `label`, if there are any."""
+    color = torch.tensor(COLORS[label + 1]).reshape(3, 1, 1) > 0
+    ys, xs = torch.where(((image > 127) == color).all(dim=0))
     if len(xs) == 0:
         return None
     return float(xs.min()), float(ys.min()), float(xs.max()) + 1, float(ys.max()) + 1
@@ -71,7 +71,7 @@ def assert_boxes_on_objects(image: torch.Tensor, target: dict[str, torch.Tensor]
 ALL_CHANGES = {"flip": 0.5, "vertical_flip": 0.5, "color_jitter": 0.4, "scale_jitter": [0.5, 2.0]}
 
 
-def test_without_changes_a_sample_is_the_picture(data: DetectionSet) -> None:
+def test_without_changes_a_sample_is_the_image(data: DetectionSet) -> None:
     samples = DetectionSamples(data, training(flip=0), cache_mb=100)
     assert len(samples) == 4
     for index in range(4):
@@ -105,9 +105,9 @@ def test_scale_jitter_keeps_boxes_on_their_objects(
     if scale[1] <= 1:
         assert len(target["boxes"]) == len(data.training_boxes(index)[0])
     if scale[1] < 1:
-        assert (image == GREY).any()
+        assert (image == GRAY).any()
     elif scale == [1.0, 1.0]:
-        assert not (image == GREY).any()
+        assert not (image == GRAY).any()
 
 
 def test_scale_jitter_draws_the_scale_and_the_place(data: DetectionSet) -> None:
@@ -129,12 +129,12 @@ def test_flips_and_jitter_are_drawn_with_their_probability(data: DetectionSet) -
 
 
 @pytest.mark.parametrize("cache_mb", [0, 100])
-def test_a_picture_of_another_size_than_stated_is_refused(cache_mb: int, tmp_path: Path) -> None:
+def test_an_image_of_another_size_than_stated_is_refused(cache_mb: int, tmp_path: Path) -> None:
     """With the cache before anything is trained, without it when its turn comes."""
     write_coco(tmp_path / "train.json", tmp_path / "train", tree_of([(40, 30, [(1, [2, 2, 20, 20])])] * 60))
     data = read_coco(tmp_path / "train.json", tmp_path / "train")
     Image.new("RGB", (41, 30)).save(data.files[58])  # since it was read
-    words = r"590\.png: the picture has 41x30 pixels, but the annotations say 40x30; mend"
+    words = r"590\.png: the image has 41x30 pixels, but the annotations say 40x30; mend"
     for samples in (
         lambda: DetectionSamples(data, training(), cache_mb),
         lambda: CropSamples(data, 32, 0.1, training(), cache_mb),
@@ -160,7 +160,7 @@ def test_a_sample_is_a_function_of_its_key(keys: list[tuple[int, int]], state: i
     torch.manual_seed(state)
     np.random.seed(state)
     random.seed(state)
-    # Another order, another state of the global generators, and pictures read from the disk each time.
+    # Another order, another state of the global generators, and images read from the disk each time.
     second = DetectionSamples(data, training(**ALL_CHANGES), cache_mb=0)
     again = [second[key] for key in reversed(keys)]
     assert all(same(ours, theirs) for ours, theirs in zip(expected, reversed(again), strict=True))
@@ -182,7 +182,7 @@ def test_drawing_a_sample_leaves_the_global_generators_alone(data: DetectionSet)
 
 
 @pytest.mark.parametrize("changes", [{"flip": 0}, ALL_CHANGES], ids=["nothing", "all"])
-def test_cached_pictures_are_never_changed(changes: dict[str, object], data: DetectionSet) -> None:
+def test_cached_images_are_never_changed(changes: dict[str, object], data: DetectionSet) -> None:
     samples = DetectionSamples(data, training(**changes), cache_mb=100)
     assert samples.images.cache is not None
     before = [image.clone() for image in samples.images.cache]
@@ -191,7 +191,7 @@ def test_cached_pictures_are_never_changed(changes: dict[str, object], data: Det
     assert all(torch.equal(image, copy) for image, copy in zip(samples.images.cache, before, strict=True))
 
 
-def test_class_samples_show_their_picture(data: DetectionSet) -> None:
+def test_class_samples_show_their_image(data: DetectionSet) -> None:
     images = Images(data.files, 100)
     samples = ClassSamples(images, [4, 5, 6, 7], 32, 0.5, training(color_jitter=0.2))
     assert len(samples) == 4
@@ -205,7 +205,7 @@ def test_class_samples_show_their_picture(data: DetectionSet) -> None:
 
 
 @pytest.mark.parametrize("cache_mb", [0, 100])
-def test_pictures_are_kept_in_memory_only_if_they_fit(cache_mb: int, data: DetectionSet, tmp_path: Path) -> None:
+def test_images_are_kept_in_memory_only_if_they_fit(cache_mb: int, data: DetectionSet, tmp_path: Path) -> None:
     images = Images(data.files, cache_mb)
     assert (images.cache is not None) == (cache_mb > 0)
     assert len(images) == 4

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from make_coco import some_pictures, tree_of, write_coco
+from make_coco import some_images, tree_of, write_coco
 
 from detnas.config import DataSettings
 from detnas.data.formats.discovery import find_sources
 from detnas.data.splits import RunData, open_data, open_validation
 from detnas.utils.errors import UserError
 
-TRAIN, VAL = tree_of(some_pictures(20)), tree_of(some_pictures(6))
+TRAIN, VAL = tree_of(some_images(20)), tree_of(some_images(6))
 for image in VAL["images"]:
     image["id"] += 5000
     image["file_name"] = f"val{image['file_name']}"
@@ -24,7 +24,7 @@ for annotation in VAL["annotations"]:
 
 CROWD = {"id": 1, "image_id": 10, "category_id": 1, "bbox": [1, 1, 9, 9], "iscrowd": 1}
 
-# Where people put things: annotations and pictures of both splits.
+# Where people put things: annotations and images of both splits.
 LAYOUTS = {
     "plain": ("train.json", "train", "val.json", "val"),
     "plain-images": ("train.json", "images", "val.json", "images"),
@@ -92,12 +92,12 @@ def test_from_a_single_file_a_validation_set_is_set_aside(name: str, tmp_path: P
     assert len(data.val) == 5 and len(data.train) == 15
     found = ids(data)
     assert not found["val"] & found["train"] and found["val"] | found["train"] == {i["id"] for i in TRAIN["images"]}
-    assert "5 pictures of it set aside" in data.description
+    assert "5 images of it set aside" in data.description
 
 
 def test_the_recipe_names_files_that_lie_elsewhere(tmp_path: Path) -> None:
     write_layout(tmp_path, "plain")
-    odd = tree_of(some_pictures(10))
+    odd = tree_of(some_images(10))
     write_coco(tmp_path / "mine" / "a.json", tmp_path / "photos", odd)
     settings = DataSettings(train="mine/a.json", train_images="photos", val="val.json")
     sources = find_sources(tmp_path, settings)
@@ -141,7 +141,7 @@ def test_no_validation_set_and_nothing_to_cut_it_from_is_refused(tmp_path: Path)
 
 def test_several_files_are_one_set(tmp_path: Path) -> None:
     write_layout(tmp_path, "coco")
-    later = tree_of(some_pictures(4))
+    later = tree_of(some_images(4))
     write_coco(tmp_path / "annotations" / "more.json", tmp_path / "more", later)
     names = ["annotations/instances_train2017.json", "annotations/more.json"]
     data = open_data(tmp_path, DataSettings(train=names), seed=0).train
@@ -157,12 +157,12 @@ def test_several_files_are_one_set(tmp_path: Path) -> None:
 
 def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     write_layout(tmp_path, "plain")
-    write_coco(tmp_path / "b.json", tmp_path / "b", tree_of(some_pictures(4), categories=(1, 2, 3, 4)))
+    write_coco(tmp_path / "b.json", tmp_path / "b", tree_of(some_images(4), categories=(1, 2, 3, 4)))
     shutil.copy(tmp_path / "train.json", tmp_path / "c.json")
     assert "b.json: its categories differ" in refused(tmp_path, DataSettings(train=["train.json", "b.json"]))
     same = refused(tmp_path, DataSettings(train=["train.json", "c.json"], train_images="train"))
     assert "c.json: " in same and f"10.png is in {tmp_path / 'train.json'} too" in same
-    assert "20 of its pictures are also trained on" in refused(tmp_path, DataSettings(val="c.json", val_images="train"))
+    assert "20 of its images are also trained on" in refused(tmp_path, DataSettings(val="c.json", val_images="train"))
 
 
 # Refusals
@@ -195,7 +195,7 @@ def test_files_and_folders_that_the_recipe_names_must_be_there(plain: Path) -> N
     message = refused(plain, DataSettings(train="nowhere.json"))
     assert message.startswith(f"{plain / 'nowhere.json'}: cannot be read") and "data.train" in message
     message = refused(plain, DataSettings(train_images="nowhere"))
-    assert "20 pictures that are not under" in message and "data.train_images" in message
+    assert "20 images that are not under" in message and "data.train_images" in message
     assert str(plain / "val.json") in refused(plain, DataSettings(val_images="train"))
 
 
@@ -243,14 +243,14 @@ def test_splits_without_boxes_are_refused(tmp_path: Path) -> None:
     one_box = tree_of([(24, 24, [(1, [2, 2, 9, 9])]), *[(24, 24, [])] * 9])
     write_coco(tmp_path / "train.json", tmp_path / "train", one_box)
     write_layout(tmp_path, "plain", ("val",))
-    assert "holds no box; more pictures are needed" in refused(tmp_path)
-    write_coco(tmp_path / "train.json", tmp_path / "train", tree_of(some_pictures(1)))
+    assert "holds no box; more images are needed" in refused(tmp_path)
+    write_coco(tmp_path / "train.json", tmp_path / "train", tree_of(some_images(1)))
     assert "holds no box" in refused(tmp_path)
 
 
 def test_splits_with_nothing_but_crowds_are_refused(tmp_path: Path) -> None:
-    # They can neither be learnt from nor be judged on.
-    crowded = tree_of(some_pictures(10))
+    # They can neither be learned from nor be judged on.
+    crowded = tree_of(some_images(10))
     for annotation in crowded["annotations"]:
         annotation["iscrowd"] = 1
     write_coco(tmp_path / "train.json", tmp_path / "train", crowded)
@@ -273,13 +273,13 @@ def test_the_search_split_is_cut_from_the_training_set(fraction: float, plain: P
     assert not found["val"] & found["train"]
 
 
-def test_the_search_split_can_be_a_number_of_pictures(plain: Path) -> None:
+def test_the_search_split_can_be_a_number_of_images(plain: Path) -> None:
     for images in (1, 7, 19):
         data = open_data(plain, DataSettings(search_images=images, search_fraction=0.4), seed=0)
         assert len(data.search) == images and len(data.fit) == 20 - images
         same = open_data(plain, DataSettings(search_fraction=images / 20), seed=0)
         assert same.search.image_ids == data.search.image_ids
-    assert "data.search_images = 20: there are 20 training pictures" in refused(plain, DataSettings(search_images=20))
+    assert "data.search_images = 20: there are 20 training images" in refused(plain, DataSettings(search_images=20))
     assert "give at most 19" in refused(plain, DataSettings(search_images=5000))
 
 
@@ -302,7 +302,7 @@ def test_a_validation_set_of_its_own_is_untouched_by_seed_and_fractions(plain: P
     assert first.image_ids == second.image_ids and first.boxes.tolist() == second.boxes.tolist()
 
 
-def test_the_set_aside_validation_pictures_are_never_searched_on(tmp_path: Path) -> None:
+def test_the_set_aside_validation_images_are_never_searched_on(tmp_path: Path) -> None:
     write_coco(tmp_path / "annotations.json", tmp_path / "images", TRAIN)
     for seed in range(5):
         found = ids(open_data(tmp_path, DataSettings(), seed))

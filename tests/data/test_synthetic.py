@@ -1,4 +1,4 @@
-"""Stand-in data go through the readers that real data go through."""
+"""synthetic data go through the readers that real data go through."""
 
 from pathlib import Path
 
@@ -7,17 +7,17 @@ from PIL import Image
 
 from detnas.config import DataSettings
 from detnas.data.check import check
-from detnas.data.image_folder import read_folder
+from detnas.data.image_folder import read_image_folder
 from detnas.data.images import read_image
 from detnas.data.splits import open_data
-from detnas.data.synthetic import CATEGORIES, CLASSES, CLASSIFICATION, PICTURES, write_stand_in
+from detnas.data.synthetic import CATEGORIES, CLASSES, CLASSIFICATION, IMAGES, write_synthetic_data
 from detnas.utils.progress import Progress
 
 
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stand") / "in"
-    write_stand_in(folder, classification=True)
+    write_synthetic_data(folder, classification=True)
     return folder
 
 
@@ -25,11 +25,11 @@ def test_a_stand_in_is_a_data_set_without_flaws(stand_in: Path) -> None:
     lines, fine = check(stand_in, DataSettings(), Progress(quiet=True))
     assert fine and not any("ERROR" in line or "note" in line for line in lines), lines
     data = open_data(stand_in, DataSettings(), seed=0)
-    assert (len(data.train), len(data.val)) == (PICTURES["train"], PICTURES["val"])
+    assert (len(data.train), len(data.val)) == (IMAGES["train"], IMAGES["val"])
     assert len(data.train.categories) == CATEGORIES == len(set(data.train.labels.tolist()))
 
 
-def test_its_pictures_are_as_large_as_those_they_stand_for(stand_in: Path) -> None:
+def test_its_images_are_as_large_as_those_they_stand_for(stand_in: Path) -> None:
     data = open_data(stand_in, DataSettings(), seed=0).train
     for index in range(12):
         assert read_image(data.files[index]).shape == (3, data.sizes[index, 1], data.sizes[index, 0])
@@ -42,11 +42,11 @@ def test_its_pictures_are_as_large_as_those_they_stand_for(stand_in: Path) -> No
 
 
 def test_its_image_folder_holds_every_class(stand_in: Path) -> None:
-    files, labels, classes = read_folder(stand_in / CLASSIFICATION)
+    files, labels, classes = read_image_folder(stand_in / CLASSIFICATION)
     assert len(classes) == CLASSES and sorted(labels) == list(range(CLASSES))
     assert {read_image(file).shape[1:] for file in files[:8]} >= {(375, 500), (500, 375)}
 
 
 def test_without_an_image_folder(tmp_path: Path) -> None:
-    write_stand_in(tmp_path / "in", classification=False)
+    write_synthetic_data(tmp_path / "in", classification=False)
     assert {path.name for path in (tmp_path / "in").iterdir()} == {"train", "val", "train.json", "val.json"}

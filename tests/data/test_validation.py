@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from make_coco import painted, some_pictures, tree_of, write_coco
+from make_coco import painted, some_images, tree_of, write_coco
 from PIL import Image
 
 from detnas.config import DataSettings
@@ -40,7 +40,7 @@ def notes(folder: Path) -> list[str]:
 
 
 def tree() -> dict[str, Any]:
-    """Eight pictures of 30x20 pixels, one box each."""
+    """Eight images of 30x20 pixels, one box each."""
     return tree_of([(30, 20, [(1, [2, 3, 8, 5])])] * 8)
 
 
@@ -71,7 +71,7 @@ def test_boxes_lie_on_their_objects_whichever_way_was_annotated(orientation: int
     place = data.image_ids.index(30)
     assert (Images(data.files, 0, data.sizes)[place].permute(1, 2, 0).numpy() == UPRIGHT).all()
     assert (
-        f"1 pictures with an EXIF orientation, read as viewers show them (first: 30.png, orientation {orientation})"
+        f"1 images with an EXIF orientation, read as viewers show them (first: 30.png, orientation {orientation})"
         in notes(folder)
     )
     if orientation < 5:
@@ -93,7 +93,7 @@ def test_what_cannot_be_told_is_refused_where_others_were_annotated_as_stored(fo
     tagged(folder, "10.png", 3, UPRIGHT)
     tagged(folder, "20.png", 6, UPRIGHT)  # a viewer shows 20x30, the file says 30x20
     message = refused(folder)
-    assert message.startswith("1 pictures with an EXIF orientation that have the stated size both")
+    assert message.startswith("1 images with an EXIF orientation that have the stated size both")
     assert "(first: 10.png, orientation 3)" in message and "remove the tag" in message
     tagged(folder, "10.png", 1, UPRIGHT)
     assert len(notes(folder)) == 1
@@ -103,14 +103,14 @@ def test_what_cannot_be_told_is_refused_where_others_were_annotated_as_stored(fo
 
 
 @pytest.mark.parametrize(("content", "words"), [(b"", "its format is unknown"), (b"hello", "its format is unknown")])
-def test_files_that_are_no_pictures_are_refused(content: bytes, words: str, folder: Path) -> None:
+def test_files_that_are_no_images_are_refused(content: bytes, words: str, folder: Path) -> None:
     for name in ("10.png", "40.png"):
         (folder / "train" / name).write_bytes(content)
-    assert refused(folder) == f"2 files that are no pictures, or damaged (first: 10.png, {words}); replace them"
+    assert refused(folder) == f"2 files that are no images, or damaged (first: 10.png, {words}); replace them"
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png"])
-def test_pictures_that_were_cut_short_are_refused(ending: str, folder: Path) -> None:
+def test_images_that_were_cut_short_are_refused(ending: str, folder: Path) -> None:
     changed = tree()
     changed["images"][4]["file_name"] = f"a.{ending}"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)).save(
@@ -120,7 +120,7 @@ def test_pictures_that_were_cut_short_are_refused(ending: str, folder: Path) -> 
     assert notes(folder) == []
     content = (folder / "train" / f"a.{ending}").read_bytes()
     (folder / "train" / f"a.{ending}").write_bytes(content[: len(content) // 2])
-    assert refused(folder).startswith(f"1 files that are no pictures, or damaged (first: a.{ending}, ")
+    assert refused(folder).startswith(f"1 files that are no images, or damaged (first: a.{ending}, ")
 
 
 def test_damage_within_is_found_by_the_check(folder: Path) -> None:
@@ -130,10 +130,10 @@ def test_damage_within_is_found_by_the_check(folder: Path) -> None:
     file.write_bytes(content)
     lines, data = check(folder, DataSettings(), Progress(quiet=True))
     assert data is None and any(
-        "ERROR: 1 files that are no pictures, or damaged (first: 50.png" in line for line in lines
+        "ERROR: 1 files that are no images, or damaged (first: 50.png" in line for line in lines
     )
     train = open_data(folder, DataSettings(), seed=0).train
-    with pytest.raises(UserError, match=r"50\.png: this picture cannot be decoded"):
+    with pytest.raises(UserError, match=r"50\.png: this image cannot be decoded"):
         Images(train.files, 100, train.sizes)
 
 
@@ -198,14 +198,14 @@ def test_the_check_takes_data_fields(folder: Path) -> None:
     stored(folder, changed)
     (folder / "train.json").rename(folder / "mine.json")
     lines, data = check(folder, DataSettings(train="mine.json", train_images="train"), Progress(quiet=True))
-    assert data is None and any("ERROR: 1 boxes outside their picture" in line for line in lines)
+    assert data is None and any("ERROR: 1 boxes outside their image" in line for line in lines)
     settings = DataSettings(train="mine.json", train_images="train", bad_boxes="drop")
     lines, data = check(folder, settings, Progress(quiet=True))
-    assert data is not None and any("note: 1 boxes outside their picture" in line for line in lines)
+    assert data is not None and any("note: 1 boxes outside their image" in line for line in lines)
 
 
 def test_every_finding_is_counted_at_once(tmp_path: Path) -> None:
-    bad = tree_of(some_pictures(8))
+    bad = tree_of(some_images(8))
     write_coco(tmp_path / "train.json", tmp_path / "train", bad)
     (tmp_path / "train" / "10.png").write_bytes(b"")
     (tmp_path / "train" / "20.png").unlink()

@@ -16,7 +16,7 @@ from two_processes import KINDS
 
 from detnas.distributed import comm
 from detnas.distributed.comm import ProcessLostError
-from detnas.models.sync_batch_norm import SynchronisedBatchNorm, synchronise_norms
+from detnas.models.sync_batch_norm import SyncBatchNorm, convert_sync_batch_norm
 
 Found = list[dict[str, Any]]
 
@@ -45,7 +45,7 @@ def assert_close(found: dict[str, Any], expected: dict[str, Any], tolerance: flo
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_step_as_one_does_with_the_whole_batch(kind: str, two: Found) -> None:
-    """Gradients, clipped to a norm; figures; weights and BN statistics after the step. Their BN is synchronised."""
+    """Gradients, clipped to a norm; figures; weights and BN statistics after the step. Their BN is synchronized."""
     alone = two_processes.stepped(kind, True, two_processes.settings())
     both = two[0]["steps"][kind]
     assert both["figures"] == pytest.approx(alone["figures"], rel=1e-6)
@@ -60,7 +60,7 @@ def test_gradients_of_several_paths_are_summed_and_then_averaged(two: Found) -> 
     assert_close(two[0]["summed paths"], two_processes.summed_paths(), 1e-4)
 
 
-def test_without_synchronised_norms_each_process_normalises_its_part(two: Found) -> None:
+def test_without_synchronized_norms_each_process_normalizes_its_part(two: Found) -> None:
     """The gradients are other ones, but still the mean of what the processes have alone."""
     alone = two_processes.stepped("classifier", False, two_processes.settings())
     with pytest.raises(AssertionError):
@@ -69,7 +69,7 @@ def test_without_synchronised_norms_each_process_normalises_its_part(two: Found)
     halves = []
     for half in (slice(0, 2), slice(2, 4)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(comm, "part", lambda items, half=half: items[half])
+            patch.setattr(comm, "split_by_rank", lambda items, half=half: items[half])
             halves.append(two_processes.stepped("classifier", False, told))
     mean = {name: (g + halves[1]["gradients"][name]) / 2 for name, g in halves[0]["gradients"].items()}
     norm = torch.stack([gradient.norm() for gradient in mean.values()]).norm()
@@ -110,27 +110,18 @@ def test_messages_arrive(two: Found) -> None:
         assert told["of one"] == "no data in process 1"
         assert told["of none"] is None and told["same data"] is None and told["even batches"] is None
         assert told["other data"].startswith("data set: a in process 0, b in process 1")
-        assert told["batches"].startswith("pretrain.batch = 5: cannot be divided evenly among 2 processes")
+        assert told["batches"].startswith("pretrain.batch_size = 5: cannot be divided evenly among 2 processes")
 
 
 @pytest.mark.parametrize("what", ["retinanet", "fpn", "one batch"])
 def test_an_evaluation_is_the_same_as_in_one_process(what: str, two: Found, blocks: Path) -> None:
     """Bit for bit, with recalibrated statistics; also where a process has nothing to judge."""
-    detector, pictures = ("retinanet", 3) if what == "one batch" else (what, 11)
-    alone = two_processes.judged(detector, blocks, pictures)
+    detector, images = ("retinanet", 3) if what == "one batch" else (what, 11)
+    alone = two_processes.judged(detector, blocks, images)
     assert any(results for _, _, results in alone)
     assert_same(two[0]["evaluations"][what], alone)
     for (scores, per_class, results), (expected, by_class, _) in zip(two[1]["evaluations"][what], alone, strict=True):
         assert scores == expected and per_class == by_class and results == []
-
-
-@pytest.mark.parametrize("by", ["detection", "classification"])
-def test_a_race_is_the_same_as_in_one_process(by: str, two: Found, blocks: Path) -> None:
-    """The first process is asked, and all do as it says."""
-    alone = two_processes.races(blocks)[by]
-    assert [(len(standings), dropped) for standings, dropped in alone] == [(2, False), (2, True)]
-    assert two[0]["races"][by] == alone
-    assert two[1]["races"][by] == [([], dropped) for _, dropped in alone]
 
 
 def test_an_accuracy_is_the_same_as_in_one_process(two: Found) -> None:
@@ -143,32 +134,32 @@ def test_an_accuracy_is_the_same_as_in_one_process(two: Found) -> None:
 
 
 def test_alone_nothing_is_sent() -> None:
-    assert not comm.launched() and comm.count() == 1 and comm.is_first()
+    assert not comm.is_launched_by_torchrun() and comm.world_size() == 1 and comm.is_main_process()
     value = object()  # which no message could hold
-    assert comm.from_first(lambda: value) is value
-    assert comm.gathered(b"a") == [b"a"] and comm.total(3) == 3
-    assert list(comm.part(range(5))) == [0, 1, 2, 3, 4] and comm.share(5, 2) == [0, 1, 2, 3, 4]
-    with comm.joined(), comm.agreed():
-        comm.check_same("device", "cpu")
+    assert comm.broadcast_from_main(lambda: value) is value
+    assert comm.all_gather(b"a") == [b"a"] and comm.all_reduce(3) == 3
+    assert list(comm.split_by_rank(range(5))) == [0, 1, 2, 3, 4] and comm.shard(5, 2) == [0, 1, 2, 3, 4]
+    with comm.process_group(), comm.raise_on_all_ranks():
+        comm.check_same_on_all_ranks("device", "cpu")
 
 
-@pytest.mark.parametrize(("count", "size", "batch"), [(2, 11, 4), (3, 8, 8), (3, 24, 2), (4, 0, 3)])
+@pytest.mark.parametrize(("count", "size", "batch_size"), [(2, 11, 4), (3, 8, 8), (3, 24, 2), (4, 0, 3)])
 def test_shares_are_whole_batches_and_hold_everything_once(
-    count: int, size: int, batch: int, monkeypatch: pytest.MonkeyPatch
+    count: int, size: int, batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comm, "count", lambda: count)
+    monkeypatch.setattr(comm, "world_size", lambda: count)
     shares = []
     for rank in range(count):
         monkeypatch.setattr(comm, "rank", lambda rank=rank: rank)
-        shares.append(comm.share(size, batch))
+        shares.append(comm.shard(size, batch_size))
     assert sorted(index for share in shares for index in share) == list(range(size))
-    whole = [list(range(start, min(start + batch, size))) for start in range(0, size, batch)]
-    cut = [share[start : start + batch] for share in shares for start in range(0, len(share), batch)]
+    whole = [list(range(start, min(start + batch_size, size))) for start in range(0, size, batch_size)]
+    cut = [share[start : start + batch_size] for share in shares for start in range(0, len(share), batch_size)]
     assert sorted(cut) == whole
 
 
 @pytest.mark.parametrize("shape", [(4, 6, 5, 7), (2, 6, 1, 1)])
-def test_synchronised_norms_of_one_process_are_batch_norms(shape: tuple[int, ...]) -> None:
+def test_synchronized_norms_of_one_process_are_batch_norms(shape: tuple[int, ...]) -> None:
     """Outputs, gradients and statistics, and the same state by the same names."""
     generator = torch.Generator().manual_seed(0)
     model = nn.Sequential(nn.Identity(), nn.Sequential(nn.BatchNorm2d(6, eps=1e-3, momentum=0.3)))
@@ -177,9 +168,9 @@ def test_synchronised_norms_of_one_process_are_batch_norms(shape: tuple[int, ...
         model[1][0].bias.copy_(torch.rand(6, generator=generator))
     twin = copy.deepcopy(model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comm, "stacked", lambda tensor: tensor[None])
-        synchronise_norms(twin)
-        assert type(twin[1][0]) is SynchronisedBatchNorm
+        patch.setattr(comm, "all_gather_tensor", lambda tensor: tensor[None])
+        convert_sync_batch_norm(twin)
+        assert type(twin[1][0]) is SyncBatchNorm
         for _ in range(2):
             x = (100 + 3 * torch.randn(shape, generator=generator)).requires_grad_()
             y = x.detach().clone().requires_grad_()
@@ -198,10 +189,10 @@ def test_synchronised_norms_of_one_process_are_batch_norms(shape: tuple[int, ...
         torch.testing.assert_close(twin(x), model(x))
 
 
-def test_optimisers_and_recalibration_take_synchronised_norms_for_norms() -> None:
+def test_optimizers_and_recalibration_take_synchronized_norms_for_norms() -> None:
     model = nn.Sequential(nn.BatchNorm2d(3))
     weight = model[0].weight
-    synchronise_norms(model)
+    convert_sync_batch_norm(model)
     assert isinstance(model[0], nn.BatchNorm2d) and model[0].weight is weight
 
 

@@ -65,12 +65,12 @@ def test_search_and_evaluation_are_those_of_one_process(finished: Path, blocks: 
 
 
 def test_what_cannot_work_is_refused_once_in_one_line(blocks: Path, tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path / "recipe.yaml", finetune__batch=3)
+    recipe = write_recipe(tmp_path / "recipe.yaml", finetune__batch_size=3)
     process = torchrun(2, "run", recipe, "--out", tmp_path / "run", "--data", blocks)
     _, errors = process.communicate(timeout=300)
     assert process.returncode != 0 and "exitcode  : 2" in errors
     (line,) = said_by_detnas(errors)
-    assert "finetune.batch = 3: cannot be divided evenly among 2 processes" in line
+    assert "finetune.batch_size = 3: cannot be divided evenly among 2 processes" in line
     assert "pipeline.py" not in errors  # no traceback but that of torchrun itself
     assert not (tmp_path / "run").exists()
 
@@ -82,16 +82,16 @@ def test_what_one_process_stumbles_over_is_said_once(finished: Path, blocks: Pat
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run/finetune/winner/evaluation.json").unlink()
     shutil.copytree(blocks, tmp_path / "blocks")
-    picture = tmp_path / "blocks/val/val5.png"
-    content = bytearray(picture.read_bytes())
+    image = tmp_path / "blocks/val/val5.png"
+    content = bytearray(image.read_bytes())
     content[len(content) // 2] ^= 255  # head and end are whole: that is what is looked at before training
-    picture.write_bytes(content)
+    image.write_bytes(content)
     process = torchrun(
         2, "run", finished.parent / "recipe.yaml", "--out", tmp_path / "run", "--data", tmp_path / "blocks"
     )
     _, errors = process.communicate(timeout=300)
     (line,) = said_by_detnas(errors)
-    assert "val5.png: this picture cannot be decoded" in line and "exitcode  : 2" in errors
+    assert "val5.png: this image cannot be decoded" in line and "exitcode  : 2" in errors
 
 
 def children(pid: int) -> dict[int, int]:
@@ -113,7 +113,7 @@ def children(pid: int) -> dict[int, int]:
 def test_a_run_of_which_a_process_is_killed_says_so_and_goes_on_with_one(
     killed: int, blocks: Path, tmp_path: Path
 ) -> None:
-    """The rest of the training sees the same pictures: with synchronised norms it ends where one process does."""
+    """The rest of the training sees the same images: with synchronized norms it ends where one process does."""
     changes: dict[str, Any] = {"pretraining__source": "none"}
     training = {"sync_bn": True, "steps": 200, "optimizer": "sgd", "lr": 1e-4, "momentum": 0.0, "clip_norm": 1.0}
     recipe = write_recipe(tmp_path / "recipe.yaml", **changes, supernet_finetune={**training_of(tmp_path), **training})

@@ -29,7 +29,7 @@ def test_every_test_recipe_and_file_that_is_named_exists(file: Path) -> None:
 
 
 def test_the_guide_to_the_fields_is_what_the_types_say() -> None:
-    """Written anew by `python docs/make_fields.py`."""
+    """Written again by `python docs/make_fields.py`."""
     make_fields = runpy.run_path(str(ROOT / "docs/make_fields.py"))
     page = (ROOT / "docs/fields.md").read_text()
     assert make_fields["page"]() == page
@@ -37,7 +37,7 @@ def test_the_guide_to_the_fields_is_what_the_types_say() -> None:
 
 
 def test_the_results_are_what_the_files_say() -> None:
-    """Written anew by `python bench/make_results.py`."""
+    """Written again by `python bench/make_results.py`."""
     results = runpy.run_path(str(ROOT / "bench/make_results.py"))
     assert results["page"]() == (ROOT / "docs/results.md").read_text()
     assert results["START"] + results["table"]() + results["END"] in (ROOT / "README.md").read_text()
@@ -74,10 +74,10 @@ def test_results_are_judged_by_their_intervals(tmp_path: Path) -> None:
             "changes": [],
             "networks": 5,
             "supernets": {"uniform": []},
-            "FLOPs alone": {"Kendall's tau": tau, "better": "fewer"},
+            "MACs alone": {"Kendall's tau": tau, "better": "fewer"},
             "ops alone": {"Kendall's tau": {"shuffle3": tau}, "of the claim beyond them": tau},
             "claim": claim,
-            "rows": [row | {"tau less that of FLOPs": {"value": 0.2, "low": low, "high": 0.5}}],
+            "rows": [row | {"tau less that of MACs": {"value": 0.2, "low": low, "high": 0.5}}],
         }
         write_json(tmp_path / "ranking_quality.json", ranking)
         assert words in results["table"](tmp_path)
@@ -126,8 +126,8 @@ def test_what_searches_gain_is_what_a_normal_posterior_says(monkeypatch: pytest.
     differences = rng.normal(size=(4, 3, 2))
     told = estimate(draws, differences)
     flat = differences.reshape(4, 6)
-    gains, towards = flat @ mean, flat.mean(0)
-    variance = towards @ spread.T @ spread @ towards + gains.var(ddof=1) / 4
+    gains, toward = flat @ mean, flat.mean(0)
+    variance = toward @ spread.T @ spread @ toward + gains.var(ddof=1) / 4
     assert told["searches"] == 4 and told["of each"] == pytest.approx(gains, abs=0.05)
     assert told["mAP"]["value"] == pytest.approx(gains.mean(), abs=0.03)
     # Student's t with 3 degrees of freedom.
@@ -145,7 +145,7 @@ def test_benches_take_up_what_was_measured_in_the_same_way(monkeypatch: pytest.M
 
 
 def test_the_table_of_runs_is_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Written anew by `python bench/record.py`."""
+    """Written again by `python bench/record.py`."""
     monkeypatch.syspath_prepend(str(ROOT / "bench"))
     record = runpy.run_path(str(ROOT / "bench/record.py"))
     readme = (ROOT / "README.md").read_text()

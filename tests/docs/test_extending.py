@@ -54,14 +54,14 @@ def test_an_own_block_goes_through_the_whole_pipeline(own_block: Path, shell: Sh
     assert space.ops == ("shuffle3", "shuffle7", OWN)
     for row in rows:
         cost = space.cost(detnas.Architecture.parse(row["architecture"]))
-        assert (row["flops"], row["params"]) == (cost.flops, cost.params)
+        assert (row["macs"], row["params"]) == (cost.macs, cost.params)
     assert any("2" in row["architecture"] for row in rows)
     assert OWN in (own_block / "report.html").read_text()
     weights = own_block / "detector.safetensors"
-    picture = next((own_block / "data").rglob("*.png"))
-    said = shell("predict", weights, picture, "--out", tmp_path / "drawn", "--op", OWN)
+    image = next((own_block / "data").rglob("*.png"))
+    said = shell("predict", weights, image, "--out", tmp_path / "drawn", "--op", OWN)
     assert "objects" in said
-    assert (tmp_path / "drawn" / picture.name).is_file()
+    assert (tmp_path / "drawn" / image.name).is_file()
 
 
 def test_a_network_of_own_blocks_is_retrained_and_exported_but_not_as_plain_python(
@@ -69,11 +69,11 @@ def test_a_network_of_own_blocks_is_retrained_and_exported_but_not_as_plain_pyth
 ) -> None:
     shell("retrain", own_block, "22 22 2222 22")
     other = own_block / "finetune" / "22-22-2222-22" / "detector.safetensors"
-    picture = next((own_block / "data").rglob("*.png"))
+    image = next((own_block / "data").rglob("*.png"))
     assert f"--format py: writes the code of detnas's ops only, and this network has {OWN}" in shell.refused(
-        "export", other, "--format", "py", "--check", picture, "--op", OWN
+        "export", other, "--format", "py", "--check", image, "--op", OWN
     )
-    assert detnas.export(other, "torch", tmp_path / "a.pt2", check=[picture], ops=[OWN]).is_file()
+    assert detnas.export(other, "torch", tmp_path / "a.pt2", check=[image], ops=[OWN]).is_file()
     detector, _ = load_detector(other, [OWN])
     from my_blocks import InvertedResidual  # type: ignore[import-not-found]
 
@@ -87,13 +87,13 @@ def test_other_commands_know_an_own_block(own_block: Path, shell: Shell, tmp_pat
     said = shell("profile", "seconds.yaml", "--set", ops, "--latency")
     table = re.findall(r"budget\.latencies=(\S+)", said)[0]
     assert json.loads(Path(table).read_text())["ops"] == ["shuffle3", "shuffle7", OWN]
-    shell("run", "seconds.yaml", "--set", ops, "--rehearse")
+    shell("run", "seconds.yaml", "--set", ops, "--dry-run")
     run = tmp_path / "run"
     shutil.copytree(own_block, run, ignore=shutil.ignore_patterns("search", "pretrain", "finetune"))
     shell("search", run, "--join")
     assert len((run / "search" / "candidates.jsonl").read_text().splitlines()) == 4
     shell("rank", run, "--n", "3")
-    picture = next((own_block / "data").rglob("*.png"))
+    image = next((own_block / "data").rglob("*.png"))
     for name in ("onnx", "onnx-backbone"):
         out = tmp_path / f"{name}.onnx"
         shell(
@@ -102,7 +102,7 @@ def test_other_commands_know_an_own_block(own_block: Path, shell: Shell, tmp_pat
             "--format",
             name,
             "--check",
-            picture,
+            image,
             "--op",
             OWN,
             "--out",
@@ -146,7 +146,7 @@ def test_an_own_space_is_searched(folder: Path) -> None:
 def test_an_own_fitness_of_architectures_is_searched(folder: Path) -> None:
     names = runpy.run_path("own_fitness.py")
     rows = names["rows"]
-    assert len(rows) == 24 and all(row["flops"] <= 5e6 for row in rows)
+    assert len(rows) == 24 and all(row["macs"] <= 5e6 for row in rows)
     for row in rows:
         assert row["fitness"] == names["large_kernels_late"](detnas.Architecture.parse(row["architecture"]))
 
@@ -155,9 +155,9 @@ def test_an_own_fitness_of_detectors_is_searched(folder: Path) -> None:
     runpy.run_path("run_with_own_fitness.py")
     run = folder / "runs" / "own-fitness"
     rows = [json.loads(line) for line in (run / "search" / "candidates.jsonl").read_text().splitlines()]
-    assert {row["metric"] for row in rows} == {"my_fitness:rings_for_few_flops"}
+    assert {row["metric"] for row in rows} == {"my_fitness:rings_for_few_macs"}
     # What the AP of a class adds is never below zero.
-    assert all(row["fitness"] >= -row["flops"] / 1e9 and row["AP50"] is not None for row in rows)
-    assert "my_fitness:rings_for_few_flops" in (run / "report.html").read_text()
-    best = max(rows, key=lambda row: (row["fitness"], -row["flops"], -row["number"]))
+    assert all(row["fitness"] >= -row["macs"] / 1e9 and row["AP50"] is not None for row in rows)
+    assert "my_fitness:rings_for_few_macs" in (run / "report.html").read_text()
+    best = max(rows, key=lambda row: (row["fitness"], -row["macs"], -row["number"]))
     assert json.loads((run / "search" / "best.json").read_text()) == best

@@ -22,14 +22,14 @@ OF_THE_AUTHORS_MACHINE = (re.compile(r"latency_max=[\d.]+"), "latency_max=1000")
 
 TRAININGS = ("supernet_pretrain", "supernet_finetune", "pretrain", "finetune")
 SHORT = [
-    *(f"{name}.{setting}" for name in TRAININGS for setting in ("steps=4", "warmup=1", "batch=2")),
+    *(f"{name}.{setting}" for name in TRAININGS for setting in ("steps=4", "warmup=1", "batch_size=2")),
     "search.evaluations=3",
     "search.population=2",
-    "search.parents=2",
-    "search.mutants=1",
-    "search.crossovers=1",
+    "search.num_parents=2",
+    "search.num_mutations=1",
+    "search.num_crossovers=1",
     "search.recalibration_batches=1",
-    "search.pictures=4",
+    "search.images=4",
     "detector.min_size=64",
     "detector.max_size=96",
     "detector.score_threshold=0",  # a network of four steps is sure of nothing

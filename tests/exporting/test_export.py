@@ -43,7 +43,7 @@ def left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_run_is_exported_beside_its_weights_and_checked_on_its_own_pictures(
+def test_a_run_is_exported_beside_its_weights_and_checked_on_its_own_images(
     finished: Path,
     tmp_path: Path,
     shell: Shell,
@@ -52,18 +52,18 @@ def test_a_run_is_exported_beside_its_weights_and_checked_on_its_own_pictures(
     shutil.copytree(finished, folder)
     said = shell("export", folder / "detector.safetensors")
     assert said.startswith(f"{folder / 'detector.onnx'}: image (height, width, 3) uint8 RGB")
-    assert "checked on 8 pictures (" in said and "val0.png" in said
+    assert "checked on 8 images (" in said and "val0.png" in said
     eager, _ = load_detector(folder / "detector.safetensors")
-    picture = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8)
-    (expected,) = detect(eager, [picture], torch.device("cpu"))
+    image = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8)
+    (expected,) = detect(eager, [image], torch.device("cpu"))
     session = onnxruntime.InferenceSession(folder / "detector.onnx")
-    boxes, scores, labels = session.run(None, {"image": picture.permute(1, 2, 0).numpy()})
+    boxes, scores, labels = session.run(None, {"image": image.permute(1, 2, 0).numpy()})
     assert boxes.shape == expected.boxes.shape and np.allclose(np.sort(scores), np.sort(expected.scores), atol=1e-4)
     assert sorted(labels) == sorted(expected.labels)
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_format_on_named_pictures(
+def test_every_format_on_named_images(
     format: str,
     weights: Path,
     noise: Path,
@@ -74,7 +74,7 @@ def test_every_format_on_named_pictures(
     said = shell(
         "export", weights, "--format", format, "--check", noise / "0.png", "--check", noise / "2.png", "--out", out
     )
-    assert said.startswith(f"{out}: ") and "checked on 2 pictures" in said
+    assert said.startswith(f"{out}: ") and "checked on 2 images" in said
     assert left(out.parent) == (["mine.pt", "mine.py"] if format == "py" else [out.name])
 
 
@@ -89,10 +89,10 @@ def test_a_backbone_alone(format: str, tmp_path: Path, noise: Path) -> None:
     assert detnas.export(file, format, check=[noise]).is_file()
 
 
-def test_pictures_of_a_data_folder(weights: Path, blocks: Path, tmp_path: Path) -> None:
+def test_images_of_a_data_folder(weights: Path, blocks: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     detnas.export(weights, "onnx-backbone", tmp_path / "a.onnx", data=blocks, say=lines.append)
-    assert "checked on 8 pictures" in lines[1] and str(blocks) in lines[1]
+    assert "checked on 8 images" in lines[1] and str(blocks) in lines[1]
 
 
 def test_a_model_that_is_not_the_eager_one_is_not_written(
@@ -148,8 +148,8 @@ def test_what_cannot_be_exported_is_refused(weights: Path, noise: Path, tmp_path
         ((weights, "--format", "onx", "--check", noise), "did you mean onnx"),
         ((weights, "--out", tmp_path / "a.pt2", "--check", noise), "end in .onnx"),
         ((weights, "--out", folder, "--check", noise), "is a folder"),
-        ((weights,), "--check PICTURE, or a data folder by --data DIR"),
-        ((weights, "--check", tmp_path / "none.png"), "no such picture"),
+        ((weights,), "--check IMAGE, or a data folder by --data DIR"),
+        ((weights, "--check", tmp_path / "none.png"), "no such image"),
         ((weights, "--check", weights), "cannot be decoded"),
         ((weights, "--check", noise, "--data", tmp_path), "leave out one of the two"),
         ((weights, "--data", tmp_path / "none"), "no such folder"),

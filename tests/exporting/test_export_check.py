@@ -12,7 +12,7 @@ from detecting import detector, settings, write_noise
 from torch import Tensor
 
 from detnas.exporting.backbones import BackboneModel
-from detnas.exporting.check import Picture, check_backbone, check_detector, compare
+from detnas.exporting.check import Image, check_backbone, check_detector, compare
 from detnas.exporting.detectors import DetectorModel
 from detnas.models.backbone import find_backbone
 from detnas.models.detectors.detect import Detections, detect
@@ -80,8 +80,8 @@ def eager() -> tuple[Any, Any]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Picture]:
-    return [Picture(file) for file in write_noise(tmp_path)]
+def images(tmp_path: Path) -> list[Image]:
+    return [Image(file) for file in write_noise(tmp_path)]
 
 
 def changed(eager: Any, change: Any, takes_batches: bool = False) -> DetectorModel:
@@ -93,37 +93,37 @@ def changed(eager: Any, change: Any, takes_batches: bool = False) -> DetectorMod
     return DetectorModel({}, run, takes_batches)
 
 
-def test_a_model_like_the_eager_one_passes(eager: tuple[Any, Any], pictures: list[Picture]) -> None:
-    line = check_detector(*eager, changed(eager[0], lambda one, count: one), pictures)
-    assert line.startswith(f"checked on 4 pictures ({pictures[0].file}, …): ") and "within 0 pixels" in line
+def test_a_model_like_the_eager_one_passes(eager: tuple[Any, Any], images: list[Image]) -> None:
+    line = check_detector(*eager, changed(eager[0], lambda one, count: one), images)
+    assert line.startswith(f"checked on 4 images ({images[0].file}, …): ") and "within 0 pixels" in line
 
 
-def test_a_model_that_differs_is_refused(eager: tuple[Any, Any], pictures: list[Picture]) -> None:
+def test_a_model_that_differs_is_refused(eager: tuple[Any, Any], images: list[Image]) -> None:
     model = changed(eager[0], lambda one, count: replace(one, boxes=one.boxes + 0.2))
     with pytest.raises(UserError, match=r"0.png: the export differs from the eager model: only .* nothing is written"):
-        check_detector(*eager, model, pictures)
+        check_detector(*eager, model, images)
 
 
-def test_a_model_that_differs_in_batches_is_refused(eager: tuple[Any, Any], pictures: list[Picture]) -> None:
+def test_a_model_that_differs_in_batches_is_refused(eager: tuple[Any, Any], images: list[Image]) -> None:
     change = lambda one, count: replace(one, boxes=one.boxes + 0.2 * (count > 1))  # noqa: E731
-    check_detector(*eager, changed(eager[0], change), pictures)
+    check_detector(*eager, changed(eager[0], change), images)
     with pytest.raises(UserError, match="differs from the eager model"):
-        check_detector(*eager, changed(eager[0], change, takes_batches=True), pictures)
+        check_detector(*eager, changed(eager[0], change, takes_batches=True), images)
 
 
-def test_where_nothing_is_found_nothing_is_checked(pictures: list[Picture]) -> None:
+def test_where_nothing_is_found_nothing_is_checked(images: list[Image]) -> None:
     blind = detector("retinanet", score_threshold=0.999999)
-    with pytest.raises(UserError, match=r"finds nothing on the 4 pictures .* by --check"):
-        check_detector(*blind, changed(blind[0], lambda one, count: one), pictures)
+    with pytest.raises(UserError, match=r"finds nothing on the 4 images .* by --check"):
+        check_detector(*blind, changed(blind[0], lambda one, count: one), images)
 
 
 @pytest.mark.parametrize("change", [lambda x: x * 1.001, lambda x: x * float("nan"), lambda x: -x])
-def test_maps_that_differ_are_refused(change: Any, eager: tuple[Any, Any], pictures: list[Picture]) -> None:
+def test_maps_that_differ_are_refused(change: Any, eager: tuple[Any, Any], images: list[Image]) -> None:
     backbone: Any = find_backbone(eager[0])
 
     def maps(images: Tensor) -> list[Tensor]:
         return [*backbone(images)[:3], change(backbone(images)[3])]
 
-    assert "maps within 0 of" in check_backbone(backbone, eager[1], BackboneModel({}, backbone), pictures)
+    assert "maps within 0 of" in check_backbone(backbone, eager[1], BackboneModel({}, backbone), images)
     with pytest.raises(UserError, match=r"the export's maps are .* off the eager model's"):
-        check_backbone(backbone, eager[1], BackboneModel({}, maps), pictures)
+        check_backbone(backbone, eager[1], BackboneModel({}, maps), images)

@@ -16,7 +16,7 @@ from detnas.config import OFFICIAL_INPUT, Preprocessing
 from detnas.exporting.backbones import onnx_backbone, python_backbone, torch_program
 from detnas.exporting.onnx_model import ABOUT, open_session, read_about
 from detnas.models.backbone import Subnet
-from detnas.models.preprocessing import normalise
+from detnas.models.preprocessing import normalize
 from detnas.models.weights import BackboneInfo
 from detnas.spaces import Architecture, SearchSpace, search_space
 from detnas.spaces.published import PUBLISHED
@@ -141,10 +141,10 @@ import mine
 network = mine.load()
 assert not network.training
 with torch.no_grad():
-    maps = [network(one) for one in images] + [[mine.normalise(one)] for one in images]
+    maps = [network(one) for one in images] + [[mine.normalize(one)] for one in images]
 """
     found = outside(tmp_path, script)
-    expected = eager_maps(network) + [[normalise(one, info.preprocessing)] for one in images()]
+    expected = eager_maps(network) + [[normalize(one, info.preprocessing)] for one in images()]
     for ours, theirs in zip(found, expected, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(ours, theirs, strict=True))
 

@@ -16,7 +16,7 @@ from detnas.exporting.detectors import DetectorModel, _TracedTransform, raw_dete
 from detnas.exporting.onnx_model import ABOUT, onnx_model, open_session
 from detnas.models.detectors.build import Detector
 from detnas.models.detectors.detect import Detections, detect
-from detnas.models.detectors.geometry import PictureTransform
+from detnas.models.detectors.geometry import ImageTransform
 from detnas.models.weights import DetectorInfo
 
 CPU = torch.device("cpu")
@@ -57,10 +57,10 @@ def assert_alike(ours: list[Detections], theirs: list[Detections], info: Detecto
 
 
 @pytest.mark.parametrize("model", ["whole", "raw"])
-def test_pictures_of_any_size(model: str, eager: tuple[Detector, DetectorInfo], request: pytest.FixtureRequest) -> None:
+def test_images_of_any_size(model: str, eager: tuple[Detector, DetectorInfo], request: pytest.FixtureRequest) -> None:
     exported: DetectorModel = request.getfixturevalue(model)
-    found = [exported.detect([picture])[0] for picture in noise()]
-    assert_alike(found, [detect(eager[0], [picture], CPU)[0] for picture in noise()], eager[1])
+    found = [exported.detect([image])[0] for image in noise()]
+    assert_alike(found, [detect(eager[0], [image], CPU)[0] for image in noise()], eager[1])
 
 
 def test_a_raw_retinanet_takes_batches(eager: tuple[Detector, DetectorInfo], raw: DetectorModel) -> None:
@@ -80,7 +80,7 @@ def test_the_eager_detector_is_left_as_it_was(
     eager: tuple[Detector, DetectorInfo], whole: DetectorModel, raw: DetectorModel
 ) -> None:
     fresh, _ = detector(eager[1].settings.type, **eager[1].settings.model_dump())
-    assert type(eager[0].transform) is PictureTransform
+    assert type(eager[0].transform) is ImageTransform
     assert not any(module.training for module in eager[0].modules())
     state = fresh.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in eager[0].state_dict().items())
@@ -112,11 +112,11 @@ class Resized(nn.Module):
 
 
 @pytest.mark.parametrize(("min_size", "max_size"), [(64, 96), (800, 1333), (96, 96)])
-def test_pictures_become_as_large_as_in_the_eager_model(min_size: int, max_size: int) -> None:
+def test_images_become_as_large_as_in_the_eager_model(min_size: int, max_size: int) -> None:
     settings = FPNSettings(min_size=min_size, max_size=max_size)
     axes = {"image": {1: "height", 2: "width"}}
     session = open_session(onnx_model(Resized(settings), (torch.rand(3, 70, 90),), inputs=["image"], axes=axes))
-    eager = PictureTransform(settings).eval()
+    eager = ImageTransform(settings).eval()
     rng = np.random.default_rng(0)
     for height, width in [(100, 31), (50, 60), (480, 640), *rng.integers(20, 700, (20, 2)).tolist()]:
         image = torch.from_numpy(rng.random((3, height, width), np.float32))

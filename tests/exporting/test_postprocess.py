@@ -20,7 +20,7 @@ from detnas.config import OFFICIAL_INPUT
 from detnas.exporting import postprocess
 from detnas.exporting.postprocess import anchors, decode, detections, prepare, suppress
 from detnas.models.detectors.build import _anchors
-from detnas.models.detectors.geometry import PictureTransform
+from detnas.models.detectors.geometry import ImageTransform
 
 SCALES = (1.0, 1.41)
 
@@ -49,10 +49,10 @@ print(copied.suppress(numpy.array([[0, 0, 2, 2], [0, 0, 2, 2]]), numpy.array([0.
 
 
 @pytest.mark.parametrize("changes", [{}, OFFICIAL_INPUT.model_dump(), {"min_size": 24, "max_size": 40}])
-def test_pictures_are_prepared_as_torchvision_does(changes: dict[str, Any]) -> None:
-    pixels = [picture.permute(1, 2, 0).numpy() for picture in noise()]
+def test_images_are_prepared_as_torchvision_does(changes: dict[str, Any]) -> None:
+    pixels = [image.permute(1, 2, 0).numpy() for image in noise()]
     batch = prepare(pixels, about(**changes))
-    expected, _ = PictureTransform(settings("retinanet", **changes)).eval()([one.float() / 255 for one in noise()])
+    expected, _ = ImageTransform(settings("retinanet", **changes)).eval()([one.float() / 255 for one in noise()])
     assert batch.sizes == expected.image_sizes
     assert batch.given == [tuple(one.shape[:2]) for one in pixels]
     images = batch.inputs["images"]
@@ -60,8 +60,8 @@ def test_pictures_are_prepared_as_torchvision_does(changes: dict[str, Any]) -> N
     assert np.abs(images - expected.tensors.numpy()).max() <= 1e-5 * expected.tensors.abs().max()
 
 
-def test_a_two_stage_detector_takes_one_picture_and_its_size() -> None:
-    pixels = [picture.permute(1, 2, 0).numpy() for picture in noise()[:2]]
+def test_a_two_stage_detector_takes_one_image_and_its_size() -> None:
+    pixels = [image.permute(1, 2, 0).numpy() for image in noise()[:2]]
     batch = prepare(pixels[1:], about("fpn"))
     assert batch.inputs["size"].tolist() == [96, 29] and batch.inputs["size"].dtype == np.int64
     with pytest.raises(ValueError):
@@ -135,7 +135,7 @@ def test_of_each_class_and_level_the_best_are_kept() -> None:
     assert np.allclose(boxes, [[0, 0, 30, 32], [0, 0, 32, 32]])
 
 
-def test_far_from_the_picture_nothing_is_left_of_a_box() -> None:
+def test_far_from_the_image_nothing_is_left_of_a_box() -> None:
     described = about("fpn") | {"box_weights": [1.0, 1.0, 1.0, 1.0], "unscaled_edge": 0.0}
     batch = SimpleNamespace(inputs={}, sizes=[(20, 20)], given=[(20, 20)])
     proposals = np.array([[0, 0, 10, 10], [30, 30, 40, 40], [15, 15, 25, 25]], np.float32)

@@ -1,4 +1,4 @@
-"""Exported detectors judged on real pictures."""
+"""Exported detectors judged on real images."""
 
 import json
 from pathlib import Path
@@ -50,11 +50,11 @@ def test_exported_detectors_score_as_the_eager_one(kind: str, tmp_path: Path) ->
     weights = train_on_trees(kind, tmp_path, steps=200)
     images = Images(data.files, cache_mb=100, sizes=data.sizes)
     detector, _ = load_detector(weights)
-    # One at a time: in a batch of pictures of several sizes the smaller are padded, and other things are found on them.
-    eager = evaluate(detector, data, images, batch=1, device=torch.device("cpu")).scores
+    # One at a time: in a batch of images of several sizes the smaller are padded, and other things are found on them.
+    eager = evaluate(detector, data, images, batch_size=1, device=torch.device("cpu")).scores
     assert eager["mAP"] is not None and eager["mAP"] > 0.05
     for format in FORMATS:
         file = detnas.export(weights, format, tmp_path / f"{format}.onnx", data=TREES)
-        scores = evaluate(Exported(file).eval(), data, images, batch=1, device=torch.device("cpu")).scores  # type: ignore[arg-type]
+        scores = evaluate(Exported(file).eval(), data, images, batch_size=1, device=torch.device("cpu")).scores  # type: ignore[arg-type]
         for name, score in eager.items():
             assert scores[name] == pytest.approx(score, abs=1e-3), name

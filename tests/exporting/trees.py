@@ -1,4 +1,4 @@
-"""Detectors that have learnt a little of the trees."""
+"""Detectors that have learned a little of the trees."""
 
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def trees() -> DetectionSet:
 def train_on_trees(kind: str, folder: Path, steps: int) -> Path:
     """The weights file, in `folder`, of a detector after so many steps.
 
-    It learns the validation pictures themselves, which takes few: it has to find something there, no more.
+    It learns the validation images themselves, which takes few: it has to find something there, no more.
     """
     data = trees()
     space = search_space("tiny", 0.5)
@@ -73,7 +73,7 @@ def train_on_trees(kind: str, folder: Path, steps: int) -> Path:
     detector: Detector = info.build()
     shrink_depthwise(find_backbone(detector))
     settings = TrainingSettings(
-        steps=steps, batch=4, optimizer="adamw", lr=2e-3, schedule="cosine", warmup=20, clip_norm=5
+        steps=steps, batch_size=4, optimizer="adamw", lr=2e-3, schedule="cosine", warmup=20, clip_norm=5
     )
     samples = DetectionSamples(data, settings, 100, detector=SETTINGS[kind])
     progress = Progress(quiet=True)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_models import ARCHITECTURES, SPACE, fpn, pictures, retinanet
+from small_models import ARCHITECTURES, SPACE, fpn, random_images, retinanet
 from torch import nn
 
 from detnas.config import TrainingSettings
@@ -22,7 +22,7 @@ from detnas.training.schedules import build_optimizer
 from detnas.utils.errors import UserError
 
 
-def randomise(model: nn.Module, seed: int = 0) -> None:
+def randomize(model: nn.Module, seed: int = 0) -> None:
     """Give BN statistics and shifts that a trained network could have: fresh ones hide mistakes."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
@@ -87,7 +87,7 @@ def test_spaces_times_a_width_compute() -> None:
     assert all(torch.isfinite(x).all() for x in maps)
 
 
-def test_initialisation_is_that_of_the_official_code() -> None:
+def test_initialization_is_that_of_the_official_code() -> None:
     torch.manual_seed(0)
     backbone = Subnet(search_space("small"), search_space("small").uniform("shuffle3"))
     for name, module in backbone.named_modules():
@@ -143,13 +143,13 @@ MODELS = {
 def outputs(model: nn.Module, memory_format: torch.memory_format) -> list[torch.Tensor]:
     """All that `model` gives in evaluation mode, as one list of tensors."""
     model.eval()
-    images = pictures((64, 96), (48, 64)) if not isinstance(model, Backbone | Classifier) else None
+    images = random_images((64, 96), (48, 64)) if not isinstance(model, Backbone | Classifier) else None
     with torch.no_grad():
         if images is not None:
             found = [value for output in model(images) for value in output.values()]
             assert any(len(value) for value in found)
             return found
-        batch = pictures((64, 64))[0][None].contiguous(memory_format=memory_format)
+        batch = random_images((64, 64))[0][None].contiguous(memory_format=memory_format)
         result = model(batch)
         return result if isinstance(result, list) else [result]
 
@@ -160,7 +160,7 @@ def test_an_extracted_network_computes_the_activated_path_bit_for_bit(
     kind: str, memory_format: torch.memory_format
 ) -> None:
     model = MODELS[kind]()
-    randomise(model)
+    randomize(model)
     model.to(memory_format=memory_format)
     results = []
     for architecture in ARCHITECTURES:
@@ -179,7 +179,7 @@ def test_an_extracted_network_computes_the_activated_path_bit_for_bit(
 @pytest.mark.parametrize("kind", MODELS)
 def test_nothing_done_to_an_extracted_network_reaches_the_supernet(kind: str) -> None:
     model = MODELS[kind]()
-    randomise(model)
+    randomize(model)
     model.train()
     find_backbone(model).activate(ARCHITECTURES[0])
     before = state(model)
@@ -233,9 +233,9 @@ def test_an_op_that_did_not_run_does_not_move(optimizer: str) -> None:
     torch.manual_seed(0)
     supernet = Supernet(SPACE)
     settings = TrainingSettings.model_validate(
-        {"steps": 10, "batch": 2, "optimizer": optimizer, "lr": 0.05, "momentum": 0.9, "weight_decay": 0.1}
+        {"steps": 10, "batch_size": 2, "optimizer": optimizer, "lr": 0.05, "momentum": 0.9, "weight_decay": 0.1}
     )
-    optimiser = build_optimizer(supernet, settings)
+    optimizer = build_optimizer(supernet, settings)
     ran_before: set[tuple[int, int]] = set()
     # Each path is trained twice, so that momentum stands when it is left, and one is come back to.
     for place in (1, 1, 2, 2, 3, 1, 1):
@@ -243,15 +243,15 @@ def test_an_op_that_did_not_run_does_not_move(optimizer: str) -> None:
         supernet.activate(architecture)
         before = state(supernet)
         loss = sum((x - 1).square().mean() for x in supernet(torch.rand(2, 3, 64, 64)))
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         moved = differing(before, state(supernet))
         active = set(enumerate(architecture.ops))
         assert {op_of(name) for name in moved} == active | {None}
         # All of what ran moved: weights and statistics.
         assert moved == {name for name in before if op_of(name) in active | {None}}
         ran_before |= active
-    momenta = [state for state in optimiser.state.values() if state]
+    momenta = [state for state in optimizer.state.values() if state]
     expected = sum(op_of(name) in ran_before | {None} for name, _ in supernet.named_parameters())
     assert len(momenta) == expected

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_models import ARCHITECTURES, SETTINGS, SPACE, pictures
+from small_models import ARCHITECTURES, SETTINGS, SPACE, random_images
 from torchvision.models.detection import FasterRCNN, RetinaNet
 
 from detnas.models.backbone import Subnet, find_backbone
@@ -40,7 +40,7 @@ def test_a_backbone_by_its_published_name() -> None:
         ("qqqqqq", f"choose one of {', '.join(NAMES)}"),
     ],
 )
-def test_a_misspelt_name_is_refused_with_the_nearest(wrong: str, remedy: str) -> None:
+def test_a_misspelled_name_is_refused_with_the_nearest(wrong: str, remedy: str) -> None:
     with pytest.raises(UserError) as refusal:
         create_backbone(wrong)
     assert str(refusal.value) == f"backbone {wrong!r}: no published network and no file; {remedy}"
@@ -51,7 +51,7 @@ def test_a_backbone_out_of_a_weights_file(kind: str, tmp_path: Path) -> None:
     info = DetectorInfo(SPACE, ARCHITECTURES[2], SETTINGS[kind](), ((1, "a"),))
     detector = info.build().eval()
     save_detector(tmp_path / "a.safetensors", detector, info)
-    image = pictures((64, 64))[0][None]
+    image = random_images((64, 64))[0][None]
     for source in (tmp_path / "a.safetensors", str(tmp_path / "a.safetensors")):
         backbone = create_backbone(source)
         with torch.no_grad():
@@ -68,7 +68,7 @@ def test_a_detector_around_a_backbone(kind: str, expected: type) -> None:
     detector = create_detector(kind, backbone, num_classes=80, fpn_channels=16, min_size=64, max_size=64)
     assert type(detector) is expected and find_backbone(detector) is backbone
     with torch.no_grad():
-        assert set(detector.eval()(pictures((64, 64)))[0]) == {"boxes", "scores", "labels"}
+        assert set(detector.eval()(random_images((64, 64)))[0]) == {"boxes", "scores", "labels"}
 
 
 def test_a_detector_that_cannot_be_is_refused_in_one_line() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_models import ARCHITECTURES, SETTINGS, SPACE, pictures
+from small_models import ARCHITECTURES, SETTINGS, SPACE, random_images
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, RetinaNet
 from torchvision.models.detection._utils import BoxCoder
@@ -119,7 +119,7 @@ def test_a_weights_file_loads_into_a_detector_of_torchvisions(kind: str, losses:
     theirs.eval()
     with torch.no_grad():
         for found, expected in zip(
-            theirs(pictures((40, 60), (64, 64))), ours(pictures((40, 60), (64, 64))), strict=True
+            theirs(random_images((40, 60), (64, 64))), ours(random_images((40, 60), (64, 64))), strict=True
         ):
             assert len(expected["boxes"]) == 20
             assert torch.equal(found["labels"], expected["labels"])

@@ -17,7 +17,7 @@ from detnas.models.backbone import Backbone, Subnet, Supernet, extract_subnet, f
 from detnas.models.detectors.build import first_label
 from detnas.models.official import CLASSIFIER, official_categories, read_official
 from detnas.models.official_names import backbone_names
-from detnas.models.preprocessing import normalise
+from detnas.models.preprocessing import normalize
 from detnas.spaces import Architecture, SearchSpace, search_space
 from detnas.spaces.published import PUBLISHED
 from detnas.utils.errors import UserError
@@ -101,12 +101,12 @@ def test_released_networks_have_as_many_tensors_as_ours(name: str) -> None:
 
 
 def backbone_tensors(supernet: bool = False, prefix: str = "") -> tuple[reference.Tensors, list[torch.Tensor]]:
-    """Official tensors, and their maps of a picture."""
+    """Official tensors, and their maps of an image."""
     w = reference.Tensors()
     shuffle = "interleave" if supernet else "even_odd"
-    picture = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    pixels = normalise(picture, OFFICIAL_INPUT)
-    assert torch.allclose(pixels, picture[:, [2, 1, 0]] * 255)
+    image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    pixels = normalize(image, OFFICIAL_INPUT)
+    assert torch.allclose(pixels, image[:, [2, 1, 0]] * 255)
     arguments = (w, pixels, list(ARCHITECTURE.ops), shuffle, prefix, supernet)
     reference.backbone(*arguments)
     w.round()
@@ -129,9 +129,9 @@ def test_a_checkpoint_is_read_in_whatever_it_is_wrapped(prefix: str, wrap: Any, 
     network = import_official(tmp_path / "net.pkl", SPACE if supernet else (SPACE, ARCHITECTURE)).double()
     if isinstance(network, Supernet):
         network.activate(ARCHITECTURE)
-    picture = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with torch.no_grad():
-        maps = network(normalise(picture, OFFICIAL_INPUT))
+        maps = network(normalize(image, OFFICIAL_INPUT))
     assert all(torch.allclose(one, other, rtol=1e-9, atol=1e-9) for one, other in zip(maps, expected, strict=True))
 
 
@@ -225,18 +225,18 @@ NAMES = [f"{kind}{'-supernet' if supernet else ''}" for kind, supernet, _ in CAS
 
 
 def detector_tensors(kind: str, supernet: bool, num_classes: int) -> tuple[reference.Tensors, torch.Tensor, Any]:
-    """Official tensors, a picture, and what the official code detects in it."""
+    """Official tensors, an image, and what the official code detects in it."""
     w = reference.Tensors()
-    picture = torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    arguments = (w, kind, picture, 2, num_classes, list(ARCHITECTURE.ops), supernet)
+    image = torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    arguments = (w, kind, image, 2, num_classes, list(ARCHITECTURE.ops), supernet)
     reference.detect(*arguments)
     w.round()
-    return w, picture, reference.detect(*arguments)
+    return w, image, reference.detect(*arguments)
 
 
 @pytest.mark.parametrize(("kind", "supernet", "num_classes"), CASES, ids=NAMES)
 def test_a_detector_detects_what_the_official_code_does(kind: str, supernet: bool, num_classes: int) -> None:
-    w, picture, (boxes, scores, labels) = detector_tensors(kind, supernet, num_classes)
+    w, image, (boxes, scores, labels) = detector_tensors(kind, supernet, num_classes)
     assert len(scores) == 100 and len(set(labels)) > 1
     imported = read_official({"model": w}, SPACE if supernet else (SPACE, ARCHITECTURE))
     detector, info = imported.model, imported.info
@@ -250,13 +250,13 @@ def test_a_detector_detects_what_the_official_code_does(kind: str, supernet: boo
     detector.double()
     detector.transform.min_size, detector.transform.max_size = (96,), 128
     with torch.no_grad():
-        (found,) = detector([picture])
+        (found,) = detector([image])
         if supernet:
-            (again,) = extract_subnet(detector, ARCHITECTURE)([picture])
+            (again,) = extract_subnet(detector, ARCHITECTURE)([image])
             assert torch.equal(found["boxes"], again["boxes"])
     np.testing.assert_allclose(found["scores"], scores, atol=1e-6)
     np.testing.assert_array_equal(found["labels"], labels - 1 + first_label(detector))
-    # The outermost pixels, edges included: COCO's width is x2 - x1 + 1 of the original picture.
+    # The outermost pixels, edges included: COCO's width is x2 - x1 + 1 of the original image.
     np.testing.assert_allclose(found["boxes"], boxes + np.array([0, 0, 1, 1]), atol=1e-5)
 
 

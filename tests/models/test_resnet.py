@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_models import NUM_CLASSES, SETTINGS, pictures, targets
+from small_models import NUM_CLASSES, SETTINGS, random_images, targets
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -35,7 +35,7 @@ def test_the_cost_is_the_published_one_without_the_classifier(name: str) -> None
     published = get_model_weights(name).DEFAULT.meta
     cost = ResNet(name).cost()
     assert cost.params + 2048 * CLASSES + CLASSES == published["num_params"]
-    assert round((cost.flops + 2048 * CLASSES) / 1e9, 3) == published["_ops"]
+    assert round((cost.macs + 2048 * CLASSES) / 1e9, 3) == published["_ops"]
 
 
 @pytest.mark.parametrize("size", [224, 97])
@@ -44,8 +44,8 @@ def test_the_cost_is_what_torch_counts(size: int) -> None:
         network, images = ResNet("resnet101"), torch.empty(1, 3, size, size)
     with FlopCounterMode(display=False) as counter:
         network.eval()(images)
-    # torch counts a multiply-add as two.
-    assert 2 * network.cost(size).flops == counter.get_total_flops()
+    # torch counts a MAC as two.
+    assert 2 * network.cost(size).macs == counter.get_total_flops()
 
 
 def test_counting_leaves_the_network_and_the_random_numbers_alone() -> None:
@@ -65,12 +65,12 @@ def test_a_detector_stands_on_it_and_all_of_it_learns(kind: str) -> None:
     detector = build_detector(network, NUM_CLASSES, SETTINGS[kind]())
     assert find_backbone(detector) is network
     boxes = [[4.0, 6.0, 40.0, 44.0]]
-    losses = detector(pictures((64, 64), (64, 64)), targets(first_label(detector), boxes, boxes))
+    losses = detector(random_images((64, 64), (64, 64)), targets(first_label(detector), boxes, boxes))
     sum(losses.values()).backward()
     unused = {name for name, x in network.named_parameters() if x.grad is None or not x.grad.abs().max() > 0}
     assert not unused
     with torch.no_grad():
-        assert set(detector.eval()(pictures((64, 64)))[0]) == {"boxes", "scores", "labels"}
+        assert set(detector.eval()(random_images((64, 64)))[0]) == {"boxes", "scores", "labels"}
 
 
 def test_a_classifier_stands_on_it() -> None:

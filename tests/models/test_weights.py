@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from small_models import ARCHITECTURES, SETTINGS, SPACE, pictures
+from small_models import ARCHITECTURES, SETTINGS, SPACE, random_images
 
 from detnas.config import OFFICIAL_INPUT, DataSettings
 from detnas.models.backbone import Supernet, extract_subnet, find_backbone
@@ -56,7 +56,7 @@ def test_a_detector_comes_back_as_it_was(kind: str, memory_format: torch.memory_
     before, after = detector.state_dict(), loaded.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    images = [(image * 255).to(torch.uint8) for image in pictures((64, 80))]
+    images = [(image * 255).to(torch.uint8) for image in random_images((64, 80))]
     (first,), (second,) = detect(detector, images, CPU), detect(loaded, images, CPU)
     np.testing.assert_allclose(first.scores, second.scores, rtol=1e-4, atol=1e-6)
 
@@ -82,7 +82,7 @@ def test_the_shuffle_comes_back(tmp_path: Path) -> None:
     save_detector(tmp_path / "a.safetensors", detector, info)
     loaded, its_info = load_detector(tmp_path / "a.safetensors")
     assert its_info.shuffle == find_backbone(loaded).shuffle == "interleave"
-    image = pictures((64, 64))[0][None]
+    image = random_images((64, 64))[0][None]
     with torch.no_grad():
         maps = zip(find_backbone(detector)(image), find_backbone(loaded)(image), strict=True)
         assert all(torch.equal(ours, theirs) for ours, theirs in maps)

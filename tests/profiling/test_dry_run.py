@@ -1,4 +1,4 @@
-"""The rehearsal: it walks every stage, adds up right, and leaves nothing behind."""
+"""The dry run: it walks every stage, adds up right, and leaves nothing behind."""
 
 import sys
 import tempfile
@@ -12,15 +12,15 @@ import pytest
 import torch
 from small_recipe import small_recipe, write_recipe
 
-import detnas.profiling.dry_run as rehearsal
+import detnas.profiling.dry_run as dry_run_
 import detnas.profiling.short_recipe as short_recipe
 import detnas.profiling.stopwatch as stopwatch
 from detnas.cli.main import main
 from detnas.config import Recipe, load_recipe, recipe_names
 from detnas.data.splits import open_data
-from detnas.profiling.dry_run import Rehearsal, more_pictures, rehearse
-from detnas.profiling.short_recipe import kinds, short_training, shortened, steps_to_walk, with_pictures
-from detnas.profiling.workload import pictures, split_sizes
+from detnas.profiling.dry_run import DryRun, dry_run, more_images
+from detnas.profiling.short_recipe import kinds, short_training, shortened, steps_to_run, with_images
+from detnas.profiling.workload import images_per_stage, split_sizes
 from detnas.run import context, pipeline
 from detnas.run.context import Run
 from detnas.run.pipeline import STAGES
@@ -54,7 +54,7 @@ def test_the_command_walks_every_stage_and_leaves_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     recipe = write_recipe(tmp_path / "recipe.yaml", baselines=["shuffle3"])
-    monkeypatch.setattr(sys, "argv", ["detnas", "run", str(recipe), "--rehearse"])
+    monkeypatch.setattr(sys, "argv", ["detnas", "run", str(recipe), "--dry-run"])
     with pytest.raises(SystemExit) as caught:
         main()
     lines = capsys.readouterr().out.splitlines()
@@ -63,10 +63,10 @@ def test_the_command_walks_every_stage_and_leaves_nothing(
     networks = [f"pretrain/{name}" for name in ("winner", "shuffle3")]
     networks += [row for name in ("winner", "shuffle3") for row in (f"finetune/{name}", f"evaluate {name}")]
     assert rows[: rows.index("together")] == ["supernet-pretrain", "supernet-finetune", "search", *networks, "report"]
-    assert "embedded" in lines[0] and "6 and 8 pictures" in lines[-1]
+    assert "embedded" in lines[0] and "6 and 8 images" in lines[-1]
 
 
-def test_stand_in_pictures_where_there_are_no_data(nothing_left: Callable[[], bool]) -> None:
+def test_stand_in_images_where_there_are_no_data(nothing_left: Callable[[], bool]) -> None:
     recipe = small_recipe(
         "fpn",
         data={"train": "trainval.json", "search_fraction": 0.01},
@@ -75,22 +75,22 @@ def test_stand_in_pictures_where_there_are_no_data(nothing_left: Callable[[], bo
         search__fitness="classification",  # ClsNAS: the supernet never detects
         baselines=[],
     )
-    rows = {row.name: row for row in rehearse(recipe, None, Progress(quiet=True))}
+    rows = {row.name: row for row in dry_run(recipe, None, Progress(quiet=True))}
     final = ["pretrain/winner", "finetune/winner", "evaluate winner", "report"]
     assert nothing_left() and list(rows) == ["supernet-pretrain", "search", *final]
     assert all(row.projected > 0 and row.seconds > 0 and row.memory > 50e6 for row in rows.values())
     # The recipe's batches and steps are small enough for any machine.
-    assert rows["supernet-pretrain"].batch == 4 and rows["finetune/winner"].batch == 2
+    assert rows["supernet-pretrain"].batch_size == 4 and rows["finetune/winner"].batch_size == 2
     assert rows["search"].iterations == 3 and rows["finetune/winner"].iterations == 5
     assert not Path("runs").exists()
 
 
 def test_real_data_when_they_are_given(nothing_left: Callable[[], bool], blocks: Path) -> None:
-    recipe = small_recipe(data__shapes=None, pretraining__source="none", baselines=[], search__pictures=5)
+    recipe = small_recipe(data__shapes=None, pretraining__source="none", baselines=[], search__images=5)
     said: list[str] = []
     progress = Progress(quiet=True)
     progress.say = said.append  # type: ignore[method-assign]
-    rows = rehearse(recipe, blocks, progress)
+    rows = dry_run(recipe, blocks, progress)
     assert nothing_left() and str(blocks) in said[0] and any("taken from 6 and 8" in line for line in said)
     assert [row.name for row in rows] == ["supernet-finetune", "search", "finetune/winner", "evaluate winner", "report"]
 
@@ -106,7 +106,7 @@ def test_nothing_is_left_after_an_error_in_a_stage(
     monkeypatch.setitem(STAGES, "search", fails)
     recipe = small_recipe(pretraining__source="none", supernet_finetune__steps=10)
     with pytest.raises(type(error)) as caught:
-        rehearse(recipe, blocks, Progress(quiet=True))
+        dry_run(recipe, blocks, Progress(quiet=True))
     assert nothing_left()
     if isinstance(error, UserError):
         assert str(caught.value) == "search: bad weather"
@@ -117,8 +117,8 @@ def test_nothing_is_left_after_an_error_in_a_stage(
 @pytest.mark.parametrize(
     ("stage", "field"),
     [
-        ("supernet-finetune", "supernet_finetune.batch = 2"),
-        ("search", r"search.batch = \d, search.recalibration_batch = 2"),
+        ("supernet-finetune", "supernet_finetune.batch_size = 2"),
+        ("search", r"search.batch_size = \d, search.recalibration_batch_size = 2"),
     ],
 )
 def test_too_little_memory_is_said_with_what_to_lower(
@@ -130,16 +130,16 @@ def test_too_little_memory_is_said_with_what_to_lower(
     where, name = (pipeline, "search") if stage == "search" else (context, "train")
     monkeypatch.setattr(where, name, fails)
     with pytest.raises(UserError, match=rf"^{stage}: out of memory with {field}; lower it"):
-        rehearse(small_recipe(pretraining__source="none"), blocks, Progress(quiet=True))
+        dry_run(small_recipe(pretraining__source="none"), blocks, Progress(quiet=True))
     assert nothing_left()
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--out", "here"], "--out here: a rehearsal leaves nothing behind"),
+        (["--out", "here"], "--out here: a dry run leaves nothing behind"),
         (["--data", "missing"], "--data missing: no such folder"),
-        (["--set", "budget.flops_max=1"], "budget.flops"),
+        (["--set", "budget.macs_max=1"], "budget.macs"),
     ],
 )
 def test_what_cannot_work_is_refused(
@@ -149,7 +149,7 @@ def test_what_cannot_work_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["detnas", "run", "shapes-quick", "--rehearse", *words])
+    monkeypatch.setattr(sys, "argv", ["detnas", "run", "shapes-quick", "--dry-run", *words])
     with pytest.raises(SystemExit) as caught:
         main()
     error = capsys.readouterr().err
@@ -162,9 +162,9 @@ def test_what_cannot_work_is_refused(
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_cut_short_is_a_recipe(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(short_recipe, "write_stand_in", lambda folder, classification: None)
+    monkeypatch.setattr(short_recipe, "write_synthetic_data", lambda folder, classification: None)
     recipe = load_recipe(name)
-    short, _, _ = with_pictures(shortened(recipe), None, tmp_path)
+    short, _, _ = with_images(shortened(recipe), None, tmp_path)
     assert Recipe.model_validate(short.model_dump(mode="json")) == short
     for field in ("detector", "space", "budget"):
         assert getattr(short, field) == getattr(recipe, field)
@@ -173,27 +173,27 @@ def test_every_recipe_cut_short_is_a_recipe(name: str, tmp_path: Path, monkeypat
 
 
 def test_a_training_cut_short_begins_as_the_whole_does() -> None:
-    whole = small_recipe(supernet_finetune__batch=16, supernet_finetune__warmup=8).supernet_finetune
-    short = short_training(whole, batch=99, steps=2)
-    assert (short.steps, short.batch, short.warmup) == (2, 16, 0)
+    whole = small_recipe(supernet_finetune__batch_size=16, supernet_finetune__warmup=8).supernet_finetune
+    short = short_training(whole, batch_size=99, steps=2)
+    assert (short.steps, short.batch_size, short.warmup) == (2, 16, 0)
     assert learning_rate(short, 0) == learning_rate(whole, 0) < whole.lr
-    smaller = short_training(whole, batch=4, steps=99)
-    assert (smaller.steps, smaller.batch) == (20, 4) and smaller.lr < 1e-6
+    smaller = short_training(whole, batch_size=4, steps=99)
+    assert (smaller.steps, smaller.batch_size) == (20, 4) and smaller.lr < 1e-6
 
 
 def test_batches_that_workers_have_prepared_ahead_are_not_measured() -> None:
     settings = small_recipe(finetune__workers=8).finetune
-    assert steps_to_walk(settings) == 1 + 2 * 8 + 8
-    assert steps_to_walk(small_recipe().finetune) == 1 + 4
+    assert steps_to_run(settings) == 1 + 2 * 8 + 8
+    assert steps_to_run(small_recipe().finetune) == 1 + 4
 
 
 # The sums
 
 
-def test_pictures_of_a_recipe() -> None:
-    recipe = small_recipe(search__pictures=5)
-    assert split_sizes(recipe) == (6, 8)  # a quarter of 24 embedded pictures
-    assert pictures(recipe, 6, 8) == {
+def test_images_of_a_recipe() -> None:
+    recipe = small_recipe(search__images=5)
+    assert split_sizes(recipe) == (6, 8)  # a quarter of 24 embedded images
+    assert images_per_stage(recipe, 6, 8) == {
         "supernet-pretrain": 20 * 4,
         "supernet-finetune": 20 * 2,
         "search": 6 * (2 * 2 + 5),
@@ -201,11 +201,11 @@ def test_pictures_of_a_recipe() -> None:
         "finetune": 10 * 2,
         "evaluate": 8,
     }
-    assert pictures(small_recipe(pretraining__source="none"), 6, 8)["pretrain"] == 0
+    assert images_per_stage(small_recipe(pretraining__source="none"), 6, 8)["pretrain"] == 0
 
 
 def test_sizes_that_a_recipe_tells() -> None:
-    real: dict[str, Any] = {"data__shapes": None, "search__pictures": 500}
+    real: dict[str, Any] = {"data__shapes": None, "search__images": 500}
     assert split_sizes(small_recipe(data__shapes=None)) == (1000, 1000)
     assert split_sizes(small_recipe(**real)) == (500, 500)
     assert split_sizes(small_recipe(**real, data__search_images=5000)) == (5000, 5000)
@@ -215,11 +215,11 @@ def test_sizes_that_a_recipe_tells() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "memory", "available", "batch"),
+    ("seconds", "memory", "available", "batch_size"),
     [(0.5, 1e9, None, 20), (0.5, 1e9, 10e9, 7), (0.001, 1.0, 10e9, 64), (7.0, 1e9, 10e9, 2), (0.5, 9e9, 10e9, 2)],
 )
-def test_the_batch_that_a_cpu_is_given(seconds: float, memory: float, available: int | None, batch: int) -> None:
-    assert more_pictures(seconds, memory, available, least=2, most=64) == batch
+def test_the_batch_that_a_cpu_is_given(seconds: float, memory: float, available: int | None, batch_size: int) -> None:
+    assert more_images(seconds, memory, available, least=2, most=64) == batch_size
 
 
 @dataclass
@@ -228,27 +228,27 @@ class World:
 
     now: float = 0.0
 
-    def training(self, name: str, settings: Any, run: Run, a_picture: float) -> None:
+    def training(self, name: str, settings: Any, run: Run, a_image: float) -> None:
         """The first step takes 5 seconds more, the checkpoint 3."""
         with run.progress.task(name, settings.steps) as bar:
             for step in range(settings.steps):
-                self.now += settings.batch * a_picture + (5 if step == 0 else 0)
+                self.now += settings.batch_size * a_image + (5 if step == 0 else 0)
                 bar.advance()
             self.now += 3
 
     def supernet_pretrain(self, run: Run) -> None:
-        self.training("supernet-pretrain", run.recipe.supernet_pretrain, run, a_picture=0.1)
+        self.training("supernet-pretrain", run.recipe.supernet_pretrain, run, a_image=0.1)
 
     def supernet_finetune(self, run: Run) -> None:
-        self.training("supernet-finetune", run.recipe.supernet_finetune, run, a_picture=1.9)
+        self.training("supernet-finetune", run.recipe.supernet_finetune, run, a_image=1.9)
 
     def search(self, run: Run) -> None:
-        """A second a picture; half a second for the study; the first candidate takes 4 seconds more."""
+        """A second an image; half a second for the study; the first candidate takes 4 seconds more."""
         settings = run.recipe.search
         rows = []
         with run.progress.task("search", settings.evaluations) as bar:
             for candidate in range(settings.evaluations):
-                judged = len(run.data.search) + settings.recalibration_batches * settings.recalibration_batch
+                judged = len(run.data.search) + settings.recalibration_batches * settings.recalibration_batch_size
                 rows.append({"seconds": judged + (4.0 if candidate == 0 else 0.0)})
                 self.now += rows[-1]["seconds"] + 0.5
                 bar.advance()
@@ -259,10 +259,10 @@ class World:
             done = run.directory / "finetune" / name
             if not done.exists():
                 done.mkdir(parents=True)
-                self.training(name, run.recipe.finetune, run, a_picture=0.2 if name == "winner" else 0.39)
+                self.training(name, run.recipe.finetune, run, a_image=0.2 if name == "winner" else 0.39)
                 with run.progress.task(f"evaluate {name}", len(run.data.val)) as bar:
-                    for start in range(0, len(run.data.val), run.recipe.search.batch):
-                        at_a_time = min(run.recipe.search.batch, len(run.data.val) - start)
+                    for start in range(0, len(run.data.val), run.recipe.search.batch_size):
+                        at_a_time = min(run.recipe.search.batch_size, len(run.data.val) - start)
                         self.now += 0.25 * at_a_time
                         bar.advance(by=at_a_time)
 
@@ -279,16 +279,16 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
     monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: world.now))
-    monkeypatch.setattr(rehearsal, "available_memory", lambda: None)
-    monkeypatch.setattr(rehearsal, "STAGES", world.stages())
+    monkeypatch.setattr(dry_run_, "available_memory", lambda: None)
+    monkeypatch.setattr(dry_run_, "STAGES", world.stages())
     return world
 
 
-def walked(world: World, recipe: Recipe, device: torch.device, data: Path, directory: Path) -> Rehearsal:
+def walked(world: World, recipe: Recipe, device: torch.device, data: Path, directory: Path) -> DryRun:
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
     run_data = open_data(data, recipe.data, recipe.seed)
     run = Run(shortened(recipe), directory, run_data, sampler, device, Progress(quiet=True))
-    walk = Rehearsal(recipe, run, real_data=False, say=lambda text: None)
+    walk = DryRun(recipe, run, real_data=False, say=lambda text: None)
     for stage in world.stages():
         walk.walk(stage)
     return walk
@@ -297,19 +297,19 @@ def walked(world: World, recipe: Recipe, device: torch.device, data: Path, direc
 LONG = {
     "data__shapes": None,
     "supernet_pretrain__steps": 1000,
-    "supernet_pretrain__batch": 16,
+    "supernet_pretrain__batch_size": 16,
     "supernet_pretrain__checkpoint_every": 100,
     "supernet_finetune__steps": 2000,
-    "supernet_finetune__batch": 16,
+    "supernet_finetune__batch_size": 16,
     "supernet_finetune__checkpoint_every": 500,
     "supernet_finetune__workers": 6,
     "finetune__steps": 100,
-    "finetune__batch": 10,
+    "finetune__batch_size": 10,
     "finetune__checkpoint_every": 50,
     "search__evaluations": 30,
-    "search__pictures": 200,
+    "search__images": 200,
     "search__recalibration_batches": 50,
-    "search__recalibration_batch": 2,
+    "search__recalibration_batch_size": 2,
     "baselines": ["random"],
 }
 
@@ -326,13 +326,13 @@ def test_one_random_draw_stands_for_all() -> None:
 def test_the_projection_adds_up(world: World, blocks: Path, tmp_path: Path) -> None:
     drawn = ["random", "random2", "random3", "random4", "random5"]
     walk = walked(world, small_recipe(**LONG | {"baselines": drawn}), CPU, blocks, tmp_path)
-    found = {row.name: (row.batch, row.iterations, row.seconds, row.projected) for row in walk.rows}
+    found = {row.name: (row.batch_size, row.iterations, row.seconds, row.projected) for row in walk.rows}
     expected = {
-        # The whole batch fits: 16 pictures in 1.6 s; five steps; ten checkpoints of 3 s.
+        # The whole batch fits: 16 images in 1.6 s; five steps; ten checkpoints of 3 s.
         "supernet-pretrain": (16, 5, 1.6, 16_000 * 0.1 + 30),
-        # Five pictures in 9.5 s; two steps; four checkpoints.
+        # Five images in 9.5 s; two steps; four checkpoints.
         "supernet-finetune": (5, 2, 9.5, 32_000 * 1.9 + 12),
-        # Six pictures of the search split, two batches of two before; the recipe judges 200 and recalibrates on 100.
+        # Six images of the search split, two batches of two before; the recipe judges 200 and recalibrates on 100.
         "search": (4, 3, 10.5, 30 * (300 * 1.0 + 0.5)),
         "finetune/winner": (10, 5, 2.0, 1000 * 0.2 + 6),
         # Four at a time; as large as the search split, for want of another number.
@@ -351,10 +351,10 @@ def test_a_gpu_takes_the_whole_batch(
     world: World, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = SimpleNamespace(reset=lambda: None, peak=lambda: 10**9, resets=True)
-    monkeypatch.setattr(rehearsal, "PeakMemory", lambda device: memory)
+    monkeypatch.setattr(dry_run_, "PeakMemory", lambda device: memory)
     walk = walked(world, small_recipe(**LONG), torch.device("cuda"), blocks, tmp_path)
     rows = {row.name: row for row in walk.rows}
-    assert all(row.batch == row.whole_batch and row.memory == 10**9 for row in walk.rows)
+    assert all(row.batch_size == row.whole_batch and row.memory == 10**9 for row in walk.rows)
     # One to warm up, two for each of six workers, and a round of theirs.
     assert rows["supernet-finetune"].iterations == 1 + 12 + 6
     assert rows["supernet-finetune"].projected == pytest.approx(32_000 * 1.9 + 12)

@@ -33,7 +33,7 @@ def write_recipe(run: Path, **changes: Any) -> None:
         "seed": 7,
         "data": {"source": "shapes", "images": 2000},
         "space": {"name": "small", "width": 1.0},
-        "budget": {"flops_min": 200e6, "flops_max": 320e6},
+        "budget": {"macs_min": 200e6, "macs_max": 320e6},
         "detector": {"type": "fpn"},
         "pretraining": {"source": "folder"},
         "baselines": list(BASELINES),
@@ -67,7 +67,7 @@ def timed(run: Path, facts: dict[str, float]) -> dict[str, float]:
     """With a latency, where the run has a table of latencies."""
     if "latencies" not in (run / "recipe.yaml").read_text():
         return facts
-    return facts | {"latency_ms": facts["flops"] / 1e7}
+    return facts | {"latency_ms": facts["macs"] / 1e7}
 
 
 def add_search(run: Path, candidates: int = 120, done: bool = True) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ def add_search(run: Path, candidates: int = 120, done: bool = True) -> list[dict
         cost = SPACE.cost(architecture)
         generation = number // 20
         origin = chance.choice(("mutation", "crossover", "crossover", "random")) if generation else "random"
-        fitness = 0.28 + 0.008 * generation + cost.flops / 6e9 + chance.gauss(0, 0.012)
+        fitness = 0.28 + 0.008 * generation + cost.macs / 6e9 + chance.gauss(0, 0.012)
         line: dict[str, Any] = {"number": number, "generation": generation, "origin": origin}
         line |= {"architecture": str(architecture), **timed(run, cost.facts())}
         lines.append(line | {"fitness": fitness, "AP50": 1.6 * fitness, "seconds": 9.5})
@@ -94,13 +94,13 @@ def add_search(run: Path, candidates: int = 120, done: bool = True) -> list[dict
 
 
 def add_recalibration(run: Path, *candidates: tuple[float, float, float, float]) -> None:
-    """Of each candidate: fitness, and with other pictures, with half of them, and with none."""
-    names = ("fitness", "other_pictures", "half", "none")
+    """Of each candidate: fitness, and with other images, with half of them, and with none."""
+    names = ("fitness", "other_images", "half", "none")
     rows = [
         {"number": number, "architecture": f"{number}000 0000 00000000 0000", **dict(zip(names, scores, strict=True))}
         for number, scores in enumerate(candidates)
     ]
-    found = {"metric": "mAP", "batches": 20, "batch": 8, "seconds": 8.4, "candidates": rows}
+    found = {"metric": "mAP", "batches": 20, "batch_size": 8, "seconds": 8.4, "candidates": rows}
     write_json(run / "search" / "recalibration.json", found)
 
 
@@ -108,7 +108,7 @@ def add_ranking(run: Path) -> None:
     networks = [
         {
             "architecture": f"{op}{op}{op}{op} 0000 00000000 0000",
-            "flops": 3e8,
+            "macs": 3e8,
             "params": 1e6,
             "fitness": 0.3,
             "score": at,
@@ -116,7 +116,7 @@ def add_ranking(run: Path) -> None:
         for op, at in enumerate((0.31, 0.33, 0.35))
     ]
     tau = {"Kendall's tau": {"value": 0.71, "low": 0.5, "high": 0.88}}
-    figures = {"supernet": tau, "FLOPs alone": {"Kendall's tau": {"value": 0.2, "low": None, "high": None}}}
+    figures = {"supernet": tau, "MACs alone": {"Kendall's tau": {"value": 0.2, "low": None, "high": None}}}
     write_json(run / "rank" / "ranking.json", {"metric": "mAP", "networks": networks, "figures": figures})
 
 
@@ -150,7 +150,7 @@ def write_run(run: Path, **changes: Any) -> Path:
 
 
 def write_examples(folder: Path, count: int = 6) -> list[Example]:
-    """Pictures of a circle, which is found, and a square, which is missed by far, with one false alarm."""
+    """Images of a circle, which is found, and a square, which is missed by far, with one false alarm."""
     folder.mkdir(parents=True, exist_ok=True)
     examples = []
     for number in range(count):
@@ -174,6 +174,6 @@ def write_examples(folder: Path, count: int = 6) -> list[Example]:
 
 
 def write_noise(path: Path, side: int) -> Path:
-    """A picture that hardly compresses."""
+    """An image that hardly compresses."""
     Image.effect_noise((side, side), 80).save(path)
     return path

@@ -10,9 +10,9 @@ from detnas.report.collect import Network, Run
 from detnas.report.drawing import COLUMNS, draw
 
 
-def run_with(images: int = 5000, flops: int = 300_000_000, **scores: float | None) -> Run:
+def run_with(images: int = 5000, macs: int = 300_000_000, **scores: float | None) -> Run:
     networks = [
-        Network(name, "0 0 0 0", flops if name == "winner" else 300_000_000, 1_000_000, images, {"mAP": score})
+        Network(name, "0 0 0 0", macs if name == "winner" else 300_000_000, 1_000_000, images, {"mAP": score})
         for name, score in scores.items()
     ]
     recipe: Mapping[str, object] = {"seed": 3}
@@ -26,12 +26,12 @@ def test_a_better_winner() -> None:
 
 
 def test_a_better_but_dearer_winner() -> None:
-    text = answer(run_with(flops=330_000_000, winner=0.35, random=0.31))
-    assert "10% more than the baseline" in text and text.endswith("which is also the dearer one.")
+    text = answer(run_with(macs=330_000_000, winner=0.35, random=0.31))
+    assert "10% more than the baseline" in text and text.endswith("which is also the more expensive one.")
 
 
 def test_a_better_baseline_is_said() -> None:
-    text = answer(run_with(flops=270_000_000, winner=0.30, random=0.34))
+    text = answer(run_with(macs=270_000_000, winner=0.30, random=0.34))
     assert "4.0 points below the best baseline" in text and "did not pay" in text and "10% fewer" in text
 
 
@@ -46,16 +46,16 @@ def test_few_images_make_a_larger_difference_no_result() -> None:
 
 
 def beyond_the_budget(**scores: float) -> Run:
-    """A run with a budget of 310M multiply-adds, of which resnet50 takes more."""
+    """A run with a budget of 310M MACs, of which resnet50 takes more."""
     found = run_with(**scores)
-    networks = [replace(one, flops=4_087_000_000) if one.name == "resnet50" else one for one in found.networks]
-    return replace(found, recipe={"budget": {"flops_max": 310e6, "params_max": None}}, networks=networks)
+    networks = [replace(one, macs=4_087_000_000) if one.name == "resnet50" else one for one in found.networks]
+    return replace(found, recipe={"budget": {"macs_max": 310e6, "params_max": None}}, networks=networks)
 
 
 def test_a_network_beyond_the_budget_does_not_judge_the_search() -> None:
     text = answer(beyond_the_budget(winner=0.35, random=0.31, resnet50=0.42))
     assert "4.0 points above the best baseline within the budget (random" in text
-    assert text.endswith("found the better backbone. Beyond the budget, resnet50 scores 42.0 at 4.09 G multiply-adds.")
+    assert text.endswith("found the better backbone. Beyond the budget, resnet50 scores 42.0 at 4.09 G MACs.")
     alone = answer(beyond_the_budget(winner=0.35, resnet50=0.42))
     assert "7.0 points below the best baseline (resnet50" in alone and "did not pay" not in alone
     assert alone.endswith("the baseline is better, at a cost beyond the budget.")
@@ -63,8 +63,8 @@ def test_a_network_beyond_the_budget_does_not_judge_the_search() -> None:
 
 def test_a_network_with_too_many_parameters_is_beyond_the_budget() -> None:
     run = replace(run_with(winner=0.30, random=0.31, resnet50=0.40), recipe={"budget": {"params_max": 2e6}})
-    dear = [replace(one, params=23_500_000) if one.name == "resnet50" else one for one in run.networks]
-    assert "within the budget (random" in answer(replace(run, networks=dear))
+    expensive = [replace(one, params=23_500_000) if one.name == "resnet50" else one for one in run.networks]
+    assert "within the budget (random" in answer(replace(run, networks=expensive))
     assert "the best baseline (resnet50" in answer(run)
 
 

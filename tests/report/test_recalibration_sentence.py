@@ -8,19 +8,19 @@ from detnas.report.recalibration import RecalibrationCheck
 
 
 def check(*candidates: tuple[float, float]) -> RecalibrationCheck:
-    """Of candidates with a fitness in the search and one with other pictures."""
+    """Of candidates with a fitness in the search and one with other images."""
     rows: list[dict[str, Any]] = [
         {
             "number": number,
             "architecture": f"a{number}",
             "fitness": fitness,
-            "other_pictures": other,
+            "other_images": other,
             "half": 0.2,
             "none": 0,
         }
         for number, (fitness, other) in enumerate(candidates)
     ]
-    return RecalibrationCheck.of({"metric": "mAP", "batches": 2, "batch": 4, "seconds": 1.5, "candidates": rows})
+    return RecalibrationCheck.of({"metric": "mAP", "batches": 2, "batch_size": 4, "seconds": 1.5, "candidates": rows})
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def check(*candidates: tuple[float, float]) -> RecalibrationCheck:
         ([(0.40, 0.38)], "no second candidate"),
     ],
 )
-def test_the_sentence_says_whether_the_winner_owes_its_place_to_the_pictures(
+def test_the_sentence_says_whether_the_winner_owes_its_place_to_the_images(
     candidates: list[tuple[float, float]], wanted: str
 ) -> None:
     said = check(*candidates).sentence

@@ -18,8 +18,8 @@ from detnas.run import pipeline, status
 from detnas.run.baselines import baselines
 from detnas.spaces import Architecture, Budget, BudgetSampler
 from detnas.spaces.published import PUBLISHED
-from detnas.utils.progress import duration
-from detnas.utils.seeds import seed_of
+from detnas.utils.progress import format_duration
+from detnas.utils.seeds import derive_seed
 
 
 def architectures(recipe: Recipe, budget: Budget | None = None) -> dict[str, Architecture | None]:
@@ -29,22 +29,22 @@ def architectures(recipe: Recipe, budget: Budget | None = None) -> dict[str, Arc
 
 
 def test_shuffle3_and_random_are_in_the_recipes_space() -> None:
-    recipe = small_recipe(budget__flops_max=5e6, baselines=["shuffle3", "random"])
+    recipe = small_recipe(budget__macs_max=5e6, baselines=["shuffle3", "random"])
     found = architectures(recipe)
     assert list(found) == ["shuffle3", "random"] and str(found["shuffle3"]) == "00 00 0000 00"
     # The draw that runs before there were others have made.
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
-    assert found["random"] == sampler.sample(np.random.default_rng(seed_of(recipe.seed, "random baseline")))
+    assert found["random"] == sampler.sample(np.random.default_rng(derive_seed(recipe.seed, "random baseline")))
 
 
 def test_random_draws_are_within_the_budget_and_differ() -> None:
-    recipe = small_recipe(budget__flops_max=5e6, baselines=list(RANDOM))
+    recipe = small_recipe(budget__macs_max=5e6, baselines=list(RANDOM))
     found = architectures(recipe)
     assert list(found) == ["random", *(f"random{number}" for number in range(2, 10))]
     assert len(set(found.values())) == 9
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
     assert all(sampler.allows(architecture) for architecture in found.values() if architecture is not None)
-    other_seed = architectures(small_recipe(budget__flops_max=5e6, baselines=list(RANDOM), seed=4))
+    other_seed = architectures(small_recipe(budget__macs_max=5e6, baselines=list(RANDOM), seed=4))
     assert not set(other_seed.values()) & set(found.values())
 
 
@@ -92,11 +92,11 @@ def run(blocks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     alone = training(steps=4, optimizer="sgd", momentum=0)  # without momenta a ResNet's checkpoint is a third
     recipe = small_recipe(
         baselines=NAMES,
-        budget={"flops_max": 1.2e6, "size": 97},
+        budget={"macs_max": 1.2e6, "size": 97},
         search__evaluations=2,
         supernet_pretrain__steps=10,
         supernet_finetune__steps=10,
-        pretrain=alone | {"batch": 4},
+        pretrain=alone | {"batch_size": 4},
         finetune=alone,
     )
     return pipeline.run(recipe, tmp_path_factory.mktemp("baselines") / "run", blocks)
@@ -112,13 +112,13 @@ def test_every_baseline_is_trained_and_judged(run: Path) -> None:
     space = pipeline.load_recipe(run / "recipe.yaml").search_space()
     for name in ("random", "random2"):
         cost = space.cost(Architecture.parse(found[name]["architecture"]), 97)
-        assert (found[name]["flops"], found[name]["params"]) == (cost.flops, cost.params) and cost.flops <= 1.2e6
+        assert (found[name]["macs"], found[name]["params"]) == (cost.macs, cost.params) and cost.macs <= 1.2e6
     assert found["random"]["architecture"] != found["random2"]["architecture"]
     cost = ResNet("resnet50").cost(97)
     assert found["resnet50"]["architecture"] is None
-    assert (found["resnet50"]["flops"], found["resnet50"]["params"]) == (cost.flops, cost.params)
+    assert (found["resnet50"]["macs"], found["resnet50"]["params"]) == (cost.macs, cost.params)
     assert all(row["images"] == 8 and 0 <= row["scores"]["mAP"] <= 1 for row in found.values())
-    # The detector's ResNet begins with what it learnt before.
+    # The detector's ResNet begins with what it learned before.
     stems = [
         checkpoint(run / stage / "resnet50")["model"][f"{part}.conv1.weight"]
         for stage, part in (("pretrain", "backbone"), ("finetune", "backbone.body"))
@@ -132,20 +132,20 @@ def test_the_page_shows_a_network_without_an_architecture(run: Path) -> None:
     assert "None" not in rows["resnet50"] and "torchvision" in rows["resnet50"] and ">23.5 M<" in rows["resnet50"]
     assert re.search(r'class="arch">-</td>', rows["resnet50"])
     assert evaluation(run, "random2")["architecture"] in rows["random2"] and "at random" in rows["random2"]
-    assert "Beyond the budget, resnet50 scores" in page and re.search("Multiply-adds at 97.97 and", page)
+    assert "Beyond the budget, resnet50 scores" in page and re.search("MACs at 97.97 and", page)
 
 
 def test_status_shows_every_baseline(run: Path) -> None:
     lines = list(status.describe(run))
     for name in NAMES:
         found = evaluation(run, name)
-        figures = f"{found['flops'] / 1e6:.1f}M FLOPs, {found['params'] / 1e6:.2f}M params"
+        figures = f"{found['macs'] / 1e6:.1f}M MACs, {found['params'] / 1e6:.2f}M params"
         after = lines[next(at for at, line in enumerate(lines) if line.startswith(f"finetune/{name}: done")) + 1]
         assert after == f"  {found['architecture'] or name}: {figures}"
 
 
 def test_profile_shows_every_baseline_and_counts_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throughput, "_pace", lambda recipe, network, device: throughput.Pace(1, 0.5, 10, 5))
+    monkeypatch.setattr(throughput, "_pace", lambda recipe, network, device: throughput.Throughput(1, 0.5, 10, 5))
     recipe = small_recipe(baselines=NAMES, budget={"size": 97})
     said = list(profile.describe(recipe))
     cost = ResNet("resnet50").cost(97)
@@ -154,15 +154,15 @@ def test_profile_shows_every_baseline_and_counts_its_time(monkeypatch: pytest.Mo
     assert random2 is not None
     assert f"  random2: {random2}  {recipe.search_space().cost(random2, 97).in_millions()}" in said
     times = {line.split()[0]: line for line in said[said.index("baselines:") :]}
-    # The winner is the median; of the others the backbone's time, a classifier's, goes with the FLOPs.
+    # The winner is the median; of the others the backbone's time, a classifier's, goes with the MACs.
     median = Architecture.parse(next(line for line in said if "median" in line).split(": ")[1].split("  ")[0])
-    flops = [recipe.search_space().cost(found).flops for found in architectures(recipe).values() if found is not None]
-    flops.append(ResNet("resnet50").cost().flops)
-    more = [one / recipe.search_space().cost(median).flops - 1 for one in flops]
+    macs = [recipe.search_space().cost(found).macs for found in architectures(recipe).values() if found is not None]
+    macs.append(ResNet("resnet50").cost().macs)
+    more = [one / recipe.search_space().cost(median).macs - 1 for one in macs]
     pixels = (recipe.detector.min_size / recipe.pretraining.image_size) ** 2
     seconds = {
         "pretrain": 10 * 4 * (4 + sum(more)),
         "finetune": 10 * 2 * (4 * 10 + sum(more) * pixels) + 8 * (4 * 5 + sum(more) * 0.5 * pixels),
     }
     for stage, expected in seconds.items():
-        assert times[stage].endswith(duration(expected))
+        assert times[stage].endswith(format_duration(expected))

@@ -17,7 +17,7 @@ from detnas.utils.errors import UserError
 
 SHORT: dict[str, Any] = {
     "baselines": ["shuffle3"],
-    "supernet_pretrain": training(steps=10, batch=4),
+    "supernet_pretrain": training(steps=10, batch_size=4),
     "supernet_finetune": training(steps=10),
 }
 
@@ -81,7 +81,7 @@ def test_clsnas_is_guided_by_accuracy_alone(source: str, tmp_path: Path, monkeyp
     assert f"search: done, 6 of 6 candidates, best accuracy {best['fitness']:.3f} on the search split" in said
     assert not any(line.startswith("supernet-finetune") for line in said)
     page = (run / "report.html").read_text()
-    assert "Fitness is accuracy on the search split of the classification pictures" in page
+    assert "Fitness is accuracy on the search split of the classification images" in page
     assert "fitness (accuracy x 100)" in page and "fitness (mAP" not in page
     assert "not part of this run" in page.split("Supernet, fine-tuning on detection")[-1][:200]
 
@@ -92,14 +92,14 @@ def test_clsnas_needs_something_to_classify() -> None:
             small_recipe(search__fitness="classification", **change)
 
 
-def test_a_folder_too_small_to_hold_pictures_out_is_refused(tmp_path: Path, blocks: Path) -> None:
+def test_a_folder_too_small_to_hold_images_out_is_refused(tmp_path: Path, blocks: Path) -> None:
     recipe = small_recipe(
         search__fitness="classification",
         pretraining__source="folder",
         pretraining__folder=str(blocks / "classes"),  # absolute
         pretraining__search_fraction=0.97,
     )
-    with pytest.raises(UserError, match=r"classes: of its 12 pictures none is left to train on"):
+    with pytest.raises(UserError, match=r"classes: of its 12 images none is left to train on"):
         pipeline.run(recipe, tmp_path / "run", blocks)
 
 
@@ -133,7 +133,11 @@ def test_random_search_draws_every_candidate_at_random(tmp_path: Path) -> None:
 
 def test_a_search_against_a_cost_leaves_its_front_and_shows_it(tmp_path: Path) -> None:
     recipe = small_recipe(
-        **SHORT, search__sampler="nsga2", search__against="params", search__evaluations=4, pretraining__source="none"
+        **SHORT,
+        search__sampler="nsga2",
+        search__second_objective="params",
+        search__evaluations=4,
+        pretraining__source="none",
     )
     run = pipeline.run(recipe, tmp_path / "run", stages=("supernet-finetune", "search", "report"))
     front = json.loads((run / "search" / "front.json").read_text())
@@ -147,16 +151,16 @@ def test_a_search_against_a_cost_leaves_its_front_and_shows_it(tmp_path: Path) -
 def test_paths_come_from_the_bins_of_each_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = small_recipe(**SHORT, search__evaluations=1)
     space = recipe.search_space()
-    cheapest, middle = (space.cost(space.uniform(op)).flops for op in ("shuffle3", "shuffle5"))
+    cheapest, middle = (space.cost(space.uniform(op)).macs for op in ("shuffle3", "shuffle5"))
     bins = {"supernet_pretrain": [middle, 1e9], "supernet_finetune": [0, cheapest, middle]}
     tree = recipe.model_dump()
     for stage, edges in bins.items():
-        tree[stage]["flops_bins"] = edges
+        tree[stage]["macs_bins"] = edges
     chosen: list[int] = []
     activate = Supernet.activate
 
     def spied(self: Supernet, architecture: Any) -> None:
-        chosen.append(space.cost(architecture).flops)
+        chosen.append(space.cost(architecture).macs)
         activate(self, architecture)
 
     monkeypatch.setattr(Supernet, "activate", spied)

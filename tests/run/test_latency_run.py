@@ -57,7 +57,9 @@ def test_status_profile_and_page_say_it_too(bounded: Path, shell: Shell) -> None
     best = read_json(bounded / "search" / "best.json")
     told = f"{best['latency_ms']:.3g} ms"
     assert f"{best['architecture']}: " in shell("status", bounded) and told in shell("status", bounded)
-    assert shell("profile", bounded.parent / "recipe.yaml").count(" ms\n") == 4  # cheapest, median, dearest, random
+    assert (
+        shell("profile", bounded.parent / "recipe.yaml").count(" ms\n") == 4
+    )  # cheapest, median, most expensive, random
     page = (bounded / "report.html").read_text()
     assert page.count(">Latency</th>") == 2 and page.count(f'<td class="n">{told}</td>') >= 2
 
@@ -70,7 +72,7 @@ def test_a_table_that_was_measured_anew_is_refused(bounded: Path, tmp_path: Path
     run(str(recipe), folder / "run", blocks)
     try:
         replace(TABLE, stem_us=301).write(table)
-        with pytest.raises(UserError, match=r"budget.latencies has been measured anew since .* put .*latencies.json"):
+        with pytest.raises(UserError, match=r"budget.latencies has been measured again since .* put .*latencies.json"):
             run(str(recipe), folder / "run", blocks)
     finally:
         TABLE.write(table)

@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
-from small_recipe import COLOURS, assert_same, checkpoint, small_recipe, write_blocks, write_recipe
+from small_recipe import COLORS, assert_same, checkpoint, small_recipe, write_blocks, write_recipe
 
 import detnas.run.context as running
 import detnas.run.pipeline as pipeline
@@ -29,11 +29,11 @@ from detnas.models.detectors.build import Detector
 from detnas.models.weights import load_detector
 from detnas.report.collect import collect
 from detnas.rundir.directory import claim
-from detnas.search.evaluators.detection import Fitness, search_pictures
+from detnas.search.evaluators.detection import DetectionEvaluator, evaluation_images
 from detnas.spaces import BudgetSampler
 from detnas.utils.errors import UserError
 from detnas.utils.progress import Progress
-from detnas.utils.seeds import seed_of
+from detnas.utils.seeds import derive_seed
 
 NETWORKS = ("winner", "shuffle3", "random")
 CPU = torch.device("cpu")
@@ -106,7 +106,7 @@ def test_the_weights_file_says_what_it_holds(finished: Path) -> None:
     _, info = load_detector(finished / "detector.safetensors")
     best = json.loads((finished / "search" / "best.json").read_text())
     assert str(info.architecture) == best["architecture"]
-    assert info.categories == tuple((id, f"colour {id}") for id in COLOURS)
+    assert info.categories == tuple((id, f"color {id}") for id in COLORS)
     assert info.settings == small_recipe(info.settings.type).detector
     with safe_open(finished / "detector.safetensors", "pt") as file:
         assert {"torch", "torchvision", "detnas"} <= json.loads(file.metadata()["versions"]).keys()
@@ -117,7 +117,7 @@ def test_the_weights_file_says_what_it_holds(finished: Path) -> None:
 def test_the_weights_file_scores_what_the_run_says(finished: Path, blocks: Path) -> None:
     detector, _ = load_detector(finished / "detector.safetensors")
     val = open_data(blocks, DataSettings(), seed=0).val
-    evaluation = evaluate(detector, val, Images(val.files, 10), batch=4, device=CPU)
+    evaluation = evaluate(detector, val, Images(val.files, 10), batch_size=4, device=CPU)
     stored = json.loads((finished / "finetune" / "winner" / "evaluation.json").read_text())
     assert evaluation.scores == stored["scores"] and evaluation.per_class == stored["per_class"]
     assert evaluation.results == json.loads((finished / "finetune" / "winner" / "detections.json").read_text())
@@ -126,7 +126,7 @@ def test_the_weights_file_scores_what_the_run_says(finished: Path, blocks: Path)
 def test_category_ids_come_back_as_they_are(finished: Path) -> None:
     for name in NETWORKS:
         found = json.loads((finished / "finetune" / name / "detections.json").read_text())
-        assert {row["category_id"] for row in found} <= set(COLOURS)
+        assert {row["category_id"] for row in found} <= set(COLORS)
         assert {row["image_id"] for row in found} == set(range(8))
 
 
@@ -143,8 +143,8 @@ def test_the_networks_are_the_recipes(finished: Path) -> None:
     for evaluation in evaluations.values():
         assert (
             evaluation["images"] == 8
-            and evaluation["flops"] > 0
-            and set(evaluation["per_class"]) == {f"colour {id}" for id in COLOURS}
+            and evaluation["macs"] > 0
+            and set(evaluation["per_class"]) == {f"color {id}" for id in COLORS}
         )
 
 
@@ -191,7 +191,7 @@ def test_the_scores_stand_in_the_metrics(finished: Path) -> None:
 
 
 DAMAGED = {
-    # What is damaged, and which stages are to be run anew: the weights of the first are needed by the second.
+    # What is damaged, and which stages are to be run again: the weights of the first are needed by the second.
     "supernet-pretrain": ("supernet-pretrain", "supernet-finetune"),
     "supernet-finetune": ("supernet-finetune", "search"),
     "pretrain/shuffle3": ("pretrain", "finetune"),
@@ -254,10 +254,10 @@ def test_other_sources_of_pre_training(source: str, detector: str, blocks: Path,
     assert (source == "none") == (not made & {"supernet-pretrain", "pretrain"})
     if source == "folder":
         assert checkpoint(run / "supernet-pretrain")["model"]["head.6.bias"].shape == (3,)  # no background
-        # The detector begins with what was learnt there.
-        learnt = checkpoint(run / "pretrain" / "winner")["model"]["backbone.stem.0.weight"]
+        # The detector begins with what was learned there.
+        learned = checkpoint(run / "pretrain" / "winner")["model"]["backbone.stem.0.weight"]
         detector_stem = checkpoint(run / "finetune" / "winner")["model"]["backbone.body.stem.0.weight"]
-        assert 0 < (learnt - detector_stem).abs().max() < 0.05
+        assert 0 < (learned - detector_stem).abs().max() < 0.05
 
 
 def test_the_embedded_data_set_is_drawn_into_the_run(tmp_path: Path) -> None:
@@ -272,9 +272,7 @@ def test_the_embedded_data_set_is_drawn_into_the_run(tmp_path: Path) -> None:
 # What each stage sees
 
 
-def test_every_stage_sees_the_pictures_it_may_see(
-    blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_stage_sees_the_images_it_may_see(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Supernets none of the search split, and nobody the validation set before the judging."""
     recipe = small_recipe(baselines=["shuffle3"], search__evaluations=2)
     stage = ["before"]
@@ -312,8 +310,8 @@ def test_every_stage_sees_the_pictures_it_may_see(
     assert seen.keys() == {"supernet-pretrain", "supernet-finetune", "search", "pretrain", "finetune", "judge"}
 
 
-def test_pictures_kept_on_the_disk_give_the_same_bytes(blocks: Path, tmp_path: Path) -> None:
-    """Of pictures that are reduced in training, but not where candidates are judged."""
+def test_images_kept_on_the_disk_give_the_same_bytes(blocks: Path, tmp_path: Path) -> None:
+    """Of images that are reduced in training, but not where candidates are judged."""
     changes = {
         "detector__min_size": 32,
         "detector__max_size": 40,
@@ -321,8 +319,8 @@ def test_pictures_kept_on_the_disk_give_the_same_bytes(blocks: Path, tmp_path: P
         "supernet_finetune__steps": 10,
         "search__evaluations": 1,
         "search__population": 1,
-        "search__mutants": 0,
-        "search__crossovers": 0,
+        "search__num_mutations": 0,
+        "search__num_crossovers": 0,
     }
     for name, cache_mb, disk_cache_mb in (("memory", 10, 0), ("disk", 0, 1)):
         recipe = small_recipe(**changes, data__cache_mb=cache_mb, data__disk_cache_mb=disk_cache_mb)
@@ -331,8 +329,8 @@ def test_pictures_kept_on_the_disk_give_the_same_bytes(blocks: Path, tmp_path: P
     assert_same(checkpoint(disk / "supernet-finetune"), checkpoint(memory / "supernet-finetune"))
     found, expected = (json.loads((run / "search" / "best.json").read_text())["fitness"] for run in (disk, memory))
     assert found == expected
-    assert not (memory / "pictures").exists()
-    sides = [round(((path.stat().st_size - 8) / 3) ** 0.5) for path in (disk / "pictures").glob("??/*")]
+    assert not (memory / "images").exists()
+    sides = [round(((path.stat().st_size - 8) / 3) ** 0.5) for path in (disk / "images").glob("??/*")]
     # 39 is 32 times the largest factor of `scale_jitter`. The search split and what is recalibrated on,
     # by candidates and by the check of that, are whole.
     assert sides.count(39) >= 10 and sides.count(48) == 6 + 4 + 4 and len(sides) == sides.count(39) + sides.count(48)
@@ -358,7 +356,7 @@ def test_winner_and_baselines_are_trained_alike(blocks: Path, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("init", ["official", "fan_in"])
-def test_fresh_networks_are_initialised_as_the_recipe_says(blocks: Path, tmp_path: Path, init: str) -> None:
+def test_fresh_networks_are_initialized_as_the_recipe_says(blocks: Path, tmp_path: Path, init: str) -> None:
     recipe = small_recipe(init=init)
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
     data = open_data(blocks, recipe.data, recipe.seed)
@@ -402,13 +400,13 @@ BAD_DATA: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "not JSON": (lambda folder: (folder / "train.json").write_text("{"), ["train.json", "not JSON"]),
     "a list": (lambda folder: (folder / "train.json").write_text("[1]"), ["train.json", "not COCO"]),
     "no images": (edit("train", lambda tree: tree.pop("images")), ["train.json", "not COCO", "images"]),
-    "a picture is missing": (lambda folder: (folder / "train/train3.png").unlink(), ["1 pictures", "train3.png"]),
-    "a picture of val is missing": (lambda folder: (folder / "val/val2.png").unlink(), ["val.json", "val2.png"]),
-    "a picture of val is cut short": (
+    "an image is missing": (lambda folder: (folder / "train/train3.png").unlink(), ["1 images", "train3.png"]),
+    "an image of val is missing": (lambda folder: (folder / "val/val2.png").unlink(), ["val.json", "val2.png"]),
+    "an image of val is cut short": (
         lambda folder: (folder / "val/val2.png").write_bytes((folder / "val/val2.png").read_bytes()[:-60]),
-        ["val.json", "1 files that are no pictures, or damaged", "val2.png"],
+        ["val.json", "1 files that are no images, or damaged", "val2.png"],
     ),
-    "a picture is too long": (make_long, ["train3.png", "48x4800 pixels", "detector.max_size = 64"]),
+    "an image is too long": (make_long, ["train3.png", "48x4800 pixels", "detector.max_size = 64"]),
     "an undefined category": (
         edit("train", lambda tree: [a.update(category_id=8) for a in tree["annotations"][3:5]]),
         ["2 annotations", "category_id 8", "0, 7, 90"],
@@ -463,16 +461,16 @@ def test_bad_boxes_are_dropped_when_the_recipe_says_so(flaw: str, tmp_path: Path
     [
         ("search.populaton=4", ["search.populaton", "search.population"]),
         ("detector.fpn_chanels=8", ["detector.fpn_chanels", "detector.fpn_channels"]),
-        ("budget.flops_max=1", ["budget.flops", "there are"]),
-        ("budget.flops_min=90G", ["budget.flops", "there are"]),
+        ("budget.macs_max=1", ["budget.macs", "there are"]),
+        ("budget.macs_min=90G", ["budget.macs", "there are"]),
         ("budget.params_max=10", ["budget.params", "there are"]),
         ("budget.latency_max=10", ["budget", "latency_max 10", "budget.latencies"]),
         ("budget.latencies=missing.json", ["budget.latencies", "missing.json", "no such file"]),
-        ("supernet_pretrain.flops_bins=[1, 2M]", ["supernet_pretrain.flops_bins", "1 to 1,999,999", "there are"]),
-        ("supernet_finetune.flops_bins=[0, 1G, 2G]", ["supernet_finetune.flops_bins", "1,000,000,000", "there are"]),
+        ("supernet_pretrain.macs_bins=[1, 2M]", ["supernet_pretrain.macs_bins", "1 to 1,999,999", "there are"]),
+        ("supernet_finetune.macs_bins=[0, 1G, 2G]", ["supernet_finetune.macs_bins", "1,000,000,000", "there are"]),
         ("space.name=tny", ["tny", "tiny"]),
         ("data.train=missing.json", ["missing.json", "cannot be read"]),
-        ("data.search_images=24", ["data.search_images = 24", "24 training pictures", "at most 23"]),
+        ("data.search_images=24", ["data.search_images = 24", "24 training images", "at most 23"]),
         ("pretraining.source=folder", ["pretraining.folder"]),
         ("detector.type=yolo", ["yolo", "retinanet"]),
         ("search.evaluations=0", ["search.evaluations", "0"]),
@@ -502,19 +500,19 @@ def test_a_missing_classification_folder_is_refused(
     assert "pretraining.folder" in error and "nowhere" in error and not (tmp_path / "run").exists()
 
 
-def test_a_search_on_pictures_without_boxes_is_refused(
+def test_a_search_on_images_without_boxes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_blocks(tmp_path / "data")
-    recipe = small_recipe(search__pictures=1)
+    recipe = small_recipe(search__images=1)
     split = open_data(folder, recipe.data, recipe.seed).search
-    chosen = search_pictures(split, recipe.search, seed_of(recipe.seed, "search")).image_ids[0]
+    chosen = evaluation_images(split, recipe.search, derive_seed(recipe.seed, "search")).image_ids[0]
     edit("train", lambda tree: tree.update(annotations=[a for a in tree["annotations"] if a["image_id"] != chosen]))(
         folder
     )
-    file = write_recipe(tmp_path / "recipe.yaml", search__pictures=1)
+    file = write_recipe(tmp_path / "recipe.yaml", search__images=1)
     error = refusal(capsys, monkeypatch, "run", file, "--out", tmp_path / "run", "--data", folder)
-    assert "search.pictures = 1" in error and not (tmp_path / "run").exists()
+    assert "search.images = 1" in error and not (tmp_path / "run").exists()
 
 
 def test_a_recipe_without_shapes_needs_data(
@@ -602,7 +600,7 @@ def test_a_run_of_an_earlier_version_goes_on(blocks: Path, tmp_path: Path) -> No
         pipeline.run(small_recipe(), run, blocks, stages=())
 
 
-def test_the_pictures_of_the_splits_are_written_down(blocks: Path, tmp_path: Path) -> None:
+def test_the_images_of_the_splits_are_written_down(blocks: Path, tmp_path: Path) -> None:
     whole = pipeline.run(small_recipe(data__search_images=4), tmp_path / "whole", blocks, stages=())
     splits = json.loads((whole / "splits.json").read_text())
     data = open_data(blocks, DataSettings(search_images=4), small_recipe().seed)
@@ -745,11 +743,11 @@ def test_candidates_are_judged_with_as_many_proposals_as_the_search_says(
 ) -> None:
     judging: list[Detector] = []
 
-    def fitness(detector: Detector, *args: Any, **settings: Any) -> Fitness:
+    def fitness(detector: Detector, *args: Any, **settings: Any) -> DetectionEvaluator:
         judging.append(detector)
-        return Fitness(detector, *args, **settings)
+        return DetectionEvaluator(detector, *args, **settings)
 
-    monkeypatch.setattr("detnas.run.pipeline.Fitness", fitness)
+    monkeypatch.setattr("detnas.run.evaluator.DetectionEvaluator", fitness)
     recipe = small_recipe("fpn", pretraining__source="none", supernet_finetune__steps=6, search__proposals=3)
     pipeline.run(recipe, tmp_path, stages=("supernet-finetune", "search"))
     (detector,) = judging

@@ -13,13 +13,13 @@ from small_recipe import small_recipe
 from detnas.config import load_recipe
 from detnas.evaluation.metrics.correlation import kendall_tau
 from detnas.run.context import open_run
-from detnas.run.pipeline import candidate_judge, run
+from detnas.run.evaluator import build_evaluator
+from detnas.run.pipeline import run
 from detnas.run.ranking import lock_file, rank, spread
-from detnas.rundir.directory import stored_run
-from detnas.search.evaluators.racing import always
+from detnas.rundir.directory import read_stored_run
 from detnas.spaces import Architecture, Budget, BudgetSampler, search_space
 from detnas.utils.errors import UserError
-from detnas.utils.files import held
+from detnas.utils.files import try_lock_file
 from detnas.utils.progress import Progress
 
 QUIET = Progress(quiet=True)
@@ -28,14 +28,14 @@ QUIET = Progress(quiet=True)
 def test_the_networks_lie_evenly_over_the_costs() -> None:
     space = search_space("tiny", 0.25)
     every = BudgetSampler(space, Budget())
-    flops = sorted(every.table.cost(path.ops).flops for path in spread(every, 200, seed=0))
-    bound = float(flops[150])
-    sampler = BudgetSampler(space, Budget(flops=(0, bound)))
+    macs = sorted(every.table.cost(path.ops).macs for path in spread(every, 200, seed=0))
+    bound = float(macs[150])
+    sampler = BudgetSampler(space, Budget(macs=(0, bound)))
     chosen = spread(sampler, 33, seed=1)
     assert len(set(chosen)) == 33 and all(map(sampler.allows, chosen))
     assert spread(sampler, 9, seed=1) == chosen[:9]
     assert spread(sampler, 9, seed=2) != chosen[:9]
-    costs = np.sort([sampler.table.cost(path.ops).flops for path in chosen])
+    costs = np.sort([sampler.table.cost(path.ops).macs for path in chosen])
     even = np.linspace(costs[0], costs[-1], 33)
     assert np.abs(costs - even).max() < 0.1 * (costs[-1] - costs[0])  # uniform draws crowd in the middle
 
@@ -43,8 +43,8 @@ def test_the_networks_lie_evenly_over_the_costs() -> None:
 def test_more_networks_than_there_are_are_refused() -> None:
     space = search_space("tiny", 0.25)
     table = space.cost_table(224)
-    cheapest = sum(map(min, table.flops)) + table.stem.flops
-    sampler = BudgetSampler(space, Budget(flops=(0, cheapest)))
+    cheapest = sum(map(min, table.macs)) + table.stem.macs
+    sampler = BudgetSampler(space, Budget(macs=(0, cheapest)))
     with pytest.raises(UserError, match="--n 50: only"):
         spread(sampler, 50, seed=0)
 
@@ -65,13 +65,13 @@ def test_networks_are_trained_alone_and_compared_with_the_supernet(searched: Pat
     rows = found["networks"]
     assert len(rows) == 3 and found["metric"] == found["fitness"] == "mAP"
     recipe = load_recipe(directory / "recipe.yaml")
-    data = Path(stored_run(directory)["data_directory"])
+    data = Path(read_stored_run(directory)["data_directory"])
     with open_run(recipe, directory, data, QUIET) as current:
-        judge = candidate_judge(current)
+        judge = build_evaluator(current)
         for row in rows:
             architecture = Architecture.parse(row["architecture"])
-            assert row["fitness"] == judge(architecture, always)["mAP"]
-            assert row["flops"] == current.space.cost(architecture).flops
+            assert row["fitness"] == judge(architecture)["mAP"]
+            assert row["macs"] == current.space.cost(architecture).macs
             folder = directory / "rank" / "finetune" / row["architecture"].replace(" ", "-")
             assert row["score"] == json.loads((folder / "evaluation.json").read_text())["scores"]["mAP"]
             assert json.loads((folder / "done.json").read_text())["steps"] == recipe.finetune.steps
@@ -82,12 +82,12 @@ def test_networks_are_trained_alone_and_compared_with_the_supernet(searched: Pat
     assert re.search('id="plot-ranking"', (directory / "report.html").read_text())
     assert not (directory / "finetune").exists()  # the run's own stages are as they were
 
-    # Again: nothing is trained anew. More: the first ones stay. One is at work elsewhere: it is left to that.
+    # Again: nothing is trained again. More: the first ones stay. One is at work elsewhere: it is left to that.
     stamps = {path: path.stat().st_mtime_ns for path in (directory / "rank" / "finetune").rglob("*")}
     assert rank(directory, 3, QUIET) == lines
     with open_run(recipe, directory, data, QUIET, hold="shared") as current:
         fourth = spread(current.sampler, 4, current.seed("rank"))[3]
-        with held(lock_file(replace(current, directory=directory / "rank"), fourth)):
+        with try_lock_file(lock_file(replace(current, directory=directory / "rank"), fourth)):
             assert rank(directory, 4, QUIET) == ["3 of 4 are done; other processes are at work on the rest"]
     assert len(rank(directory, 4, QUIET)) == len(lines)
     rows_of_four = json.loads((directory / "rank" / "ranking.json").read_text())["networks"]

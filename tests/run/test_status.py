@@ -21,7 +21,7 @@ from detnas.run.status import Standing, describe, status_of
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
     """A run of which there is nothing but the recipe."""
-    write_recipe(tmp_path / "recipe.yaml", search__racing=[0.5])
+    write_recipe(tmp_path / "recipe.yaml")
     return tmp_path
 
 
@@ -71,23 +71,15 @@ def test_a_training_under_way_tells_its_pace_by_the_last_rows(begun: Path) -> No
     assert " ".join(row.split()) == "supernet-pretrain under way 30/50 2.0 s each 17 min 20 s 40 s loss 2.800"
 
 
-def test_a_race_counts_what_it_dropped_and_failed(begun: Path) -> None:
-    rows = [candidate(0, 0.21), candidate(1, None, 1.0), candidate(2, 0.34), candidate(3, None, 1.0)]
-    write_rows(begun / "search" / "candidates.jsonl", rows)
-    write_rows(begun / "search" / "failed.jsonl", [{"number": 4}])
-    found = stage(begun, "search")
-    assert (found.state, found.done, found.total, found.spent) == ("under way", 4, 6, 10)
-    assert found.left == pytest.approx(2 * 2.5) and found.headline == "best mAP 0.340, 1 more failed"
-    said = "search: under way, 4 of 6 candidates (2 dropped on the way), 1 more failed (search/failed.jsonl)"
-    assert f"{said}, best mAP 0.340 on the search split" in describe(begun)
-
-
-def test_all_that_were_judged_may_have_been_dropped_or_failed(begun: Path) -> None:
-    write_rows(begun / "search" / "candidates.jsonl", [candidate(0, None)])
-    assert "search: under way, 1 of 6 candidates (1 dropped on the way)" in describe(begun)
-    (begun / "search" / "candidates.jsonl").unlink()
+def test_candidates_that_failed_are_counted_apart(begun: Path) -> None:
     write_rows(begun / "search" / "failed.jsonl", [{"number": 0}])
     assert stage(begun, "search").headline == "1 more failed" and "search: begun" in describe(begun)
+    write_rows(begun / "search" / "candidates.jsonl", [candidate(1, 0.21), candidate(2, 0.34, 1.0)])
+    found = stage(begun, "search")
+    assert (found.state, found.done, found.total, found.spent) == ("under way", 2, 6, 5)
+    assert found.left == pytest.approx(4 * 2.5) and found.headline == "best mAP 0.340, 1 more failed"
+    said = "search: under way, 2 of 6 candidates, 1 more failed (search/failed.jsonl)"
+    assert f"{said}, best mAP 0.340 on the search split" in describe(begun)
 
 
 @pytest.mark.filterwarnings("ignore")

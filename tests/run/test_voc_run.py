@@ -62,7 +62,7 @@ def test_voc_runs_the_whole_pipeline(
         detector,
         data={"search_images": 6},
         baselines=[],
-        supernet_pretrain=training(batch=4, steps=10),
+        supernet_pretrain=training(batch_size=4, steps=10),
         supernet_finetune=training(steps=10),
         search__metric="VOC07",
         search__evaluations=3,

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from detnas.run.context import begun_run, open_run
-from detnas.run.pipeline import DetectionScores, candidate_judge, search_run
+from detnas.run.context import load_run, open_run
+from detnas.run.evaluator import build_evaluator
+from detnas.run.pipeline import search_run
 from detnas.search import recalibration_check
-from detnas.search.recalibration_check import BEST, best_candidates
+from detnas.search.evaluators.detection import DetectionEvaluator
+from detnas.search.recalibration_check import BEST
 from detnas.spaces import Architecture
-from detnas.utils.files import lock
+from detnas.utils.files import try_lock
 from detnas.utils.progress import Progress
 
 
@@ -34,16 +36,16 @@ def test_the_best_are_judged_again_the_winner_first(finished: Path) -> None:
     assert isinstance(judged, list) and len(judged) == BEST < len(rows)
     assert judged[0]["architecture"] == json.loads((finished / "search/best.json").read_text())["architecture"]
     assert [row["fitness"] for row in judged] == sorted(fitness.values(), reverse=True)[:BEST]
-    assert (check["batches"], check["batch"], check["metric"]) == (2, 2, "mAP")
-    recipe, data = begun_run(finished)
+    assert (check["batches"], check["batch_size"], check["metric"]) == (2, 2, "mAP")
+    recipe, data = load_run(finished)
     with open_run(recipe, finished, data, Progress(quiet=True), hold="not at all") as run:
-        judge = candidate_judge(run)
-        assert isinstance(judge, DetectionScores)
+        judge = build_evaluator(run)
+        assert isinstance(judge, DetectionEvaluator)
         for row in judged:
             architecture = Architecture.parse(row["architecture"])
-            first = [next(iter(judge.fitness.calibration))]
-            assert judge.fitness.with_statistics_of(architecture, first).scores["mAP"] == row["half"]
-            assert judge.fitness.with_statistics_of(architecture, None).scores["mAP"] == row["none"]
+            first = [next(iter(judge.calibration))]
+            assert judge.with_statistics_of(architecture, first).scores["mAP"] == row["half"]
+            assert judge.with_statistics_of(architecture, None).scores["mAP"] == row["none"]
 
 
 def test_a_finished_search_that_was_cut_before_it_gets_it(copied: Path) -> None:
@@ -71,13 +73,6 @@ def test_without_the_supernets_weights_a_finished_search_stays_as_it_is(copied: 
 def test_another_worker_that_is_at_it_is_not_waited_for(copied: Path) -> None:
     (copied / "search/recalibration.json").unlink()
     with (copied / "search/.checking").open("w") as held:
-        assert lock(held)
+        assert try_lock(held)
         search_run(copied, Progress(quiet=True))
     assert not (copied / "search/recalibration.json").exists()
-
-
-def test_those_that_racing_dropped_are_not_among_the_best(tmp_path: Path) -> None:
-    rows = [{"number": n, "architecture": str(n), "fitness": f} for n, f in enumerate((0.1, None, 0.3, 0.3, 0.2))]
-    (tmp_path / "candidates.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (tmp_path / "best.json").write_text(json.dumps(rows[3]))  # of two that are as good, the cheaper
-    assert [row["number"] for row in best_candidates(tmp_path)] == [3, 2, 4]

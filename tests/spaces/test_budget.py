@@ -22,10 +22,10 @@ TABLES = {space.name: synthetic(space) for space in SMALL_SPACES}
 
 
 def enumeration(space: SearchSpace, size: int = 64) -> list[tuple[Architecture, int, int]]:
-    """Every architecture with its multiply-adds and parameters."""
+    """Every architecture with its MACs and parameters."""
     architectures = [space.architecture(ops) for ops in product(range(4), repeat=sum(space.repeats))]
     costs = [space.cost(architecture, size) for architecture in architectures]
-    return [(a, cost.flops, cost.params) for a, cost in zip(architectures, costs, strict=True)]
+    return [(a, cost.macs, cost.params) for a, cost in zip(architectures, costs, strict=True)]
 
 
 def latency(space: SearchSpace, architecture: Architecture) -> int:
@@ -43,8 +43,8 @@ LATENCIES = {
 def within(space: SearchSpace, budget: Budget) -> set[Architecture]:
     return {
         architecture
-        for (architecture, flops, params), latency in zip(ALL[space.name], LATENCIES[space.name], strict=True)
-        if budget.flops[0] <= flops <= budget.flops[1]
+        for (architecture, macs, params), latency in zip(ALL[space.name], LATENCIES[space.name], strict=True)
+        if budget.macs[0] <= macs <= budget.macs[1]
         and budget.params[0] <= params <= budget.params[1]
         and budget.latency[0] <= latency <= budget.latency[1]
     }
@@ -64,7 +64,7 @@ def budgets(draw: st.DrawFn, several: bool) -> tuple[SearchSpace, Budget]:
     """Bounds on one cost, or on two or three."""
     space = draw(st.sampled_from(SMALL_SPACES))
     costs = {
-        "flops": [flops for _, flops, _ in ALL[space.name]],
+        "macs": [macs for _, macs, _ in ALL[space.name]],
         "params": [params for _, _, params in ALL[space.name]],
         "latency": LATENCIES[space.name],
     }
@@ -104,20 +104,20 @@ def test_all_bounds_hold_together(case: tuple[SearchSpace, Budget]) -> None:
 
 
 def test_the_share_of_both_bounds_is_estimated_well() -> None:
-    flops = sorted(flops for _, flops, _ in ALL["six"])
+    macs = sorted(macs for _, macs, _ in ALL["six"])
     params = sorted(params for _, _, params in ALL["six"])
-    budget = Budget((flops[400], flops[3000]), (params[1000], params[3500]), size=64)
+    budget = Budget((macs[400], macs[3000]), (params[1000], params[3500]), size=64)
     exact = len(within(SIX, budget)) / SIX.size
     assert 0.1 < exact < 0.9
     assert BudgetSampler(SIX, budget).share() == pytest.approx(exact, abs=0.04)
 
 
 def test_the_share_of_three_bounds_is_estimated_well() -> None:
-    flops = sorted(flops for _, flops, _ in ALL["six"])
+    macs = sorted(macs for _, macs, _ in ALL["six"])
     params = sorted(params for _, _, params in ALL["six"])
     latencies = sorted(LATENCIES["six"])
     budget = Budget(
-        (flops[200], inf),
+        (macs[200], inf),
         (0, params[3500]),
         size=64,
         latency=(latencies[700], latencies[3300]),
@@ -129,20 +129,20 @@ def test_the_share_of_three_bounds_is_estimated_well() -> None:
 
 
 def chi_square(counts: Counter, expected: set[Architecture]) -> float:
-    """Standardised: about N(0, 1) for uniform draws."""
+    """Standardized: about N(0, 1) for uniform draws."""
     mean = counts.total() / len(expected)
     statistic = sum((counts[architecture] - mean) ** 2 / mean for architecture in expected)
     freedom = len(expected) - 1
     return (statistic - freedom) / (2 * freedom) ** 0.5
 
 
-@pytest.mark.parametrize("bounded", ["nothing", "flops", "params", "latency", "flops params", "flops params latency"])
+@pytest.mark.parametrize("bounded", ["nothing", "macs", "params", "latency", "macs params", "macs params latency"])
 def test_draws_are_uniform(bounded: str) -> None:
-    flops = sorted(flops for _, flops, _ in ALL["singles"])
+    macs = sorted(macs for _, macs, _ in ALL["singles"])
     params = sorted(params for _, _, params in ALL["singles"])
     latencies = sorted(LATENCIES["singles"])
     budget = Budget(
-        (flops[20], flops[200]) if "flops" in bounded else (0, inf),
+        (macs[20], macs[200]) if "macs" in bounded else (0, inf),
         (params[30], params[220]) if "params" in bounded else (0, inf),
         size=64,
         latency=(latencies[25], latencies[230]) if "latency" in bounded else (0, inf),
@@ -158,8 +158,8 @@ def test_draws_are_uniform(bounded: str) -> None:
 
 
 def test_draws_are_uniform_where_blocks_are_interchangeable() -> None:
-    flops = sorted(flops for _, flops, _ in ALL["pairs"])
-    budget = Budget((flops[300], flops[500]), size=64)
+    macs = sorted(macs for _, macs, _ in ALL["pairs"])
+    budget = Budget((macs[300], macs[500]), size=64)
     expected = within(PAIRS, budget)
     sampler = BudgetSampler(PAIRS, budget)
     rng = np.random.default_rng(2)
@@ -168,11 +168,11 @@ def test_draws_are_uniform_where_blocks_are_interchangeable() -> None:
     assert abs(chi_square(counts, expected)) < 4
 
 
-@pytest.mark.parametrize("bounded", ["flops", "both"])
+@pytest.mark.parametrize("bounded", ["macs", "both"])
 def test_the_last_unseen_one_is_found_and_then_none(bounded: str) -> None:
-    flops = sorted(flops for _, flops, _ in ALL["six"])
+    macs = sorted(macs for _, macs, _ in ALL["six"])
     params = sorted(params for _, _, params in ALL["six"])
-    budget = Budget((flops[100], flops[160]), (0, inf) if bounded == "flops" else (0, params[3000]), size=64)
+    budget = Budget((macs[100], macs[160]), (0, inf) if bounded == "macs" else (0, params[3000]), size=64)
     expected = within(SIX, budget)
     assert len(expected) > 10
     sampler = BudgetSampler(SIX, budget)
@@ -188,28 +188,28 @@ def test_the_last_unseen_one_is_found_and_then_none(bounded: str) -> None:
 
 def test_the_same_random_state_gives_the_same_draws() -> None:
     def draws() -> list[Architecture | None]:
-        sampler = BudgetSampler(search_space("small"), Budget(flops=(0, 300e6)))
+        sampler = BudgetSampler(search_space("small"), Budget(macs=(0, 300e6)))
         rng = np.random.default_rng(4)
         return [sampler.sample(rng) for _ in range(5)]
 
     assert draws() == draws()
 
 
-@pytest.mark.parametrize(("name", "flops"), [("small", (280e6, 300e6)), ("large", (1.2e9, 1.25e9))])
-def test_the_big_spaces_are_drawn_from_without_enumeration(name: str, flops: tuple[float, float]) -> None:
+@pytest.mark.parametrize(("name", "macs"), [("small", (280e6, 300e6)), ("large", (1.2e9, 1.25e9))])
+def test_the_big_spaces_are_drawn_from_without_enumeration(name: str, macs: tuple[float, float]) -> None:
     space = search_space(name)
-    sampler = BudgetSampler(space, Budget(flops=flops))
+    sampler = BudgetSampler(space, Budget(macs=macs))
     rng = np.random.default_rng(5)
-    costs = [space.cost(sampler.sample(rng)).flops for _ in range(50)]
-    assert all(flops[0] <= cost <= flops[1] for cost in costs)
+    costs = [space.cost(sampler.sample(rng)).macs for _ in range(50)]
+    assert all(macs[0] <= cost <= macs[1] for cost in costs)
     # Against plain uniform draws, which know nothing of the sampler's counts.
     blocks = sum(space.repeats)
-    plain = [space.cost(space.architecture(row)).flops for row in rng.integers(4, size=(1500, blocks)).tolist()]
-    assert sampler.share() == pytest.approx(np.mean([flops[0] <= cost <= flops[1] for cost in plain]), abs=0.05)
+    plain = [space.cost(space.architecture(row)).macs for row in rng.integers(4, size=(1500, blocks)).tolist()]
+    assert sampler.share() == pytest.approx(np.mean([macs[0] <= cost <= macs[1] for cost in plain]), abs=0.05)
 
 
 def test_the_share_of_the_small_space_within_300m_is_that_of_the_paper() -> None:
-    assert BudgetSampler(search_space("small"), Budget(flops=(0, 300e6))).share() == pytest.approx(0.69, abs=0.01)
+    assert BudgetSampler(search_space("small"), Budget(macs=(0, 300e6))).share() == pytest.approx(0.69, abs=0.01)
 
 
 def test_no_bound_allows_everything() -> None:
@@ -218,9 +218,9 @@ def test_no_bound_allows_everything() -> None:
 
 def test_a_rare_architecture_under_two_bounds_is_found() -> None:
     # Few small-space networks have under 1.48M parameters, all of them cheap: rejection from the bound on
-    # multiply-adds would take millions of draws.
+    # MACs would take millions of draws.
     space = search_space("small")
-    budget = Budget(flops=(0, 300e6), params=(0, 1.48e6))
+    budget = Budget(macs=(0, 300e6), params=(0, 1.48e6))
     sampler = BudgetSampler(space, budget)
     architecture = sampler.sample(np.random.default_rng(6))
     assert architecture is not None
@@ -231,12 +231,12 @@ def test_a_rare_architecture_under_two_bounds_is_found() -> None:
 @pytest.mark.parametrize("bounds", [(0, 200e6), (1e12, inf), (300e6, 290e6)])
 def test_bounds_outside_the_range_are_refused_with_the_range(bounds: tuple[float, float]) -> None:
     table = search_space("small").cost_table()
-    least = table.stem.flops + sum(map(min, table.flops))
-    most = table.stem.flops + sum(map(max, table.flops))
+    least = table.stem.macs + sum(map(min, table.macs))
+    most = table.stem.macs + sum(map(max, table.macs))
     with pytest.raises(UserError) as refusal:
-        BudgetSampler(search_space("small"), Budget(flops=bounds))
+        BudgetSampler(search_space("small"), Budget(macs=bounds))
     message = str(refusal.value)
-    assert message.startswith("budget.flops")
+    assert message.startswith("budget.macs")
     assert f"{least:,}" in message and f"{most:,}" in message and "224" in message
     assert "\n" not in message
 
@@ -251,9 +251,9 @@ def test_the_very_ends_of_the_range_are_allowed() -> None:
         assert architecture is not None and space.cost(architecture).params == params
 
 
-@pytest.mark.parametrize("cost", ["flops", "params"])
+@pytest.mark.parametrize("cost", ["macs", "params"])
 def test_a_gap_inside_the_range_is_refused_with_the_range(cost: str) -> None:
-    values = sorted({row[1 if cost == "flops" else 2] for row in ALL["six"]})
+    values = sorted({row[1 if cost == "macs" else 2] for row in ALL["six"]})
     gap = next((low, high) for low, high in pairwise(values) if high - low > 2)
     budget = Budget(**{cost: (gap[0] + 1, gap[1] - 1)}, size=64)
     with pytest.raises(UserError) as refusal:
@@ -265,30 +265,30 @@ def test_a_gap_inside_the_range_is_refused_with_the_range(cost: str) -> None:
 
 
 def test_bounds_that_exclude_each_other_are_refused_with_both_ranges() -> None:
-    flops = sorted(flops for _, flops, _ in ALL["six"])
+    macs = sorted(macs for _, macs, _ in ALL["six"])
     params = sorted(params for _, _, params in ALL["six"])
     for budget in (
-        Budget((flops[-1], flops[-1]), (params[0], params[0]), size=64),
-        Budget((flops[0], flops[0]), (params[-1], params[-1]), size=64),
+        Budget((macs[-1], macs[-1]), (params[0], params[0]), size=64),
+        Budget((macs[0], macs[0]), (params[-1], params[-1]), size=64),
     ):
         assert not within(SIX, budget)
         with pytest.raises(UserError) as refusal:
             BudgetSampler(SIX, budget)
         message = str(refusal.value)
-        for number in (flops[0], flops[-1], params[0], params[-1]):
+        for number in (macs[0], macs[-1], params[0], params[-1]):
             assert f"{number:,}" in message
         assert "\n" not in message and " ms" not in message
 
 
 def test_a_latency_that_the_other_bounds_exclude_is_refused_with_all_ranges() -> None:
-    flops = sorted(flops for _, flops, _ in ALL["six"])
+    macs = sorted(macs for _, macs, _ in ALL["six"])
     by_latency = sorted(zip(LATENCIES["six"], ALL["six"], strict=True), key=lambda one: one[0])
-    slowest, (_, its_flops, _) = by_latency[-1]
-    bound = next(number for number in flops if number != its_flops)
+    slowest, (_, its_macs, _) = by_latency[-1]
+    bound = next(number for number in macs if number != its_macs)
     budget = Budget((bound, bound), size=64, latency=(slowest, slowest), latencies=TABLES["six"])
     assert not within(SIX, budget)
     with pytest.raises(UserError) as refusal:
         BudgetSampler(SIX, budget)
     message = str(refusal.value)
-    assert f"{flops[0]:,} to {flops[-1]:,}" in message and "\n" not in message
+    assert f"{macs[0]:,} to {macs[-1]:,}" in message and "\n" not in message
     assert f"there are {by_latency[0][0] / 1e3:,.3f} to {slowest / 1e3:,.3f} " in message

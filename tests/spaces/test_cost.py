@@ -23,30 +23,30 @@ def official() -> dict:
 
 
 def count(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Multiply-adds of the convolutions that run, and parameters of the modules that run, counted by hooks."""
-    flops, params = 0, 0
+    """MACs of the convolutions that run, and parameters of the modules that run, counted by hooks."""
+    macs, params = 0, 0
 
     def hook(layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-        nonlocal flops, params
+        nonlocal macs, params
         params += sum(parameter.numel() for parameter in layer.parameters(recurse=False))
         if isinstance(layer, nn.Conv2d):
-            flops += output[0].numel() * layer.weight[0].numel()
+            macs += output[0].numel() * layer.weight[0].numel()
 
     handles = [layer.register_forward_hook(hook) for layer in module.modules()]
     with torch.no_grad():
         module.eval()(torch.zeros(1, *shape))
     for handle in handles:
         handle.remove()
-    return flops, params
+    return macs, params
 
 
 @pytest.mark.parametrize(("name", "space"), [("300M", "small"), ("1.3G", "large")])
 def test_all_official_paths_cost_the_same_to_the_unit(official: dict, name: str, space: str) -> None:
     paths = official["paths"][f"DETNAS-COCO-FPN-{name}-search"]
     for op in range(4):
-        assert search_space(space).cost(search_space(space).uniform(OPS[op])).flops == paths[str(op)]
-    for ops, flops in paths["random"]:
-        assert search_space(space).cost(search_space(space).architecture(ops)).flops == flops
+        assert search_space(space).cost(search_space(space).uniform(OPS[op])).macs == paths[str(op)]
+    for ops, macs in paths["random"]:
+        assert search_space(space).cost(search_space(space).architecture(ops)).macs == macs
 
 
 @pytest.mark.parametrize(("name", "space"), [("300M", "small"), ("1.3G", "large")])
@@ -64,11 +64,11 @@ def test_a_block_costs_what_its_modules_cost(seed: int) -> None:
     out_channels = in_channels if stride == 1 else in_channels + 4 * int(rng.integers(1, 12))
     size = int(rng.integers(20, 75))  # odd sizes too
     block = Block(stage=0, in_channels=in_channels, out_channels=out_channels, stride=stride)
-    # The stem halves the picture before the block sees it.
+    # The stem halves the image before the block sees it.
     table = CostTable(stem_channels=in_channels, blocks=[block], size=size)
     for place, op in enumerate(OPS):
-        flops, params = count(Op(op, block), (in_channels, (size + 1) // 2, (size + 1) // 2))
-        assert (table.flops[0][place], table.params[0][place]) == (flops, params), (block, op, size)
+        macs, params = count(Op(op, block), (in_channels, (size + 1) // 2, (size + 1) // 2))
+        assert (table.macs[0][place], table.params[0][place]) == (macs, params), (block, op, size)
 
 
 @pytest.mark.parametrize("size", [224, 225, 97, 63, 33, 32, 1])
@@ -79,7 +79,7 @@ def test_whole_networks_cost_what_their_modules_cost_at_any_size(size: int) -> N
         architecture = space.architecture(rng.integers(4, size=len(space.blocks)).tolist())
         cost = space.cost(architecture, size)
         subnet = Subnet(space, architecture)
-        assert (cost.flops, cost.params) == count(subnet, (3, size, size))
+        assert (cost.macs, cost.params) == count(subnet, (3, size, size))
         assert cost.params == sum(parameter.numel() for parameter in subnet.parameters())
 
 
@@ -88,7 +88,7 @@ def test_a_supernet_path_costs_what_the_table_says() -> None:
     supernet = Supernet(space)
     architecture = Architecture.parse("03 21 3012 33")
     supernet.activate(architecture)
-    assert count(supernet, (3, 65, 65)) == (space.cost(architecture, 65).flops, space.cost(architecture, 65).params)
+    assert count(supernet, (3, 65, 65)) == (space.cost(architecture, 65).macs, space.cost(architecture, 65).params)
 
 
 def test_a_table_wants_one_op_for_each_block() -> None:

@@ -28,14 +28,14 @@ def test_a_networks_latency_is_the_sum_over_its_blocks() -> None:
     cost = costs.cost(ops)
     assert cost.latency == 500 + sum(row[op] for row, op in zip(TABLE.blocks_us, ops, strict=True))
     plain = TINY.cost(TINY.architecture(ops))
-    assert (plain.flops, plain.params, plain.latency) == (cost.flops, cost.params, 0)
+    assert (plain.macs, plain.params, plain.latency) == (cost.macs, cost.params, 0)
 
 
 def test_a_latency_is_told_in_milliseconds_where_it_is_known() -> None:
-    assert Cost(1_000_000, 20_000, 12_345).in_millions() == "1.0M FLOPs, 0.02M params, 12.3 ms"
-    assert Cost(1_000_000, 20_000).in_millions() == "1.0M FLOPs, 0.02M params"
-    assert Cost(1, 2, 12_345).facts() == {"flops": 1, "params": 2, "latency_ms": 12.345}
-    assert Cost(1, 2).facts() == {"flops": 1, "params": 2}
+    assert Cost(1_000_000, 20_000, 12_345).in_millions() == "1.0M MACs, 0.02M params, 12.3 ms"
+    assert Cost(1_000_000, 20_000).in_millions() == "1.0M MACs, 0.02M params"
+    assert Cost(1, 2, 12_345).facts() == {"macs": 1, "params": 2, "latency_ms": 12.345}
+    assert Cost(1, 2).facts() == {"macs": 1, "params": 2}
 
 
 def changed(**fields: Any) -> str:

@@ -20,8 +20,8 @@ TWO = SearchSpace("two", 4, (8, 16), (2, 2), ("xception", "shuffle7"))
 
 def test_costs_are_those_of_the_ops_by_name() -> None:
     of_all, of_two = replace(TWO, ops=OPS).cost_table(), TWO.cost_table()
-    for all_flops, flops in zip(of_all.flops, of_two.flops, strict=True):
-        assert flops == [all_flops[OPS.index("xception")], all_flops[OPS.index("shuffle7")]]
+    for all_macs, macs in zip(of_all.macs, of_two.macs, strict=True):
+        assert macs == [all_macs[OPS.index("xception")], all_macs[OPS.index("shuffle7")]]
     assert TWO.size == 16
     assert TWO.uniform("shuffle7") == Architecture.parse("11 11")
 
@@ -30,9 +30,9 @@ def test_draws_within_a_budget_are_uniform_whatever_the_number_of_ops() -> None:
     for ops in (("xception", "shuffle7"), ("shuffle3", "shuffle5", "xception")):
         space = replace(TWO, ops=ops)
         every = [space.architecture(one) for one in product(range(len(ops)), repeat=4)]
-        bound = sorted(space.cost(one).flops for one in every)[len(every) // 2]
-        sampler = BudgetSampler(space, Budget(flops=(0, bound)))
-        allowed = {one for one in every if space.cost(one).flops <= bound}
+        bound = sorted(space.cost(one).macs for one in every)[len(every) // 2]
+        sampler = BudgetSampler(space, Budget(macs=(0, bound)))
+        allowed = {one for one in every if space.cost(one).macs <= bound}
         assert sampler.share() == pytest.approx(len(allowed) / len(every))
         rng = np.random.default_rng(0)
         drawn = Counter(sampler.sample(rng) for _ in range(200 * len(allowed)))

@@ -19,7 +19,7 @@ OFFICIAL_NAMES = {
 }
 
 LISTED = {
-    # Millions of multiply-adds without the classifier's head, and of parameters with it, as others have counted them.
+    # Millions of MACs without the classifier's head, and of parameters with it, as others have counted them.
     "detnas-fpn-300m": (288.1, 3.53),
     "detnas-tong-1019": (299.9, 3.54),
     "detnas-retinanet-300m": (291.2, 3.73),
@@ -39,7 +39,7 @@ def test_a_published_network_costs_what_the_official_code_says(name: str) -> Non
         pytest.skip(f"{OFFICIAL} is not here")
     official = json.loads(OFFICIAL.read_text())["models"][OFFICIAL_NAMES[name]]
     cost = PUBLISHED[name].space.cost(PUBLISHED[name].architecture)
-    assert (cost.flops, cost.params) == (official["flops_224"], official["params"])
+    assert (cost.macs, cost.params) == (official["flops_224"], official["params"])
 
 
 @pytest.mark.parametrize("name", LISTED)
@@ -48,7 +48,7 @@ def test_a_published_network_costs_what_is_listed(name: str) -> None:
     cost = network.space.cost(network.architecture)
     # The published classifiers end in a 1x1 convolution to 1024 channels with bias, BN, and 1000 classes.
     head = network.space.channels[-1] * 1024 + 1024 + 2 * 1024 + 1024 * 1000 + 1000
-    assert (round(cost.flops / 1e6, 1), round((cost.params + head) / 1e6, 2)) == LISTED[name]
+    assert (round(cost.macs / 1e6, 1), round((cost.params + head) / 1e6, 2)) == LISTED[name]
 
 
 @pytest.mark.parametrize("name", NAMES)

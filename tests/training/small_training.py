@@ -31,7 +31,7 @@ class Numbers:
         return 6
 
     def name(self, key: Key) -> str:
-        return f"picture{key[0]}"
+        return f"image{key[0]}"
 
 
 class Task:
@@ -53,7 +53,7 @@ class Task:
 
 
 def settings(**changes: Any) -> TrainingSettings:
-    return TrainingSettings(**{"steps": 45, "batch": 4, "lr": 0.01, "checkpoint_every": 10, **changes})
+    return TrainingSettings(**{"steps": 45, "batch_size": 4, "lr": 0.01, "checkpoint_every": 10, **changes})
 
 
 def train_linear(

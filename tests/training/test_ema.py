@@ -16,7 +16,7 @@ from detnas.models.classifier import Classifier
 from detnas.models.weights import load_detector
 from detnas.run.pipeline import run
 from detnas.training.checkpoints import load_weights
-from detnas.training.ema import AveragedWeights
+from detnas.training.ema import WeightEMA
 from detnas.training.state import TrainingState
 
 
@@ -121,7 +121,7 @@ def test_the_state_goes_through_a_checkpoint() -> None:
     recipe = small_recipe()
     torch.manual_seed(0)
     models = [Classifier(Subnet(recipe.search_space(), recipe.search_space().uniform("shuffle3")), 4, 16)] * 2
-    one, other = (AveragedWeights(model, 0.9) for model in models)
+    one, other = (WeightEMA(model, 0.9) for model in models)
     for parameter in models[0].parameters():
         parameter.grad = torch.zeros_like(parameter)
     one.update()

@@ -100,7 +100,7 @@ def test_a_finished_training_only_loads_its_weights(blocks: Path, tmp_path: Path
     load_weights(backbone, directory, part="backbone")
     expected = {k.removeprefix("backbone."): v for k, v in checkpoint(directory)["model"].items() if "backbone." in k}
     assert_same(dict(backbone.state_dict()), expected)
-    model = Classifier(Supernet(recipe.search_space()), 4, 16)  # 3 colours and background
+    model = Classifier(Supernet(recipe.search_space()), 4, 16)  # 3 colors and background
     task = Task()
     train(model, task, recipe.supernet_pretrain, directory, seed=0, device=CPU, progress=Progress(quiet=True))
     assert_same(dict(model.state_dict()), checkpoint(directory)["model"])
@@ -133,7 +133,7 @@ def test_rows_hold_means_since_the_row_before(tmp_path: Path) -> None:
 
     task.losses = spied  # type: ignore[method-assign]
     train_linear(tmp_path, task)
-    assert len(noises) == 45 and len(set(noises)) == 45  # every step draws anew
+    assert len(noises) == 45 and len(set(noises)) == 45  # every step draws again
     rows = timeless(tmp_path)
     for place, row in enumerate(rows):
         assert row["noise"] == pytest.approx(sum(noises[10 * place : 10 * place + 10]) / 10)

@@ -19,7 +19,7 @@ def scalars(directory: Path) -> dict[str, dict[int, float]]:
     return {name: {event.step: event.value for event in events.Scalars(name)} for name in events.Tags()["scalars"]}
 
 
-def test_a_row_says_how_fast_how_much_memory_and_what_was_learnt(tmp_path: Path) -> None:
+def test_a_row_says_how_fast_how_much_memory_and_what_was_learned(tmp_path: Path) -> None:
     train_linear(tmp_path, Task())
     rows = read_json_lines(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in rows] == [10, 20, 30, 40]

@@ -1,4 +1,4 @@
-"""Steps that are not finite: they change nothing, their pictures are named, and ten in a row end the training."""
+"""Steps that are not finite: they change nothing, their images are named, and ten in a row end the training."""
 
 import re
 from collections.abc import Callable
@@ -50,8 +50,8 @@ def test_a_step_that_is_not_finite_is_as_if_it_had_not_been(
     for name, tensor in frozen["model"].items():
         assert torch.equal(tensor, bad["model"][name])
     (line,) = [line for line in said.lines if "skipped" in line]
-    named = re.findall(r"picture\d", line)
-    assert named == [f"picture{index}" for index in task.batches[14]]
+    named = re.findall(r"image\d", line)
+    assert named == [f"image{index}" for index in task.batches[14]]
     assert "step 15" in line and "lr" in line and re.search("loss (nan|-?inf)", line) and "\n" not in line
     rows = timeless(tmp_path / "bad")
     assert [row["skipped_steps"] for row in rows] == [0, 1, 0, 0]
@@ -88,7 +88,7 @@ def test_ten_in_a_row_end_the_training_and_nine_do_not(tmp_path: Path) -> None:
         train_linear(tmp_path / "ten", task)
     message = str(caught.value)
     assert "\n" not in message and str(tmp_path) in message and "lower lr" in message and "step 25" in message
-    assert all(f"picture{index}" in message for index in task.batches[-1]) and len(task.batches) == 25
+    assert all(f"image{index}" in message for index in task.batches[-1]) and len(task.batches) == 25
     kept = checkpoint(tmp_path / "ten")
     assert kept["step"] == 20 and kept["skipped"] == 5
     assert all(tensor.isfinite().all() for tensor in kept["model"].values())
@@ -128,7 +128,7 @@ def test_neither_weights_nor_statistics_nor_averages_are_touched(where: str, pas
     model = build_detector(Supernet(recipe.search_space()), 3, recipe.detector).train()
     state = TrainingState(model, settings(ema_decay=0.5))
 
-    class Pictures:
+    class Images:
         def __init__(self, spoil: Callable[[torch.Tensor], torch.Tensor]) -> None:
             self.spoil = spoil
 
@@ -139,8 +139,8 @@ def test_neither_weights_nor_statistics_nor_averages_are_touched(where: str, pas
             return {name: self.spoil(loss) for name, loss in parts.items()}, {}
 
     def step(spoil: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, float]:
-        pictures: object = Pictures(spoil)
-        return train_step(state, pictures, None, settings(), CPU, [None] * passes)  # type: ignore[arg-type]
+        task: object = Images(spoil)
+        return train_step(state, task, None, settings(), CPU, [None] * passes)  # type: ignore[arg-type]
 
     step(lambda loss: loss)
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -160,14 +160,14 @@ def test_neither_weights_nor_statistics_nor_averages_are_touched(where: str, pas
 
 
 def test_a_training_of_few_steps_fails_if_none_is_finite(tmp_path: Path) -> None:
-    """As those of a rehearsal."""
+    """As those of a dry run."""
     with pytest.raises(UserError, match="3 steps in a row are not finite"):
         train_linear(tmp_path, Task(lambda count: NAN), steps=3)
 
 
-def test_of_a_large_batch_the_first_pictures_are_named(tmp_path: Path) -> None:
+def test_of_a_large_batch_the_first_images_are_named(tmp_path: Path) -> None:
     said = Said()
-    train_linear(tmp_path, Task(lambda count: NAN if count == 1 else 1.0), progress=said, batch=40, steps=2)
+    train_linear(tmp_path, Task(lambda count: NAN if count == 1 else 1.0), progress=said, batch_size=40, steps=2)
     (line,) = [line for line in said.lines if "skipped" in line]
-    assert len(re.findall(r"picture\d", line)) == 32 and line.endswith("and 8 more")
+    assert len(re.findall(r"image\d", line)) == 32 and line.endswith("and 8 more")
     assert one_pass(0) == (None,)

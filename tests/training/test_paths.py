@@ -20,7 +20,7 @@ from detnas.training.state import TrainingState
 from detnas.utils.errors import UserError
 
 TOY = SearchSpace("toy", 4, (8, 16, 24), (1, 2, 1))
-ALL = {path: TOY.cost(path, 64).flops for path in (TOY.architecture(ops) for ops in product(range(4), repeat=4))}
+ALL = {path: TOY.cost(path, 64).macs for path in (TOY.architecture(ops) for ops in product(range(4), repeat=4))}
 COSTS = sorted(set(ALL.values()))
 
 
@@ -29,7 +29,7 @@ def bins_of(edges: list[float]) -> list[set[Architecture]]:
 
 
 def chi_square(counts: list[int]) -> float:
-    """Standardised: about N(0, 1) for equally probable cells."""
+    """Standardized: about N(0, 1) for equally probable cells."""
     mean = sum(counts) / len(counts)
     freedom = len(counts) - 1
     return (sum((count - mean) ** 2 / mean for count in counts) - freedom) / (2 * freedom) ** 0.5
@@ -42,9 +42,9 @@ def test_draws_lie_in_the_bins_and_empty_bins_are_refused(chosen: set[float]) ->
     bins = bins_of(edges)
     if not all(bins):
         with pytest.raises(UserError) as refusal:
-            PathSampler(TOY, edges, False, 64, "supernet_pretrain.flops_bins")
+            PathSampler(TOY, edges, False, 64, "supernet_pretrain.macs_bins")
         message = str(refusal.value)
-        assert message.startswith("supernet_pretrain.flops_bins: ") and "\n" not in message
+        assert message.startswith("supernet_pretrain.macs_bins: ") and "\n" not in message
         assert f"{COSTS[0]:,}" in message and f"{COSTS[-1]:,}" in message
         return
     rng = np.random.default_rng(0)
@@ -74,19 +74,19 @@ def test_without_bins_every_op_of_every_block_is_as_frequent_and_independent() -
 
 
 def test_the_official_bins_of_the_small_space_are_met() -> None:
-    """Seven bins of 10M from 290M to 360M of total multiply-adds; last convolution and classifier are 33,136,640."""
+    """Seven bins of 10M from 290M to 360M of total MACs; last convolution and classifier are 33,136,640."""
     space = search_space("small")
     edges = [290e6 + 10e6 * number - 33_136_640 for number in range(8)]
     sampler = PathSampler(space, edges, False, 224, "field")
     rng = np.random.default_rng(3)
-    totals = [space.cost(sampler.draw(rng)[0]).flops + 33_136_640 for _ in range(700)]
+    totals = [space.cost(sampler.draw(rng)[0]).macs + 33_136_640 for _ in range(700)]
     counts = Counter(int((total - 290e6) // 10e6) for total in totals)
     assert set(counts) == set(range(7)) and abs(chi_square(list(counts.values()))) < 4
 
 
 def test_a_step_has_its_path_whatever_came_before() -> None:
     space = search_space("tiny", 0.25)
-    edges = [0, space.cost(space.uniform("shuffle5")).flops, 1e9]
+    edges = [0, space.cost(space.uniform("shuffle5")).macs, 1e9]
 
     def path(steps: list[int]) -> list[int]:
         supernet = Supernet(space)
@@ -139,7 +139,7 @@ def test_a_fair_step_sums_the_gradients_of_its_paths() -> None:
         for name, parameter in alone.named_parameters():
             if parameter.grad is not None:
                 expected[name] = expected.get(name, 0) + parameter.grad
-    told = TrainingSettings(steps=10, batch=2, lr=1.0, momentum=0.0, weight_decay=0.0)
+    told = TrainingSettings(steps=10, batch_size=2, lr=1.0, momentum=0.0, weight_decay=0.0)
     state = TrainingState(supernet, told)
     before = {name: parameter.detach().clone() for name, parameter in supernet.named_parameters()}
     passes = path_chooser(supernet, sampler, lambda step: step)(7)

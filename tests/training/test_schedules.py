@@ -15,7 +15,7 @@ from detnas.training.schedules import build_optimizer, learning_rate, set_learni
 
 
 def settings(**changes: Any) -> TrainingSettings:
-    return TrainingSettings(**{"steps": 4, "batch": 1, "lr": 1.0, **changes})
+    return TrainingSettings(**{"steps": 4, "batch_size": 1, "lr": 1.0, **changes})
 
 
 def rates(of: TrainingSettings) -> list[float]:

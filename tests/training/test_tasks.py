@@ -1,4 +1,4 @@
-"""What is learnt: the losses against written-out ones."""
+"""What is learned: the losses against written-out ones."""
 
 from typing import Any
 
@@ -17,11 +17,11 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(("smoothing", "order"), [(0.0, "rgb"), (0.1, "rgb"), (0.1, "bgr")])
-def test_classification_is_smoothed_cross_entropy_of_normalised_pictures(smoothing: float, order: Any) -> None:
+def test_classification_is_smoothed_cross_entropy_of_normalized_images(smoothing: float, order: Any) -> None:
     settings = Preprocessing(image_mean=(0.1, 0.2, 0.3), image_std=(0.5, 1.0, 2.0), channel_order=order)
     task = ClassificationTask([], smoothing, settings)
-    pictures = torch.arange(2 * 3 * 2 * 2, dtype=torch.uint8).reshape(2, 3, 2, 2) * 10
-    batch = task.collate([(pictures[0], 2), (pictures[1], 0)])
+    images = torch.arange(2 * 3 * 2 * 2, dtype=torch.uint8).reshape(2, 3, 2, 2) * 10
+    batch = task.collate([(images[0], 2), (images[1], 0)])
     seen = []
 
     class Model(nn.Module):
@@ -32,7 +32,7 @@ def test_classification_is_smoothed_cross_entropy_of_normalised_pictures(smoothi
     logits = torch.tensor([[1.0, 2.0, 0.5], [0.2, -1.0, 3.0]])
     parts, figures = task.losses(Model(), batch, CPU)
     mean, std = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 1.0, 2.0])
-    expected = (pictures.float() / 255 - mean[:, None, None]) / std[:, None, None]
+    expected = (images.float() / 255 - mean[:, None, None]) / std[:, None, None]
     assert torch.allclose(seen[0], expected if order == "rgb" else expected[:, [2, 1, 0]])
     target = torch.full((2, 3), smoothing / 3)
     target[0, 2] += 1 - smoothing
@@ -51,10 +51,10 @@ def test_detection_hands_over_the_labels_as_the_detector_counts_them(detector: s
     model.forward = lambda images, targets: received.extend((images, targets)) or {"all": torch.tensor(2.5)}
     samples: Any = [None]
     task = DetectionTask(samples)
-    picture = torch.full((3, 4, 6), 51, dtype=torch.uint8)
+    pixels = torch.full((3, 4, 6), 51, dtype=torch.uint8)
     target = {"boxes": torch.tensor([[0.0, 1.0, 2.0, 3.0]]), "labels": torch.tensor([2])}
     empty = {"boxes": torch.empty(0, 4), "labels": torch.empty(0, dtype=torch.int64)}
-    batch = task.collate([(picture, target), (picture[:, :2], empty)])
+    batch = task.collate([(pixels, target), (pixels[:, :2], empty)])
     parts, figures = task.losses(model, batch, CPU)
     images, targets = received
     assert [tuple(image.shape) for image in images] == [(3, 4, 6), (3, 2, 6)]
@@ -66,15 +66,15 @@ def test_detection_hands_over_the_labels_as_the_detector_counts_them(detector: s
 
 
 def test_all_of_a_batch_is_pinned_and_nothing_of_it_is_shared_with_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is sent to another process takes its whole memory with it, which of a view is that of all pictures."""
+    """What is sent to another process takes its whole memory with it, which of a view is that of all images."""
     pinned: list[Tensor] = []
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor, *_: pinned.append(tensor) or tensor)
     samples: Any = [None]
     cache = torch.zeros(1000, dtype=torch.uint8)
     target = {"boxes": torch.tensor([[0.0, 1.0, 2.0, 3.0]]), "labels": torch.tensor([2])}
-    picture = cache[30:102].view(3, 4, 6)
-    detection = DetectionTask(samples).collate([(picture, target)])
-    classification = ClassificationTask([], 0.0, Preprocessing()).collate([(picture, 2)])
+    image = cache[30:102].view(3, 4, 6)
+    detection = DetectionTask(samples).collate([(image, target)])
+    classification = ClassificationTask([], 0.0, Preprocessing()).collate([(image, 2)])
     for batch in (detection, classification):
         pinned.clear()
         pinning.pin_memory(batch)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detnas.utils.files import is_file, read_json, read_json_lines, write_file, write_json, write_json_lines, write_text
-from detnas.utils.seeds import seed_of
+from detnas.utils.seeds import derive_seed
 
 
 def files_in(directory: Path) -> list[str]:
@@ -112,12 +112,12 @@ def test_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
 
 def test_seeds_are_the_same_for_ever_and_tell_their_parts_apart() -> None:
     # Pinned: every stored run continues with these.
-    assert seed_of(0) == 3456079177858693020
-    assert seed_of(0, "step", 1) == 2775395794364204430
-    assert seed_of("ä") == 1869956605081110566
+    assert derive_seed(0) == 3456079177858693020
+    assert derive_seed(0, "step", 1) == 2775395794364204430
+    assert derive_seed("ä") == 1869956605081110566
     parts = [(0,), (0, 0), (1, 23), (12, 3), ("ab", "c"), ("a", "bc"), ("abc",), (0, "epoch", 1), (0, "sample", 1)]
-    assert len({seed_of(*part) for part in parts}) == len(parts)
-    assert all(0 <= seed_of(*part) < 2**63 for part in parts)
+    assert len({derive_seed(*part) for part in parts}) == len(parts)
+    assert all(0 <= derive_seed(*part) < 2**63 for part in parts)
 
 
 def test_a_name_that_cannot_be_is_no_file(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import detnas.run.pipeline as pipeline
 from detnas.cli.main import main
 from detnas.training import loop
 from detnas.utils.errors import UserError
-from detnas.utils.resource_errors import memory_for, room_in
+from detnas.utils.resource_errors import explain_disk_full, explain_out_of_memory
 
 # Memory
 
@@ -38,16 +38,16 @@ def test_out_of_memory_says_what_to_lower(work: object) -> None:
     with (
         pytest.raises(
             UserError,
-            match=r"^out of memory with a\.batch = 4; lower it and b \(another recipe, for another --out\)$",
+            match=r"^out of memory with a\.batch_size = 4; lower it and b \(another recipe, for another --out\)$",
         ),
-        memory_for("a.batch = 4", "and b"),
+        explain_out_of_memory("a.batch_size = 4", "and b"),
     ):
         work()  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("another"), ValueError("another"), KeyboardInterrupt()])
 def test_other_errors_are_left_alone(error: BaseException, tmp_path: Path) -> None:
-    with pytest.raises(type(error)) as caught, room_in(tmp_path), memory_for("a.batch = 4"):
+    with pytest.raises(type(error)) as caught, explain_disk_full(tmp_path), explain_out_of_memory("a.batch_size = 4"):
         raise error
     assert caught.value is error
 
@@ -55,11 +55,12 @@ def test_other_errors_are_left_alone(error: BaseException, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("where", "name", "stages", "message"),
     [
-        (loop, "train_step", ("supernet-pretrain",), "supernet_pretrain.batch = 4; lower it and lr with it, or set "
-         "supernet_pretrain.precision=bf16, or lower pretraining.image_size"),
-        (loop, "train_step", ("supernet-finetune",), "supernet_finetune.batch = 2; lower it and lr with it, or set "
-         "supernet_finetune.precision=bf16, or lower detector.min_size and max_size"),
-        (pipeline, "search", ("supernet-finetune", "search"), "search.batch = 4, search.recalibration_batch = 2"),
+        (loop, "train_step", ("supernet-pretrain",), "supernet_pretrain.batch_size = 4; lower it and lr with it, or "
+         "set supernet_pretrain.precision=bf16, or lower pretraining.image_size"),
+        (loop, "train_step", ("supernet-finetune",), "supernet_finetune.batch_size = 2; lower it and lr with it, or "
+         "set supernet_finetune.precision=bf16, or lower detector.min_size and max_size"),
+        (pipeline, "search", ("supernet-finetune", "search"),
+         "search.batch_size = 4, search.recalibration_batch_size = 2"),
     ],
 )  # fmt: skip
 def test_each_stage_names_its_fields(
@@ -109,7 +110,7 @@ def over_quota() -> None:
 def test_no_room_is_said_in_one_line(work: object, tmp_path: Path) -> None:
     with (
         pytest.raises(UserError, match="no room left on the disk; what was saved is whole") as caught,
-        room_in(tmp_path),
+        explain_disk_full(tmp_path),
     ):
         work()  # type: ignore[operator]
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)

@@ -19,7 +19,7 @@ from detnas.data.batches import batches
 from detnas.data.samples import Key
 from detnas.run.pipeline import run
 from detnas.utils import signals
-from detnas.utils.signals import Stopped
+from detnas.utils.signals import StopRequested
 
 
 def ask(number: int = signal.SIGTERM) -> None:
@@ -29,25 +29,25 @@ def ask(number: int = signal.SIGTERM) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_at_once_where_nothing_is_in_the_way(number: int) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(Stopped) as caught, signals.heard():
+    with pytest.raises(StopRequested) as caught, signals.handle_signals():
         ask(number)
     assert caught.value.signal == number
-    assert signal.getsignal(number) is before and not signals.requested()
+    assert signal.getsignal(number) is before and not signals.is_stop_requested()
 
 
 def test_a_step_is_finished_first() -> None:
     done = []
-    with pytest.raises(Stopped), signals.heard(), signals.deferred():
-        assert not signals.requested()
+    with pytest.raises(StopRequested), signals.handle_signals(), signals.defer_sigterm():
+        assert not signals.is_stop_requested()
         ask()
         done.append("step")
-        assert signals.requested()
-    assert done == ["step"] and not signals.requested()
+        assert signals.is_stop_requested()
+    assert done == ["step"] and not signals.is_stop_requested()
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_the_second_signal_stops_at_once(second: int) -> None:
-    with pytest.raises(Stopped) as caught, signals.heard(), signals.deferred():
+    with pytest.raises(StopRequested) as caught, signals.handle_signals(), signals.defer_sigterm():
         ask()
         ask(second)
         pytest.fail("still here")
@@ -55,7 +55,7 @@ def test_the_second_signal_stops_at_once(second: int) -> None:
 
 
 def test_ctrl_c_waits_for_no_step() -> None:
-    with pytest.raises(Stopped), signals.heard(), signals.deferred():
+    with pytest.raises(StopRequested), signals.handle_signals(), signals.defer_sigterm():
         ask(signal.SIGINT)
         pytest.fail("still here")
 
@@ -77,7 +77,7 @@ def run(words, where, count, signals):
         "data": (detnas.run.context, "open_data"),
         "train": (loop, "train_step"),
         "save": (loop, "save_checkpoint"),
-        "search": (detnas.run.pipeline.Fitness, "__call__"),
+        "search": (detnas.search.evaluators.detection.DetectionEvaluator, "__call__"),
         "judge": (detnas.run.pipeline, "evaluate"),
     }[where]
     work = getattr(module, name)
@@ -226,10 +226,10 @@ def test_ctrl_c_and_a_second_signal_stop_in_the_middle_of_a_step(
 def test_a_rehearsal_that_is_stopped_leaves_nothing(
     number: int, status: int, recipe: Path, blocks: Path, sender: Sender
 ) -> None:
-    before = set(Path(tempfile.gettempdir()).glob("detnas-rehearsal-*"))
-    found, said = sender(["run", recipe, "--rehearse", "--data", blocks], "train", 2, number)
+    before = set(Path(tempfile.gettempdir()).glob("detnas-dry_run_-*"))
+    found, said = sender(["run", recipe, "--dry-run", "--data", blocks], "train", 2, number)
     assert (found, said) == (status, "detnas: stopped\n")
-    assert set(Path(tempfile.gettempdir()).glob("detnas-rehearsal-*")) <= before
+    assert set(Path(tempfile.gettempdir()).glob("detnas-dry_run_-*")) <= before
 
 
 class Samples:
@@ -240,10 +240,10 @@ class Samples:
         return key[0]
 
 
-def test_a_process_that_prepares_pictures_outlives_a_signal_and_not_its_training() -> None:
+def test_a_process_that_prepares_images_outlives_a_signal_and_not_its_training() -> None:
     """A signal to it would end the training in the middle of a step; and it must not be left behind."""
     before = active_children()
-    with closing(batches(Samples(), None, batch=1, seed=0, start=0, stop=40, workers=1)) as stream:
+    with closing(batches(Samples(), None, batch_size=1, seed=0, start=0, stop=40, workers=1)) as stream:
         next(stream)
         (worker,) = set(active_children()) - set(before)
         assert worker.pid

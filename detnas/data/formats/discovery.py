@@ -22,7 +22,7 @@ SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation", "test"
 
 @dataclass(frozen=True)
 class Source:
-    """One annotation file, one set of a VOC tree, or one split of a YOLO data set, and the folder of its pictures."""
+    """One annotation file, one set of a VOC tree, or one split of a YOLO data set, and the folder of its images."""
 
     format: Literal["COCO", "VOC", "YOLO"]
     annotations: Path
@@ -62,7 +62,7 @@ def nothing_found(directory: Path) -> UserError:
         else "holds no COCO file, YOLO data.yaml or VOC tree that is found by itself"
     )
     return UserError(
-        f"--data {directory}: the folder {state}; put train.json (COCO) and the pictures in train/ there, "
+        f"--data {directory}: the folder {state}; put train.json (COCO) and the images in train/ there, "
         "or a data.yaml (YOLO), or name the file by data.train"
     )
 
@@ -117,7 +117,7 @@ def _load(directory: Path, one: Path | VocSet | YoloSet, split: Split, images: s
 
 
 def _no_split(file: Path, split: Split) -> UserError:
-    return UserError(f"{file}: has no {split!r}; write where its pictures lie, or name another file by data.{split}")
+    return UserError(f"{file}: has no {split!r}; write where its images lie, or name another file by data.{split}")
 
 
 def _coco_files(directory: Path, split: Split) -> Iterator[Path]:
@@ -137,7 +137,7 @@ def _coco_files(directory: Path, split: Split) -> Iterator[Path]:
 
 
 def _image_folder(directory: Path, annotations: Path, tree: dict[str, Any]) -> Path:
-    """The folder in which the first picture of the file lies; the likeliest one if it lies nowhere."""
+    """The folder in which the first image of the file lies; the likeliest one if it lies nowhere."""
     stem = annotations.stem.removeprefix("instances_")
     folders = [directory / "images" / stem, directory / stem, directory / "images", annotations.parent, directory]
     likeliest = next((folder for folder in folders if folder.is_dir()), directory)

@@ -1,4 +1,4 @@
-"""The embedded data set of a run: drawn once, and anew only if other shapes are asked for."""
+"""The embedded data set of a run: drawn once, and again only if other shapes are asked for."""
 
 import shutil
 import tempfile

@@ -27,7 +27,7 @@ FULL = 4  # the coverage of a pixel of which all samples, two by two, lie inside
 
 
 class Stream:
-    """The random numbers of one picture: a function of seed, split and index only."""
+    """The random numbers of one image: a function of seed, split and index only."""
 
     def __init__(self, seed: int, split: str, index: int) -> None:
         digest = hashlib.sha256(f"{seed}/{split}/{index}".encode()).digest()
@@ -70,7 +70,7 @@ class Stream:
         t = self.uniform(-0.2, 0.2)
         return (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
 
-    def colour(self) -> Floats:
+    def color(self) -> Floats:
         return self.array(3) * 255
 
 
@@ -92,23 +92,23 @@ def _lattice_positions(stream: Stream, length: int, cell: float) -> tuple[Ints, 
 
 
 def ground(stream: Stream, size: int) -> Floats:
-    """A textured ground of two random colours: octaves of value noise, from a third of the picture down to 2 pixels."""
-    first = stream.colour()
-    second = first + (stream.colour() - first) * 0.35
+    """A textured ground of two random colors: octaves of value noise, from a third of the image down to 2 pixels."""
+    first = stream.color()
+    second = first + (stream.color() - first) * 0.35
     roughness = stream.uniform(0.5, 0.85)
     mixture = np.zeros((size, size))
     total, weight, cell = 0.0, 1.0, size / stream.uniform(2, 6)
     while cell >= 2:
         mixture += value_noise(stream, size, size, cell) * weight
         total, weight, cell = total + weight, weight * roughness, cell / 2
-    # An average of octaves crowds around one half: spread it, so that both colours are seen.
+    # An average of octaves crowds around one half: spread it, so that both colors are seen.
     mixture = np.clip((mixture / total - 0.5) * 2.5 + 0.5, 0, 1)
     return first + (second - first) * mixture[:, :, None]
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A rasterised polygon: how many of each pixel's samples lie inside (0..FULL), and where its window starts."""
+    """A rasterized polygon: how many of each pixel's samples lie inside (0..FULL), and where its window starts."""
 
     top: int
     left: int
@@ -125,14 +125,14 @@ class Patch:
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
     def clipped(self, size: int) -> Patch:
-        """The part inside a picture of size x size; its window may be empty."""
+        """The part inside an image of size x size; its window may be empty."""
         top, left = min(max(self.top, 0), size), min(max(self.left, 0), size)
         bottom = max(min(self.top + self.coverage.shape[0], size), top)
         right = max(min(self.left + self.coverage.shape[1], size), left)
         return Patch(top, left, self.coverage[top - self.top : bottom - self.top, left - self.left : right - self.left])
 
 
-def rasterise(loops: Sequence[Floats]) -> Patch:
+def rasterize(loops: Sequence[Floats]) -> Patch:
     """Fill closed loops of points (n, 2: x, y in pixels) by the even-odd rule: a loop inside another is a hole."""
     starts = np.concatenate(loops)
     ends = np.concatenate([np.concatenate((loop[1:], loop[:1])) for loop in loops])
@@ -156,10 +156,10 @@ def rasterise(loops: Sequence[Floats]) -> Patch:
     return Patch(top, left, rows_of_pixels[:, 0::2] + rows_of_pixels[:, 1::2])
 
 
-def paint(canvas: Floats, patch: Patch, colour: Floats) -> None:
-    """Blend `colour`, (3,) or (height, width, 3) of the patch, into the canvas, in which the patch must lie."""
+def paint(canvas: Floats, patch: Patch, color: Floats) -> None:
+    """Blend `color`, (3,) or (height, width, 3) of the patch, into the canvas, in which the patch must lie."""
     under = canvas[patch.window]
-    under += (colour - under) * (patch.coverage / FULL)[:, :, None]
+    under += (color - under) * (patch.coverage / FULL)[:, :, None]
 
 
 def eroded(coverage: npt.NDArray[np.uint8], pixels: int) -> npt.NDArray[np.uint8]:
@@ -173,7 +173,7 @@ def eroded(coverage: npt.NDArray[np.uint8], pixels: int) -> npt.NDArray[np.uint8
 
 
 def texture(stream: Stream, patch: Patch, extent: float) -> Floats:
-    """How much of the second colour each pixel of the patch takes, 0..1. Turned independently of the form it fills."""
+    """How much of the second color each pixel of the patch takes, 0..1. Turned independently of the form it fills."""
     height, width = patch.coverage.shape
     kind = stream.pick(("stripes", "checks", "dots", "noise", "gradient"))
     step = stream.uniform(2, 3 + extent / 10)
@@ -196,20 +196,20 @@ def texture(stream: Stream, patch: Patch, extent: float) -> Floats:
     return mixture
 
 
-def visible_colours(stream: Stream, ground_colour: Floats) -> tuple[Floats, Floats]:
-    """Two random colours of which a person can tell both, and their mean, from the ground."""
-    black_or_white = np.full(3, 0.0 if _brightness(ground_colour) > 127 else 255.0)
+def visible_colors(stream: Stream, ground_color: Floats) -> tuple[Floats, Floats]:
+    """Two random colors of which a person can tell both, and their mean, from the ground."""
+    black_or_white = np.full(3, 0.0 if _brightness(ground_color) > 127 else 255.0)
     first = black_or_white
     for _ in range(20):
-        colour = stream.colour()
-        if _contrast(colour, ground_colour) >= 110:
-            first = colour
+        color = stream.color()
+        if _contrast(color, ground_color) >= 110:
+            first = color
             break
     second = first
     for _ in range(20):
-        colour = first + (stream.colour() - first) * stream.uniform(0.2, 0.6)
-        if min(_contrast(colour, ground_colour), _contrast((first + colour) / 2, ground_colour)) >= 80:
-            second = colour
+        color = first + (stream.color() - first) * stream.uniform(0.2, 0.6)
+        if min(_contrast(color, ground_color), _contrast((first + color) / 2, ground_color)) >= 80:
+            second = color
             break
     return first, second
 
@@ -220,8 +220,8 @@ def _contrast(first: Floats, second: Floats) -> float:
     return abs(_brightness(difference)) + float(abs(difference).max()) / 2
 
 
-def _brightness(colour: Floats) -> float:
-    red, green, blue = colour.tolist()
+def _brightness(color: Floats) -> float:
+    red, green, blue = color.tolist()
     return float(0.3 * red + 0.59 * green + 0.11 * blue)
 
 
@@ -233,19 +233,19 @@ def add_clutter(stream: Stream, canvas: Floats, amount: float) -> None:
     size = len(canvas)
     units = amount * size * size / (128 * 128)
     for _ in range(int(8 * units + 0.5)):
-        paint(canvas, rasterise([_random_line(stream, size)]).clipped(size), stream.colour())
+        paint(canvas, rasterize([_random_line(stream, size)]).clipped(size), stream.color())
     for _ in range(int(8 * units + 0.5)):
         radius = stream.log_uniform(3, size / 6)
-        patch = rasterise([_random_blob(stream, size, radius)]).clipped(size)
+        patch = rasterize([_random_blob(stream, size, radius)]).clipped(size)
         under, opacity = canvas[patch.window], stream.uniform(0.3, 1)
-        first, second = stream.colour(), stream.colour()
-        colour = first + (second - first) * texture(stream, patch, 2 * radius)[:, :, None]
-        paint(canvas, patch, under + (colour - under) * opacity)
+        first, second = stream.color(), stream.color()
+        color = first + (second - first) * texture(stream, patch, 2 * radius)[:, :, None]
+        paint(canvas, patch, under + (color - under) * opacity)
     specks = int(30 * units + 0.5)
     corners = (stream.array(specks, 2) * size).astype(np.int64)
     sides = 1 + (stream.array(specks, 2) * 2).astype(np.int64)
-    for (y, x), (height, width), colour in zip(corners, sides, stream.array(specks, 3) * 255, strict=True):
-        canvas[y : y + height, x : x + width] = colour
+    for (y, x), (height, width), color in zip(corners, sides, stream.array(specks, 3) * 255, strict=True):
+        canvas[y : y + height, x : x + width] = color
 
 
 def _random_line(stream: Stream, size: int) -> Floats:
@@ -265,12 +265,12 @@ def _random_blob(stream: Stream, size: int, radius: float) -> Floats:
     return stream.array(2) * size + _turned(oblong, *stream.turn())
 
 
-def circle(points: int, radius: float = 1.0, centre_x: float = 0.0) -> Floats:
+def circle(points: int, radius: float = 1.0, center_x: float = 0.0) -> Floats:
     """`points` (a multiple of 4) rational points of a circle, starting on the x axis."""
     t = np.arange(points // 4) / (points // 4)
     x, y = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
     quadrants = [np.stack(pair, axis=1) for pair in ((x, y), (-y, x), (-x, -y), (y, -x))]
-    loop: Floats = np.concatenate(quadrants) * radius + np.array([centre_x, 0.0])
+    loop: Floats = np.concatenate(quadrants) * radius + np.array([center_x, 0.0])
     return loop
 
 
@@ -283,7 +283,7 @@ _SPOKES = circle(12)
 
 
 def posed(stream: Stream, loops: Sequence[Floats], extent: float) -> list[Floats]:
-    """The loops stretched a little and tilted at random; their box is centred on 0, 0, its longer side is `extent`."""
+    """The loops stretched a little and tilted at random; their box is centered on 0, 0, its longer side is `extent`."""
     stretch = stream.log_uniform(0.8, 1.25)
     cosine, sine = stream.tilt()
     turned = [_turned(loop * np.array([stretch, 1.0]), cosine, sine) for loop in loops]

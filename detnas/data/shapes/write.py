@@ -1,8 +1,8 @@
 """The embedded data set `shapes`: plain forms with random textures on cluttered grounds, for trials and tests.
 
-Made from a seed, the same pixels on every machine, and written as COCO JSON with PNG pictures and as a folder of
-pictures by class, so that it goes through the loaders that real data goes through. Only the form tells the class:
-colour, texture, size and direction are drawn independently of it. How things are drawn is in `shapes_render`.
+Made from a seed, the same pixels on every machine, and written as COCO JSON with PNG images and as a folder of
+images by class, so that it goes through the loaders that real data goes through. Only the form tells the class:
+color, texture, size and direction are drawn independently of it. How things are drawn is in `shapes_render`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from detnas.data.shapes.render import (
     ground,
     paint,
     posed,
-    rasterise,
+    rasterize,
     texture,
-    visible_colours,
+    visible_colors,
 )
 from detnas.utils.errors import UserError
 from detnas.utils.files import write_json
 
-Picture = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
 
 LEAST_VISIBLE = 0.6  # an object of which less is seen carries no box
 NOBODY = -1  # the owner of a pixel that no object covers
@@ -66,7 +66,7 @@ _HOURGLASS = [(-0.8, -1), (0.8, -1), (0.15, 0), (0.8, 1), (-0.8, 1), (-0.15, 0)]
 _CORNER = [(-1, -1), (-0.35, -1), (-0.35, 0.35), (1, 0.35), (1, 1), (-1, 1)]
 _TRIANGLE = [(0.0, -1.0), (0.866, 0.5), (-0.866, 0.5)]
 
-# The outline first, then holes. Every form is its own mirror image, so that flipped pictures keep their class.
+# The outline first, then holes. Every form is its own mirror image, so that flipped images keep their class.
 _FORMS: dict[str, tuple[Floats, ...]] = {
     "disc": (circle(32),),
     "ring": (circle(32), circle(32, 0.55)),
@@ -95,8 +95,8 @@ class VisibleObject:
 @dataclass(frozen=True)
 class _Placed:
     label: int
-    pixels: int  # of the whole object, also of what lies outside the picture
-    patch: Patch  # the part inside the picture
+    pixels: int  # of the whole object, also of what lies outside the image
+    patch: Patch  # the part inside the image
 
 
 def write_shapes(
@@ -115,10 +115,10 @@ def write_shapes(
     """Write the data set under `directory`: all of it or nothing.
 
     `train.json` and `val.json` (COCO; file names relative to `train/` and `val/`) describe `train` and `val` scenes of
-    size x size pixels with 1..max_objects objects whose longer side is `min_object` pixels to half the picture; an
-    object of which too little is visible has no box. `classification/train/<class>/` holds `crops` pictures of one
+    size x size pixels with 1..max_objects objects whose longer side is `min_object` pixels to half the image; an
+    object of which too little is visible has no box. `classification/train/<class>/` holds `crops` images of one
     object each, `classification/val/<class>/` a tenth as many more, at least one of each class; `crops=0` leaves them
-    out. `clutter` scales the clutter; 0 draws none. A picture depends on the seed, its split and its number, never on
+    out. `clutter` scales the clutter; 0 draws none. An image depends on the seed, its split and its number, never on
     how many are asked for. `shapes.json` holds all these numbers.
 
     Raises UserError if `directory` is neither missing nor empty, or if a number makes no sense.
@@ -131,12 +131,12 @@ def write_shapes(
         # One level down, because the temporary directory itself is readable by its owner only.
         unfinished = Path(temporary) / "shapes"
         for split, count in (("train", train), ("val", val)):
-            pictures = unfinished / split
-            pictures.mkdir(parents=True)
+            images = unfinished / split
+            images.mkdir(parents=True)
             scenes = []
             for index in range(count):
-                picture, objects = draw_scene(Stream(seed, split, index), size, min_object, max_objects, clutter)
-                _save(picture, pictures / f"{index + 1:06d}.png")
+                image, objects = draw_scene(Stream(seed, split, index), size, min_object, max_objects, clutter)
+                _save(image, images / f"{index + 1:06d}.png")
                 scenes.append(objects)
             (unfinished / f"{split}.json").write_text(json.dumps(_coco(scenes, size)))
         for split, count in (("train", crops), ("val", max(crops // 10, len(CLASSES)) if crops else 0)):
@@ -151,15 +151,15 @@ def write_shapes(
 
 def draw_scene(
     stream: Stream, size: int, min_object: int, max_objects: int, clutter: float
-) -> tuple[Picture, list[VisibleObject]]:
-    """One picture (size, size, 3) for detection and its objects, the ones in front last."""
+) -> tuple[Pixels, list[VisibleObject]]:
+    """One image (size, size, 3) for detection and its objects, the ones in front last."""
     canvas = ground(stream, size)
     add_clutter(stream, canvas, clutter)
     owner = np.full((size, size), NOBODY)
     placed = []
     for number in range(1 + stream.below(max_objects)):
         extent = stream.log_uniform(min_object, size / 2)
-        thing = _place(stream, stream.below(len(CLASSES)), extent, size, _free_centre(stream, owner, extent))
+        thing = _place(stream, stream.below(len(CLASSES)), extent, size, _free_center(stream, owner, extent))
         _paint_object(stream, canvas, thing, extent)
         owner[thing.patch.window][thing.patch.mask] = number
         placed.append(thing)
@@ -167,8 +167,8 @@ def draw_scene(
     return _finished(stream, canvas), [thing for thing in visible if thing is not None]
 
 
-def draw_crop(stream: Stream, label: int, size: int, clutter: float) -> Picture:
-    """One picture (size, size, 3) for classification: one object near the middle, sometimes another across its edge."""
+def draw_crop(stream: Stream, label: int, size: int, clutter: float) -> Pixels:
+    """One image (size, size, 3) for classification: one object near the middle, sometimes another across its edge."""
     canvas = ground(stream, size)
     add_clutter(stream, canvas, clutter)
     extent = stream.uniform(0.5, 0.9) * size
@@ -180,25 +180,25 @@ def draw_crop(stream: Stream, label: int, size: int, clutter: float) -> Picture:
     return _finished(stream, canvas)
 
 
-def _free_centre(stream: Stream, owner: Ints, extent: float) -> Floats:
-    """A place for an object, which may reach out of the picture a little, if possible not on top of another object."""
+def _free_center(stream: Stream, owner: Ints, extent: float) -> Floats:
+    """A place for an object, which may reach out of the image a little, if possible not on top of another object."""
     size = len(owner)
     for _ in range(4):
-        centre = 0.35 * extent + stream.array(2) * (size - 0.7 * extent)
-        if owner[int(centre[1]), int(centre[0])] == NOBODY:
+        center = 0.35 * extent + stream.array(2) * (size - 0.7 * extent)
+        if owner[int(center[1]), int(center[0])] == NOBODY:
             break
-    return centre
+    return center
 
 
-def _place(stream: Stream, label: int, extent: float, size: int, centre: Floats) -> _Placed:
+def _place(stream: Stream, label: int, extent: float, size: int, center: Floats) -> _Placed:
     loops = posed(stream, _FORMS[CLASSES[label]], extent)
-    whole = rasterise([loop + centre for loop in loops])
+    whole = rasterize([loop + center for loop in loops])
     return _Placed(label, int(whole.mask.sum()), whole.clipped(size))
 
 
 def _paint_object(stream: Stream, canvas: Floats, thing: _Placed, extent: float) -> None:
     hidden_ground = canvas[thing.patch.window][thing.patch.mask].astype(np.int64)  # integers: their sum is exact
-    first, second = visible_colours(stream, hidden_ground.sum(axis=0) / max(len(hidden_ground), 1))
+    first, second = visible_colors(stream, hidden_ground.sum(axis=0) / max(len(hidden_ground), 1))
     fill = first + (second - first) * texture(stream, thing.patch, extent)[:, :, None]
     outline = stream.array(3) * DARKEST
     inside = eroded(thing.patch.coverage, 1 if extent < 32 else 2) / FULL
@@ -208,8 +208,8 @@ def _paint_object(stream: Stream, canvas: Floats, thing: _Placed, extent: float)
 def _cover_edge(stream: Stream, canvas: Floats, thing: _Placed, extent: float) -> None:
     size = len(canvas)
     cosine, sine = stream.turn()
-    centre = size / 2 + np.array([cosine, sine]) * (0.55 * extent)
-    cover = _place(stream, stream.below(len(CLASSES)), extent * stream.uniform(0.3, 0.8), size, centre)
+    center = size / 2 + np.array([cosine, sine]) * (0.55 * extent)
+    cover = _place(stream, stream.below(len(CLASSES)), extent * stream.uniform(0.3, 0.8), size, center)
     free = np.zeros((size, size), dtype=bool)
     free[thing.patch.window] = thing.patch.mask
     free[cover.patch.window] &= ~cover.patch.mask
@@ -225,7 +225,7 @@ def _visible(thing: _Placed, number: int, owner: Ints) -> VisibleObject | None:
     return VisibleObject(thing.label, (x, y, int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1))
 
 
-def _finished(stream: Stream, canvas: Floats) -> Picture:
+def _finished(stream: Stream, canvas: Floats) -> Pixels:
     """The canvas as bytes, with a little noise over everything. The canvas is used up."""
     noise = stream.array(*canvas.shape)
     noise -= 0.5
@@ -241,13 +241,13 @@ def _write_crops(directory: Path, split: str, count: int, size: int, clutter: fl
         (directory / name).mkdir(parents=True)
     for index in range(count):
         number, label = divmod(index, len(CLASSES))
-        picture = draw_crop(Stream(seed, f"classification/{split}", index), label, size, clutter)
-        _save(picture, directory / CLASSES[label] / f"{number + 1:05d}.png")
+        image = draw_crop(Stream(seed, f"classification/{split}", index), label, size, clutter)
+        _save(image, directory / CLASSES[label] / f"{number + 1:05d}.png")
 
 
-def _save(picture: Picture, path: Path) -> None:
+def _save(image: Pixels, path: Path) -> None:
     # The noise leaves nothing to look up: Huffman codes alone are quicker than level 1 with look-up, and shorter.
-    Image.fromarray(picture).save(path, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
+    Image.fromarray(image).save(path, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
 
 
 def _coco(scenes: list[list[VisibleObject]], size: int) -> dict[str, Any]:
@@ -279,12 +279,12 @@ def _check_numbers(
     train: int, val: int, size: int, crops: int, crop_size: int, min_object: int, max_objects: int, clutter: float
 ) -> None:
     demands = (
-        (train >= 1, f"train is {train}: ask for at least 1 picture"),
-        (val >= 1, f"val is {val}: ask for at least 1 picture"),
+        (train >= 1, f"train is {train}: ask for at least 1 image"),
+        (val >= 1, f"val is {val}: ask for at least 1 image"),
         (size >= 32, f"size is {size}: ask for at least 32 pixels"),
         (crops == 0 or crops >= len(CLASSES), f"crops is {crops}: ask for 0, or for at least {len(CLASSES)} (classes)"),
         (crop_size >= 16, f"crop_size is {crop_size}: ask for at least 16 pixels"),
-        (4 <= min_object <= size / 2, f"min_object is {min_object}: ask for 4 to {size // 2}, half the picture"),
+        (4 <= min_object <= size / 2, f"min_object is {min_object}: ask for 4 to {size // 2}, half the image"),
         (max_objects >= 1, f"max_objects is {max_objects}: ask for at least 1"),
         (clutter >= 0, f"clutter is {clutter}: it must be 0 (none) or more"),
     )

@@ -23,14 +23,14 @@ class Boxes:
 class Outcomes:
     """What became of the detections of one class, best first, at T thresholds of overlap."""
 
-    pictures: NDArray[np.int64]
-    """(D,) the picture of each detection, as a place in the data set's images."""
+    images: NDArray[np.int64]
+    """(D,) the image of each detection, as a place in the data set's images."""
     right: NDArray[np.bool_]
     """(T, D)"""
     counted: NDArray[np.bool_]
     """(T, D); what met a crowd or a difficult box is neither right nor wrong."""
     positives: NDArray[np.int64]
-    """(N,) boxes to find in each picture."""
+    """(N,) boxes to find in each image."""
 
 
 def pairs(theirs: NDArray[np.int64], ours: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

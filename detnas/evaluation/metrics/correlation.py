@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detnas.utils.seeds import seed_of
+from detnas.utils.seeds import derive_seed
 
 Scores = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ def with_interval(
     figure: Callable[[Scores, Scores], float], scores: Scores, truth: Scores, draws: int = 2000
 ) -> Estimate:
     """The figure, and the middle 95 % of what it is on networks drawn with replacement (the percentile bootstrap)."""
-    rng = np.random.default_rng(seed_of(0, "bootstrap"))
+    rng = np.random.default_rng(derive_seed(0, "bootstrap"))
     values = [figure(scores[rows], truth[rows]) for rows in rng.integers(len(scores), size=(draws, len(scores)))]
     told = [value for value in values if value == value]  # a draw of equal networks only says nothing
     low, high = np.quantile(told, (0.025, 0.975)) if told else (float("nan"), float("nan"))

@@ -17,7 +17,7 @@ from torchvision.ops.poolers import initLevelMapper
 
 from detnas.config import FPNSettings, RetinaNetSettings
 from detnas.models.backbone import Backbone
-from detnas.models.detectors.geometry import CellAnchors, InnerPixelsRoIAlign, PictureTransform
+from detnas.models.detectors.geometry import CellAnchors, ImageTransform, InnerPixelsRoIAlign
 from detnas.models.detectors.losses import PaperRetinaNetHead, paper_box_coder
 from detnas.utils.errors import UserError
 
@@ -72,7 +72,7 @@ def build_detector(backbone: Backbone, num_classes: int, settings: FPNSettings |
         detector = _fpn(backbone, num_classes, settings)
     else:
         detector = _retinanet(backbone, num_classes, settings)
-    detector.transform = PictureTransform(settings)
+    detector.transform = ImageTransform(settings)
     return detector.to(memory_format=torch.channels_last)
 
 
@@ -167,7 +167,7 @@ def _pooling(settings: FPNSettings) -> MultiScaleRoIAlign:
         pooling = MultiScaleRoIAlign(
             levels, output_size=7, sampling_ratio=2, canonical_scale=settings.roi_canonical_size
         )
-        # It would infer them from the first picture it meets, and keep them: wrongly where that is small and padded.
+        # It would infer them from the first image it meets, and keep them: wrongly where that is small and padded.
         pooling.scales = [1 / stride for stride in settings.strides]
         lowest, highest = (int(log2(settings.strides[end])) for end in (0, -1))
         pooling.map_levels = initLevelMapper(lowest, highest, canonical_scale=settings.roi_canonical_size)

@@ -1,4 +1,4 @@
-"""Running a detector on pictures."""
+"""Running a detector on images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detnas.models.detectors.build import Detector, first_label
-from detnas.models.detectors.prepared import PreparedPictures, on_device
+from detnas.models.detectors.prepared import PreparedImages, on_device
 
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found on one picture, best first: `boxes` (n, 4) float32, x1, y1, x2, y2 in its pixels; `scores` (n,)
+    """What was found on one image, best first: `boxes` (n, 4) float32, x1, y1, x2, y2 in its pixels; `scores` (n,)
     float32 in 0-1; `labels` (n,) int64 from 0."""
 
     boxes: NDArray[Any]
@@ -23,9 +23,9 @@ class Detections:
 
 
 @torch.inference_mode()
-def detect(detector: Detector, images: Sequence[Tensor] | PreparedPictures, device: torch.device) -> list[Detections]:
-    """Detections on pictures (3, H, W) uint8 RGB, or prepared. The detector must be in evaluation mode, on `device`."""
-    inputs = images.to(device) if isinstance(images, PreparedPictures) else on_device(images, device)
+def detect(detector: Detector, images: Sequence[Tensor] | PreparedImages, device: torch.device) -> list[Detections]:
+    """Detections on images (3, H, W) uint8 RGB, or prepared. The detector must be in evaluation mode, on `device`."""
+    inputs = images.to(device) if isinstance(images, PreparedImages) else on_device(images, device)
     outputs = detector(inputs)
     return [
         Detections(

@@ -1,18 +1,18 @@
-"""Pixels and boxes: where anchors lie, how boxes follow a picture's resizing, what is pooled for a box.
+"""Pixels and boxes: where anchors lie, how boxes follow an image's resizing, what is pooled for a box.
 
 The official detectors were trained in maskrcnn-benchmark, which counts pixels, edges included: a box from x1 to x2 is
 x2 - x1 + 1 wide, so that its x2 is torchvision's less 1. Seen in torchvision's coordinates, where a pixel extends from
 x to x + 1, that framework differs in three places, and `geometry: maskrcnn-benchmark` follows it there:
 
-* Anchors are centred on the cells of their map, which are as large as its stride says; torchvision has them at the
-  cells' upper left corners, and takes the stride from the sizes of picture and map. Their sides are rounded at the
-  scale of the stride (`cell_anchors`), in torchvision at that of the picture.
+* Anchors are centered on the cells of their map, which are as large as its stride says; torchvision has them at the
+  cells' upper left corners, and takes the stride from the sizes of image and map. Their sides are rounded at the
+  scale of the stride (`cell_anchors`), in torchvision at that of the image.
 * A resized box keeps that extra pixel unscaled. At the usual factor of 1.67 (480 pixels to 800) torchvision's right and
-  lower edges would come out 0.4 pixels of the original picture further in.
+  lower edges would come out 0.4 pixels of the original image further in.
 * For a box the pixels from x1 to x2 - 1 are pooled: one less to the right and below.
 
-What still differs, beside rounding errors: pictures are resized in floating point without the low-pass filter that
-Pillow applies where it shrinks them, and their sides may come out one pixel apart; boxes that lie outside their picture
+What still differs, beside rounding errors: images are resized in floating point without the low-pass filter that
+Pillow applies where it shrinks them, and their sides may come out one pixel apart; boxes that lie outside their image
 are cut to nothing and dropped, not to one pixel.
 """
 
@@ -28,12 +28,12 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
 
 from detnas.config import FPNSettings, RetinaNetSettings
-from detnas.models.detectors.prepared import PreparedPictures
-from detnas.models.preprocessing import normalise
+from detnas.models.detectors.prepared import PreparedImages
+from detnas.models.preprocessing import normalize
 
 
-class PictureTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """torchvision's normalising, resizing and padding, by a detector's settings, of what has not been through it."""
+class ImageTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """torchvision's normalizing, resizing and padding, by a detector's settings, of what has not been through it."""
 
     def __init__(self, settings: FPNSettings | RetinaNetSettings) -> None:
         super().__init__(settings.min_size, settings.max_size, list(settings.image_mean), list(settings.image_std))
@@ -41,15 +41,15 @@ class PictureTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
         self.unscaled = settings.unscaled_edge
 
     def forward(
-        self, images: list[Tensor] | PreparedPictures, targets: list[dict[str, Tensor]] | None = None
+        self, images: list[Tensor] | PreparedImages, targets: list[dict[str, Tensor]] | None = None
     ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
-        if isinstance(images, PreparedPictures):
+        if isinstance(images, PreparedImages):
             return images.image_list(), targets
         transformed: tuple[ImageList, list[dict[str, Tensor]] | None] = super().forward(images, targets)
         return transformed
 
     def normalize(self, image: Tensor) -> Tensor:
-        return normalise(image, self.settings)
+        return normalize(image, self.settings)
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
         if target is not None:
@@ -71,7 +71,7 @@ class PictureTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
 
 
 class CellAnchors(AnchorGenerator):  # type: ignore[misc]
-    """maskrcnn-benchmark's anchors: `ratios` times `sizes[level]` around the centres of cells of `strides[level]`."""
+    """maskrcnn-benchmark's anchors: `ratios` times `sizes[level]` around the centers of cells of `strides[level]`."""
 
     def __init__(
         self, sizes: tuple[tuple[float, ...], ...], ratios: tuple[float, ...], strides: tuple[int, ...]
@@ -104,7 +104,7 @@ def cell_anchors(stride: int, sizes: tuple[float, ...], ratios: tuple[float, ...
 
 
 class InnerPixelsRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
-    """maskrcnn-benchmark's pooling: what lies between the centres of a box's outermost pixels, as it sees them."""
+    """maskrcnn-benchmark's pooling: what lies between the centers of a box's outermost pixels, as it sees them."""
 
     def __init__(self, names: list[str], strides: tuple[int, ...], canonical_size: int, **settings: Any) -> None:
         super().__init__(names, canonical_scale=canonical_size, **settings)

@@ -19,13 +19,13 @@ from detnas.distributed import comm
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """By these factors the box head answers more than the offsets (in anchors) and the log sizes."""
 BETA = 0.11
-REGRESSION_NORMALISER = 4.0
+REGRESSION_NORMALIZER = 4.0
 
 
 class PaperRetinaNetHead(RetinaNetHead):  # type: ignore[misc]
     """torchvision's head with the losses of the official code.
 
-    Focal loss (alpha 0.25, gamma 2) summed over the batch and divided by its positive anchors plus its pictures;
+    Focal loss (alpha 0.25, gamma 2) summed over the batch and divided by its positive anchors plus its images;
     smooth-L1 summed over the batch's positive anchors and divided by four times their number. The batch is that of all
     processes; each has its part of the sums.
     """
@@ -55,10 +55,11 @@ class PaperRetinaNetHead(RetinaNetHead):  # type: ignore[misc]
             classification.append(sigmoid_focal_loss(logits[counted], classes[counted], reduction="sum"))
             wanted = self.regression_head.box_coder.encode_single(target["boxes"][matched], boxes[positive])
             regression.append(smooth_l1_loss(answers[positive], wanted, beta=BETA, reduction="sum"))
-        of_all = comm.total(positives)
+        of_all = comm.all_reduce(positives)
         return {
-            "classification": torch.stack(classification).sum() / (of_all / comm.count() + len(targets)),
-            "bbox_regression": torch.stack(regression).sum() / (max(1, of_all * REGRESSION_NORMALISER) / comm.count()),
+            "classification": torch.stack(classification).sum() / (of_all / comm.world_size() + len(targets)),
+            "bbox_regression": torch.stack(regression).sum()
+            / (max(1, of_all * REGRESSION_NORMALIZER) / comm.world_size()),
         }
 
 
@@ -66,10 +67,10 @@ def paper_box_coder() -> BoxCoder:
     return BoxCoder(weights=BOX_WEIGHTS)
 
 
-def share_normalisers(model: nn.Module) -> None:
+def share_normalizers(model: nn.Module) -> None:
     """Make torchvision's Faster R-CNN, if `model` is one, divide its losses by what all processes sampled.
 
-    Its losses are means over the anchors and the proposals that were sampled, fewer where a picture has not enough.
+    Its losses are means over the anchors and the proposals that were sampled, fewer where an image has not enough.
     """
     if isinstance(model, FasterRCNN):
         for part in (model.rpn, model.roi_heads):
@@ -85,7 +86,7 @@ class _CountingSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
     def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         positive, negative = super().__call__(matched_idxs)
         sampled = torch.cat([*positive, *negative]).sum().float()
-        self.weight = sampled / comm.mean_of(sampled)
+        self.weight = sampled / comm.all_reduce_mean(sampled)
         return positive, negative
 
     def weigh(

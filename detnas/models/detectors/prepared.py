@@ -1,4 +1,4 @@
-"""Pictures that a detector's transform has seen: resized, normalised and padded once, for many detectors."""
+"""Images that a detector's transform has seen: resized, normalized and padded once, for many detectors."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,11 +10,11 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 
 @dataclass(frozen=True)
-class PreparedPictures:
-    """A batch as a detector's transform leaves it; detectors take it in place of the pictures (`PictureTransform`).
+class PreparedImages:
+    """A batch as a detector's transform leaves it; detectors take it in place of the images (`ImageTransform`).
 
-    `pixels` is (N, 3, H, W) float, channels last, each picture in the upper left corner of its place. `sizes` are the
-    pictures' heights and widths there, `original_sizes` those before, to which boxes are scaled back.
+    `pixels` is (N, 3, H, W) float, channels last, each image in the upper left corner of its place. `sizes` are the
+    images' heights and widths there, `original_sizes` those before, to which boxes are scaled back.
     """
 
     pixels: Tensor
@@ -22,13 +22,13 @@ class PreparedPictures:
     original_sizes: list[tuple[int, int]]
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Tensors without content: torchvision's detectors ask pictures for their sizes before they transform them."""
+        """Tensors without content: torchvision's detectors ask images for their sizes before they transform them."""
         return (torch.empty(3, *size, device="meta") for size in self.original_sizes)
 
-    def to(self, device: torch.device) -> "PreparedPictures":
+    def to(self, device: torch.device) -> "PreparedImages":
         return replace(self, pixels=self.pixels.to(device, non_blocking=True))
 
-    def on_host(self) -> "PreparedPictures":
+    def on_host(self) -> "PreparedImages":
         """In the host's memory; of a GPU's, in pages from which copies to it are asynchronous."""
         return replace(self, pixels=self.pixels.cpu().pin_memory()) if self.pixels.is_cuda else self
 
@@ -37,12 +37,12 @@ class PreparedPictures:
 
 
 def on_device(images: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """Pictures (3, H, W) uint8 as detectors take them: float in 0-1, on `device`."""
+    """Images (3, H, W) uint8 as detectors take them: float in 0-1, on `device`."""
     return [image.to(device, non_blocking=True).float() / 255 for image in images]
 
 
-def prepare(transform: GeneralizedRCNNTransform, images: list[Tensor]) -> PreparedPictures:
-    """What a detector in evaluation mode, of which `transform` is, makes of pictures (3, H, W) float in 0-1."""
+def prepare(transform: GeneralizedRCNNTransform, images: list[Tensor]) -> PreparedImages:
+    """What a detector in evaluation mode, of which `transform` is, makes of images (3, H, W) float in 0-1."""
     batch, _ = transform(images)
     pixels = batch.tensors.contiguous(memory_format=torch.channels_last)
-    return PreparedPictures(pixels, batch.image_sizes, [(image.shape[1], image.shape[2]) for image in images])
+    return PreparedImages(pixels, batch.image_sizes, [(image.shape[1], image.shape[2]) for image in images])

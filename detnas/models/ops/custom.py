@@ -25,10 +25,10 @@ class CustomOp(nn.Module):
 
     @classmethod
     def cost(cls, block: Block, size: int) -> Cost:
-        """Multiply-adds at inputs of `size` x `size` pixels, batch 1, and parameters of the op in the place `block`.
+        """MACs at inputs of `size` x `size` pixels, batch 1, and parameters of the op in the place `block`.
 
         It is built and run on shapes alone (PyTorch's meta device); convolutions and matrix products are counted, as by
-        torch.utils.flop_counter, a multiply-add as one. Override it for what runs no such way, or counts otherwise.
+        torch.utils.flop_counter, a MAC as one. Override it for what runs no such way, or counts otherwise.
         Raises `UserError` if it cannot be run so, or gives a map of another shape.
         """
         name = f"space.ops: {cls.__module__}:{cls.__qualname__}"
@@ -42,7 +42,7 @@ class CustomOp(nn.Module):
         except Exception as error:  # a user's code may raise anything
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise UserError(
-                f"{name} cannot be counted as an op of {_said(block)} ({reason}); mend it, or override its classmethod "
+                f"{name} cannot be counted as an op of {_said(block)} ({reason}); fix it, or override its classmethod "
                 "cost(block, size)"
             ) from None
         if found != wanted:

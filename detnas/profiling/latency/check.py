@@ -9,7 +9,7 @@ import numpy as np
 from detnas.evaluation.metrics.correlation import Scores, kendall_tau, spearman_rho
 from detnas.spaces import Architecture, Budget, BudgetSampler, LatencyTable, SearchSpace
 from detnas.utils.errors import UserError
-from detnas.utils.seeds import seed_of
+from detnas.utils.seeds import derive_seed
 
 NETWORKS = 12
 
@@ -68,7 +68,7 @@ class Check:
 def spread(space: SearchSpace, table: LatencyTable) -> list[Architecture]:
     """Up to `NETWORKS` architectures, one from each of as many equal parts of the space's range of latencies."""
     edges = np.linspace(*space.cost_table(latencies=table).extent("latency"), NETWORKS + 1).tolist()
-    rng = np.random.default_rng(seed_of(0, "latency check"))
+    rng = np.random.default_rng(derive_seed(0, "latency check"))
     chosen: list[Architecture] = []
     for least, most in pairwise(edges):
         try:

@@ -13,7 +13,7 @@ from detnas.distributed.device import device_name
 from detnas.exporting.onnx_model import missing, open_session, read_about
 from detnas.exporting.postprocess import prepare
 from detnas.profiling.latency.backends import rounds
-from detnas.profiling.latency.profile import PICTURE
+from detnas.profiling.latency.profile import IMAGE
 from detnas.utils.errors import UserError
 from detnas.utils.files import is_file
 
@@ -21,7 +21,7 @@ Inputs = dict[str, NDArray[Any]]
 
 
 def bench_latency(file: Path) -> Iterator[str]:
-    """Time an exported ONNX file on the CPU, batch 1, on a picture of noise of `PICTURE` height and width.
+    """Time an exported ONNX file on the CPU, batch 1, on an image of noise of `IMAGE` height and width.
 
     Medians over the rounds of `rounds`, after one to warm up; as many threads as torch has. Lines for people. Raises
     `UserError` if it is no file that `detnas export` wrote, or ONNX Runtime is not installed.
@@ -36,8 +36,8 @@ def bench_latency(file: Path) -> Iterator[str]:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{file}: not an ONNX model ({reason}); name a file of `detnas export --format onnx`") from None
     about = read_about(session, str(file))
-    picture = np.random.default_rng(0).integers(0, 256, (*PICTURE, 3), dtype=np.uint8)
-    inputs = INPUTS[about["holds"]](picture, about)
+    image = np.random.default_rng(0).integers(0, 256, (*IMAGE, 3), dtype=np.uint8)
+    inputs = INPUTS[about["holds"]](image, about)
     times = []
     for counts in rounds():
         start = time.perf_counter()
@@ -50,14 +50,14 @@ def bench_latency(file: Path) -> Iterator[str]:
     yield f"{file}: {about['holds']} of {about['architecture']}, space {about['space']}"
     yield (
         f"ONNX Runtime on {device_name(torch.device('cpu'))}, {threads} thread{'s' if threads > 1 else ''}; batch 1, a "
-        f"picture of noise of {PICTURE[1]} x {PICTURE[0]} pixels, given as {seen}"
+        f"image of noise of {IMAGE[1]} x {IMAGE[0]} pixels, given as {seen}"
     )
     yield f"{median:.3g} ms, the median of {len(times)} runs; half of them took {low:.3g} to {high:.3g} ms"
 
 
 INPUTS: dict[str, Callable[[NDArray[np.uint8], dict[str, Any]], Inputs]] = {
-    "detector": lambda picture, about: {"image": picture},
-    "raw detector": lambda picture, about: prepare([picture], about).inputs,
-    "backbone": lambda picture, about: {"images": picture.transpose(2, 0, 1)[None].astype(np.float32) / 255},
+    "detector": lambda image, about: {"image": image},
+    "raw detector": lambda image, about: prepare([image], about).inputs,
+    "backbone": lambda image, about: {"images": image.transpose(2, 0, 1)[None].astype(np.float32) / 255},
 }
 """What is fed, by what a file holds."""

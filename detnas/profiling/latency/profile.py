@@ -9,12 +9,12 @@ from torch import Tensor
 from detnas.config import DetectorSettings, Recipe
 from detnas.distributed.device import choose_device
 from detnas.exporting.onnx_model import missing
-from detnas.models.detectors.geometry import PictureTransform
+from detnas.models.detectors.geometry import ImageTransform
 from detnas.profiling.latency.backends import LEAST_ROUNDS, MOST_ROUNDS, Backend, Eager, OnnxRuntime, named
 from detnas.profiling.latency.table import measure
 
-PICTURE = (480, 640)
-"""Height and width of the picture whose size at the detector's backbone is timed."""
+IMAGE = (480, 640)
+"""Height and width of the image whose size at the detector's backbone is timed."""
 
 
 def profile_latency(recipe: Recipe, out: Path) -> Iterator[str]:
@@ -25,10 +25,10 @@ def profile_latency(recipe: Recipe, out: Path) -> Iterator[str]:
     """
     space = recipe.search_space()
     on = choose_device(recipe.device)
-    images = pictures(recipe.detector)
+    images = random_images(recipe.detector)
     height, width = images.shape[2:]
     yield (
-        f"latency of space {space.name} at {height}x{width} pixels: a picture of {PICTURE[1]} x {PICTURE[0]} under "
+        f"latency of space {space.name} at {height}x{width} pixels: an image of {IMAGE[1]} x {IMAGE[0]} under "
         f"min_size {recipe.detector.min_size}, max_size {recipe.detector.max_size}, padded"
     )
     yield (
@@ -55,9 +55,9 @@ def profile_latency(recipe: Recipe, out: Path) -> Iterator[str]:
         yield f"  {file}: to search by it, --set budget.latencies={file} --set budget.latency_max=MILLISECONDS"
 
 
-def pictures(settings: DetectorSettings) -> Tensor:
+def random_images(settings: DetectorSettings) -> Tensor:
     """A batch of one, (1, 3, H, W), as a detector by `settings` hands it to its backbone."""
     torch.manual_seed(0)
-    batch, _ = PictureTransform(settings).eval()([torch.rand(3, *PICTURE)])
+    batch, _ = ImageTransform(settings).eval()([torch.rand(3, *IMAGE)])
     images: Tensor = batch.tensors
     return images

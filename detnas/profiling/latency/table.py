@@ -25,7 +25,7 @@ from detnas.models.backbone import Subnet, Supernet
 from detnas.profiling.latency.backends import Backend, Run, lap, rounds
 from detnas.profiling.latency.check import Check, spread
 from detnas.spaces import LatencyTable, SearchSpace
-from detnas.utils.seeds import seed_of
+from detnas.utils.seeds import derive_seed
 
 
 @torch.inference_mode()
@@ -66,7 +66,7 @@ class _Pieces:
         self.images = images
         self.backend = backend
         self.given = backend.input(images)
-        self.rng = np.random.default_rng(seed_of(0, "latency"))
+        self.rng = np.random.default_rng(derive_seed(0, "latency"))
         self.stem_times: list[float] = []
         self.times = {(block, op): list[float]() for block in space.blocks for op in range(len(self.space.ops))}
         supernet = Supernet(space).eval()

@@ -1,8 +1,7 @@
 """The fitness of a candidate: its mAP on the search split, with BN statistics of its own."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
-from itertools import chain, islice
 
 import torch
 
@@ -10,29 +9,28 @@ from detnas.config import SearchSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
 from detnas.distributed import comm
-from detnas.evaluation.evaluate import Evaluation, evaluation_of, merged
-from detnas.evaluation.metrics.resampling import resampled_scores
+from detnas.evaluation.evaluate import Evaluation, evaluation_of
 from detnas.models.backbone import Subnet, Supernet, extract_subnet, find_backbone
 from detnas.models.detectors.build import Detector
-from detnas.models.detectors.detect import Detections, detect
-from detnas.models.detectors.prepared import PreparedPictures
+from detnas.models.detectors.detect import detect
+from detnas.models.detectors.prepared import PreparedImages
+from detnas.search.evaluators.base import Scores
 from detnas.search.evaluators.inputs import Inputs, input_bytes, padded_pixels
-from detnas.search.evaluators.prefix_cache import Prefixes
-from detnas.search.evaluators.racing import GoesOn, Rounds, always
-from detnas.search.evaluators.recalibration import calibration_pictures, judged_pictures, recalibrate
+from detnas.search.evaluators.prefix_cache import PrefixCache
+from detnas.search.evaluators.recalibration import evaluation_indices, recalibrate, recalibration_indices
 from detnas.spaces import Architecture
 from detnas.utils.errors import UserError
 from detnas.utils.memory import available_memory
-from detnas.utils.seeds import seed_of
+from detnas.utils.seeds import derive_seed
 
 MEMORY_SHARE = 0.25
 """Of the available memory, what maps may take."""
 
 
-class Fitness:
+class DetectionEvaluator:
     """Judges candidates of a trained supernet detector, each on a copy: no call changes the next one's answer.
 
-    Pictures for recalibration are drawn from `fit` by `seed` once, so that all candidates see the same. What all of
+    Images for recalibration are drawn from `fit` by `seed` once, so that all candidates see the same. What all of
     them take and compute alike is kept, of inputs and maps together at most `cache_mb` megabytes.
     """
 
@@ -51,15 +49,14 @@ class Fitness:
         self.detector = detector
         self.settings = settings
         self.device = device
-        self.search = search_pictures(search, settings, seed)
-        self.rounds = Rounds(len(self.search), settings.batch, settings.racing, seed)
-        self.own = list(chain(*self.rounds.own))
-        """Places in `search` of the pictures that this process judges, one round after the other."""
+        self.search = evaluation_images(search, settings, seed)
+        self.own = comm.shard(len(self.search), settings.batch_size)
+        """Indices in `search` of the images that this process evaluates on."""
         self.fit = fit
         self.seed = seed
-        calibration = fit.subset(calibration_pictures(len(fit), settings, seed))
+        calibration = fit.subset(recalibration_indices(len(fit), settings, seed))
         judged = self.search.subset(self.own)
-        parts = ((calibration, settings.recalibration_batch), (judged, settings.batch))
+        parts = ((calibration, settings.recalibration_batch_size), (judged, settings.batch_size))
         resizing = detector.transform.settings
         pixels = sum(padded_pixels(data, batch, resizing) for data, batch in parts)
         room = cache_mb * 10**6 - input_bytes(pixels)
@@ -69,37 +66,31 @@ class Fitness:
         assert isinstance(supernet, Supernet)
         passes = sum(-(-len(data) // batch) for data, batch in parts)
         room = _room_for_maps(room) if device.type == "cpu" else 0
-        self.prefixes = Prefixes(supernet.space, pixels, passes, room)
+        self.prefixes = PrefixCache(supernet.space, pixels, passes, room)
 
-    def __call__(self, architecture: Architecture, goes_on: GoesOn = always) -> Evaluation | None:
-        """The candidate's evaluation on the search split, its fitness being the score that `search.metric` names.
+    def __call__(self, architecture: Architecture) -> Scores:
+        """The candidate's scores on the search split in 0-1, by name: COCO's twelve numbers and VOC's two."""
+        return self.evaluate(architecture).scores
 
-        None if `goes_on`, which is asked after each of the first rounds, says that it does not.
-        """
+    def evaluate(self, architecture: Architecture) -> Evaluation:
+        """The whole evaluation of the recalibrated candidate on the search split."""
         candidate = extract_subnet(self.detector, architecture)
         backbone = find_backbone(candidate)
         assert isinstance(backbone, Subnet)
-        found: list[Detections] = []
         with self.prefixes.shared(backbone):
             recalibrate(candidate, self.calibration)
-            batches = iter(self.judged)
-            for done, own in enumerate(self.rounds.own, start=1):
-                for pictures in islice(batches, -(-len(own) // self.settings.batch)):
-                    found += detect(candidate, pictures, self.device)
-                if done < len(self.rounds) and not self._goes_on(done, found, goes_on):
-                    return None
-        return evaluation_of(self.search, self.own, found)
+            return self.evaluation(candidate)
 
     def other_calibration(self) -> Inputs:
-        """As many batches for recalibration as those that all candidates see, of pictures drawn anew; kept nowhere."""
-        pictures = calibration_pictures(len(self.fit), self.settings, seed_of(self.seed, "other pictures"))
-        return self.inputs(self.fit.subset(pictures), self.settings.recalibration_batch, kept=False)
+        """As many batches for recalibration as those that all candidates see, of images drawn again; kept nowhere."""
+        images = recalibration_indices(len(self.fit), self.settings, derive_seed(self.seed, "other pictures"))
+        return self.inputs(self.fit.subset(images), self.settings.recalibration_batch_size, kept=False)
 
-    def with_statistics_of(self, architecture: Architecture, batches: Iterable[PreparedPictures] | None) -> Evaluation:
+    def with_statistics_of(self, architecture: Architecture, batches: Iterable[PreparedImages] | None) -> Evaluation:
         """The evaluation of `candidate` with these batches."""
         return self.evaluation(self.candidate(architecture, batches))
 
-    def candidate(self, architecture: Architecture, batches: Iterable[PreparedPictures] | None) -> Detector:
+    def candidate(self, architecture: Architecture, batches: Iterable[PreparedImages] | None) -> Detector:
         """The candidate alone, in evaluation mode, recalibrated on these batches; without any, with the statistics that
         the supernet gathered."""
         candidate = extract_subnet(self.detector, architecture).eval()
@@ -109,19 +100,8 @@ class Fitness:
 
     def evaluation(self, candidate: Detector) -> Evaluation:
         """How good it is on the search split; as calling this with its architecture says, where nothing races."""
-        found = [one for pictures in self.judged for one in detect(candidate, pictures, self.device)]
+        found = [one for images in self.judged for one in detect(candidate, images, self.device)]
         return evaluation_of(self.search, self.own, found)
-
-    def _goes_on(self, done: int, found: Sequence[Detections], goes_on: GoesOn) -> bool:
-        """Ask about a candidate that found this in the first `done` rounds."""
-        results = merged(self.search, self.own[: len(found)], found)
-
-        def ask() -> bool:
-            truth = self.search.subset(self.rounds.judged(done)).ground_truth()
-            scores = resampled_scores(truth, results, self.settings.metric, self.rounds.resamples(done))
-            return goes_on(self.rounds.standing(done, scores))
-
-        return comm.from_first(ask)
 
 
 def _room_for_maps(room: int) -> int:
@@ -130,15 +110,15 @@ def _room_for_maps(room: int) -> int:
     return room if available is None else min(room, int(MEMORY_SHARE * available))
 
 
-def search_pictures(search: DetectionSet, settings: SearchSettings, seed: int) -> DetectionSet:
-    """The pictures of the search split that candidates are judged on.
+def evaluation_images(search: DetectionSet, settings: SearchSettings, seed: int) -> DetectionSet:
+    """The images of the search split that candidates are judged on.
 
     Raises `UserError` if none of them holds a box.
     """
-    search = search.subset(judged_pictures(len(search), settings, seed))
+    search = search.subset(evaluation_indices(len(search), settings, seed))
     if search.crowd.all():
         raise UserError(
-            f"search.pictures = {settings.pictures}: those drawn from the search split hold no box; raise it, or leave "
+            f"search.images = {settings.images}: those drawn from the search split hold no box; raise it, or leave "
             "it out to take them all"
         )
     return search

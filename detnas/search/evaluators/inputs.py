@@ -1,4 +1,4 @@
-"""What every candidate of a search sees: its pictures, in batches, as detectors take them."""
+"""What every candidate of a search sees: its images, in batches, as detectors take them."""
 
 from collections.abc import Iterator
 
@@ -9,8 +9,8 @@ from detnas.config import DetectorSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
 from detnas.data.images import Images
-from detnas.models.detectors.geometry import PictureTransform
-from detnas.models.detectors.prepared import PreparedPictures, on_device, prepare
+from detnas.models.detectors.geometry import ImageTransform
+from detnas.models.detectors.prepared import PreparedImages, on_device, prepare
 
 PADDED_TO = 32
 """torchvision pads a batch's height and width to multiples of this."""
@@ -19,16 +19,16 @@ VALUE_BYTES = 4
 
 
 class Inputs:
-    """The pictures of `data` in batches, again and again: decoded, resized, normalised and padded once if `kept`.
+    """The images of `data` in batches, again and again: decoded, resized, normalized and padded once if `kept`.
 
-    If not, each time, and the decoded pictures are kept as `Images` says.
-    Raises `UserError` for a picture that cannot be decoded or is not as large as it should be.
+    If not, each time, and the decoded images are kept as `Images` says.
+    Raises `UserError` for an image that cannot be decoded or is not as large as it should be.
     """
 
     def __init__(
         self,
         data: DetectionSet,
-        batch: int,
+        batch_size: int,
         detector: DetectorSettings,
         device: torch.device,
         *,
@@ -37,30 +37,30 @@ class Inputs:
         disk: DiskCache | None,
     ) -> None:
         self.data = data
-        self.batch = batch
+        self.batch_size = batch_size
         self.device = device
-        self.transform = PictureTransform(detector).eval()
+        self.transform = ImageTransform(detector).eval()
         self.images = Images(data.files, 0 if kept else cache_mb, data.sizes, disk=None if kept else disk)
         self.batches = [batch.on_host() for batch in self._prepared()] if kept else None
 
-    def __iter__(self) -> Iterator[PreparedPictures]:
+    def __iter__(self) -> Iterator[PreparedImages]:
         if self.batches is None:
             return self._prepared()
         return (batch.to(self.device) for batch in self.batches)
 
-    def _prepared(self) -> Iterator[PreparedPictures]:
-        for start in range(0, len(self.data), self.batch):
-            places = range(start, min(start + self.batch, len(self.data)))
+    def _prepared(self) -> Iterator[PreparedImages]:
+        for start in range(0, len(self.data), self.batch_size):
+            places = range(start, min(start + self.batch_size, len(self.data)))
             yield prepare(self.transform, on_device([self.images[place] for place in places], self.device))
 
 
-def padded_pixels(data: DetectionSet, batch: int, detector: DetectorSettings) -> int:
+def padded_pixels(data: DetectionSet, batch_size: int, detector: DetectorSettings) -> int:
     """How many pixels all batches have together, as the detector resizes and pads them."""
     scale = np.minimum(detector.min_size / data.sizes.min(axis=1), detector.max_size / data.sizes.max(axis=1))
     sides = np.floor(data.sizes * scale[:, None])
     pixels = 0
-    for start in range(0, len(data), batch):
-        of_batch = sides[start : start + batch]
+    for start in range(0, len(data), batch_size):
+        of_batch = sides[start : start + batch_size]
         pixels += len(of_batch) * int((PADDED_TO * np.ceil(of_batch.max(axis=0) / PADDED_TO)).prod())
     return pixels
 

@@ -15,12 +15,12 @@ Prefix = tuple[int, ...]
 """The ops of a backbone's first blocks; the empty one stands for its stem."""
 
 
-class Prefixes:
+class PrefixCache:
     """The maps behind the first blocks of candidates, kept for later ones that begin with the same ops.
 
-    The map behind a block depends on the pictures, and on the supernet's ops up to there: in recalibration each batch
-    is normalised by its own statistics, in judging by those that came of these ops in recalibration. So what a
-    candidate finds is the same, to the bit, whether it begins with the pictures or with another one's maps.
+    The map behind a block depends on the images, and on the supernet's ops up to there: in recalibration each batch
+    is normalized by its own statistics, in judging by those that came of these ops in recalibration. So what a
+    candidate finds is the same, to the bit, whether it begins with the images or with another one's maps.
 
     All candidates must come from one supernet and see the same batches in the same order, in `passes` passes, of
     `pixels` pixels in all after padding; one that is dropped before the last pass leaves nothing. The maps kept take at

@@ -11,14 +11,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.detection.roi_heads import RoIHeads
 
 from detnas.config import SearchSettings
-from detnas.utils.seeds import seed_of
+from detnas.utils.seeds import derive_seed
 
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
     """Compute the BN statistics of `model` afresh from batches of what it takes, but for those behind RoI pooling.
 
-    A detector takes lists of pictures (3, H, W) float in 0-1, or `PreparedPictures`; a classifier normalised pictures
+    A detector takes lists of images (3, H, W) float in 0-1, or `PreparedImages`; a classifier normalized images
     (N, 3, S, S).
 
     For a copy that `extract_subnet` made: the supernet's shared statistics belong to no candidate, and must not be
@@ -30,7 +30,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
     up to a quarter of them positive. The official code recomputes these too, from such samples, which takes
     targets and random draws. Of the proposals in a pass without losses nearly all are background: by their
     statistics the box head answers wrongly (bench/box_head_norms.py). All paths share it, and where it has BN, the maps
-    that it looks into are normalised by the candidate's own statistics.
+    that it looks into are normalized by the candidate's own statistics.
 
     A pass ends with its last norm: heads without one, or with one that is kept, are not computed.
     """
@@ -90,20 +90,20 @@ class _ShortPasses:
         raise _LastNormRan
 
 
-def calibration_pictures(size: int, settings: SearchSettings, seed: int) -> list[int]:
-    """The pictures, of `size`, that all candidates of a search are recalibrated on.
+def recalibration_indices(size: int, settings: SearchSettings, seed: int) -> list[int]:
+    """The images, of `size`, that all candidates of a search are recalibrated on.
 
     Whole permutations one after another, so that none repeats before it must.
     """
-    rng = np.random.default_rng(seed_of(seed, "recalibration"))
-    count = settings.recalibration_batches * settings.recalibration_batch
+    rng = np.random.default_rng(derive_seed(seed, "recalibration"))
+    count = settings.recalibration_batches * settings.recalibration_batch_size
     rounds = [rng.permutation(size) for _ in range(-(-count // size))]
     return [int(index) for index in np.concatenate(rounds)[:count]]
 
 
-def judged_pictures(size: int, settings: SearchSettings, seed: int) -> list[int]:
-    """The pictures, of the search split's `size`, that all candidates of a search are judged on."""
-    if settings.pictures is None or settings.pictures >= size:
+def evaluation_indices(size: int, settings: SearchSettings, seed: int) -> list[int]:
+    """The images, of the search split's `size`, that all candidates of a search are judged on."""
+    if settings.images is None or settings.images >= size:
         return list(range(size))
-    chosen = np.random.default_rng(seed_of(seed, "search pictures")).permutation(size)
-    return sorted(chosen[: settings.pictures].tolist())
+    chosen = np.random.default_rng(derive_seed(seed, "search pictures")).permutation(size)
+    return sorted(chosen[: settings.images].tolist())

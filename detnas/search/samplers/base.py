@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from detnas.config import SearchSettings
-from detnas.search.study.trials import ORIGIN, distributions, parameters, slot_of
+from detnas.search.study.trials import ORIGIN, distributions, index_of, parameters
 from detnas.spaces import Architecture, BudgetSampler
 
 TRIES = 100
@@ -28,7 +28,7 @@ class Proposal(NamedTuple):
     origin: str
 
 
-class SlotSampler(BaseSampler):
+class Sampler(BaseSampler):
     """Fills the *slots* of a search, which are the places in the sequence of its evaluations.
 
     What it proposes is within the budget of `sampler`, and nothing is proposed for two slots.
@@ -54,7 +54,7 @@ class SlotSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """One op name a block."""
-        proposal = self.propose(study, slot_of(trial))
+        proposal = self.propose(study, index_of(trial))
         study._storage.set_trial_user_attr(trial._trial_id, ORIGIN, proposal.origin)
         return parameters(proposal.architecture, self.sampler.space)
 

@@ -9,10 +9,10 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 
 from detnas.config import SearchSettings
-from detnas.search.samplers.base import Proposal, SlotSampler, SpaceExhausted
-from detnas.search.study.trials import architecture_of, slot_of
+from detnas.search.samplers.base import Proposal, Sampler, SpaceExhausted
+from detnas.search.study.trials import architecture_of, index_of
 from detnas.spaces import Architecture, BudgetSampler
-from detnas.utils.seeds import seed_of
+from detnas.utils.seeds import derive_seed
 
 
 class Propose(Protocol):
@@ -21,7 +21,7 @@ class Propose(Protocol):
     def __call__(self, place: int, seen: AbstractSet[Architecture], rng: np.random.Generator) -> Proposal | None: ...
 
 
-class GenerationSampler(SlotSampler):
+class GenerationalSampler(Sampler):
     """Generations of `population` architectures, the first random.
 
     Proposals are a function of the seed and of the earlier generations' values alone. So they are the same whichever
@@ -47,7 +47,7 @@ class GenerationSampler(SlotSampler):
         return proposals[place]
 
     def generation_of(self, trial: FrozenTrial) -> int:
-        return slot_of(trial) // self.settings.population
+        return index_of(trial) // self.settings.population
 
     def before(self, study: Study, generation: int) -> list[FrozenTrial]:
         """The trials of the earlier generations."""
@@ -66,7 +66,7 @@ class GenerationSampler(SlotSampler):
         proposals: list[Proposal] = []
         for place in range(self.settings.population):
             slot = generation * self.settings.population + place
-            rng = np.random.default_rng(seed_of(self.seed, "search", slot))
+            rng = np.random.default_rng(derive_seed(self.seed, "search", slot))
             proposal = propose(place, seen, rng) if propose else self.fresh(seen, rng)
             if proposal is None:
                 break

@@ -8,13 +8,13 @@ from optuna import Study
 from optuna.trial import TrialState
 
 from detnas.search.samplers.base import Proposal
-from detnas.search.samplers.generational import GenerationSampler, Propose
+from detnas.search.samplers.generational import GenerationalSampler, Propose
 from detnas.search.samplers.linear_model import Floats, LinearModel
-from detnas.search.study.trials import architecture_of, fitness_of, slot_of
+from detnas.search.study.trials import architecture_of, fitness_of, index_of
 from detnas.spaces import Architecture, SearchSpace
 
 
-class LinearSampler(GenerationSampler):
+class LinearSampler(GenerationalSampler):
     """After the first generation each candidate is the best by a draw of what the ops add to fitness, from the
     posterior given the earlier generations (Thompson sampling).
 
@@ -28,7 +28,7 @@ class LinearSampler(GenerationSampler):
         if not finished:
             return None
         space = self.sampler.space
-        known = {architecture_of(trial, space): fitness_of(trial) for trial in sorted(finished, key=slot_of)}
+        known = {architecture_of(trial, space): fitness_of(trial) for trial in sorted(finished, key=index_of)}
         model = LinearModel(space, list(known), list(known.values()))
 
         def propose(place: int, seen: AbstractSet[Architecture], rng: np.random.Generator) -> Proposal | None:

@@ -12,5 +12,5 @@ class NSGA2Sampler(GeneticSampler, NSGAIISampler):
     the front that finds no room as a whole the members with the most room around them."""
 
     def __init__(self, sampler: BudgetSampler, settings: SearchSettings, seed: int) -> None:
-        NSGAIISampler.__init__(self, population_size=settings.parents)
+        NSGAIISampler.__init__(self, population_size=settings.num_parents)
         GeneticSampler.__init__(self, sampler, settings, seed)

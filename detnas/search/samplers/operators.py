@@ -7,13 +7,13 @@ import numpy as np
 from detnas.spaces import Architecture, SearchSpace
 
 
-def mutant(
+def mutate(
     space: SearchSpace, parents: Sequence[Architecture], probability: float, rng: np.random.Generator
 ) -> Architecture:
-    """A parent, each op drawn anew (possibly the same) with `probability`."""
+    """A parent, each op drawn again (possibly the same) with `probability`."""
     ops = np.array(parents[int(rng.integers(len(parents)))].ops)
-    anew = rng.random(len(ops)) < probability
-    return space.architecture(np.where(anew, rng.integers(len(space.ops), size=len(ops)), ops).tolist())
+    again = rng.random(len(ops)) < probability
+    return space.architecture(np.where(again, rng.integers(len(space.ops), size=len(ops)), ops).tolist())
 
 
 def crossover(space: SearchSpace, parents: Sequence[Architecture], rng: np.random.Generator) -> Architecture:

@@ -4,12 +4,12 @@ import numpy as np
 from optuna import Study
 
 from detnas.config import SearchSettings
-from detnas.search.samplers.base import Proposal, SlotSampler, SpaceExhausted
+from detnas.search.samplers.base import Proposal, Sampler, SpaceExhausted
 from detnas.spaces import Architecture, BudgetSampler
-from detnas.utils.seeds import seed_of
+from detnas.utils.seeds import derive_seed
 
 
-class UniformSampler(SlotSampler):
+class RandomSampler(Sampler):
     """Every slot has a draw of its own, uniform within the budget; a function of the seed alone."""
 
     def __init__(self, sampler: BudgetSampler, settings: SearchSettings, seed: int) -> None:
@@ -18,7 +18,7 @@ class UniformSampler(SlotSampler):
 
     def propose(self, study: Study, slot: int) -> Proposal:
         while len(self._drawn) <= slot:
-            rng = np.random.default_rng(seed_of(self.seed, "search", len(self._drawn)))
+            rng = np.random.default_rng(derive_seed(self.seed, "search", len(self._drawn)))
             architecture = self.sampler.sample(rng, self._drawn.keys())
             if architecture is None:
                 raise SpaceExhausted

@@ -6,12 +6,12 @@ from optuna import Study
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from detnas.search.samplers.base import TRIES, Proposal, SlotSampler, SpaceExhausted
-from detnas.search.study.trials import architecture_of, distributions, slot_of
-from detnas.utils.seeds import seed_of
+from detnas.search.samplers.base import TRIES, Proposal, Sampler, SpaceExhausted
+from detnas.search.study.trials import architecture_of, distributions, index_of
+from detnas.utils.seeds import derive_seed
 
 
-class ParzenSampler(SlotSampler):
+class TPESampler_(Sampler):
     """The first `population` architectures are random; then each is what TPE makes of all that is finished by then.
 
     What other processes are evaluating counts as bad meanwhile, and so does what TPE proposed and was refused, outside
@@ -21,12 +21,12 @@ class ParzenSampler(SlotSampler):
     def propose(self, study: Study, slot: int) -> Proposal:
         space = self.sampler.space
         # An earlier attempt at this slot, whose process is gone, must not stand in the way of the next one.
-        trials = [trial for trial in study.get_trials(deepcopy=False) if trial.params and slot_of(trial) != slot]
+        trials = [trial for trial in study.get_trials(deepcopy=False) if trial.params and index_of(trial) != slot]
         seen = {architecture_of(trial, space) for trial in trials}
-        seed = seed_of(self.seed, "search", slot)
+        seed = derive_seed(self.seed, "search", slot)
         if slot >= self.settings.population:
             guide = optuna.create_study(sampler=TPESampler(multivariate=True, seed=seed % 2**32), direction="maximize")
-            told = [_known(trial) for trial in sorted(trials, key=slot_of) if trial.state != TrialState.FAIL]
+            told = [_known(trial) for trial in sorted(trials, key=index_of) if trial.state != TrialState.FAIL]
             guide.add_trials(told)
             for _ in range(TRIES):
                 child = architecture_of(guide.ask(distributions(space)), space)

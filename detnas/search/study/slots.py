@@ -13,7 +13,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from detnas.search.samplers.base import Proposal
-from detnas.search.study.trials import ORIGIN, SLOT, distributions, parameters, slot_of
+from detnas.search.study.trials import ORIGIN, SLOT, distributions, index_of, parameters
 from detnas.spaces import SearchSpace
 
 ERROR = "error"
@@ -26,13 +26,13 @@ DEATHS = 10
 """Workers that died while they evaluated a candidate after which it is given up: they may have died of it."""
 
 
-def open_slots(trials: Sequence[FrozenTrial], evaluations: int, population: int) -> list[int]:
+def open_indices(trials: Sequence[FrozenTrial], evaluations: int, population: int) -> list[int]:
     """The slots that may be taken now: those that are free, of the first generation that is not complete.
 
     Slots with a trial that nobody works on yet are there only if no other is: the worker that added it may be gone, or
     just about to begin.
     """
-    held, finished = held_slots(trials), finished_slots(trials)
+    held, finished = trials_by_index(trials), finished_indices(trials)
     complete = next((slot for slot in range(evaluations) if slot not in finished), evaluations)
     in_turn = range(complete, min(evaluations, (complete // population + 1) * population))
     left = [slot for slot in in_turn if slot not in finished]
@@ -40,33 +40,37 @@ def open_slots(trials: Sequence[FrozenTrial], evaluations: int, population: int)
     return free or [slot for slot in left if held[slot].state == TrialState.WAITING]
 
 
-def held_slots(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
+def trials_by_index(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
     """The trial of each slot that has one: the earliest which did not fail."""
     held: dict[int, FrozenTrial] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
         if trial.state != TrialState.FAIL:
-            held.setdefault(slot_of(trial), trial)
+            held.setdefault(index_of(trial), trial)
     return held
 
 
 def is_double(trial: FrozenTrial, trials: Iterable[FrozenTrial]) -> bool:
     """Whether an earlier trial holds another slot with the same architecture: two workers proposed it at the same
     moment. Only TPE's proposals depend on what others do meanwhile."""
-    return any(other.params == trial.params for other in held_slots(trials).values() if other.number < trial.number)
+    return any(
+        other.params == trial.params for other in trials_by_index(trials).values() if other.number < trial.number
+    )
 
 
-def finished_slots(trials: Sequence[FrozenTrial]) -> set[int]:
+def finished_indices(trials: Sequence[FrozenTrial]) -> set[int]:
     """The slots that need no worker any more."""
-    return {slot for slot, trial in held_slots(trials).items() if trial.state.is_finished()} | given_up(trials).keys()
+    return {slot for slot, trial in trials_by_index(trials).items() if trial.state.is_finished()} | failed_for_good(
+        trials
+    ).keys()
 
 
-def given_up(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
+def failed_for_good(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
     """The last trial of each slot whose candidate failed for good."""
     errors: dict[int, list[FrozenTrial]] = {}
     deaths: dict[int, list[FrozenTrial]] = {}
     for trial in trials:
         if trial.state == TrialState.FAIL and GIVEN_BACK not in trial.user_attrs:
-            (errors if ERROR in trial.user_attrs else deaths).setdefault(slot_of(trial), []).append(trial)
+            (errors if ERROR in trial.user_attrs else deaths).setdefault(index_of(trial), []).append(trial)
     too_often = {slot: failed[DEATHS - 1] for slot, failed in deaths.items() if len(failed) >= DEATHS}
     return too_often | {slot: failed[ATTEMPTS - 1] for slot, failed in errors.items() if len(failed) >= ATTEMPTS}
 

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from detnas.utils.errors import UserError
-from detnas.utils.files import lock, lock_when_free
+from detnas.utils.files import acquire_lock, try_lock
 
 HEARTBEAT = 20
 """Seconds between two signs of life of a worker that evaluates a candidate."""
@@ -46,9 +46,9 @@ def open_study(
     """
     where = f"search.storage = {url}" if url else str(directory / "study.db")
     with (directory / LOCK).open("w") as held, _answering(where, url):
-        alone = lock(held)
+        alone = try_lock(held)
         if not alone:
-            lock_when_free(held, shared=True)  # not before whoever was first has made the tables
+            acquire_lock(held, shared=True)  # not before whoever was first has made the tables
         study = optuna.create_study(
             study_name=name,
             storage=_server(url) if url else _sqlite(directory / "study.db"),
@@ -59,7 +59,7 @@ def open_study(
         if alone and not url:
             for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
                 study.tell(trial.number, state=TrialState.FAIL)
-        lock_when_free(held, shared=True)
+        acquire_lock(held, shared=True)
         yield study
 
 
@@ -87,7 +87,7 @@ def _answering(where: str, url: str | None) -> Iterator[None]:
         cause = error.__cause__ or error
         reason = str(getattr(cause, "orig", cause)).strip().partition("\n")[0]
         raise UserError(
-            f"{where}: the study cannot be reached, read or written ({reason}); what is finished is kept: mend that, "
+            f"{where}: the study cannot be reached, read or written ({reason}); what is finished is kept: fix that, "
             "and the same command goes on"
         ) from None
 

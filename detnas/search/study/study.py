@@ -10,19 +10,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from detnas.config import SearchSettings
 from detnas.evaluation.metrics.pareto import pareto_front
-from detnas.search.evaluators.racing import of_the_race, pictures_judged
+from detnas.search.evaluators.base import Evaluator
 from detnas.search.samplers.registry import SAMPLERS
-from detnas.search.study.lockstep import Judge
-from detnas.search.study.slots import given_up
+from detnas.search.study.slots import failed_for_good
 from detnas.search.study.storage import open_study
-from detnas.search.study.trials import ORIGIN, architecture_of, fitness_of, slot_of
+from detnas.search.study.trials import ORIGIN, architecture_of, fitness_of, index_of
 from detnas.search.study.worker import SCORES, Worker, reason_of
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.errors import UserError
-from detnas.utils.files import lock_when_free, write_json, write_json_lines
+from detnas.utils.files import acquire_lock, write_json, write_json_lines
 from detnas.utils.progress import Progress
 
-COSTS = {"flops": "flops", "params": "params", "latency": "latency_ms"}
+COSTS = {"macs": "macs", "params": "params", "latency": "latency_ms"}
 """The field of a candidate that holds each cost."""
 SHOWN_EVERY = 50
 """Candidates after which candidates.jsonl is written at the latest: a random search is one long generation."""
@@ -33,7 +32,7 @@ WRITING = ".writing"
 
 
 def search(
-    judge: Judge,
+    evaluator: Evaluator,
     sampler: BudgetSampler,
     settings: SearchSettings,
     directory: Path,
@@ -44,9 +43,8 @@ def search(
 ) -> Architecture:
     """Evaluate `settings.evaluations` candidates, or all there are, and return the best.
 
-    `judge` gives a candidate's scores by name; that of `settings.score` is its fitness. Other processes may do the same
-    at the same time: each candidate is evaluated by one of them, and all leave the same. With racing, those that will
-    hardly become parents are dropped on the way; they count as evaluated.
+    `evaluator` gives a candidate's scores by name; that of `settings.score` is its fitness. Other processes may
+    do the same at the same time: each candidate is evaluated by one of them, and all leave the same.
 
     Leaves `candidates.jsonl`, `best.json` and `done.json` in `directory`, `front.json` if there are two
     objectives, and `failed.jsonl` if candidates failed;
@@ -61,9 +59,9 @@ def search(
     if settings.storage:
         progress.say(f"  study {name} at {settings.storage}")
     kept = f"study {name} in that storage" if settings.storage else str(directory)
-    directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if settings.against else [])]
+    directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if settings.second_objective else [])]
     with open_study(directory, settings.storage, name, proposer, directions) as study:
-        worker = Worker(study, proposer, judge, settings, progress.say)
+        worker = Worker(study, proposer, evaluator, settings, progress.say)
         shown = start = len(_finished(study.get_trials(deepcopy=False)))
         with progress.task("search", total=settings.evaluations, start=start) as bar:
             for trials in worker.work():
@@ -71,7 +69,7 @@ def search(
                 if not finished:
                     _refuse_if_none_works(trials, min(worker.evaluations, settings.population), kept)
                 if len(finished) > bar.done:
-                    best = max(fitness_of(trial) for trial in finished if trial.state == TrialState.COMPLETE)
+                    best = max(map(fitness_of, finished))
                     bar.advance(f"best {best:.3f}", len(finished) - bar.done)
                 if len(finished) - shown >= min(settings.population, SHOWN_EVERY):
                     shown = len(finished)
@@ -79,16 +77,15 @@ def search(
         if worker.evaluations < settings.evaluations:
             progress.say(f"  search: all {len(finished)} architectures within the budget have been evaluated")
         rows = _write(directory, study, sampler, settings)
-        cost = COSTS[settings.against or "flops"]
-        ranked = [row for row in rows if row["fitness"] is not None]
+        cost = COSTS[settings.second_objective or "macs"]
         merits = proposer.merits(
-            [Architecture.parse(row["architecture"]) for row in ranked], [row["fitness"] for row in ranked]
+            [Architecture.parse(row["architecture"]) for row in rows], [row["fitness"] for row in rows]
         )
-        winner = max(zip(merits, ranked, strict=True), key=lambda of: (of[0], -of[1][cost], -of[1]["number"]))[1]
-        if settings.against:
-            write_json(directory / "front.json", front(ranked, cost))
+        winner = max(zip(merits, rows, strict=True), key=lambda of: (of[0], -of[1][cost], -of[1]["number"]))[1]
+        if settings.second_objective:
+            write_json(directory / "front.json", front(rows, cost))
         write_json(directory / "best.json", winner)
-        done = {"seconds": sum(row["seconds"] for row in rows), "evaluations": len(rows), **pictures_judged(rows)}
+        done = {"seconds": sum(row["seconds"] for row in rows), "evaluations": len(rows)}
         write_json(directory / "done.json", done)
     return Architecture.parse(winner["architecture"])
 
@@ -99,22 +96,18 @@ def front(rows: Sequence[dict[str, Any]], cost: str) -> list[dict[str, Any]]:
 
 
 def candidates(trials: Iterable[FrozenTrial], sampler: BudgetSampler, settings: SearchSettings) -> list[dict[str, Any]]:
-    """The finished candidates in the order of their slots; a generation has as many slots as the population.
-
-    One that racing dropped has no fitness, but the score at which it was dropped.
-    """
+    """The finished candidates in the order of their slots; a generation has as many slots as the population."""
     rows = []
-    for trial in sorted(_finished(trials), key=slot_of):
+    for trial in sorted(_finished(trials), key=index_of):
         assert trial.duration is not None
         rows.append(
             {
                 **_place(trial, sampler, settings),
                 **sampler.table.cost(architecture_of(trial, sampler.space).ops).facts(),
-                "fitness": fitness_of(trial) if trial.state == TrialState.COMPLETE else None,
+                "fitness": fitness_of(trial),
                 "metric": settings.score,
                 "AP50": trial.user_attrs.get(SCORES, {}).get("AP50"),
                 "seconds": round(trial.duration.total_seconds(), 3),
-                **of_the_race(trial),
             }
         )
     return rows
@@ -125,11 +118,11 @@ def _write(
 ) -> list[dict[str, Any]]:
     """Write what is known of the candidates by now; those that are finished."""
     with (directory / WRITING).open("w") as held:
-        lock_when_free(held)
+        acquire_lock(held)
         trials = study.get_trials(deepcopy=False)
         rows = candidates(trials, sampler, settings)
         write_json_lines(directory / CANDIDATES, rows)
-        failed = sorted(given_up(trials).items())
+        failed = sorted(failed_for_good(trials).items())
         if failed:
             lost = [{**_place(trial, sampler, settings), "error": reason_of(trial)} for _, trial in failed]
             write_json_lines(directory / FAILED, lost)
@@ -138,8 +131,8 @@ def _write(
 
 def _place(trial: FrozenTrial, sampler: BudgetSampler, settings: SearchSettings) -> dict[str, Any]:
     return {
-        "number": slot_of(trial),
-        "generation": slot_of(trial) // settings.generation,
+        "number": index_of(trial),
+        "generation": index_of(trial) // settings.generation,
         "origin": trial.user_attrs[ORIGIN],
         "architecture": str(architecture_of(trial, sampler.space)),
     }
@@ -147,14 +140,14 @@ def _place(trial: FrozenTrial, sampler: BudgetSampler, settings: SearchSettings)
 
 def _refuse_if_none_works(trials: Iterable[FrozenTrial], first: int, kept: str) -> None:
     """Raise `UserError` if all `first` candidates of the first generation failed, of a study that is `kept` there."""
-    failed = given_up(trials)
+    failed = failed_for_good(trials)
     if failed and failed.keys() >= set(range(first)):
         reason = reason_of(failed[first - 1])
         raise UserError(
-            f"search: all {first} candidates of the first generation failed, the last by {reason}; mend that, "
-            f"delete {kept}, and the same command begins the search anew"
+            f"search: all {first} candidates of the first generation failed, the last by {reason}; fix that, "
+            f"delete {kept}, and the same command begins the search again"
         )
 
 
 def _finished(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    return [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    return [trial for trial in trials if trial.state == TrialState.COMPLETE]

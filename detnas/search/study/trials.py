@@ -30,7 +30,7 @@ def architecture_of(trial: Trial | FrozenTrial, space: SearchSpace) -> Architect
     return space.architecture([space.ops.index(trial.params[name]) for name in block_names(space.repeats)])
 
 
-def slot_of(trial: Trial | FrozenTrial) -> int:
+def index_of(trial: Trial | FrozenTrial) -> int:
     """Which of the search's evaluations a trial is, from 0: as it was enqueued, or else its number."""
     return int(trial.user_attrs.get(SLOT, trial.number))
 

@@ -21,23 +21,22 @@ from optuna.trial import FrozenTrial, TrialState
 from detnas.config import SearchSettings
 from detnas.distributed import comm
 from detnas.distributed.comm import ProcessLostError
-from detnas.search.evaluators.racing import race_for
-from detnas.search.samplers.base import SlotSampler, SpaceExhausted
-from detnas.search.study.lockstep import Judge
+from detnas.search.evaluators.base import Evaluator
+from detnas.search.samplers.base import Sampler, SpaceExhausted
 from detnas.search.study.slots import (
     ERROR,
     enqueue,
     fail,
-    finished_slots,
-    given_up,
-    held_slots,
+    failed_for_good,
+    finished_indices,
     is_double,
-    open_slots,
+    open_indices,
     take,
+    trials_by_index,
 )
-from detnas.search.study.trials import architecture_of, slot_of
+from detnas.search.study.trials import architecture_of, index_of
 from detnas.utils.errors import UserError
-from detnas.utils.resource_errors import is_shortage
+from detnas.utils.resource_errors import is_resource_error
 
 SCORES = "scores"
 OF_THE_PROCESS = (UserError, ProcessLostError)
@@ -49,19 +48,19 @@ SAYS_AFTER = 10.0
 
 
 class Worker:
-    """Evaluates candidates with `judge`, whose score named `settings.score` is their fitness."""
+    """Evaluates candidates with `evaluator`, whose score named `settings.score` is their fitness."""
 
     def __init__(
         self,
         study: optuna.Study,
-        sampler: SlotSampler,
-        judge: Judge,
+        sampler: Sampler,
+        evaluator: Evaluator,
         settings: SearchSettings,
         say: Callable[[str], None],
     ) -> None:
         self.study = study
         self.sampler = sampler
-        self.judge = judge
+        self.evaluator = evaluator
         self.settings = settings
         self.say = say
         self.evaluations = settings.evaluations
@@ -73,19 +72,19 @@ class Worker:
         while True:
             trials = self.study.get_trials(deepcopy=False)
             yield trials
-            slots = open_slots(trials, self.evaluations, self.settings.generation)
+            slots = open_indices(trials, self.evaluations, self.settings.generation)
             if slots:
                 # Workers that want the same slot part here.
                 lost = not self._evaluate(random.choice(slots) if lost else slots[0], trials)
                 waited = 0.0
-            elif finished_slots(trials).issuperset(range(self.evaluations)):
+            elif finished_indices(trials).issuperset(range(self.evaluations)):
                 return
             else:
                 waited += self._wait(trials, waited)
 
     def _evaluate(self, slot: int, trials: Sequence[FrozenTrial]) -> bool:
         """Evaluate a slot's candidate, if there is one; False if another worker was quicker."""
-        trial = held_slots(trials).get(slot)
+        trial = trials_by_index(trials).get(slot)
         if trial is None:
             try:
                 proposal = self.sampler.propose(self.study, slot)
@@ -94,7 +93,7 @@ class Worker:
                 return True
             added = enqueue(self.study, slot, proposal, self.sampler.sampler.space)
             trials = self.study.get_trials(deepcopy=False)
-            trial = held_slots(trials).get(slot)
+            trial = trials_by_index(trials).get(slot)
             if trial is None or trial._trial_id != added:
                 return False
         if not take(self.study, trial):
@@ -102,45 +101,37 @@ class Worker:
         if is_double(trial, trials):
             fail(self.study, trial)
             return False
-        self._judge(trial, trials)
+        self._evaluate_trial(trial)
         return True
 
-    def _judge(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
+    def _evaluate_trial(self, trial: FrozenTrial) -> None:
         within = self.sampler.sampler
         architecture = architecture_of(trial, within.space)
-        race = race_for(slot_of(trial), trials, self.settings)
         try:
             with _alive(self.study, trial):
-                scores = self.judge(architecture, race.goes_on)
-            fitness = scores[self.settings.score] if scores is not None else race.standings[-1].score
+                scores = self.evaluator(architecture)
+            fitness = scores[self.settings.score]
             if fitness is None or not math.isfinite(fitness):
                 raise ValueError(f"its {self.settings.score} is {fitness}")
         except BaseException as error:
-            if not isinstance(error, Exception) or isinstance(error, OF_THE_PROCESS) or is_shortage(error):
+            if not isinstance(error, Exception) or isinstance(error, OF_THE_PROCESS) or is_resource_error(error):
                 fail(self.study, trial)
                 raise
             fail(self.study, trial, error)
             # Other processes of the same job wait for this one; and a GPU's context does not outlive its errors.
-            if comm.count() > 1 or isinstance(error, torch.AcceleratorError):
+            if comm.world_size() > 1 or isinstance(error, torch.AcceleratorError):
                 raise
-            self._say_failed(slot_of(trial))
+            self._say_failed(index_of(trial))
             return
         values = [fitness]
-        if self.settings.against:
-            values.append(getattr(within.table.cost(architecture.ops), self.settings.against))
+        if self.settings.second_objective:
+            values.append(getattr(within.table.cost(architecture.ops), self.settings.second_objective))
         with suppress(UpdateFinishedTrialError):  # taken for dead meanwhile: another one evaluates it
-            for name, fact in race.facts().items():
-                self.study._storage.set_trial_user_attr(trial._trial_id, name, fact)
-            if scores is None:
-                pictures = race.standings[-1].pictures
-                self.study._storage.set_trial_intermediate_value(trial._trial_id, pictures, fitness)
-                self.study.tell(trial.number, state=TrialState.PRUNED, skip_if_finished=True)
-            else:
-                self.study._storage.set_trial_user_attr(trial._trial_id, SCORES, dict(scores))
-                self.study.tell(trial.number, values, skip_if_finished=True)
+            self.study._storage.set_trial_user_attr(trial._trial_id, SCORES, dict(scores))
+            self.study.tell(trial.number, values, skip_if_finished=True)
 
     def _say_failed(self, slot: int) -> None:
-        trial = given_up(self.study.get_trials(deepcopy=False)).get(slot)
+        trial = failed_for_good(self.study.get_trials(deepcopy=False)).get(slot)
         if trial is not None:
             self.say(f"  search: candidate {slot} is given up, it failed by {reason_of(trial)}")
 
@@ -148,7 +139,7 @@ class Worker:
         """Leave others time to finish this generation, and take over from those that are gone; the seconds it took."""
         pause = min(max(waited / 8, LOOKS[0]), LOOKS[1])
         if waited < SAYS_AFTER <= waited + pause:
-            count = sum(trial.state == TrialState.RUNNING for trial in held_slots(trials).values())
+            count = sum(trial.state == TrialState.RUNNING for trial in trials_by_index(trials).values())
             self.say(f"  search: waits for other workers, which evaluate the last {count} of this generation")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
@@ -158,7 +149,7 @@ class Worker:
 
 
 def reason_of(trial: FrozenTrial) -> str:
-    """Why the candidate of a trial that `given_up` names was given up."""
+    """Why the candidate of a trial that `failed_for_good` names was given up."""
     return str(trial.user_attrs.get(ERROR, "the death of each process that evaluated it"))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from make_coco import some_pictures, tree_of, write_coco, write_pictures
+from make_coco import some_images, tree_of, write_coco, write_images
 
 from detnas.data.formats.coco.read import load_tree, read_coco
 from detnas.data.validation import find_problems
@@ -20,8 +20,8 @@ GOOD = tree_of([(40, 30, [(1, [2, 3, 10, 12]), (3, [20, 5, 15, 20])]), (20, 50, 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("coco") / "pictures"
-    write_pictures(folder, GOOD)
+    folder = tmp_path_factory.mktemp("coco") / "images"
+    write_images(folder, GOOD)
     return folder
 
 
@@ -177,19 +177,19 @@ def test_ids_that_are_shared_are_counted(key: str, images: Path, tmp_path: Path)
     assert f"id {tree[key][2]['id']}" in message and "give each its own" in message
 
 
-def test_pictures_that_the_disk_lacks_are_counted(images: Path, tmp_path: Path) -> None:
+def test_images_that_the_disk_lacks_are_counted(images: Path, tmp_path: Path) -> None:
     def lose(tree: Tree) -> None:
         tree["images"][0]["file_name"] = "lost.png"
         tree["images"][1]["file_name"] = "long" * 100 + ".png"
-        tree["images"][2]["file_name"] = "../pictures"
+        tree["images"][2]["file_name"] = "../images"
 
     message = refusal(changed(lose), images, tmp_path)
-    assert message.startswith("3 pictures") and "lost.png" in message and str(images) in message
+    assert message.startswith("3 images") and "lost.png" in message and str(images) in message
     assert "data.train_images" in message
-    assert refusal(GOOD, tmp_path / "nowhere", tmp_path).startswith("3 pictures")
+    assert refusal(GOOD, tmp_path / "nowhere", tmp_path).startswith("3 images")
 
 
-def test_pictures_may_lie_in_folders_of_their_own_and_behind_links(images: Path, tmp_path: Path) -> None:
+def test_images_may_lie_in_folders_of_their_own_and_behind_links(images: Path, tmp_path: Path) -> None:
     (tmp_path / "deep").symlink_to(images)
 
     def move(tree: Tree) -> None:
@@ -218,13 +218,13 @@ def test_undefined_categories_are_counted_with_those_that_are_defined(images: Pa
 
 FLAT = [[2, 3, 0, 12], [2, 3, 10, 0], [2, 3, -10, 12], [2, 3, 10, -1], [2, 3, 1e-9, 12]]
 OUTSIDE = [[-2, 3, 10, 12], [2, -2, 10, 12], [32, 3, 10, 12], [2, 20, 10, 12], [100, 100, 5, 5]]
-# Within the pixel that tools may round by, yet nothing of the box is in the picture.
+# Within the pixel that tools may round by, yet nothing of the box is in the image.
 BESIDE = [[40, 3, 1, 12], [-1, 3, 1, 12], [2, 30, 10, 0.5], [2, -0.75, 10, 0.75]]
 
 
 @pytest.mark.parametrize(
     ("box", "what"),
-    [(box, "without area") for box in FLAT] + [(box, "outside their picture") for box in OUTSIDE + BESIDE],
+    [(box, "without area") for box in FLAT] + [(box, "outside their image") for box in OUTSIDE + BESIDE],
 )
 def test_bad_boxes_are_refused_or_left_out_as_told(box: list[float], what: str, images: Path, tmp_path: Path) -> None:
     def spoil(tree: Tree) -> None:
@@ -248,7 +248,7 @@ def test_bad_boxes_are_counted(images: Path, tmp_path: Path) -> None:
     file = tmp_path / "some file.json"
     assert len(read_coco(file, images, drop_bad_boxes=True).boxes) == 0
     found = {finding.what: finding.count for finding in find_problems(load_tree(file), images)}
-    assert found["boxes without area"] == 2 and found["boxes outside their picture"] == 1
+    assert found["boxes without area"] == 2 and found["boxes outside their image"] == 1
 
 
 def test_only_bad_boxes_can_be_left_out(images: Path, tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_only_bad_boxes_can_be_left_out(images: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("box", [[-1, -1, 42, 32], [30.5, 3, 10, 12], [0, 0, 40, 30]])
-def test_boxes_may_reach_a_pixel_beyond_their_picture(box: list[float], images: Path, tmp_path: Path) -> None:
+def test_boxes_may_reach_a_pixel_beyond_their_image(box: list[float], images: Path, tmp_path: Path) -> None:
     def stretch(tree: Tree) -> None:
         tree["annotations"][0]["bbox"] = box
 
@@ -276,7 +276,7 @@ def test_what_is_merely_remarkable_is_no_reason_to_refuse(images: Path, tmp_path
     tree = changed(lambda tree: tree["annotations"][0].update(iscrowd=1))
     findings = find_problems(tree, images)
     assert [(finding.what, finding.count, finding.fatal) for finding in findings] == [
-        ("pictures without boxes", 1, False),
+        ("images without boxes", 1, False),
         ("crowd or difficult boxes, left out of training and ignored in evaluation", 1, False),
     ]
     assert "image id 30" in str(findings[0])
@@ -297,8 +297,8 @@ def test_the_gravest_comes_first(images: Path) -> None:
 
 @pytest.mark.parametrize("ids", [(1, 2, 3), (0, 1, 2), (3, 1, 2), (90, 7, 18), (2**40, 0, 5), (-1, 4, 2)], ids=str)
 def test_category_ids_come_back_unchanged(ids: tuple[int, ...], tmp_path: Path) -> None:
-    pictures = [(30, 30, [(id, [2, 3, 10, 5 + place]) for place, id in enumerate(ids)])]
-    tree = tree_of(pictures, ids)
+    images = [(30, 30, [(id, [2, 3, 10, 5 + place]) for place, id in enumerate(ids)])]
+    tree = tree_of(images, ids)
     tree["images"][0]["id"] = 2**40
     for annotation in tree["annotations"]:
         annotation["image_id"] = 2**40
@@ -326,8 +326,8 @@ def test_category_ids_come_back_unchanged(ids: tuple[int, ...], tmp_path: Path) 
 # The set in memory
 
 
-def test_a_subset_holds_its_pictures_in_the_order_asked_for(tmp_path: Path) -> None:
-    tree = tree_of(some_pictures(8))
+def test_a_subset_holds_its_images_in_the_order_asked_for(tmp_path: Path) -> None:
+    tree = tree_of(some_images(8))
     write_coco(tmp_path / "a.json", tmp_path, tree)
     data = read_coco(tmp_path / "a.json", tmp_path)
     part = data.subset([5, 0, 6])

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
-from make_coco import some_pictures, tree_of, write_coco
+from make_coco import some_images, tree_of, write_coco
 from make_voc import write_voc
 from make_yolo import write_yolo
 from PIL import Image
@@ -33,7 +33,7 @@ RECIPE = small_tree(
     detector__min_size=SIDE,
     detector__max_size=2 * SIDE,
     pretraining={"source": "none"},
-    supernet_finetune=training(steps=1, batch=2, warmup=0, scale_jitter=[0.8, 1.2], color_jitter=0.1),
+    supernet_finetune=training(steps=1, batch_size=2, warmup=0, scale_jitter=[0.8, 1.2], color_jitter=0.1),
     baselines=[],
 )
 NUMBERS = st.sampled_from(
@@ -60,14 +60,14 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sound data set of each format, and a recipe."""
     folder = tmp_path_factory.mktemp("sound")
     for split, names in NAMES.items():
-        tree = tree_of(some_pictures(len(names), SIDE))
+        tree = tree_of(some_images(len(names), SIDE))
         for image, name in zip(tree["images"], names, strict=True):
             image["file_name"] = f"{name}.png"
         write_coco(folder / "coco" / f"{split}.json", folder / "coco" / split, tree)
     write_voc(folder / "voc", {split: [name.replace("/", "") for name in names] for split, names in NAMES.items()})
     lines = {"train": ["0 0.5 0.5 0.5 0.25", "1 0.2 0.2 0.3 0.2 0.4 0.9"], "val": ["1 0.25 0.5 0.5 1"]}
-    pictures = {f"{split}/{name}.jpg": lines[split] for split, names in NAMES.items() for name in names}
-    write_yolo(folder / "yolo", pictures, "train: images/train\nval: images/val\nnames: [cat, dog]\nnc: 2\n")
+    images = {f"{split}/{name}.jpg": lines[split] for split, names in NAMES.items() for name in names}
+    write_yolo(folder / "yolo", images, "train: images/train\nval: images/val\nnames: [cat, dog]\nnc: 2\n")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     return folder
 
@@ -219,7 +219,7 @@ def test_yolo(sound: Path, data: st.DataObject) -> None:
 
 @examples(45)
 @given(data=st.data(), kind=st.sampled_from(["coco", "voc", "yolo"]))
-def test_pictures(sound: Path, data: st.DataObject, kind: str) -> None:
+def test_images(sound: Path, data: st.DataObject, kind: str) -> None:
     with copied(sound / kind) as folder:
         file = data.draw(st.sampled_from(sorted([*folder.rglob("*.png"), *folder.rglob("*.jpg")])))
         what = data.draw(st.sampled_from(["bytes", "bytes", "mode", "size", "orientation", "remove", "folder"]))
@@ -234,8 +234,8 @@ def test_pictures(sound: Path, data: st.DataObject, kind: str) -> None:
         elif what == "mode":
             modes = ["L", "1", "CMYK"] if file.suffix == ".jpg" else ["L", "1", "P", "LA", "RGBA", "I;16", "I", "F"]
             mode = data.draw(st.sampled_from(modes))
-            picture = image.convert(mode) if mode != "I;16" else Image.fromarray(np.asarray(image, np.uint16)[..., 0])
-            picture.save(file, "TIFF" if mode in ("I", "F") else None)
+            converted = image.convert(mode) if mode != "I;16" else Image.fromarray(np.asarray(image, np.uint16)[..., 0])
+            converted.save(file, "TIFF" if mode in ("I", "F") else None)
         elif what == "size":
             image.resize((data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40)))).save(file)
         else:
@@ -243,7 +243,7 @@ def test_pictures(sound: Path, data: st.DataObject, kind: str) -> None:
             image.save(file, exif=image.getexif())
         accepted = trains_or_refuses(sound / "recipe.yaml", folder)
         status, _ = detnas("data", "check", folder, "--out", folder.parent / "grid.png")
-        # Of damaged pictures a run decodes those that it trains on, and these may have any size.
+        # Of damaged images a run decodes those that it trains on, and these may have any size.
         assert what == "bytes" or accepted == (status == 0)
 
 
@@ -285,8 +285,8 @@ def test_changes(sound: Path, data: st.DataObject) -> None:
         ]
         return [one for several in below for one in several]
 
-    known = [*paths(RECIPE), "data.train", "data.val", "data.train_images", "data.search_images", "budget.flops_max"]
-    key = data.draw(st.sampled_from(known) | st.sampled_from(["", ".", "a", "seed.a", "search..pictures", "detector"]))
+    known = [*paths(RECIPE), "data.train", "data.val", "data.train_images", "data.search_images", "budget.macs_max"]
+    key = data.draw(st.sampled_from(known) | st.sampled_from(["", ".", "a", "seed.a", "search..images", "detector"]))
     value = data.draw(st.sampled_from(["0", "1", "2", "0.5", "33"]) | SETTINGS)
     with copied(sound / "coco") as folder:
         trains_or_refuses(sound / "recipe.yaml", folder, f"{key}={value}")

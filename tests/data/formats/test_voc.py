@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from make_voc import DOG, Object, write_picture, write_voc, xml_of
+from make_voc import DOG, Object, write_image, write_voc, xml_of
 
 from detnas.config import DataSettings
 from detnas.data.check import check
@@ -23,7 +23,7 @@ def opened(tree: Path, **settings: object) -> DetectionSet:
 
 
 def annotation(tree: Path, text: str, name: str = "000001") -> Path:
-    """Replace a picture's annotations."""
+    """Replace an image's annotations."""
     file = tree / "Annotations" / f"{name}.xml"
     file.write_text(text)
     return file
@@ -100,7 +100,7 @@ def test_image_ids_are_the_numbers_in_the_names(names: tuple[str, ...], ids: tup
     ("stated", "there"),
     [("000001.png", "000001.png"), ("", "000001.jpeg"), ("/home/me/000001.jpg", "000001.jpg"), ("a b.jpg", "a b.jpg")],
 )
-def test_pictures_are_found_by_name(stated: str, there: str, tree: Path) -> None:
+def test_images_are_found_by_name(stated: str, there: str, tree: Path) -> None:
     (tree / "JPEGImages" / "000001.jpg").rename(tree / "JPEGImages" / there)
     annotation(tree, xml_of([DOG], stated))
     assert opened(tree).files[0] == tree / "JPEGImages" / there
@@ -159,7 +159,7 @@ def test_broken_annotations_are_refused(text: str, words: str, tree: Path) -> No
 @pytest.mark.parametrize(
     ("box", "words"),
     [
-        ((3, 4, 30, 14), "1 boxes outside their picture (first: {file}, object 1 (dog), bndbox 3 4 30 14 in 24x24"),
+        ((3, 4, 30, 14), "1 boxes outside their image (first: {file}, object 1 (dog), bndbox 3 4 30 14 in 24x24"),
         ((3, 4, 2, 14), "1 boxes without area (first: {file}, object 1 (dog), bndbox 3 4 2 14"),
         ((12, 4, 3, 14), "1 boxes without area"),
     ],
@@ -174,13 +174,13 @@ def test_bad_boxes_are_refused_or_dropped(box: tuple[float, float, float, float]
 
 def test_what_a_list_names_must_be_there(tree: Path) -> None:
     (tree / "JPEGImages" / "000002.jpg").unlink()
-    assert "1 pictures that are not under" in refused(tree) and "first: 000002.jpg" in refused(tree)
+    assert "1 images that are not under" in refused(tree) and "first: 000002.jpg" in refused(tree)
     (tree / "Annotations" / "000002.xml").unlink()
-    assert f"train.txt: 1 of its pictures have no annotations (first: {tree}/Annotations/000002.xml)" in refused(tree)
+    assert f"train.txt: 1 of its images have no annotations (first: {tree}/Annotations/000002.xml)" in refused(tree)
     (tree / "ImageSets" / "Main" / "train.txt").write_bytes(b"\xff\xfe\xfa")
     assert "train.txt: not a list of names" in refused(tree)
     (tree / "ImageSets" / "Main" / "train.txt").write_text("\n \n")
-    assert "train.txt: lists no picture" in refused(tree)
+    assert "train.txt: lists no image" in refused(tree)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
@@ -204,14 +204,12 @@ def test_deep_nesting_is_no_danger(tree: Path) -> None:
 def test_check_says_what_it_found(tree: Path) -> None:
     annotation(tree, xml_of([DOG, ("dog", (3, 4, 9, 9), 1), CAT], "000001.jpg"))
     lines, fine = check(tree, DataSettings(), Progress(quiet=True))
-    assert fine and lines[0].startswith(
-        f"train: VOC, {tree}/ImageSets/Main/train.txt, pictures under {tree}/JPEGImages"
-    )
-    assert "3 pictures, 5 boxes, 2 categories" in lines[1] and "cat 1, dog 4" in lines[2]
+    assert fine and lines[0].startswith(f"train: VOC, {tree}/ImageSets/Main/train.txt, images under {tree}/JPEGImages")
+    assert "3 images, 5 boxes, 2 categories" in lines[1] and "cat 1, dog 4" in lines[2]
     assert any("note: 1 crowd or difficult boxes" in line and "object 2 (dog)" in line for line in lines)
 
 
 def test_check_finds_what_is_wrong_with_the_splits_together(tree: Path) -> None:
-    write_picture(tree / "Annotations", tree / "JPEGImages", "000004", [("dog", (3, 4, 9, 9), 1)])
+    write_image(tree / "Annotations", tree / "JPEGImages", "000004", [("dog", (3, 4, 9, 9), 1)])
     lines, fine = check(tree, DataSettings(), Progress(quiet=True))
-    assert not fine and lines[-2].startswith(f"ERROR: {tree}: the validation (1 pictures) holds no box")
+    assert not fine and lines[-2].startswith(f"ERROR: {tree}: the validation (1 images) holds no box")

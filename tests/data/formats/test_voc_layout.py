@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from make_coco import some_pictures, tree_of, write_coco
-from make_voc import DOG, write_picture, write_voc
+from make_coco import some_images, tree_of, write_coco
+from make_voc import DOG, write_image, write_voc
 
 from detnas.config import DataSettings
 from detnas.data.detection import Category
@@ -31,7 +31,7 @@ def opened(folder: Path, **settings: object) -> RunData:
 
 
 def names(data: RunData) -> tuple[list[str], list[str]]:
-    """Of the pictures to train and to validate on."""
+    """Of the images to train and to validate on."""
     return [file.stem for file in data.train.files], [file.stem for file in data.val.files]
 
 
@@ -63,7 +63,7 @@ def test_the_sets_that_the_recipe_names_are_taken(tmp_path: Path) -> None:
     assert names(opened(tmp_path / "VOCdevkit/VOC2007", train="trainval", val="test"))[1] == ["000008", "000009"]
 
 
-def test_what_the_recipe_does_not_name_shares_no_picture_with_what_it_does(tmp_path: Path) -> None:
+def test_what_the_recipe_does_not_name_shares_no_image_with_what_it_does(tmp_path: Path) -> None:
     years(tmp_path)
     train, val = names(opened(tmp_path, val=["VOC2007/val", "VOC2012/val"]))
     assert (train, val) == (["000001", "000002", "2008_000001", "2008_000004"], ["000003", "2008_000002"])
@@ -72,11 +72,9 @@ def test_what_the_recipe_does_not_name_shares_no_picture_with_what_it_does(tmp_p
     assert len(train) == 5 and len(val) == 1  # cut from what is named
 
 
-def test_sets_that_share_pictures_are_refused(tmp_path: Path) -> None:
+def test_sets_that_share_images_are_refused(tmp_path: Path) -> None:
     years(tmp_path)
-    with pytest.raises(
-        UserError, match=r"VOC2007/ImageSets/Main/val.txt: 1 of its pictures are also trained on .*0003"
-    ):
+    with pytest.raises(UserError, match=r"VOC2007/ImageSets/Main/val.txt: 1 of its images are also trained on .*0003"):
         opened(tmp_path, train="VOC2007/trainval", val="VOC2007/val")
     with pytest.raises(UserError, match=r"train.txt: .*000001.jpg is in .*trainval.txt too"):
         opened(tmp_path, train=["VOC2007/trainval", "VOC2007/train"])
@@ -90,7 +88,7 @@ def test_a_set_that_is_not_there_is_refused(tmp_path: Path) -> None:
         opened(tmp_path, train="VOC2099/trainval")
 
 
-# What labelling tools export
+# What labeling tools export
 
 
 def test_a_tree_of_ones_own(tmp_path: Path) -> None:
@@ -106,7 +104,7 @@ def test_a_tree_of_ones_own(tmp_path: Path) -> None:
 def test_without_lists_all_are_taken_and_validation_is_cut(annotations: str, images: str, tmp_path: Path) -> None:
     write_voc(tmp_path / "own", {}, annotations=annotations, images=images)
     for name in "abcdefghij":
-        write_picture(tmp_path / "own" / annotations, tmp_path / "own" / images, name)
+        write_image(tmp_path / "own" / annotations, tmp_path / "own" / images, name)
     data = opened(tmp_path / "own")
     train, val = names(data)
     assert len(train) == 8 and len(val) == 2 and sorted(train + val) == list("abcdefghij") and data.val_is_cut
@@ -122,14 +120,14 @@ def test_a_list_of_all_as_cvat_writes_it(tmp_path: Path) -> None:
 
 
 def test_a_folder_for_each_split_as_roboflow_writes_it(tmp_path: Path) -> None:
-    for split, pictures in (("train", "abc"), ("valid", "de"), ("test", "f")):
-        for name in pictures:
-            write_picture(tmp_path / split, tmp_path / split, name)
+    for split, images in (("train", "abc"), ("valid", "de"), ("test", "f")):
+        for name in images:
+            write_image(tmp_path / split, tmp_path / split, name)
     assert names(opened(tmp_path)) == (["a", "b", "c"], ["d", "e"])
     assert names(opened(tmp_path, val="test")) == (["a", "b", "c"], ["f"])
 
 
-def test_pictures_may_lie_elsewhere(tmp_path: Path) -> None:
+def test_images_may_lie_elsewhere(tmp_path: Path) -> None:
     write_voc(tmp_path, {"train": ["a", "b", "c"], "val": ["d"]})
     (tmp_path / "JPEGImages").rename(tmp_path / "mine")
     data = opened(tmp_path, train_images="mine", val_images="mine")
@@ -138,7 +136,7 @@ def test_pictures_may_lie_elsewhere(tmp_path: Path) -> None:
 
 def test_coco_files_come_first(tmp_path: Path) -> None:
     write_voc(tmp_path, {"train": ["a", "b", "c"], "val": ["d"]})
-    write_coco(tmp_path / "train.json", tmp_path / "images", tree_of(some_pictures(10)))
+    write_coco(tmp_path / "train.json", tmp_path / "images", tree_of(some_images(10)))
     data = opened(tmp_path)
     assert data.description.startswith("COCO: ") and data.val_is_cut and len(data.val) == 2
 
@@ -163,7 +161,7 @@ def test_only_the_validation_set_is_read_and_its_categories_are_the_detectors(tm
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_a_validation_set_needs_no_training_set(split: str, tmp_path: Path) -> None:
     write_voc(tmp_path, {split: ["3", "4"]})
-    write_picture(tmp_path / "Annotations", tmp_path / "JPEGImages", "5")
+    write_image(tmp_path / "Annotations", tmp_path / "JPEGImages", "5")
     assert [file.stem for file in open_validation(tmp_path, DataSettings(), 0).files] == ["3", "4"]
     with pytest.raises(UserError, match=r"data\.train"):
         opened(tmp_path)

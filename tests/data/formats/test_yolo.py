@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from make_coco import some_pictures, tree_of, write_coco
+from make_coco import some_images, tree_of, write_coco
 from make_voc import write_voc
 from make_yolo import write_yolo
 from PIL import Image
@@ -20,7 +20,7 @@ from detnas.utils.errors import UserError
 from detnas.utils.progress import Progress
 
 BOX = "0 0.5 0.5 0.5 0.5"
-PICTURES = {
+IMAGES = {
     "train/a.jpg": ["0 0.5 0.5 0.5 0.5", "", "2 0.1 0.25 0.2 0.5"],
     "train/b.jpg": None,
     "train/deep er/c.jpg": ["1.0\t0.25 0.5 .5 1"],
@@ -35,13 +35,13 @@ def opened(folder: Path, **settings: object) -> RunData:
 
 
 def names(data: RunData) -> tuple[list[str], list[str]]:
-    """Of the pictures to train and to validate on."""
+    """Of the images to train and to validate on."""
     return [file.name for file in data.train.files], [file.name for file in data.val.files]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return write_yolo(tmp_path / "set", PICTURES, YAML)
+    return write_yolo(tmp_path / "set", IMAGES, YAML)
 
 
 # What is read
@@ -63,9 +63,9 @@ def test_the_description_says_what_was_found(folder: Path) -> None:
     data = opened(folder)
     assert data.description == f"YOLO: {folder / 'data.yaml'}" and not data.val_is_cut
     lines, checked = check(folder, DataSettings(), Progress(quiet=True))
-    assert checked is not None and lines[0] == f"train: YOLO, {folder}/data.yaml, pictures under {folder}"
-    assert "4 pictures, 3 boxes, 3 categories" in lines[1] and "cat 1, dog 1, no 1" in lines[2]
-    assert any("2 pictures without boxes (first: images/train/b.jpg, image id 2)" in line for line in lines)
+    assert checked is not None and lines[0] == f"train: YOLO, {folder}/data.yaml, images under {folder}"
+    assert "4 images, 3 boxes, 3 categories" in lines[1] and "cat 1, dog 1, no 1" in lines[2]
+    assert any("2 images without boxes (first: images/train/b.jpg, image id 2)" in line for line in lines)
 
 
 def test_a_polygon_becomes_its_bounding_box(folder: Path) -> None:
@@ -75,8 +75,8 @@ def test_a_polygon_becomes_its_bounding_box(folder: Path) -> None:
     assert data.labels[:2].tolist() == [1, 2]
 
 
-def test_a_picture_is_turned_as_viewers_show_it(folder: Path) -> None:
-    """As Ultralytics does: the shares are of the turned picture."""
+def test_an_image_is_turned_as_viewers_show_it(folder: Path) -> None:
+    """As Ultralytics does: the shares are of the turned image."""
     pixels = np.zeros((20, 40, 3), np.uint8)
     pixels[:5, :10] = 255  # above left, once turned by 90 degrees above right
     exif = Image.Exif()
@@ -86,12 +86,12 @@ def test_a_picture_is_turned_as_viewers_show_it(folder: Path) -> None:
     (folder / "labels/train/a.txt").write_text("0 0.875 0.125 0.25 0.25\n")
     data = opened(folder).train
     assert data.sizes[0].tolist() == [20, 40] and data.boxes[0].tolist() == [15, 0, 5, 10]
-    picture = Images(data.files, 0, data.sizes)[0]
-    assert picture.shape == (3, 40, 20)
-    assert (picture[:, :10, 15:] == 255).all() and picture.sum() == 3 * 50 * 255
+    image = Images(data.files, 0, data.sizes)[0]
+    assert image.shape == (3, 40, 20)
+    assert (image[:, :10, 15:] == 255).all() and image.sum() == 3 * 50 * 255
     lines, _ = check(folder, DataSettings(), Progress(quiet=True))
     assert any(
-        "1 pictures with an EXIF orientation, read as viewers show them (first: images/train/a.png" in line
+        "1 images with an EXIF orientation, read as viewers show them (first: images/train/a.png" in line
         for line in lines
     )
 
@@ -112,7 +112,7 @@ def test_names_may_be_a_list_or_numbered_or_missing(text: str, expected: list[st
     assert [category.id for category in categories] == [0, 1, 2, 9][: len(expected)]
 
 
-def test_labels_may_lie_beside_the_pictures(folder: Path) -> None:
+def test_labels_may_lie_beside_the_images(folder: Path) -> None:
     shutil.move(folder / "images" / "train", folder / "mine")
     shutil.move(folder / "labels" / "train" / "a.txt", folder / "mine" / "a.txt")
     (folder / "data.yaml").write_text(YAML.replace("images/train", "mine"))
@@ -121,7 +121,7 @@ def test_labels_may_lie_beside_the_pictures(folder: Path) -> None:
 
 
 def test_the_last_folder_called_images_is_that_of_the_labels(tmp_path: Path) -> None:
-    folder = write_yolo(tmp_path / "images" / "set", PICTURES, YAML)
+    folder = write_yolo(tmp_path / "images" / "set", IMAGES, YAML)
     assert len(opened(folder).train.boxes) == 3
 
 
@@ -167,7 +167,7 @@ def test_a_split_may_be_several_folders_or_a_list_of_files(folder: Path) -> None
     lines = ["./images/train/a.jpg", "images/train/d.jpg", "", str(folder / "images/train/b.jpg"), "images/train/d.jpg"]
     (folder / "some.txt").write_text("\r\n".join(lines))
     (folder / "data.yaml").write_text(f"{lists[0]}\nnames: [cat, dog, no]")
-    with pytest.raises(UserError, match=r"1 of its pictures are also trained on \(first: .*c.jpg\)"):
+    with pytest.raises(UserError, match=r"1 of its images are also trained on \(first: .*c.jpg\)"):
         opened(folder)
     (folder / "data.yaml").write_text(f"{lists[1]}\nnames: [cat, dog, no]")
     (source,) = find_sources(folder, DataSettings())["train"]
@@ -193,7 +193,7 @@ def test_without_val_the_test_set_validates_if_it_has_labels(folder: Path) -> No
 
 def test_the_recipe_may_name_the_file(folder: Path, tmp_path: Path) -> None:
     (folder / "data.yaml").rename(folder / "other.yaml")
-    write_coco(folder / "train.json", folder / "images" / "train", tree_of(some_pictures(10)))
+    write_coco(folder / "train.json", folder / "images" / "train", tree_of(some_images(10)))
     assert opened(folder).description.startswith("COCO: ")
     for settings in ({"train": "other.yaml"}, {"train": "other.yaml", "val": "other.yaml"}, {"val": "other.yaml"}):
         data = opened(folder, **settings)
@@ -205,7 +205,7 @@ def test_the_recipe_may_name_the_file(folder: Path, tmp_path: Path) -> None:
 def test_it_comes_after_coco_and_before_voc(folder: Path) -> None:
     write_voc(folder, {"train": ["x", "y"], "val": ["z"]})
     assert opened(folder).description.startswith("YOLO: ")
-    write_coco(folder / "val.json", folder / "pictures", tree_of(some_pictures(10)))  # a stray one
+    write_coco(folder / "val.json", folder / "images", tree_of(some_images(10)))  # a stray one
     assert opened(folder).description == f"YOLO: {folder / 'data.yaml'}"
 
 
@@ -254,10 +254,10 @@ def test_labels_that_are_none_are_refused(line: str, words: str, folder: Path) -
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("0 20 10 20 10", "1 boxes outside their picture (first: {file}, line 1: 10 to 30 of the width, 5 to 15 of"),
-        ("0 0.5 0.5 1.2 0.5", "1 boxes outside their picture (first: {file}, line 1: -0.1 to 1.1 of the width"),
-        ("0 0.2 0.5 0.5 0.5", "1 boxes outside their picture"),
-        ("0 0.1 0.1 0.2 0.3 0.4 1.2", "1 boxes outside their picture"),
+        ("0 20 10 20 10", "1 boxes outside their image (first: {file}, line 1: 10 to 30 of the width, 5 to 15 of"),
+        ("0 0.5 0.5 1.2 0.5", "1 boxes outside their image (first: {file}, line 1: -0.1 to 1.1 of the width"),
+        ("0 0.2 0.5 0.5 0.5", "1 boxes outside their image"),
+        ("0 0.1 0.1 0.2 0.3 0.4 1.2", "1 boxes outside their image"),
         ("0 0.5 0.5 0 0.5", "1 boxes without area (first: {file}, line 1"),
         ("0 0.5 0.5 -0.2 0.5", "1 boxes without area"),
         ("0 0.1 0.1 0.1 0.5 0.1 0.9", "1 boxes without area"),
@@ -273,7 +273,7 @@ def test_bad_boxes_are_refused_or_dropped(line: str, words: str, folder: Path) -
 
 
 @pytest.mark.parametrize("line", ["0 0.5 0.5 1.04 1.09", "0 1 0.5 0.04 0.5", "0 0.5 0.5 1 1"])
-def test_boxes_may_reach_a_pixel_beyond_their_picture(line: str, folder: Path) -> None:
+def test_boxes_may_reach_a_pixel_beyond_their_image(line: str, folder: Path) -> None:
     (folder / "labels/train/a.txt").write_text(line)
     corners, _ = opened(folder).train.training_boxes(0)
     assert (corners >= 0).all() and (corners <= [40, 20, 40, 20]).all()
@@ -297,7 +297,7 @@ def test_boxes_may_reach_a_pixel_beyond_their_picture(line: str, folder: Path) -
         ("train: images/train\nnc: 999999999", "nc is not a number of classes"),
         (YAML.replace("images/train", "images/nowhere"), "train: images/nowhere: there is no {folder}/images/nowhere;"),
         (YAML.replace("images/val", "../elsewhere/images"), "val: ../elsewhere/images: there is no"),
-        (YAML.replace("images/val", "labels/val"), "val: {folder}/labels/val has no picture"),
+        (YAML.replace("images/val", "labels/val"), "val: {folder}/labels/val has no image"),
         (YAML.replace("images/val", "{{a: b}}"), "val is neither a folder nor a list"),
         (YAML.replace("images/val", "[images/val, [a]]"), "val is neither a folder nor a list"),
         (YAML + "kpt_shape: [17, 3]", "kpt_shape: these labels are poses"),
@@ -314,27 +314,27 @@ def test_files_that_are_no_text_are_refused(folder: Path) -> None:
     assert refused(folder).startswith(f"{folder / 'labels/train/a.txt'}: not labels")
     (folder / "some.txt").write_bytes(b"\xff\xfe\x80")
     (folder / "data.yaml").write_text(YAML.replace("images/train", "some.txt"))
-    assert refused(folder).startswith(f"{folder / 'some.txt'}: not a list of pictures")
+    assert refused(folder).startswith(f"{folder / 'some.txt'}: not a list of images")
     (folder / "data.yaml").write_bytes(b"\xff\xff\x80")
     assert "data.yaml: not YAML" in refused(folder)
 
 
-def test_pictures_that_cannot_be_read_are_counted(folder: Path) -> None:
+def test_images_that_cannot_be_read_are_counted(folder: Path) -> None:
     (folder / "images/train/a.jpg").write_bytes(b"")
     file = folder / "images/train/b.jpg"
     file.write_bytes(file.read_bytes()[:-20])
     message = refused(folder)
     assert message.startswith(
-        f"{folder}/data.yaml: 2 of its pictures cannot be read (first: {folder}/images/train/a.jpg,"
+        f"{folder}/data.yaml: 2 of its images cannot be read (first: {folder}/images/train/a.jpg,"
     )
     (folder / "some.txt").write_text("images/train/d.jpg\nimages/train/lost.jpg\n")
     (folder / "data.yaml").write_text(YAML.replace("images/train", "some.txt"))
     assert f"(first: {folder}/images/train/lost.jpg, there is no such file)" in refused(folder)
 
 
-def test_pictures_without_any_label_are_refused(folder: Path) -> None:
+def test_images_without_any_label_are_refused(folder: Path) -> None:
     shutil.rmtree(folder / "labels" / "train")
-    assert "none of its 4 pictures under" in refused(folder)
+    assert "none of its 4 images under" in refused(folder)
 
 
 def test_a_file_that_the_recipe_names_must_be_there_and_have_the_split(folder: Path) -> None:

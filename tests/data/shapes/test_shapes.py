@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from detnas.data.shapes import write
-from detnas.data.shapes.render import FULL, Stream, circle, eroded, posed, rasterise
+from detnas.data.shapes.render import FULL, Stream, circle, eroded, posed, rasterize
 from detnas.data.shapes.write import CLASSES, draw_crop, draw_scene, write_shapes
 from detnas.utils.errors import UserError
 
@@ -54,8 +54,8 @@ def test_the_pixels_of_a_small_data_set_are_pinned(small: Path) -> None:
 
 
 def test_the_pixels_of_a_scene_of_the_usual_size_are_pinned() -> None:
-    picture, _ = draw_scene(Stream(0, "train", 0), 128, 8, 6, 1.0)
-    assert hashlib.sha256(picture.tobytes()).hexdigest() == (
+    image, _ = draw_scene(Stream(0, "train", 0), 128, 8, 6, 1.0)
+    assert hashlib.sha256(image.tobytes()).hexdigest() == (
         "89176a7d7d40984e55f457b11e67ca0ace4bef74e672c1844d7cf2234013959b"
     )
 
@@ -86,7 +86,7 @@ def test_a_larger_data_set_begins_with_the_smaller_one(small: Path, tmp_path: Pa
         assert many[: len(few)] == few
 
 
-def test_seeds_and_splits_give_different_pictures(small: Path, tmp_path: Path) -> None:
+def test_seeds_and_splits_give_different_images(small: Path, tmp_path: Path) -> None:
     write_shapes(tmp_path / "other", **SMALL, seed=1)
     first = [
         directory / split / "000001.png" for directory in (small, tmp_path / "other") for split in ("train", "val")
@@ -100,13 +100,13 @@ def test_no_crops_means_no_classification_folder(tmp_path: Path) -> None:
     assert names == {"shapes.json", "train", "train.json", "val", "val.json"}
 
 
-def test_boxes_lie_inside_the_picture(scenes: list[Any]) -> None:
+def test_boxes_lie_inside_the_image(scenes: list[Any]) -> None:
     for _, objects in scenes:
         for x, y, width, height in (thing.box for thing in objects):
             assert 0 <= x < x + width <= 128 and 0 <= y < y + height <= 128
 
 
-def test_objects_are_from_min_object_to_half_the_picture(scenes: list[Any]) -> None:
+def test_objects_are_from_min_object_to_half_the_image(scenes: list[Any]) -> None:
     longer = [max(thing.box[2:]) for _, objects in scenes for thing in objects]
     assert max(longer) <= 64 + 2  # rounded outwards to whole pixels on both sides
     assert min(longer) >= 0.5 * 8  # at least 60 % of the object is seen
@@ -122,15 +122,15 @@ def test_all_classes_and_numbers_of_objects_are_about_equally_frequent(scenes: l
 
 
 def test_a_box_is_tight_around_what_differs_from_the_ground() -> None:
-    """Half-covered pixels at the rim may belong to the picture of an object without belonging to its box."""
+    """Half-covered pixels at the rim may belong to the image of an object without belonging to its box."""
     for index in range(40):
         steps: list[np.ndarray] = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(write, "_finished", lambda stream, canvas: canvas)
             patch.setattr(write, "_paint_object", _recording(write._paint_object, steps))
-            picture, objects = draw_scene(Stream(0, "tight", index), 64, 16, 1, 0.0)
+            image, objects = draw_scene(Stream(0, "tight", index), 64, 16, 1, 0.0)
         for thing in objects:
-            rows, columns = np.nonzero((picture != steps[0]).any(axis=2))
+            rows, columns = np.nonzero((image != steps[0]).any(axis=2))
             painted = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
             x, y, width, height = thing.box
             gap = np.abs(painted - (x, y, x + width, y + height))
@@ -149,7 +149,7 @@ def _recording(paint: Any, steps: list[np.ndarray]) -> Any:
 
 def square_at(label: int, left: int, side: int) -> write._Placed:
     corners = np.array([(0, 0), (side, 0), (side, side), (0, side)], dtype=float) + np.array([left, 0])
-    patch = rasterise([corners])
+    patch = rasterize([corners])
     return write._Placed(label, int(patch.mask.sum()), patch.clipped(40))
 
 
@@ -164,7 +164,7 @@ def test_an_object_hidden_too_much_has_no_box(cover_from: int, box: tuple[int, .
     assert write._visible(cover, 1, owner) == write.VisibleObject(4, (cover_from, 0, 10, 10))
 
 
-def test_what_lies_outside_the_picture_counts_as_hidden() -> None:
+def test_what_lies_outside_the_image_counts_as_hidden() -> None:
     owner = np.full((40, 40), write.NOBODY)
     for left, box in ((34, (34, 0, 6, 10)), (35, None)):
         thing = square_at(0, left, 10)
@@ -174,7 +174,7 @@ def test_what_lies_outside_the_picture_counts_as_hidden() -> None:
 
 
 def test_a_polygon_covers_its_area_and_leaves_its_hole_open() -> None:
-    patch = rasterise([circle(32, 20.0) + 30.5, circle(32, 10.0) + 30.5])
+    patch = rasterize([circle(32, 20.0) + 30.5, circle(32, 10.0) + 30.5])
     area = patch.coverage.sum() / 4
     assert area == pytest.approx(np.pi * (20**2 - 10**2), rel=0.01)
     assert patch.coverage[20, 20] == 0 and patch.coverage[20, 5] == 4
@@ -202,7 +202,7 @@ def _turn(angle: float) -> np.ndarray:
 
 def _mask(form: tuple[np.ndarray, ...]) -> np.ndarray:
     """Of the form in the middle of 32 x 32 pixels, as large as a disc that is 16 pixels across."""
-    patch = rasterise([loop * 8 + 16 for loop in form])
+    patch = rasterize([loop * 8 + 16 for loop in form])
     mask = np.zeros((32, 32), dtype=bool)
     mask[patch.window] = patch.mask
     return mask
@@ -227,10 +227,10 @@ def test_objects_have_a_dark_outline_around_what_is_filled(monkeypatch: pytest.M
     monkeypatch.setattr(write, "_paint_object", lambda *given: (placed.append(given[2]), paint(*given)))
     filled: list[float] = []
     for index in range(40):
-        picture, _ = draw_scene(Stream(0, "outline", index), 64, 16, 1, 0.0)
+        image, _ = draw_scene(Stream(0, "outline", index), 64, 16, 1, 0.0)
         patch = placed[-1].patch
         whole, inside = patch.coverage == FULL, eroded(patch.coverage, 2)
-        window = picture[patch.window]
+        window = image[patch.window]
         rim = whole & (eroded(patch.coverage, 1) == 0)
         assert rim.any() and window[rim].max() <= write.DARKEST
         filled += window[inside == FULL].ravel().tolist()
@@ -275,10 +275,10 @@ def test_numbers_that_make_no_sense_are_refused(tmp_path: Path, field: str, valu
 def test_a_write_that_fails_midway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save, saved = write._save, []
 
-    def save_until_the_disk_is_full(picture: np.ndarray, path: Path) -> None:
+    def save_until_the_disk_is_full(image: np.ndarray, path: Path) -> None:
         if len(saved) == 10:
             raise OSError("no space left on device")
-        save(picture, path)
+        save(image, path)
         saved.append(path)
 
     monkeypatch.setattr(write, "_save", save_until_the_disk_is_full)

@@ -179,7 +179,7 @@ def test_detections_that_cannot_be_are_refused() -> None:
 
 @pytest.mark.slow
 def test_the_size_of_voc_takes_seconds() -> None:
-    """5,000 pictures, 100 detections on each, 20 classes."""
+    """5,000 images, 100 detections on each, 20 classes."""
     rng = np.random.default_rng(0)
     tree: dict[str, Any] = {"images": [{"id": image} for image in range(5000)]}
     tree["categories"] = [{"id": id, "name": str(id)} for id in range(20)]

@@ -1,11 +1,11 @@
-"""Detectors of both kinds: they train, they detect, and they are normalised where the paper does it."""
+"""Detectors of both kinds: they train, they detect, and they are normalized where the paper does it."""
 
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
-from small_models import ARCHITECTURES, NUM_CLASSES, SETTINGS, SPACE, fpn, pictures, retinanet, targets
+from small_models import ARCHITECTURES, NUM_CLASSES, SETTINGS, SPACE, fpn, random_images, retinanet, targets
 from torch import nn
 from torchvision.models.detection import FasterRCNN
 
@@ -26,7 +26,7 @@ def build(kind: str, backbone: Backbone | None = None, **changes: object) -> Det
 
 
 def losses(detector: Detector, *boxes: list[list[float]]) -> dict[str, torch.Tensor]:
-    images = pictures(*[(64, 80), (70, 64), (64, 64)][: len(boxes)])
+    images = random_images(*[(64, 80), (70, 64), (64, 64)][: len(boxes)])
     return detector.train()(images, targets(first_label(detector), *boxes))
 
 
@@ -104,9 +104,9 @@ def test_a_box_head_answers_parts_as_it_does_the_whole(norm: str, count: int) ->
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
-def test_detections_are_in_the_pixels_of_each_picture_best_first(kind: str) -> None:
+def test_detections_are_in_the_pixels_of_each_image_best_first(kind: str) -> None:
     sizes = [(40, 60), (128, 96), (64, 64)]
-    images = [(image * 255).to(torch.uint8) for image in pictures(*sizes)]
+    images = [(image * 255).to(torch.uint8) for image in random_images(*sizes)]
     detections = detect(build(kind).eval(), images, CPU)
     assert len(detections) == len(sizes)
     for found, (height, width) in zip(detections, sizes, strict=True):
@@ -117,7 +117,7 @@ def test_detections_are_in_the_pixels_of_each_picture_best_first(kind: str) -> N
         assert found.scores.min() >= 0 and found.scores.max() <= 1
         assert (np.diff(found.scores) <= 0).all()
         assert set(found.labels.tolist()) <= set(range(NUM_CLASSES))
-    # Boxes reach beyond a small picture's own size in the large one: they are not in the resized pixels.
+    # Boxes reach beyond a small image's own size in the large one: they are not in the resized pixels.
     assert detections[1].boxes[:, 3].max() > 96
 
 
@@ -129,16 +129,16 @@ def test_nothing_found_is_no_error(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
-def test_a_picture_is_judged_the_same_alone_and_among_others(kind: str) -> None:
+def test_an_image_is_judged_the_same_alone_and_among_others(kind: str) -> None:
     detector = build(kind).eval()
-    images = [(image * 255).to(torch.uint8) for image in pictures((64, 64), (64, 64), (64, 64))]
+    images = [(image * 255).to(torch.uint8) for image in random_images((64, 64), (64, 64), (64, 64))]
     together = detect(detector, images, CPU)
     for image, found in zip(images, together, strict=True):
         (alone,) = detect(detector, [image], CPU)
         np.testing.assert_allclose(alone.scores, found.scores, rtol=1e-4, atol=1e-6)
 
 
-def favour(detector: Detector, label: int) -> None:
+def favor(detector: Detector, label: int) -> None:
     """Make `detector` answer the class `label` (from 0) everywhere."""
     if isinstance(detector, FasterRCNN):
         layer, place = detector.roi_heads.box_predictor.cls_score, [label + first_label(detector)]
@@ -157,14 +157,14 @@ def favour(detector: Detector, label: int) -> None:
 def test_labels_are_the_same_in_training_and_detecting(kind: str, label: int) -> None:
     """A detector that always answers a class detects that class, and pays least where that is the class to learn."""
     detector = build(kind)
-    favour(detector, label)
+    favor(detector, label)
     classification = "loss_classifier" if kind == "fpn" else "classification"
     paid = []
     for taught in range(NUM_CLASSES):
         target = {"boxes": torch.tensor(BOXES[:1]).float(), "labels": torch.tensor([taught + first_label(detector)])}
         torch.manual_seed(2)
         with torch.no_grad():
-            paid.append(float(detector.train()(pictures((64, 64)), [target])[classification]))
+            paid.append(float(detector.train()(random_images((64, 64)), [target])[classification]))
     assert paid.index(min(paid)) == label
     (found,) = detect(detector.eval(), [torch.zeros(3, 64, 64, dtype=torch.uint8)], CPU)
     assert set(found.labels[found.scores > 0.5].tolist()) == {label}
@@ -181,7 +181,7 @@ def outside_backbone(detector: Detector) -> int:
     return len(norms(detector)) - len(norms(find_backbone(detector)))
 
 
-def test_the_papers_fpn_is_normalised_in_pyramid_and_box_convolutions_only() -> None:
+def test_the_papers_fpn_is_normalized_in_pyramid_and_box_convolutions_only() -> None:
     detector = build_detector(Subnet(SPACE, ARCHITECTURES[0]), 80, FPNSettings())
     pyramid, head = detector.backbone.pyramid, detector.roi_heads.box_head
     assert [len(norms(block)) for block in (*pyramid.inner_blocks, *pyramid.layer_blocks)] == [1] * 8
@@ -193,7 +193,7 @@ def test_the_papers_fpn_is_normalised_in_pyramid_and_box_convolutions_only() -> 
     assert {type(norm) for norm in norms(detector)} == {nn.BatchNorm2d}
 
 
-def test_the_papers_retinanet_is_normalised_in_the_backbone_only() -> None:
+def test_the_papers_retinanet_is_normalized_in_the_backbone_only() -> None:
     detector = build_detector(Subnet(SPACE, ARCHITECTURES[0]), 80, RetinaNetSettings())
     assert outside_backbone(detector) == 0
     for tower in (detector.head.classification_head, detector.head.regression_head):
@@ -273,15 +273,15 @@ def test_an_extracted_detector_loads_into_one_built_from_scratch(kind: str) -> N
     extracted = extract_subnet(detector, ARCHITECTURES[3])
     built = build(kind, Subnet(SPACE, ARCHITECTURES[3]))
     built.load_state_dict(extracted.state_dict())  # strict: the same names and shapes
-    images = [(image * 255).to(torch.uint8) for image in pictures((64, 64))]
+    images = [(image * 255).to(torch.uint8) for image in random_images((64, 64))]
     (first,), (second,) = detect(extracted.eval(), images, CPU), detect(built.eval(), images, CPU)
     np.testing.assert_array_equal(first.boxes, second.boxes)
 
 
 @pytest.mark.parametrize("geometry", ["torchvision", "maskrcnn-benchmark"])
-def test_what_is_found_does_not_hang_on_the_picture_that_came_first(geometry: str) -> None:
+def test_what_is_found_does_not_hang_on_the_image_that_came_first(geometry: str) -> None:
     """torchvision infers the maps' scales from the first one it meets. The second is padded by half its height."""
-    images = [(image * 255).to(torch.uint8) for image in pictures((64, 45), (45, 64))]
+    images = [(image * 255).to(torch.uint8) for image in random_images((64, 45), (45, 64))]
     fresh, used = (build("fpn", min_size=45, max_size=64, geometry=geometry).eval() for _ in range(2))
     detect(used, images[:1], CPU)
     (first,), (second,) = detect(fresh, images[1:], CPU), detect(used, images[1:], CPU)

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from small_models import ARCHITECTURES, SETTINGS, SPACE, fpn, pictures
+from small_models import ARCHITECTURES, SETTINGS, SPACE, fpn, random_images
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import roi_align
 
 from detnas.config import FPNSettings, Preprocessing
 from detnas.models.backbone import Subnet
 from detnas.models.detectors.build import build_detector
-from detnas.models.detectors.geometry import CellAnchors, InnerPixelsRoIAlign, PictureTransform, cell_anchors
-from detnas.models.preprocessing import normalise
+from detnas.models.detectors.geometry import CellAnchors, ImageTransform, InnerPixelsRoIAlign, cell_anchors
+from detnas.models.preprocessing import normalize
 
 # Faster R-CNN's anchors as they have always been printed: x1, y1, x2, y2, edges included, by ratio and then by size.
 PRINTED = [
@@ -35,25 +35,25 @@ def test_the_anchors_of_a_cell_are_those_of_faster_rcnn() -> None:
 def test_anchors_stand_on_every_cell_row_by_row() -> None:
     generator = CellAnchors(((32.0,), (64.0,)), (0.5, 2.0), (4, 64))
     images = ImageList(torch.zeros(2, 3, 96, 128), [(90, 120), (96, 128)])
-    # The coarse map reaches beyond the picture, as the pyramid's last level does; its cells are of 64 pixels still.
+    # The coarse map reaches beyond the image, as the pyramid's last level does; its cells are of 64 pixels still.
     first, second = generator(images, [torch.zeros(2, 1, 24, 32), torch.zeros(2, 1, 2, 2)])
     assert torch.equal(first, second) and first.shape == (2 * (24 * 32 + 4), 4)
-    centres = (first[:, :2] + first[:, 2:]) / 2
-    assert centres[[0, 1, 2, 2 * 32]].tolist() == [[2, 2], [2, 2], [6, 2], [2, 6]]
-    assert centres[2 * 24 * 32 :: 2].tolist() == [[32, 32], [96, 32], [32, 96], [96, 96]]
+    centers = (first[:, :2] + first[:, 2:]) / 2
+    assert centers[[0, 1, 2, 2 * 32]].tolist() == [[2, 2], [2, 2], [6, 2], [2, 6]]
+    assert centers[2 * 24 * 32 :: 2].tolist() == [[32, 32], [96, 32], [32, 96], [96, 96]]
     # Of 4 x 4 pixels, 6 x 3 is nearest to half as high as wide; eight times as large.
     assert (first[0, 2:] - first[0, :2]).tolist() == [48, 24]
 
 
 @pytest.mark.parametrize("geometry", ["torchvision", "maskrcnn-benchmark"])
-def test_boxes_follow_their_picture_and_come_back(geometry: str) -> None:
+def test_boxes_follow_their_image_and_come_back(geometry: str) -> None:
     settings = FPNSettings.model_validate({"min_size": 96, "max_size": 160, "geometry": geometry})
-    transform = PictureTransform(settings).train()
-    picture = pictures((48, 64))[0]
+    transform = ImageTransform(settings).train()
+    image = random_images((48, 64))[0]
     target = {"boxes": torch.tensor([[4.0, 6.0, 20.0, 40.0]]), "labels": torch.tensor([1])}
-    images, targets = transform([picture], [target])
+    images, targets = transform([image], [target])
     assert images.image_sizes == [(96, 128)]
-    # Its last pixels are 19 and 39, which in the doubled picture are pixels 38 and 78.
+    # Its last pixels are 19 and 39, which in the doubled image are pixels 38 and 78.
     expected = [8, 12, 40, 80] if geometry == "torchvision" else [8, 12, 38 + 1, 78 + 1]
     assert targets[0]["boxes"].tolist() == [expected]
     assert target["boxes"].tolist() == [[4, 6, 20, 40]]
@@ -74,15 +74,15 @@ def test_a_pixel_less_is_pooled_and_the_level_is_that_of_the_whole_box() -> None
         assert torch.allclose(one, roi_align(maps[name], inner, 7, 1 / stride, 2)[0])
 
 
-def test_bgr_is_the_same_detector_on_pictures_of_turned_channels() -> None:
+def test_bgr_is_the_same_detector_on_images_of_turned_channels() -> None:
     mean, std = (0.1, 0.2, 0.3), (0.5, 1.0, 2.0)
     turned = Preprocessing(image_mean=mean[::-1], image_std=std[::-1])
-    picture = pictures((5, 7))[0]
+    image = random_images((5, 7))[0]
     bgr = Preprocessing(image_mean=mean, image_std=std, channel_order="bgr")
-    assert torch.equal(normalise(picture, bgr), normalise(picture[[2, 1, 0]], turned))
-    assert torch.equal(normalise(picture[None], bgr)[0], normalise(picture, bgr))
+    assert torch.equal(normalize(image, bgr), normalize(image[[2, 1, 0]], turned))
+    assert torch.equal(normalize(image[None], bgr)[0], normalize(image, bgr))
     with pytest.raises(TypeError, match="uint8"):
-        normalise(torch.zeros(3, 4, 4, dtype=torch.uint8), bgr)
+        normalize(torch.zeros(3, 4, 4, dtype=torch.uint8), bgr)
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
@@ -93,15 +93,15 @@ def test_a_detector_takes_channels_in_its_order(kind: str) -> None:
         settings = SETTINGS[kind](channel_order=order, image_mean=(0, 0, 0), image_std=(0.2, 0.2, 0.2))
         detector = build_detector(Subnet(SPACE, ARCHITECTURES[1]), 3, settings).eval()
         with torch.no_grad():
-            results.append(detector([pictures((64, 80))[0][channels]])[0]["scores"])
+            results.append(detector([random_images((64, 80))[0][channels]])[0]["scores"])
     assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
 
 
 def test_a_detector_of_this_geometry_trains_and_detects() -> None:
     detector = build_detector(Subnet(SPACE, ARCHITECTURES[1]), 3, fpn(geometry="maskrcnn-benchmark"))
     target = {"boxes": torch.tensor([[4.0, 6.0, 30.0, 40.0]]), "labels": torch.tensor([1])}
-    losses = detector.train()(pictures((64, 80)), [target])
+    losses = detector.train()(random_images((64, 80)), [target])
     assert all(torch.isfinite(loss) for loss in losses.values())
     with torch.no_grad():
-        (found,) = detector.eval()(pictures((64, 80)))
+        (found,) = detector.eval()(random_images((64, 80)))
     assert len(found["boxes"]) and (found["boxes"] >= 0).all()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_models import ARCHITECTURES, NUM_CLASSES, SPACE, pictures, retinanet, targets
+from small_models import ARCHITECTURES, NUM_CLASSES, SPACE, random_images, retinanet, targets
 from torchvision.models.detection.image_list import ImageList
 
 from detnas.models.backbone import Subnet
@@ -45,9 +45,9 @@ def written_out(boxes: list, labels: list, anchors: np.ndarray, logits: np.ndarr
             if match >= 0:
                 positives += 1
                 box, (width, height) = these[match], anchor[2:] - anchor[:2]
-                centre = (box[:2] + box[2:] - anchor[:2] - anchor[2:]) / 2
+                center = (box[:2] + box[2:] - anchor[:2] - anchor[2:]) / 2
                 sides = np.log((box[2:] - box[:2]) / (width, height))
-                wanted = [10 * centre[0] / width, 10 * centre[1] / height, 5 * sides[0], 5 * sides[1]]
+                wanted = [10 * center[0] / width, 10 * center[1] / height, 5 * sides[0], 5 * sides[1]]
                 for n in np.abs(answer - wanted):
                     regression += n**2 / 0.22 if n < 0.11 else n - 0.055
     return [focal / (positives + len(boxes)), regression / max(1, 4 * positives)]
@@ -61,7 +61,7 @@ def test_the_losses_are_those_of_the_official_code(boxes: tuple[list, list]) -> 
     assert isinstance(head, PaperRetinaNetHead)
     for layer in (head.classification_head.cls_logits, head.regression_head.bbox_reg):
         torch.nn.init.normal_(layer.weight, std=0.3)
-    images = torch.stack(pictures((64, 64), (64, 64)))
+    images = torch.stack(random_images((64, 64), (64, 64)))
     wanted = targets(0, *boxes)
     with torch.no_grad():
         features = list(detector.backbone(images).values())

@@ -1,4 +1,4 @@
-"""Ops that users bring: counted, built, initialised, and refused."""
+"""Ops that users bring: counted, built, initialized, and refused."""
 
 import sys
 import types
@@ -60,7 +60,7 @@ class Broken(detnas.CustomOp):
 class Told(Broken):
     @classmethod
     def cost(cls, block: Block, size: int) -> Cost:
-        return Cost(flops=size * block.in_channels, params=7)
+        return Cost(macs=size * block.in_channels, params=7)
 
 
 NO_OP = nn.Conv2d
@@ -87,20 +87,20 @@ def space(*ops: str) -> SearchSpace:
 def test_an_own_op_that_does_what_ours_does_costs_the_same(size: int) -> None:
     table = space("shuffle5", "own_ops:Shuffle5", "xception").cost_table(size)
     for block in range(6):
-        assert table.flops[block][0] == table.flops[block][1] != table.flops[block][2]
+        assert table.macs[block][0] == table.macs[block][1] != table.macs[block][2]
         assert table.params[block][0] == table.params[block][1]
 
 
 def test_matrix_products_are_counted_a_multiply_add_as_one() -> None:
     table = SearchSpace("toy", 4, (8,), (2,), ("own_ops:Attending",)).cost_table(32)
-    # The stem halves the picture before the first block sees it, and that halves it again.
-    assert table.flops == [[4 * 8 * 8 * 8], [8 * 8 * 8 * 8]]
+    # The stem halves the image before the first block sees it, and that halves it again.
+    assert table.macs == [[4 * 8 * 8 * 8], [8 * 8 * 8 * 8]]
     assert table.params == [[4 * 8 + 8], [8 * 8 + 8]]
 
 
 def test_an_own_op_may_say_itself_what_it_costs() -> None:
     table = space("own_ops:Told").cost_table(64)
-    assert (table.flops[0], table.params[0]) == ([32 * 4], [7])
+    assert (table.macs[0], table.params[0]) == ([32 * 4], [7])
 
 
 def test_an_own_op_computes_as_ours_with_its_weights() -> None:

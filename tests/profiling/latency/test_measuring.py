@@ -158,9 +158,9 @@ def test_rounds_are_bounded_in_number_and_time(monkeypatch: pytest.MonkeyPatch) 
     ("min_size", "max_size", "size"),
     [(800, 1333, (800, 1088)), (96, 96, (96, 96)), (128, 128, (96, 128)), (256, 384, (256, 352))],
 )
-def test_the_input_is_a_4_to_3_picture_resized_and_padded(min_size: int, max_size: int, size: tuple[int, int]) -> None:
+def test_the_input_is_a_4_to_3_image_resized_and_padded(min_size: int, max_size: int, size: tuple[int, int]) -> None:
     recipe = small_recipe(detector__min_size=min_size, detector__max_size=max_size)
-    images = profile.pictures(recipe.detector)
+    images = profile.random_images(recipe.detector)
     assert images.shape == (1, 3, *size)
 
 
@@ -235,7 +235,7 @@ def test_what_is_said_and_kept(tmp_path: Path) -> None:
     recipe = small_recipe(space__width=1.0)
     lines = list(profile.profile_latency(recipe, tmp_path))
     assert lines[0] == (
-        "latency of space tiny at 64x64 pixels: a picture of 640 x 480 under min_size 48, max_size 64, padded"
+        "latency of space tiny at 64x64 pixels: an image of 640 x 480 under min_size 48, max_size 64, padded"
     )
     (file,) = tmp_path.iterdir()
     assert file.name == "latency-tiny-64x64-eager.json" and any(str(file) in line for line in lines)

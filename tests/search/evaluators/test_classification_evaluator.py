@@ -11,8 +11,8 @@ import pytest
 import torch
 from naive_candidate import calibrate_naively, inherit_naively
 from PIL import Image
-from small_recipe import COLOURS, assert_same, checkpoint, small_recipe, training, write_blocks
-from test_fitness import ARCHITECTURES, decoded
+from small_recipe import COLORS, assert_same, checkpoint, small_recipe, training, write_blocks
+from test_detection_evaluator import ARCHITECTURES, decoded
 from torch import nn
 from torchvision.transforms.v2 import functional
 
@@ -22,8 +22,7 @@ from detnas.data.splits import RunData, open_data
 from detnas.models.backbone import Subnet, Supernet
 from detnas.models.classifier import Classifier
 from detnas.run.pipeline import run
-from detnas.search.evaluators.classification import Accuracy, Batches
-from detnas.search.evaluators.racing import Standing
+from detnas.search.evaluators.classification import Batches, ClassificationEvaluator
 from detnas.spaces import Architecture
 from detnas.training.tasks import ClassificationTask
 
@@ -33,29 +32,29 @@ PARTS: tuple[Part, ...] = ("train", "fit", "search")
 
 @dataclass
 class Trained:
-    """A supernet classifier that tells some of the pictures apart."""
+    """A supernet classifier that tells some of the images apart."""
 
     recipe: Recipe
     data: RunData
     classes: ClassificationSet
     classifier: Classifier
 
-    def accuracy(self, seed: int = 1, cache_mb: int = 100, **changes: object) -> Accuracy:
+    def accuracy(self, seed: int = 1, cache_mb: int = 100, **changes: object) -> ClassificationEvaluator:
         fit, search = (self.classes.samples(part, None, cache_mb=0) for part in ("fit", "search"))
         detector = self.recipe.detector
         task = ClassificationTask(fit, 0.0, detector)
         settings = SearchSettings(**{**self.recipe.search.model_dump(), **changes})
         inputs = partial(task.inputs, device=CPU)
-        return Accuracy(self.classifier, fit, search, inputs, settings, seed=seed, cache_mb=cache_mb)
+        return ClassificationEvaluator(self.classifier, fit, search, inputs, settings, seed=seed, cache_mb=cache_mb)
 
 
 def write_noise(folder: Path) -> None:
-    """A picture folder of three classes, 20 pictures each, of coloured noise: no part of a picture is like another."""
+    """An image folder of three classes, 20 images each, of colored noise: no part of an image is like another."""
     rng = np.random.default_rng(0)
-    for category, colour in COLOURS.items():
+    for category, color in COLORS.items():
         (folder / f"c{category}").mkdir(parents=True)
         for number in range(20):
-            noise = rng.integers(0, 120, (40, 50, 3)) + np.array(colour) // 2
+            noise = rng.integers(0, 120, (40, 50, 3)) + np.array(color) // 2
             Image.fromarray(noise.astype(np.uint8)).save(folder / f"c{category}" / f"{number}.png")
 
 
@@ -64,12 +63,12 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp(request.param)
     write_noise(write_blocks(folder, train=40, val=2) / "classes")
     # Long enough to beat chance: what fewer steps end in depends on the processor.
-    schedule = {"steps": 120, "batch": 16} if request.param == "folder" else {"steps": 10, "batch": 8}
+    schedule = {"steps": 120, "batch_size": 16} if request.param == "folder" else {"steps": 10, "batch_size": 8}
     recipe = small_recipe(
         **{"pretraining__source": request.param, "pretraining__folder": "classes"},
         search__fitness="classification",
         search__recalibration_batches=3,
-        search__recalibration_batch=4,
+        search__recalibration_batch_size=4,
         pretraining__search_fraction=0.4,
         supernet_pretrain=training(**schedule, lr=4e-3),
     )
@@ -87,27 +86,27 @@ def naive_subnet(trained: Trained, architecture: Architecture) -> Classifier:
     return model
 
 
-def normalised(pictures: torch.Tensor) -> torch.Tensor:
+def normalized(images: torch.Tensor) -> torch.Tensor:
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    return (pictures / 255 - mean[:, None, None]) / std[:, None, None]
+    return (images / 255 - mean[:, None, None]) / std[:, None, None]
 
 
 @pytest.mark.parametrize("trained", ["folder"], indirect=True)
 @pytest.mark.parametrize("architecture", ARCHITECTURES[1:], ids=str)
 def test_accuracy_is_that_of_a_naive_re_implementation(trained: Trained, architecture: Architecture) -> None:
-    """From the files on: the middle of each picture, the subnet built by hand, picture by picture."""
+    """From the files on: the middle of each image, the subnet built by hand, image by image."""
 
     def middle(path: Path) -> torch.Tensor:
         resized = functional.resize((decoded(path) * 255).round().byte(), [37, 46], antialias=True)  # 37: 8/7 of 32
-        return normalised(resized[:, 2:34, 7:39].float())
+        return normalized(resized[:, 2:34, 7:39].float())
 
     accuracy = trained.accuracy()
     classes = trained.classes
     model = naive_subnet(trained, architecture)
     drawn = [classes.files[classes.indices["fit"][index]] for index, _ in accuracy.calibration.keys]
     assert len(drawn) == 12
-    pictures = [middle(file) for file in drawn]
-    calibrate_naively(model, [torch.stack(pictures[start : start + 4]) for start in (0, 4, 8)])
+    images = [middle(file) for file in drawn]
+    calibrate_naively(model, [torch.stack(images[start : start + 4]) for start in (0, 4, 8)])
     with torch.no_grad():
         right = [
             int(model(middle(classes.files[index])[None]).argmax()) == classes.labels[index]
@@ -149,7 +148,7 @@ def test_accuracy_does_not_depend_on_the_order_nor_on_what_is_kept(
         logits.append(forward(self, images))
         return logits[-1]
 
-    def judged(accuracy: Accuracy, architecture: Architecture) -> torch.Tensor:
+    def judged(accuracy: ClassificationEvaluator, architecture: Architecture) -> torch.Tensor:
         logits.clear()
         accuracy(architecture)
         return torch.cat(logits)
@@ -165,41 +164,20 @@ def test_accuracy_does_not_depend_on_the_order_nor_on_what_is_kept(
     assert not torch.equal(first[ARCHITECTURES[0]], first[ARCHITECTURES[1]])
 
 
-def test_pictures_are_drawn_by_seed_and_limited_by_the_recipe(trained: Trained) -> None:
+def test_images_are_drawn_by_seed_and_limited_by_the_recipe(trained: Trained) -> None:
     one, same, other = trained.accuracy(), trained.accuracy(), trained.accuracy(seed=2)
     assert one.calibration.keys == same.calibration.keys != other.calibration.keys
-    few = trained.accuracy(pictures=5)
+    few = trained.accuracy(images=5)
     assert len(few.judged.keys) == 5 and {index for index, _ in few.judged.keys} < set(range(len(few.judged.samples)))
     assert len(one.judged.keys) == len(one.judged.samples)
-    many = trained.accuracy(recalibration_batches=25, recalibration_batch=4)
+    many = trained.accuracy(recalibration_batches=25, recalibration_batch_size=4)
     counts = [
         [index for index, _ in many.calibration.keys].count(index) for index in range(len(many.calibration.samples))
     ]
     assert sum(counts) == 100 and max(counts) - min(counts) == 1
 
 
-@pytest.mark.parametrize("trained", ["folder"], indirect=True)
-def test_racing_asks_on_the_way_and_changes_nothing(trained: Trained) -> None:
-    """Of 24 pictures, after 4 and after 16."""
-    plain = trained.accuracy(batch=4)
-    racing = trained.accuracy(batch=4, racing=[0.2, 0.7])
-    right = []
-    for architecture in ARCHITECTURES:
-        standings: list[Standing] = []
-        assert racing(architecture, lambda one, standings=standings: standings.append(one) or True) == plain(
-            architecture
-        )
-        assert [(one.pictures, one.of) for one in standings] == [(4, 24), (16, 24)]
-        for one in standings:
-            right.append(one.score * one.pictures)
-            assert right[-1] == pytest.approx(round(right[-1]), abs=1e-3)
-            assert min(one.replicates) <= one.score <= max(one.replicates)
-            assert all(replicate * 24 == pytest.approx(round(replicate * 24), abs=1e-3) for replicate in one.replicates)
-        assert racing(architecture, lambda standing: standing.pictures < 16) is None
-    assert len(set(right)) > 2
-
-
-def test_the_parts_share_no_picture(trained: Trained) -> None:
+def test_the_parts_share_no_image(trained: Trained) -> None:
     if trained.recipe.pretraining.source == "folder":
         parts = {part: {trained.classes.files[i] for i in trained.classes.indices[part]} for part in PARTS}
         assert len(parts["search"]) == 24 and len(parts["fit"]) == 36
@@ -209,7 +187,7 @@ def test_the_parts_share_no_picture(trained: Trained) -> None:
 
 
 @pytest.mark.parametrize("trained", ["folder"], indirect=True)
-def test_a_picture_of_a_folder_is_judged_by_its_middle(trained: Trained) -> None:
+def test_an_image_of_a_folder_is_judged_by_its_middle(trained: Trained) -> None:
     judged = trained.classes.samples("search", None, cache_mb=100)
     changed = trained.classes.samples("search", trained.recipe.supernet_pretrain, cache_mb=100)
     assert torch.equal(judged[3, 1][0], judged[3, 2][0])
@@ -217,7 +195,7 @@ def test_a_picture_of_a_folder_is_judged_by_its_middle(trained: Trained) -> None
 
 
 @pytest.mark.parametrize("trained", ["crops"], indirect=True)
-def test_crops_are_judged_without_flips_or_other_colours(trained: Trained) -> None:
+def test_crops_are_judged_without_flips_or_other_colors(trained: Trained) -> None:
     judged = trained.classes.samples("search", None, cache_mb=100)
     still = trained.recipe.supernet_pretrain.model_copy(update={"flip": 0.0, "color_jitter": 0.0})
     flipped = trained.recipe.supernet_pretrain.model_copy(update={"flip": 1.0, "color_jitter": 0.0})

@@ -21,17 +21,13 @@ from detnas.config import DataSettings, Recipe, SearchSettings
 from detnas.data.images import Images
 from detnas.data.splits import RunData, open_data
 from detnas.evaluation.evaluate import Evaluation, evaluate
-from detnas.evaluation.metrics.coco import coco_scores
-from detnas.evaluation.metrics.voc import voc_scores
 from detnas.models.backbone import Subnet, Supernet, extract_subnet
 from detnas.models.detectors.build import Detector, build_detector
-from detnas.models.detectors.detect import Detections, detect
-from detnas.models.detectors.prepared import PreparedPictures
+from detnas.models.detectors.detect import detect
 from detnas.models.ops.shuffle import Op
 from detnas.run.pipeline import run
-from detnas.search.evaluators.custom import Candidate, OwnFitness, own_function
-from detnas.search.evaluators.detection import Fitness
-from detnas.search.evaluators.racing import Standing
+from detnas.search.evaluators.custom import Candidate, CustomEvaluator, import_fitness_function
+from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.spaces import Architecture, Budget, BudgetSampler
 from detnas.utils.errors import UserError
 
@@ -51,14 +47,14 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pretraining__source="none",
         supernet_finetune={
             "steps": 300,
-            "batch": 8,
+            "batch_size": 8,
             "optimizer": "adamw",
             "lr": 8e-3,
             "schedule": "cosine",
             "warmup": 5,
         },
         search__recalibration_batches=3,
-        search__recalibration_batch=4,
+        search__recalibration_batch_size=4,
     )
     run(recipe, folder / "run", blocks, stages=("supernet-finetune",))
     detector = build_detector(Supernet(recipe.search_space()), 3, recipe.detector)
@@ -66,19 +62,21 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return recipe, open_data(blocks, DataSettings(search_fraction=0.5), seed=3), detector
 
 
-def fitness_of(trained: Trained, seed: int = 1, cache_mb: int = 100, **changes: object) -> Fitness:
+def fitness_of(trained: Trained, seed: int = 1, cache_mb: int = 100, **changes: object) -> DetectionEvaluator:
     recipe, data, detector = trained
     settings = SearchSettings(**{**recipe.search.model_dump(), **changes})
-    return Fitness(detector, data.fit, data.search, settings, seed=seed, device=CPU, cache_mb=cache_mb)
+    return DetectionEvaluator(detector, data.fit, data.search, settings, seed=seed, device=CPU, cache_mb=cache_mb)
 
 
-def naive_fitness(trained: Trained, architecture: Architecture, calibration: list[Path], batch: int) -> list[float]:
-    """The subnet built by hand, its statistics averaged by hand, judged picture by picture by pycocotools."""
+def naive_fitness(
+    trained: Trained, architecture: Architecture, calibration: list[Path], batch_size: int
+) -> list[float]:
+    """The subnet built by hand, its statistics averaged by hand, judged image by image by pycocotools."""
     recipe, data, supernet = trained
     model = build_detector(Subnet(recipe.search_space(), architecture), 3, recipe.detector)
     inherit_naively(model, supernet, architecture)
-    starts = range(0, len(calibration), batch)
-    calibrate_naively(model, ([decoded(file) for file in calibration[start : start + batch]] for start in starts))
+    starts = range(0, len(calibration), batch_size)
+    calibrate_naively(model, ([decoded(file) for file in calibration[start : start + batch_size]] for start in starts))
     model.eval()
     results = []
     for file, image_id in zip(data.search.files, data.search.image_ids, strict=True):
@@ -107,10 +105,10 @@ def decoded(path: Path) -> torch.Tensor:
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
 def test_fitness_is_that_of_a_naive_re_implementation(trained: Trained, architecture: Architecture) -> None:
     fitness = fitness_of(trained)
-    scores = fitness(architecture).scores
+    scores = fitness.evaluate(architecture).scores
     files = [Path(file) for file in fitness.calibration.data.files]
     assert len(files) == 12 and set(files) <= set(trained[1].fit.files)
-    by_hand = naive_fitness(trained, architecture, files, batch=4)
+    by_hand = naive_fitness(trained, architecture, files, batch_size=4)
     assert [scores[name] for name in ("mAP", "AP50", "AP75")] == pytest.approx(by_hand, abs=1e-6)
     assert by_hand[1] > 0.01  # or this compares nothing
 
@@ -134,10 +132,10 @@ def test_the_supernet_is_the_same_bit_by_bit_afterwards(trained: Trained) -> Non
 
 def test_fitness_does_not_depend_on_the_order(trained: Trained) -> None:
     forward, backward = fitness_of(trained), fitness_of(trained)
-    first = {architecture: forward(architecture) for architecture in ARCHITECTURES}
+    first = {architecture: forward.evaluate(architecture) for architecture in ARCHITECTURES}
     torch.manual_seed(5)
-    second = {architecture: backward(architecture) for architecture in reversed(ARCHITECTURES)}
-    again = forward(ARCHITECTURES[0])
+    second = {architecture: backward.evaluate(architecture) for architecture in reversed(ARCHITECTURES)}
+    again = forward.evaluate(ARCHITECTURES[0])
     for architecture in ARCHITECTURES:
         assert first[architecture].results == second[architecture].results
         assert first[architecture].scores == second[architecture].scores
@@ -145,39 +143,39 @@ def test_fitness_does_not_depend_on_the_order(trained: Trained) -> None:
     assert len({str(evaluation.results) for evaluation in first.values()}) == len(ARCHITECTURES)
 
 
-def test_pictures_for_recalibration_are_drawn_from_the_training_part_by_seed(trained: Trained) -> None:
+def test_images_for_recalibration_are_drawn_from_the_training_part_by_seed(trained: Trained) -> None:
     one, same, other = fitness_of(trained), fitness_of(trained), fitness_of(trained, seed=2)
     assert one.calibration.data.files == same.calibration.data.files != other.calibration.data.files
     assert not set(one.calibration.data.files) & set(trained[1].search.files)
     fit = len(trained[1].fit)
-    many = fitness_of(trained, recalibration_batches=13, recalibration_batch=4)  # more than there are
+    many = fitness_of(trained, recalibration_batches=13, recalibration_batch_size=4)  # more than there are
     counts = [many.calibration.data.files.count(file) for file in trained[1].fit.files]
     assert fit == 20 and sum(counts) == 52 and set(counts) == {2, 3}
 
 
-def test_a_search_on_fewer_pictures_takes_some_of_the_search_split(trained: Trained) -> None:
-    fitness = fitness_of(trained, pictures=5)
+def test_a_search_on_fewer_images_takes_some_of_the_search_split(trained: Trained) -> None:
+    fitness = fitness_of(trained, images=5)
     assert len(fitness.judged.data) == len(fitness.search) == 5
     assert set(fitness.search.image_ids) < set(trained[1].search.image_ids)
-    found = {row["image_id"] for row in fitness(ARCHITECTURES[0]).results}
+    found = {row["image_id"] for row in fitness.evaluate(ARCHITECTURES[0]).results}
     assert found == set(fitness.search.image_ids)
-    assert fitness_of(trained, pictures=500).search.image_ids == trained[1].search.image_ids
+    assert fitness_of(trained, images=500).search.image_ids == trained[1].search.image_ids
 
 
 def test_recalibration_is_what_makes_a_candidate_work(trained: Trained) -> None:
     """Without it the statistics are those of other paths, and the detections are others."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("detnas.search.evaluators.detection.recalibrate", lambda candidate, _: candidate.eval())
-        without = fitness_of(trained, cache_mb=0)(ARCHITECTURES[1])
-    assert without.results != fitness_of(trained)(ARCHITECTURES[1]).results
+        without = fitness_of(trained, cache_mb=0).evaluate(ARCHITECTURES[1])
+    assert without.results != fitness_of(trained).evaluate(ARCHITECTURES[1]).results
 
 
 RELATED = [Architecture.parse(text) for text in ("31 20 1320 13", "31 20 0320 13", "31 20 0322 13", "32 20 0322 13")]
 """Each begins as the one before it, less and less far."""
 
 
-def whole_passes(trained: Trained, fitness: Fitness, architecture: Architecture) -> Evaluation:
-    """The candidate from the decoded pictures, by whole forward passes."""
+def whole_passes(trained: Trained, fitness: DetectionEvaluator, architecture: Architecture) -> Evaluation:
+    """The candidate from the decoded images, by whole forward passes."""
     candidate = extract_subnet(trained[2], architecture).eval()
     for norm in own_norms(candidate).values():
         norm.train().reset_running_stats()
@@ -186,62 +184,19 @@ def whole_passes(trained: Trained, fitness: Fitness, architecture: Architecture)
     with torch.no_grad():
         for start in range(0, len(files), 4):
             candidate(files[start : start + 4])
-    return evaluate(candidate, fitness.search, Images(fitness.search.files, 10), batch=4, device=CPU)
+    return evaluate(candidate, fitness.search, Images(fitness.search.files, 10), batch_size=4, device=CPU)
 
 
 def test_what_is_kept_changes_no_bit(trained: Trained) -> None:
     order = (RELATED[0], RELATED[2], RELATED[3], RELATED[0])
     expected = [whole_passes(trained, fitness_of(trained), architecture) for architecture in order]
     for cache_mb in (0, 2, 4, 100):  # nothing is kept, inputs, some of the maps too, all of them
-        fitness = fitness_of(trained, cache_mb=cache_mb, batch=4)
+        fitness = fitness_of(trained, cache_mb=cache_mb, batch_size=4)
         assert (fitness.calibration.batches is None, fitness.judged.batches is None) == (cache_mb == 0,) * 2
         for architecture, other in zip(order, expected, strict=True):
-            one = fitness(architecture)
+            one = fitness.evaluate(architecture)
             assert one.results == other.results and one.scores == other.scores
             assert bool(fitness.prefixes.maps) == (cache_mb > 2)
-
-
-RACING = {"batch": 4, "racing": [0.25, 0.6]}
-"""Rounds of 4, 8 and 8 pictures."""
-
-
-@pytest.mark.parametrize("metric", ["mAP", "VOC07"])
-def test_racing_asks_on_the_way_and_changes_no_bit(trained: Trained, metric: str) -> None:
-    plain, racing = fitness_of(trained, batch=4), fitness_of(trained, metric=metric, **RACING)
-    for architecture in ARCHITECTURES:
-        standings: list[Standing] = []
-        expected = plain(architecture)
-        found = racing(architecture, lambda one, standings=standings: standings.append(one) or True)
-        assert found.results == expected.results and found.scores == expected.scores
-        assert [(one.pictures, one.of) for one in standings] == [(4, 20), (12, 20)]
-        for done, one in enumerate(standings, start=1):
-            part = racing.search.subset(racing.rounds.judged(done))
-            results = [row for row in expected.results if row["image_id"] in part.image_ids]
-            scores = coco_scores(part.ground_truth(), results)[0] | voc_scores(part.ground_truth(), results)
-            assert one.score == pytest.approx(scores[metric], abs=1e-6)
-            assert min(one.replicates) < one.score < max(one.replicates)
-
-
-def test_a_candidate_that_does_not_go_on_is_judged_on_no_more_pictures(
-    trained: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = []
-
-    def spied(candidate: Detector, pictures: PreparedPictures, device: torch.device) -> list[Detections]:
-        seen.append(len(pictures.sizes))
-        return detect(candidate, pictures, device)
-
-    monkeypatch.setattr("detnas.search.evaluators.detection.detect", spied)
-    fitness = fitness_of(trained, **RACING)
-    for architecture in RELATED[::2]:
-        assert fitness(architecture, lambda standing: standing.pictures < 12) is None
-        assert fitness(architecture, lambda standing: False) is None
-    assert seen == [4, 4, 4, 4, 4, 4, 4, 4]
-    # Who was dropped leaves no trace, also where others begin with the same ops.
-    for architecture in RELATED:
-        assert fitness(architecture).results == fitness_of(trained, batch=4)(architecture).results
-    assert fitness(RELATED[0], lambda standing: False) is None
-    assert fitness(RELATED[0]).results == fitness_of(trained, batch=4)(RELATED[0]).results
 
 
 def test_a_candidate_computes_only_what_none_before_it_has_computed(
@@ -250,7 +205,7 @@ def test_a_candidate_computes_only_what_none_before_it_has_computed(
     computed: list[int] = []
     compute = Op.forward
     monkeypatch.setattr(Op, "forward", lambda self, x: computed.append(1) or compute(self, x))
-    fitness = fitness_of(trained, batch=4)
+    fitness = fitness_of(trained, batch_size=4)
     passes = 3 + 5  # batches for recalibration, and of the search split
     for architecture, blocks in zip((*RELATED, RELATED[3]), (10, 6, 3, 9, 1), strict=True):
         fitness(architecture)
@@ -259,7 +214,7 @@ def test_a_candidate_computes_only_what_none_before_it_has_computed(
 
 
 def test_the_maps_kept_stay_within_their_room_and_each_prefix_with_its_beginnings(trained: Trained) -> None:
-    fitness = fitness_of(trained, cache_mb=4, batch=4)
+    fitness = fitness_of(trained, cache_mb=4, batch_size=4)
     prefixes = fitness.prefixes
     rng = np.random.default_rng(0)
     for _ in range(8):
@@ -286,18 +241,18 @@ def test_a_candidate_that_failed_leaves_no_maps(trained: Trained, monkeypatch: p
         patch.setattr("detnas.search.evaluators.detection.detect", raise_interrupt)
         fitness(ARCHITECTURES[0])
     assert not fitness.prefixes.maps
-    assert fitness(ARCHITECTURES[0]).results == fitness_of(trained)(ARCHITECTURES[0]).results
+    assert fitness.evaluate(ARCHITECTURES[0]).results == fitness_of(trained).evaluate(ARCHITECTURES[0]).results
 
 
 def raise_interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_other_statistics_are_those_of_the_given_pictures(trained: Trained) -> None:
+def test_other_statistics_are_those_of_the_given_images(trained: Trained) -> None:
     """The same as its own, if these are given; as of a naive computation for others; and no trace of any."""
     fitness = fitness_of(trained)
     architecture = ARCHITECTURES[1]
-    before = fitness(architecture)
+    before = fitness.evaluate(architecture)
     assert fitness.with_statistics_of(architecture, fitness.calibration).results == before.results
     other = fitness.other_calibration()
     files = [Path(file) for file in other.data.files]
@@ -306,17 +261,17 @@ def test_other_statistics_are_those_of_the_given_pictures(trained: Trained) -> N
         and other.data.files != fitness.calibration.data.files
         and set(files) <= set(trained[1].fit.files)
     )
-    by_hand = naive_fitness(trained, architecture, files, batch=4)
+    by_hand = naive_fitness(trained, architecture, files, batch_size=4)
     found = fitness.with_statistics_of(architecture, other).scores
     assert [found[name] for name in ("mAP", "AP50", "AP75")] == pytest.approx(by_hand, abs=1e-6)
     assert list(fitness.other_calibration().data.files) == list(other.data.files)
-    assert fitness(architecture).results == before.results
+    assert fitness.evaluate(architecture).results == before.results
 
 
 def test_without_recalibration_a_candidate_has_the_supernets_statistics(trained: Trained) -> None:
     fitness = fitness_of(trained)
     candidate = extract_subnet(trained[2], ARCHITECTURES[1]).eval()
-    found = [one for pictures in fitness.judged for one in detect(candidate, pictures, CPU)]
+    found = [one for images in fitness.judged for one in detect(candidate, images, CPU)]
     scores = fitness.with_statistics_of(ARCHITECTURES[1], None).results
     assert len(scores) == sum(len(one.scores) for one in found) > 0
     assert [one["score"] for one in scores] == pytest.approx([float(s) for one in found for s in one.scores], abs=1e-4)
@@ -335,27 +290,26 @@ def test_an_own_fitness_is_given_the_candidate_that_detection_judges(
         return score
 
     functions = types.ModuleType("own_functions")
-    functions.ap50, functions.flops = ap50, lambda candidate: -candidate.cost.flops  # type: ignore[attr-defined]
+    functions.ap50, functions.macs = ap50, lambda candidate: -candidate.cost.macs  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "own_functions", functions)
     recipe, _, supernet = trained
     sampler = BudgetSampler(recipe.search_space(), Budget())
     before = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
-    judge = OwnFitness("own_functions:ap50", fitness_of(trained), sampler)
+    judge = CustomEvaluator("own_functions:ap50", fitness_of(trained), sampler)
     for architecture in (ARCHITECTURES[1], ARCHITECTURES[2], ARCHITECTURES[1]):
-        evaluation = fitness_of(trained)(architecture)
-        assert evaluation is not None
+        evaluation = fitness_of(trained).evaluate(architecture)
         assert judge(architecture) == evaluation.scores | {"own_functions:ap50": evaluation.scores["AP50"]}
         assert seen[-1].evaluation == evaluation and seen[-1].architecture == architecture
     assert_same(before, dict(supernet.state_dict()))
     # What is not asked for is not computed.
     monkeypatch.setattr("detnas.search.evaluators.detection.detect", None)
-    flops = recipe.search_space().cost(ARCHITECTURES[1]).flops
-    cheap = OwnFitness("own_functions:flops", fitness_of(trained), sampler)
-    assert cheap(ARCHITECTURES[1]) == {"own_functions:flops": -flops}
+    macs = recipe.search_space().cost(ARCHITECTURES[1]).macs
+    cheap = CustomEvaluator("own_functions:macs", fitness_of(trained), sampler)
+    assert cheap(ARCHITECTURES[1]) == {"own_functions:macs": -macs}
 
 
 def test_an_own_fitness_that_is_no_function_is_refused() -> None:
     with pytest.raises(UserError, match=r"search.fitness: detnas.version:__version__ is no function"):
-        own_function("detnas.version:__version__")
+        import_fitness_function("detnas.version:__version__")
     with pytest.raises(UserError, match=r"search.fitness: nowhere:score cannot be imported"):
-        own_function("nowhere:score")
+        import_fitness_function("nowhere:score")

@@ -31,7 +31,7 @@ def candidate(detector: str, **changes: Any) -> nn.Module:
 
 
 def batches() -> list[list[Tensor]]:
-    """Pictures of unequal brightness, so that every batch has statistics of its own."""
+    """Images of unequal brightness, so that every batch has statistics of its own."""
     generator = torch.Generator().manual_seed(1)
     return [[torch.rand(3, 48, 48, generator=generator) * (1 + b) / BATCHES for _ in range(4)] for b in range(BATCHES)]
 

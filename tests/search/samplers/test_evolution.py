@@ -12,12 +12,12 @@ from detnas.config import SearchSettings
 from detnas.search.samplers.base import SpaceExhausted
 from detnas.search.samplers.evolution import EvolutionSampler
 from detnas.search.study.slots import enqueue
-from detnas.search.study.trials import ORIGIN, architecture_of, block_names, slot_of
+from detnas.search.study.trials import ORIGIN, architecture_of, block_names, index_of
 from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace, search_space
 
 SMALL = search_space("small")
 FOUR_BLOCKS = SearchSpace("four-blocks", 4, (8, 12, 16, 20), (1, 1, 1, 1))
-SETTINGS = SearchSettings(evaluations=100, population=20, parents=5, mutants=8, crossovers=8)
+SETTINGS = SearchSettings(evaluations=100, population=20, num_parents=5, num_mutations=8, num_crossovers=8)
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -50,7 +50,7 @@ def study_of(
         return fitness(sampler.space.architecture(ops))
 
     study.optimize(objective, n_trials=settings.evaluations)
-    assert [slot_of(trial) for trial in study.trials] == list(range(settings.evaluations))
+    assert [index_of(trial) for trial in study.trials] == list(range(settings.evaluations))
     return [
         Candidate(architecture_of(trial, sampler.space), trial.user_attrs[ORIGIN], trial.value or 0.0)
         for trial in study.trials
@@ -64,7 +64,7 @@ def wide() -> BudgetSampler:
 
 @pytest.fixture(scope="module")
 def bounded() -> BudgetSampler:
-    return BudgetSampler(SMALL, Budget(flops=(280e6, 300e6)))
+    return BudgetSampler(SMALL, Budget(macs=(280e6, 300e6)))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def candidates(wide: BudgetSampler) -> list[Candidate]:
 def parents_of(candidates: list[Candidate], generation: int) -> list[Architecture]:
     """The best of all history before a generation."""
     history = candidates[: generation * SETTINGS.population]
-    best = sorted(range(len(history)), key=lambda slot: (-history[slot].fitness, slot))[: SETTINGS.parents]
+    best = sorted(range(len(history)), key=lambda slot: (-history[slot].fitness, slot))[: SETTINGS.num_parents]
     return [history[slot].architecture for slot in best]
 
 
@@ -92,7 +92,13 @@ def test_generations_are_made_as_the_paper_says(candidates: list[Candidate]) -> 
 
 def test_the_defaults_are_the_papers() -> None:
     defaults = SearchSettings()
-    numbers = (defaults.evaluations, defaults.population, defaults.parents, defaults.mutants, defaults.crossovers)
+    numbers = (
+        defaults.evaluations,
+        defaults.population,
+        defaults.num_parents,
+        defaults.num_mutations,
+        defaults.num_crossovers,
+    )
     assert numbers == (1000, 50, 10, 20, 20) and defaults.mutation_probability == 0.1
 
 
@@ -143,7 +149,7 @@ def test_parents_come_from_all_history_not_from_the_last_generation(wide: Budget
 def test_nothing_is_evaluated_twice_and_all_is_within_the_budget(bounded: BudgetSampler) -> None:
     found = [one.architecture for one in study_of(bounded, SETTINGS, additive(SMALL))]
     assert len(set(found)) == 100
-    assert all(280e6 <= SMALL.cost(architecture).flops <= 300e6 for architecture in found)
+    assert all(280e6 <= SMALL.cost(architecture).macs <= 300e6 for architecture in found)
 
 
 def test_a_seed_is_a_study(wide: BudgetSampler, candidates: list[Candidate]) -> None:
@@ -155,7 +161,7 @@ def test_a_seed_is_a_study(wide: BudgetSampler, candidates: list[Candidate]) -> 
 
 def test_a_generation_without_new_children_is_filled_with_random_ones(wide: BudgetSampler) -> None:
     """A single parent that never mutates: all its children have been seen."""
-    told = SETTINGS.model_copy(update={"evaluations": 40, "parents": 1, "mutation_probability": 1e-12})
+    told = SETTINGS.model_copy(update={"evaluations": 40, "num_parents": 1, "mutation_probability": 1e-12})
     found = study_of(wide, told, additive(SMALL))
     assert [one.origin for one in found] == ["random"] * 40
     assert len({one.architecture for one in found}) == 40
@@ -164,14 +170,16 @@ def test_a_generation_without_new_children_is_filled_with_random_ones(wide: Budg
 def tiny_budget() -> tuple[BudgetSampler, set[Architecture]]:
     """A budget that holds a few architectures of four blocks, and all of them."""
     everything = [FOUR_BLOCKS.architecture(ops) for ops in itertools.product(range(4), repeat=4)]
-    costs = sorted(FOUR_BLOCKS.cost(architecture).flops for architecture in everything)
-    budget = Budget(flops=(costs[100], costs[117]))
+    costs = sorted(FOUR_BLOCKS.cost(architecture).macs for architecture in everything)
+    budget = Budget(macs=(costs[100], costs[117]))
     return BudgetSampler(FOUR_BLOCKS, budget), {a for a in everything if budget.allows(FOUR_BLOCKS.cost(a))}
 
 
 def test_the_search_ends_when_every_architecture_has_been_evaluated_once() -> None:
     sampler, within = tiny_budget()
-    told = SETTINGS.model_copy(update={"evaluations": len(within), "population": 5, "mutants": 2, "crossovers": 2})
+    told = SETTINGS.model_copy(
+        update={"evaluations": len(within), "population": 5, "num_mutations": 2, "num_crossovers": 2}
+    )
     found = [one.architecture for one in study_of(sampler, told, additive(FOUR_BLOCKS))]
     assert len(found) == len(within) >= 18 and set(found) == within
     with pytest.raises(SpaceExhausted):
@@ -193,7 +201,7 @@ def test_evolution_finds_better_than_random_does(wide: BudgetSampler) -> None:
 
 def test_the_best_of_a_small_space_is_found_before_half_of_it_is_seen() -> None:
     sampler = BudgetSampler(FOUR_BLOCKS, Budget())
-    told = SETTINGS.model_copy(update={"evaluations": 100, "population": 10, "mutants": 4, "crossovers": 4})
+    told = SETTINGS.model_copy(update={"evaluations": 100, "population": 10, "num_mutations": 4, "num_crossovers": 4})
     assert [max(one.fitness for one in study_of(sampler, told, additive(FOUR_BLOCKS, s), s)) for s in range(3)] == [
         1.0
     ] * 3

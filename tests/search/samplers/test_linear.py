@@ -66,7 +66,7 @@ def test_the_posterior_is_that_of_a_dense_regression(count: int) -> None:
 
 
 @pytest.mark.parametrize("known", [EVERY[:1], EVERY[:1] * 3, EVERY[:9]])
-def test_where_nothing_can_be_learnt_all_are_expected_to_be_alike(known: list[Architecture]) -> None:
+def test_where_nothing_can_be_learned_all_are_expected_to_be_alike(known: list[Architecture]) -> None:
     model = LinearModel(SPACE, known, [0.25] * len(known))
     assert model.predict(EVERY[:50]) == pytest.approx(np.full(50, 0.25))
     assert not model.effects(np.random.default_rng(0)).any()
@@ -76,10 +76,10 @@ def test_where_nothing_can_be_learnt_all_are_expected_to_be_alike(known: list[Ar
 @given(st.integers(0, 2**32 - 1), st.floats(0.001, 1), st.sets(st.integers(0, len(EVERY) - 1), max_size=40))
 def test_steps_end_where_no_change_of_one_block_or_two_is_better(seed: int, width: float, taken: set[int]) -> None:
     rng = np.random.default_rng(seed)
-    costs = np.sort([SPACE.cost(one).flops for one in EVERY])
+    costs = np.sort([SPACE.cost(one).macs for one in EVERY])
     low = int(rng.integers(len(EVERY) - 1))
     bounds = (int(costs[low]), int(costs[min(low + int(width * len(EVERY)), len(EVERY) - 1)]))
-    sampler, seen = BudgetSampler(SPACE, Budget(flops=bounds)), {EVERY[place] for place in taken}
+    sampler, seen = BudgetSampler(SPACE, Budget(macs=bounds)), {EVERY[place] for place in taken}
     start = sampler.sample(rng, seen)
     if start is None:
         return
@@ -101,7 +101,9 @@ def test_without_bounds_the_steps_lead_to_the_best() -> None:
 
 def found(name: str, seed: int, fitness: Callable[[Architecture], float]) -> tuple[optuna.Study, Architecture]:
     """A study, and the winner by its sampler."""
-    chosen = SearchSettings(sampler=name, evaluations=60, population=10, parents=5, mutants=4, crossovers=4)
+    chosen = SearchSettings(
+        sampler=name, evaluations=60, population=10, num_parents=5, num_mutations=4, num_crossovers=4
+    )
     sampler = SAMPLERS[name](FREE, chosen, seed)
     study = optuna.create_study(sampler=sampler, direction="maximize")
 

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from detnas.search.samplers.operators import crossover, mutant
+from detnas.search.samplers.operators import crossover, mutate
 from detnas.spaces import OPS, search_space
 
 SMALL = search_space("small")
 
 
 def test_genes_mutate_at_three_quarters_of_a_tenth() -> None:
-    """Each op is drawn anew with probability 0.1, and then is another one in three of four cases."""
+    """Each op is drawn again with probability 0.1, and then is another one in three of four cases."""
     rng = np.random.default_rng(0)
     parent = SMALL.uniform("shuffle7")
-    ops = np.array([mutant(SMALL, [parent], 0.1, rng).ops for _ in range(4000)])
+    ops = np.array([mutate(SMALL, [parent], 0.1, rng).ops for _ in range(4000)])
     changed = ops != OPS.index("shuffle7")
     assert changed.mean() == pytest.approx(0.075, abs=0.005)  # five standard deviations
     assert changed.mean(axis=0) == pytest.approx(np.full(20, 0.075), abs=0.025)

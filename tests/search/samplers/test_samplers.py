@@ -12,10 +12,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from detnas.config import SearchSettings
 from detnas.evaluation.metrics.pareto import pareto_front
-from detnas.search.samplers.base import SlotSampler, SpaceExhausted
+from detnas.search.samplers.base import Sampler, SpaceExhausted
 from detnas.search.samplers.registry import SAMPLERS
 from detnas.search.study.slots import enqueue
-from detnas.search.study.trials import ORIGIN, architecture_of, distributions, slot_of
+from detnas.search.study.trials import ORIGIN, architecture_of, distributions, index_of
 from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -26,22 +26,22 @@ GAINS = np.random.default_rng(0).random((6, len(OPS)))
 NAMES = ("evolution", "nsga2", "linear", "tpe", "random")
 
 
-def flops(architecture: Architecture) -> int:
-    return SPACE.cost(architecture).flops
+def macs(architecture: Architecture) -> int:
+    return SPACE.cost(architecture).macs
 
 
-BOUND = float(np.quantile([flops(architecture) for architecture in EVERY], 0.7))
-SAMPLER = BudgetSampler(SPACE, Budget(flops=(0, BOUND)))
-WITHIN = [architecture for architecture in EVERY if flops(architecture) <= BOUND]
+BOUND = float(np.quantile([macs(architecture) for architecture in EVERY], 0.7))
+SAMPLER = BudgetSampler(SPACE, Budget(macs=(0, BOUND)))
+WITHIN = [architecture for architecture in EVERY if macs(architecture) <= BOUND]
 
 
 def fitness(architecture: Architecture) -> float:
     return float(GAINS[range(6), list(architecture.ops)].mean())
 
 
-def sampler_of(name: str, seed: int = 0, sampler: BudgetSampler = SAMPLER, **changes: Any) -> SlotSampler:
-    numbers = {"evaluations": 60, "population": 20, "parents": 10, "mutants": 8, "crossovers": 8}
-    settings = SearchSettings(sampler=name, against="flops" if name == "nsga2" else None, **(numbers | changes))
+def sampler_of(name: str, seed: int = 0, sampler: BudgetSampler = SAMPLER, **changes: Any) -> Sampler:
+    numbers = {"evaluations": 60, "population": 20, "num_parents": 10, "num_mutations": 8, "num_crossovers": 8}
+    settings = SearchSettings(sampler=name, second_objective="macs" if name == "nsga2" else None, **(numbers | changes))
     return SAMPLERS[name](sampler, settings, seed)
 
 
@@ -50,7 +50,7 @@ def directions(name: str) -> list[str]:
 
 
 def values(name: str, architecture: Architecture) -> list[float]:
-    return [fitness(architecture), flops(architecture)][: len(directions(name))]
+    return [fitness(architecture), macs(architecture)][: len(directions(name))]
 
 
 def study_of(name: str, seed: int = 0, **changes: Any) -> optuna.Study:
@@ -89,10 +89,10 @@ def test_nothing_comes_twice_all_is_within_the_budget_and_a_seed_is_a_study(name
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_ends_with_the_space(name: str) -> None:
-    costs = sorted(map(flops, EVERY))
-    few = BudgetSampler(SPACE, Budget(flops=(0, costs[7])))
+    costs = sorted(map(macs, EVERY))
+    few = BudgetSampler(SPACE, Budget(macs=(0, costs[7])))
     count = sum(cost <= costs[7] for cost in costs)
-    told = {"sampler": few, "population": 4, "mutants": 2, "crossovers": 1}
+    told = {"sampler": few, "population": 4, "num_mutations": 2, "num_crossovers": 1}
     assert len(set(searched(name, evaluations=count, **told))) == count
     with pytest.raises(SpaceExhausted):
         study_of(name, evaluations=count + 1, **told)
@@ -126,26 +126,26 @@ def test_tpe_learns_from_what_is_finished() -> None:
 
 
 def test_tpe_draws_at_random_where_all_that_it_wants_is_outside_the_budget() -> None:
-    costs = sorted(map(flops, EVERY))
-    sampler = BudgetSampler(SPACE, Budget(flops=(costs[2000], costs[2001])))
+    costs = sorted(map(macs, EVERY))
+    sampler = BudgetSampler(SPACE, Budget(macs=(costs[2000], costs[2001])))
     few = [architecture for architecture in EVERY if sampler.allows(architecture)]
-    study = study_of("tpe", sampler=sampler, evaluations=len(few), population=1, mutants=0, crossovers=0)
+    study = study_of("tpe", sampler=sampler, evaluations=len(few), population=1, num_mutations=0, num_crossovers=0)
     assert {architecture_of(trial, SPACE) for trial in study.trials} == set(few)
 
 
 def test_tpe_leaves_to_others_what_they_are_evaluating() -> None:
     study = optuna.create_study(direction="maximize")
-    first = sampler_of("tpe", population=1, mutants=0, crossovers=0).propose(study, 1)
+    first = sampler_of("tpe", population=1, num_mutations=0, num_crossovers=0).propose(study, 1)
     enqueue(study, 0, first, SPACE)
     study.ask()
-    assert sampler_of("tpe", population=1, mutants=0, crossovers=0).propose(study, 1) != first
+    assert sampler_of("tpe", population=1, num_mutations=0, num_crossovers=0).propose(study, 1) != first
 
 
 # NSGA-II
 
 
 def front_of(architectures: Sequence[Architecture]) -> set[Architecture]:
-    costs, scores = [*map(flops, architectures)], [*map(fitness, architectures)]
+    costs, scores = [*map(macs, architectures)], [*map(fitness, architectures)]
     return {architectures[place] for place in pareto_front(costs, scores)}
 
 
@@ -168,11 +168,11 @@ def test_nsga2_makes_its_children_by_our_operators() -> None:
 @pytest.mark.parametrize("parents", [3, 10, 20])
 def test_parents_are_those_of_optunas_own_nsga2(parents: int) -> None:
     """Which keeps the generations in its own way."""
-    study = study_of("nsga2", evaluations=100, parents=parents)
+    study = study_of("nsga2", evaluations=100, num_parents=parents)
     theirs = NSGAIISampler(population_size=parents)
     reference = optuna.create_study(directions=directions("nsga2"), sampler=theirs)
     for trial in study.trials:
-        generation = {NSGAIISampler._get_generation_key(): slot_of(trial) // 20}
+        generation = {NSGAIISampler._get_generation_key(): index_of(trial) // 20}
         reference.add_trial(
             optuna.create_trial(
                 values=trial.values, params=trial.params, distributions=trial.distributions, system_attrs=generation
@@ -206,5 +206,5 @@ def test_processes_that_take_turns_in_any_order_make_the_same_study(name: str) -
         for place in rng.permutation(20).tolist():
             mine.tell(asked[place], values(name, architecture_of(asked[place], SPACE)))
     trials = optuna.load_study(study_name="search", storage=storage).get_trials(states=[TrialState.COMPLETE])
-    by_slot: Callable[[FrozenTrial], int] = slot_of
+    by_slot: Callable[[FrozenTrial], int] = index_of
     assert [architecture_of(trial, SPACE) for trial in sorted(trials, key=by_slot)] == searched(name)

@@ -4,7 +4,15 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from detnas.search.study.slots import ATTEMPTS, DEATHS, ERROR, GIVEN_BACK, given_up, held_slots, open_slots
+from detnas.search.study.slots import (
+    ATTEMPTS,
+    DEATHS,
+    ERROR,
+    GIVEN_BACK,
+    failed_for_good,
+    open_indices,
+    trials_by_index,
+)
 from detnas.search.study.trials import SLOT
 
 STATES = {
@@ -64,7 +72,7 @@ def trials(text: str) -> list[FrozenTrial]:
 )
 def test_the_slots_that_are_open(text: str, expected: list[int]) -> None:
     """Of seven evaluations in generations of three."""
-    assert open_slots(trials(text), evaluations=7, population=3) == expected
+    assert open_indices(trials(text), evaluations=7, population=3) == expected
 
 
 @pytest.mark.parametrize(
@@ -72,14 +80,14 @@ def test_the_slots_that_are_open(text: str, expected: list[int]) -> None:
     [("0r", 0), ("0r 0w", 0), ("0w 0r", 0), ("0f 0r", 1), ("0c 0w", 0), ("0f 0e 0w 0r", 2), ("0f", None), ("1r", None)],
 )
 def test_of_two_trials_the_earlier_holds_their_slot(text: str, holder: int | None) -> None:
-    held = held_slots(trials(text)).get(0)
+    held = trials_by_index(trials(text)).get(0)
     assert (held and held.number) == holder
 
 
 def test_a_candidate_is_given_up_that_failed_too_often() -> None:
-    assert given_up(trials("0e 0f 0e 1b 2c")) == {}
+    assert failed_for_good(trials("0e 0f 0e 1b 2c")) == {}
     made = trials("0e 0f 0e 1b 2c 0e")
-    assert given_up(made) == {0: made[5]}
-    assert given_up(trials("3f " * (DEATHS - 1))) == {}
-    assert given_up(trials("3f " * DEATHS)).keys() == {3}
+    assert failed_for_good(made) == {0: made[5]}
+    assert failed_for_good(trials("3f " * (DEATHS - 1))) == {}
+    assert failed_for_good(trials("3f " * DEATHS)).keys() == {3}
     assert ATTEMPTS == 3  # as the documents say

@@ -16,7 +16,6 @@ from latency_tables import synthetic
 from paths import TESTS
 
 from detnas.config import SearchSettings
-from detnas.search.evaluators.racing import GoesOn, always
 from detnas.search.samplers.evolution import EvolutionSampler
 from detnas.search.study.study import search
 from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace
@@ -24,7 +23,7 @@ from detnas.utils.progress import Bar, Progress
 
 SPACE = SearchSpace("toy", 4, (8, 16, 24, 32), (2, 1, 2, 1))
 SAMPLER = BudgetSampler(SPACE, Budget())
-SETTINGS = SearchSettings(evaluations=12, population=4, parents=3, mutants=2, crossovers=1)
+SETTINGS = SearchSettings(evaluations=12, population=4, num_parents=3, num_mutations=2, num_crossovers=1)
 GAINS = np.random.default_rng(0).random((6, len(OPS)))
 
 
@@ -39,7 +38,7 @@ class Judge:
         self.cut_at = cut_at
         self.judged: list[Architecture] = []
 
-    def __call__(self, architecture: Architecture, goes_on: GoesOn = always) -> dict[str, float | None]:
+    def __call__(self, architecture: Architecture) -> dict[str, float | None]:
         if len(self.judged) == self.cut_at:
             raise Cut
         self.judged.append(architecture)
@@ -100,7 +99,7 @@ def test_what_a_search_leaves(whole: Path) -> None:
     for row in found:
         architecture = Architecture.parse(row["architecture"])
         cost = SPACE.cost(architecture)
-        assert (row["flops"], row["params"]) == (cost.flops, cost.params)
+        assert (row["macs"], row["params"]) == (cost.macs, cost.params)
         assert row["fitness"] == pytest.approx(GAINS[range(6), list(architecture.ops)].mean())
         assert row["metric"] == "mAP" and row["AP50"] == row["fitness"] / 2
     assert best(whole) == max(found, key=lambda row: row["fitness"])
@@ -147,7 +146,7 @@ def test_a_trial_that_another_process_left_running_is_judged_again(whole: Path, 
         f"sys.path[:0] = {[str(folder) for folder in (Path(__file__).parent, TESTS)]}\n"
         "from test_study import *\n"
         "class Killed(Judge):\n"
-        "    def __call__(self, architecture, goes_on):\n"
+        "    def __call__(self, architecture):\n"
         "        os.kill(os.getpid(), 9)\n"
         f"run_search(pathlib.Path({str(tmp_path)!r}), Killed())\n"
     )
@@ -191,9 +190,9 @@ def test_another_seed_is_another_search(whole: Path, tmp_path: Path) -> None:
 
 def test_the_search_ends_with_the_space_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     costs = sorted(
-        SPACE.cost(SPACE.architecture([int(d) for d in np.base_repr(n, 4).zfill(6)])).flops for n in range(4096)
+        SPACE.cost(SPACE.architecture([int(d) for d in np.base_repr(n, 4).zfill(6)])).macs for n in range(4096)
     )
-    sampler = BudgetSampler(SPACE, Budget(flops=(0, costs[6])))
+    sampler = BudgetSampler(SPACE, Budget(macs=(0, costs[6])))
     count = sum(cost <= costs[6] for cost in costs)
     judge = run_search(tmp_path, sampler=sampler, progress=Progress(), settings={"evaluations": 50})
     assert len(judge.judged) == len(set(judge.judged)) == len(rows(tmp_path)) == count >= 7
@@ -205,18 +204,18 @@ def test_the_search_ends_with_the_space_and_says_so(tmp_path: Path, capsys: pyte
 
 def test_of_equals_the_cheaper_one_wins(tmp_path: Path) -> None:
     class Equal(Judge):
-        def __call__(self, architecture: Architecture, goes_on: GoesOn = always) -> dict[str, float | None]:
+        def __call__(self, architecture: Architecture) -> dict[str, float | None]:
             return {"mAP": 0.5, "AP50": 0.7}
 
     run_search(tmp_path, Equal())
-    assert best(tmp_path)["flops"] == min(row["flops"] for row in rows(tmp_path))
+    assert best(tmp_path)["macs"] == min(row["macs"] for row in rows(tmp_path))
 
 
 def test_a_search_is_guided_by_the_score_that_the_recipe_names(tmp_path: Path) -> None:
     class Scores(Judge):
-        def __call__(self, architecture: Architecture, goes_on: GoesOn = always) -> dict[str, float | None]:
+        def __call__(self, architecture: Architecture) -> dict[str, float | None]:
             other = float(GAINS[range(6), list(architecture.ops)].min())
-            return super().__call__(architecture, goes_on) | {"VOC07": other}
+            return super().__call__(architecture) | {"VOC07": other}
 
     for metric in ("AP50", "VOC07"):
         judge = run_search(tmp_path / metric, Scores(), settings={"metric": metric, "evaluations": 5})
@@ -227,8 +226,8 @@ def test_a_search_is_guided_by_the_score_that_the_recipe_names(tmp_path: Path) -
 
 def test_a_search_by_accuracy_is_guided_by_it_and_says_so(tmp_path: Path) -> None:
     class Classifies(Judge):
-        def __call__(self, architecture: Architecture, goes_on: GoesOn = always) -> dict[str, float | None]:
-            return {"accuracy": super().__call__(architecture, goes_on)["mAP"]}
+        def __call__(self, architecture: Architecture) -> dict[str, float | None]:
+            return {"accuracy": super().__call__(architecture)["mAP"]}
 
     run_search(tmp_path / "by accuracy", Classifies(), settings={"fitness": "classification"})
     run_search(tmp_path / "by mAP")
@@ -242,7 +241,7 @@ def test_a_search_by_accuracy_is_guided_by_it_and_says_so(tmp_path: Path) -> Non
 # Other samplers
 
 
-NSGA2 = {"sampler": "nsga2", "against": "params"}
+NSGA2 = {"sampler": "nsga2", "second_objective": "params"}
 
 
 def cost_key(cost: str) -> str:
@@ -254,10 +253,10 @@ def front(directory: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
 
 
-@pytest.mark.parametrize("cost", ["flops", "params", "latency"])
+@pytest.mark.parametrize("cost", ["macs", "params", "latency"])
 def test_two_objectives_leave_their_front(cost: str, tmp_path: Path) -> None:
     sampler = BudgetSampler(SPACE, Budget(latencies=synthetic(SPACE)))
-    run_search(tmp_path, sampler=sampler, settings={"sampler": "nsga2", "against": cost, "evaluations": 20})
+    run_search(tmp_path, sampler=sampler, settings={"sampler": "nsga2", "second_objective": cost, "evaluations": 20})
     found, key = rows(tmp_path), cost_key(cost)
     members = front(tmp_path)
     assert [row[key] for row in members] == sorted(row[key] for row in members)
@@ -293,7 +292,7 @@ def test_a_search_by_another_sampler_that_is_cut_ends_the_same(name: str, tmp_pa
 
 def test_of_equals_the_one_of_lower_cost_wins(tmp_path: Path) -> None:
     class Equal(Judge):
-        def __call__(self, architecture: Architecture, goes_on: GoesOn = always) -> dict[str, float | None]:
+        def __call__(self, architecture: Architecture) -> dict[str, float | None]:
             return {"mAP": 0.5, "AP50": 0.7}
 
     run_search(tmp_path, Equal(), settings=NSGA2)

@@ -20,17 +20,16 @@ from optuna.trial import TrialState
 from postgresql import postgresql
 from toy_search import fitness, toy_search
 
-from detnas.search.evaluators.racing import GoesOn
 from detnas.search.samplers.base import Proposal
-from detnas.search.samplers.tpe import ParzenSampler
-from detnas.search.study.slots import ATTEMPTS, DEATHS, GIVEN_BACK, enqueue, held_slots
-from detnas.search.study.trials import architecture_of, slot_of
+from detnas.search.samplers.tpe import TPESampler_
+from detnas.search.study.slots import ATTEMPTS, DEATHS, GIVEN_BACK, enqueue, trials_by_index
+from detnas.search.study.trials import architecture_of, index_of
 from detnas.spaces import Architecture
 from detnas.utils.errors import UserError
 from detnas.utils.progress import Progress
-from detnas.utils.signals import Stopped
+from detnas.utils.signals import StopRequested
 
-SMALL: dict[str, Any] = {"evaluations": 10, "population": 4, "parents": 3, "mutants": 2, "crossovers": 1}
+SMALL: dict[str, Any] = {"evaluations": 10, "population": 4, "num_parents": 3, "num_mutations": 2, "num_crossovers": 1}
 WHO = [None, "postgresql"]
 
 
@@ -82,7 +81,7 @@ class Counting:
         self.before = before
         self.judged: Counter[str] = Counter()
 
-    def __call__(self, architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None]:
+    def __call__(self, architecture: Architecture) -> dict[str, float | None]:
         self.judged[str(architecture)] += 1
         self.before(architecture, self.judged[str(architecture)])
         return fitness(architecture)
@@ -102,19 +101,19 @@ def test_three_workers_leave_what_one_leaves(address: str | None, alone: Path, t
     for folder in folders:
         assert left(folder) == left(alone)
         assert (folder / "best.json").read_bytes() == (folders[0] / "best.json").read_bytes()
-    assert Counter(toy.judgements(tmp_path / "judged")) == Counter(row["architecture"] for row in rows(alone))
+    assert Counter(toy.judgments(tmp_path / "judged")) == Counter(row["architecture"] for row in rows(alone))
 
 
 @pytest.mark.parametrize("sampler", ["nsga2", "linear", "random", "tpe"])
 def test_workers_of_any_sampler_share_a_search(sampler: str, tmp_path: Path) -> None:
     """With TPE, they need not leave what one leaves."""
-    told = SMALL | {"sampler": sampler, "against": "params" if sampler == "nsga2" else None}
+    told = SMALL | {"sampler": sampler, "second_objective": "params" if sampler == "nsga2" else None}
     toy_search(tmp_path / "alone", **told)
     judges = [toy.noted(tmp_path / "judged") for _ in range(3)]
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda judge: toy_search(tmp_path / "shared", judge, **told), judges))
     found = rows(tmp_path / "shared")
-    assert sorted(toy.judgements(tmp_path / "judged")) == sorted(row["architecture"] for row in found)
+    assert sorted(toy.judgments(tmp_path / "judged")) == sorted(row["architecture"] for row in found)
     assert [row["number"] for row in found] == list(range(10))
     if sampler != "tpe":
         assert left(tmp_path / "shared") == left(tmp_path / "alone")
@@ -139,14 +138,14 @@ def test_workers_killed_at_random_lose_no_candidate_and_repeat_none(address: str
     assert int(killed.stdout) >= 6 and killed.stderr == ""
     assert left(folder) == left(tmp_path / "alone")
     found = trials(folder, address)
-    finished = {slot_of(trial): trial for trial in found if trial.state == TrialState.COMPLETE}
+    finished = {index_of(trial): trial for trial in found if trial.state == TrialState.COMPLETE}
     assert len(finished) == sum(trial.state == TrialState.COMPLETE for trial in found) == 60
     started = Counter()
     for trial in found:
         if trial.datetime_start and trial.state != TrialState.WAITING:
             started[str(architecture_of(trial, toy.SPACE))] += 1
-            assert trial.datetime_start <= finished[slot_of(trial)].datetime_start  # nobody began what was finished
-    assert Counter(toy.judgements(folder / "judged")) <= started
+            assert trial.datetime_start <= finished[index_of(trial)].datetime_start  # nobody began what was finished
+    assert Counter(toy.judgments(folder / "judged")) <= started
 
 
 # Coming, going and sleeping
@@ -156,17 +155,17 @@ def test_an_architecture_that_two_workers_propose_at_the_same_moment_is_judged_o
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another worker adds a trial for a later slot before this one has added its own."""
-    propose = ParzenSampler.propose
+    propose = TPESampler_.propose
     doubled: list[Proposal] = []
 
-    def doubling(sampler: ParzenSampler, study: optuna.Study, slot: int) -> Proposal:
+    def doubling(sampler: TPESampler_, study: optuna.Study, slot: int) -> Proposal:
         proposal = propose(sampler, study, slot)
         if slot == 6 and not doubled:
             doubled.append(proposal)
             enqueue(study, 7, proposal, toy.SPACE)
         return proposal
 
-    monkeypatch.setattr(ParzenSampler, "propose", doubling)
+    monkeypatch.setattr(TPESampler_, "propose", doubling)
     judge = Counting()
     toy_search(tmp_path, judge, sampler="tpe", **SMALL)
     assert doubled and set(judge.judged.values()) == {1} and len(judge.judged) == 10
@@ -177,10 +176,10 @@ def test_an_architecture_that_two_workers_propose_at_the_same_moment_is_judged_o
 def test_a_worker_that_is_stopped_gives_its_candidate_back(alone: Path, tmp_path: Path) -> None:
     def stop(architecture: Architecture, time: int) -> None:
         if len(first.judged) == 3:
-            raise Stopped(signal.SIGTERM)
+            raise StopRequested(signal.SIGTERM)
 
     first, second = Counting(stop), Counting()
-    with pytest.raises(Stopped):
+    with pytest.raises(StopRequested):
         toy_search(tmp_path, first, **SMALL)
     assert states(tmp_path) == ["COMPLETE", "COMPLETE", "FAIL"]
     assert GIVEN_BACK in trials(tmp_path)[2].user_attrs
@@ -288,7 +287,7 @@ def test_a_candidate_that_fails_three_times_is_left_out(
 
 
 def test_a_candidate_whose_workers_die_again_and_again_is_left_out(alone: Path, tmp_path: Path) -> None:
-    """No search would end that has such a candidate, and workers begun anew whenever they die."""
+    """No search would end that has such a candidate, and workers begun again whenever they die."""
     toy_search(tmp_path, **SMALL | {"evaluations": 1})
     study = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'study.db'}")
     model = trials(alone)[1]
@@ -305,14 +304,14 @@ def test_a_candidate_whose_workers_die_again_and_again_is_left_out(alone: Path, 
     (failed,) = rows(tmp_path, "failed.jsonl")
     assert failed["number"] == 1 and "death of each process" in failed["error"]
     assert failed["architecture"] == rows(alone)[1]["architecture"] not in judge.judged
-    assert held_slots(trials(tmp_path)).keys() == set(range(10)) - {1}
+    assert trials_by_index(trials(tmp_path)).keys() == set(range(10)) - {1}
 
 
 @pytest.mark.parametrize("value", [float("nan"), None])
 def test_a_fitness_that_is_no_number_is_a_failure(value: float | None, alone: Path, tmp_path: Path) -> None:
     bad = rows(alone)[2]["architecture"]
 
-    def judge(architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None]:
+    def judge(architecture: Architecture) -> dict[str, float | None]:
         return fitness(architecture) | ({"mAP": value} if str(architecture) == bad else {})
 
     toy_search(tmp_path, judge, **SMALL)
@@ -320,7 +319,7 @@ def test_a_fitness_that_is_no_number_is_a_failure(value: float | None, alone: Pa
 
 
 def test_a_search_in_which_nothing_works_ends_and_says_so(tmp_path: Path) -> None:
-    def judge(architecture: Architecture, goes_on: GoesOn) -> dict[str, float | None]:
+    def judge(architecture: Architecture) -> dict[str, float | None]:
         raise ZeroDivisionError("no such device")
 
     for _ in range(2):

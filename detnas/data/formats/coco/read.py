@@ -14,9 +14,9 @@ from detnas.utils.errors import UserError
 
 
 def read_coco(annotations: Path, images: Path, *, drop_bad_boxes: bool = False) -> DetectionSet:
-    """Read a COCO detection file whose pictures lie under `images`.
+    """Read a COCO detection file whose images lie under `images`.
 
-    Boxes outside their picture or without area are refused, or left out if `drop_bad_boxes`.
+    Boxes outside their image or without area are refused, or left out if `drop_bad_boxes`.
     Raises `UserError`, naming and counting the first kind of thing that is wrong.
     """
     return detection_set(load_tree(annotations), annotations, images, drop_bad_boxes=drop_bad_boxes)
@@ -69,7 +69,7 @@ def _is_side(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a number, and neither NaN nor beyond all pictures."""
+    """Whether it is a number, and neither NaN nor beyond all images."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e12 < value < 1e12
 
 

@@ -1,4 +1,4 @@
-"""Where VOC sets lie: the devkit's trees, and what labelling tools export."""
+"""Where VOC sets lie: the devkit's trees, and what labeling tools export."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ PAIRS: tuple[tuple[str | None, str | None], ...] = (
 )
 """Lists that are taken for training and validation: the first pair that is there. `default` is CVAT's."""
 FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
-"""Where exports keep each split's XML files and pictures in one folder of its own."""
+"""Where exports keep each split's XML files and images in one folder of its own."""
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A folder of XML files, one of pictures, and perhaps lists of names."""
+    """A folder of XML files, one of images, and perhaps lists of names."""
 
     annotations: Path
     images: Path
@@ -41,12 +41,10 @@ class Tree:
         path = self._path(split)
         if not path.is_file():
             there = ", ".join(sorted(file.stem for file in self.lists.glob("*.txt"))) or "none"
-            raise UserError(
-                f"{path}: no such list of pictures; name another by data.train or data.val (there: {there})"
-            )
+            raise UserError(f"{path}: no such list of images; name another by data.train or data.val (there: {there})")
         names = self._names(split)
         if not names:
-            raise UserError(f"{path}: lists no picture; write one name a line")
+            raise UserError(f"{path}: lists no image; write one name a line")
         return VocSet(path, self.annotations, self.images, names)
 
     def whole(self) -> VocSet:
@@ -67,7 +65,7 @@ class Tree:
 
 
 def find_tree(directory: Path) -> Tree | None:
-    """The tree in `directory`: XML files in Annotations/ or itself, pictures in JPEGImages/, images/ or beside them."""
+    """The tree in `directory`: XML files in Annotations/ or itself, images in JPEGImages/, images/ or beside them."""
     lists = directory / "ImageSets" / "Main"
     for annotations in (directory / "Annotations", directory / "annotations", directory):
         listed = annotations != directory and annotations.is_dir() and _holds(lists, "*.txt")
@@ -102,7 +100,7 @@ def default_sets(
 ) -> tuple[Sequence[VocSet], Sequence[VocSet]]:
     """The sets to train and to validate on, those that are given left as they are; empty where there are none.
 
-    Of a devkit's years all are trained on; a set to validate on shares no picture with those to train on.
+    Of a devkit's years all are trained on; a set to validate on shares no image with those to train on.
     """
     trees = [tree for folder in _roots(directory) if (tree := find_tree(folder)) is not None]
     for first, second in PAIRS:

@@ -1,4 +1,4 @@
-"""VOC annotations: one XML file a picture, read as what the checks of `problems` take."""
+"""VOC annotations: one XML file an image, read as what the checks of `problems` take."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -39,7 +39,7 @@ CLASSES = (
 
 @dataclass(frozen=True)
 class VocSet:
-    """Some pictures of a VOC tree: `names` are those of their files without endings, relative to both folders."""
+    """Some images of a VOC tree: `names` are those of their files without endings, relative to both folders."""
 
     listing: Path
     """The file that lists them; the folder of the XML files where all are taken."""
@@ -51,8 +51,8 @@ class VocSet:
         return [self.annotations / f"{name}.xml" for name in self.names]
 
 
-def load_voc(pictures: VocSet, images: Path) -> dict[str, Any]:
-    """The set, whose pictures lie under `images`, as a COCO dictionary.
+def load_voc(voc_set: VocSet, images: Path) -> dict[str, Any]:
+    """The set, whose images lie under `images`, as a COCO dictionary.
 
     Boxes, whose corners in VOC are pixels counted from 1 that both belong to them, become x, y, width, height in
     continuous pixels from 0. Difficult objects become crowds: nothing is trained on them, the VOC scores follow VOC's
@@ -60,18 +60,18 @@ def load_voc(pictures: VocSet, images: Path) -> dict[str, Any]:
     detections out: any number of detections that lie half in such a box, however small, are ignored.
     Raises `UserError`, naming file, object and value, on a file that is missing or not VOC.
     """
-    missing = [file for file in pictures.files() if not is_file(file)]
+    missing = [file for file in voc_set.files() if not is_file(file)]
     if missing:
         raise UserError(
-            f"{pictures.listing}: {len(missing):,} of its pictures have no annotations (first: {missing[0]}); add the "
+            f"{voc_set.listing}: {len(missing):,} of its images have no annotations (first: {missing[0]}); add the "
             "files, or take the names off the list"
         )
     entries: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for id, name, file in zip(_image_ids(pictures.names), pictures.names, pictures.files(), strict=True):
+    for id, name, file in zip(_image_ids(voc_set.names), voc_set.names, voc_set.files(), strict=True):
         root = _parse(file)
         width, height = (_side(root, file, side) for side in ("width", "height"))
-        file_name = _picture(images, name, _text(root, "filename"))
+        file_name = _image(images, name, _text(root, "filename"))
         entries.append({"id": id, "file_name": file_name, "width": width, "height": height})
         for number, thing in enumerate(root.findall("object"), start=1):
             annotations.append({"image_id": id, **_object(thing, f"{file}, object {number}")})
@@ -129,12 +129,12 @@ def _text(element: ElementTree.Element, path: str) -> str:
 def _side(root: ElementTree.Element, file: Path, side: str) -> int:
     text = _text(root, f"size/{side}")
     if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
-        raise UserError(f"{file}: size/{side} is {text[:50]!r}; write that of the picture in pixels")
+        raise UserError(f"{file}: size/{side} is {text[:50]!r}; write that of the image in pixels")
     return int(text)
 
 
-def _picture(images: Path, name: str, stated: str) -> str:
-    """The file of a picture: named as the XML file is, with the stated file's ending or another, or as stated."""
+def _image(images: Path, name: str, stated: str) -> str:
+    """The file of an image: named as the XML file is, with the stated file's ending or another, or as stated."""
     endings = dict.fromkeys((Path(stated).suffix or ".jpg", *EXTENSIONS))
     beside = stated if stated and not Path(stated).is_absolute() else name
     candidates = [*(f"{name}{ending}" for ending in endings), beside]

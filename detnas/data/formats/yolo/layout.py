@@ -1,4 +1,4 @@
-"""YOLO data sets: a YAML file that names the classes and where each split's pictures lie (Ultralytics, Roboflow)."""
+"""YOLO data sets: a YAML file that names the classes and where each split's images lie (Ultralytics, Roboflow)."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ MOST_CLASSES = 100_000
 
 @dataclass(frozen=True)
 class YoloSet:
-    """One split: its pictures, and the folder that they are named from."""
+    """One split: its images, and the folder that they are named from."""
 
     description: Path
     """The YAML file."""
@@ -50,9 +50,9 @@ def find_yaml(directory: Path) -> Path | None:
 
 
 def yolo_set(file: Path, split: Literal["train", "val"], images: str | None = None) -> YoloSet | None:
-    """A split of the YAML file `file`, whose pictures lie in `images` if it is given; None if it has no such split.
+    """A split of the YAML file `file`, whose images lie in `images` if it is given; None if it has no such split.
 
-    Raises `UserError`, naming file, key and value, if it is not a YOLO data set's, or its pictures are not there.
+    Raises `UserError`, naming file, key and value, if it is not a YOLO data set's, or its images are not there.
     """
     tree = _read(file)
     names = _names(file, tree)
@@ -63,21 +63,21 @@ def yolo_set(file: Path, split: Literal["train", "val"], images: str | None = No
     entries = {key: tree[key] for key in KEYS[split] if tree.get(key)} if images is None else {"images": images}
     for key, entry in entries.items():
         try:
-            pictures = tuple(dict.fromkeys(_pictures(file, root, key, entry)))
+            files = tuple(dict.fromkeys(_images(file, root, key, entry)))
         except UserError:
             if key == "test":
                 continue
             raise
-        if key != "test" or any(map(label_file, pictures)):
-            return YoloSet(file, names, root, pictures)
+        if key != "test" or any(map(label_file, files)):
+            return YoloSet(file, names, root, files)
     return None
 
 
-def label_file(picture: Path) -> Path | None:
-    """The file of a picture's labels: under labels/ where the picture is under images/, or beside it."""
-    parts = list(picture.with_suffix(".txt").parts)
+def label_file(image: Path) -> Path | None:
+    """The file of an image's labels: under labels/ where the image is under images/, or beside it."""
+    parts = list(image.with_suffix(".txt").parts)
     places = [place for place, part in enumerate(parts[:-1]) if part == "images"]
-    candidates = [picture.with_suffix(".txt")]
+    candidates = [image.with_suffix(".txt")]
     if places:
         parts[places[-1]] = "labels"
         candidates.insert(0, Path(*parts))
@@ -126,8 +126,8 @@ def _whole(text: Any) -> int | None:
     return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
-def _pictures(file: Path, root: Path, key: str, entry: Any) -> Iterator[Path]:
-    """The pictures of a split: a folder, a list of files in a .txt, or several of these."""
+def _images(file: Path, root: Path, key: str, entry: Any) -> Iterator[Path]:
+    """The images of a split: a folder, a list of files in a .txt, or several of these."""
     for one in entry if isinstance(entry, list) else [entry]:
         if not isinstance(one, str):
             raise UserError(f"{file}: {key} is neither a folder nor a list of them; write for example images/train")
@@ -136,12 +136,12 @@ def _pictures(file: Path, root: Path, key: str, entry: Any) -> Iterator[Path]:
         place = next((place for place in places if os.path.exists(place)), None)  # noqa: PTH110
         if place is None:
             raise UserError(
-                f"{file}: {key}: {one}: there is no {places[0]}; mend it, or name the folder by data.train_images or "
+                f"{file}: {key}: {one}: there is no {places[0]}; fix it, or name the folder by data.train_images or "
                 "data.val_images"
             )
         found = list(_in_folder(place) if place.is_dir() else _in_list(place, root))
         if not found:
-            raise UserError(f"{file}: {key}: {place} has no picture ({', '.join(EXTENSIONS)}); name another folder")
+            raise UserError(f"{file}: {key}: {place} has no image ({', '.join(EXTENSIONS)}); name another folder")
         yield from found
 
 
@@ -154,8 +154,8 @@ def _in_list(file: Path, root: Path) -> Iterator[Path]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); name a folder or a list of pictures") from None
+        raise UserError(f"{file}: cannot be read ({error.strerror}); name a folder or a list of images") from None
     except UnicodeDecodeError:
-        raise UserError(f"{file}: not a list of pictures (it is not text); write one file a line") from None
+        raise UserError(f"{file}: not a list of images (it is not text); write one file a line") from None
     for line in filter(None, map(str.strip, lines)):
         yield next(filter(is_file, (file.parent / line, root / line)), root / line)

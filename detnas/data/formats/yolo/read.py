@@ -1,61 +1,61 @@
-"""YOLO labels: one text file a picture, read as what the checks of `problems` take."""
+"""YOLO labels: one text file an image, read as what the checks of `problems` take."""
 
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
-from detnas.data.decoding import BrokenPicture, Size, read_header
+from detnas.data.decoding import Size, UnreadableImage, read_header
 from detnas.data.formats.yolo.layout import YoloSet, label_file
 from detnas.data.validation import READERS
 from detnas.utils.errors import UserError
 from detnas.utils.files import is_file
 
 
-def load_yolo(pictures: YoloSet) -> dict[str, Any]:
+def load_yolo(yolo_set: YoloSet) -> dict[str, Any]:
     """The set as a COCO dictionary: image ids counted from 1, category ids the class numbers of YOLO.
 
-    A box, whose middle and sides are shares of the picture as viewers show it, becomes x, y, width, height in pixels;
-    a polygon becomes its bounding box. A picture without a label file has no boxes.
-    Raises `UserError`, naming file, line and value, on labels that are not YOLO's or pictures that cannot be read.
+    A box, whose middle and sides are shares of the image as viewers show it, becomes x, y, width, height in pixels;
+    a polygon becomes its bounding box. An image without a label file has no boxes.
+    Raises `UserError`, naming file, line and value, on labels that are not YOLO's or images that cannot be read.
     """
-    sizes = _sizes(pictures)
-    labels = [label_file(file) for file in pictures.files]
+    sizes = _sizes(yolo_set)
+    labels = [label_file(file) for file in yolo_set.files]
     if not any(labels):
         raise UserError(
-            f"{pictures.description}: none of its {len(labels):,} pictures under {pictures.images} has labels; put "
-            "NAME.txt for NAME.jpg into labels/ beside images/, or beside the picture"
+            f"{yolo_set.description}: none of its {len(labels):,} images under {yolo_set.images} has labels; put "
+            "NAME.txt for NAME.jpg into labels/ beside images/, or beside the image"
         )
     images, annotations = [], []
-    for id, (file, (width, height), label) in enumerate(zip(pictures.files, sizes, labels, strict=True), start=1):
-        name = file.relative_to(pictures.images) if file.is_relative_to(pictures.images) else file
+    for id, (file, (width, height), label) in enumerate(zip(yolo_set.files, sizes, labels, strict=True), start=1):
+        name = file.relative_to(yolo_set.images) if file.is_relative_to(yolo_set.images) else file
         images.append({"id": id, "file_name": str(name), "width": width, "height": height})
-        for box in _boxes(label, pictures, (width, height)) if label else ():
+        for box in _boxes(label, yolo_set, (width, height)) if label else ():
             annotations.append({"image_id": id, **box})
-    categories = [{"id": number, "name": name} for number, name in pictures.names.items()]
+    categories = [{"id": number, "name": name} for number, name in yolo_set.names.items()]
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def _sizes(pictures: YoloSet) -> list[Size]:
-    """Width and height of each picture as viewers show it."""
+def _sizes(yolo_set: YoloSet) -> list[Size]:
+    """Width and height of each image as viewers show it."""
 
     def look(file: Path) -> Size | str:
         try:
             return read_header(file).shown if is_file(file) else "there is no such file"
-        except BrokenPicture as error:
+        except UnreadableImage as error:
             return str(error)
 
     with ThreadPool(READERS) as pool:
-        found = pool.map(look, pictures.files)
-    broken = [f"{file}, {size}" for file, size in zip(pictures.files, found, strict=True) if isinstance(size, str)]
+        found = pool.map(look, yolo_set.files)
+    broken = [f"{file}, {size}" for file, size in zip(yolo_set.files, found, strict=True) if isinstance(size, str)]
     if broken:
         raise UserError(
-            f"{pictures.description}: {len(broken):,} of its pictures cannot be read (first: {broken[0]}); replace "
+            f"{yolo_set.description}: {len(broken):,} of its images cannot be read (first: {broken[0]}); replace "
             "them, or take them out"
         )
     return [size for size in found if not isinstance(size, str)]
 
 
-def _boxes(file: Path, pictures: YoloSet, size: Size) -> list[dict[str, Any]]:
+def _boxes(file: Path, yolo_set: YoloSet, size: Size) -> list[dict[str, Any]]:
     """The fields of a COCO annotation that each line gives."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
@@ -68,11 +68,11 @@ def _boxes(file: Path, pictures: YoloSet, size: Size) -> list[dict[str, Any]]:
         if line.strip():
             where = f"{file}, line {number}"
             category, x1, y1, x2, y2 = _corners([_number(text, where) for text in line.split()], where)
-            if category not in pictures.names:
-                last = max(pictures.names)
+            if category not in yolo_set.names:
+                last = max(yolo_set.names)
                 raise UserError(
-                    f"{where}: class {category:g} has no name in {pictures.description} (named: {len(pictures.names)}, "
-                    f"up to {last}); mend it, or name the class"
+                    f"{where}: class {category:g} has no name in {yolo_set.description} (named: {len(yolo_set.names)}, "
+                    f"up to {last}); fix it, or name the class"
                 )
             width, height = size
             found.append(

@@ -1,17 +1,17 @@
-"""What supernets can tell of networks of equal FLOPs. Writes bench/results/equal_flops_ranking.json.
+"""What supernets can tell of networks of equal MACs. Writes bench/results/equal_macs_ranking.json.
 
-    python bench/equal_flops_ranking.py [--tiny]
+    python bench/equal_macs_ranking.py [--tiny]
 
-All networks that bench/comparison.py has trained alone with a detector are judged, on the whole search split, by
+All networks that bench/comparison.py has trained standalone with a detector are judged, on the whole search split, by
 supernets of two seeds, fine-tuned for as many steps as those of the comparison, and with FPN for fewer. Kendall's tau
-is taken with the mean mAP of the networks trained alone, and between the two supernets. With its networks a supernet
+is taken with the mean mAP of the networks trained standalone, and between the two supernets. With its networks a supernet
 takes up to seven minutes on one core.
 """
 
 from statistics import fmean, pstdev
 
 import numpy as np
-from comparison import AT_EQUAL_FLOPS
+from comparison import AT_EQUAL_MACS
 from evidence import (
     RESULTS,
     RUNS,
@@ -45,7 +45,7 @@ def judged(detector: str, steps: int, seed: int, networks: list[str]) -> list[fl
     """The fitness of networks by a supernet, which is trained unless it is; waits for who is at it."""
     unit = f"{detector}-ranking-{steps}-seed{seed}"
     file = RUNS / "ranking" / f"{unit}.json"
-    changes = (*supernet_changes("uniform"), "search.pictures=null", f"supernet_finetune.steps={steps}")
+    changes = (*supernet_changes("uniform"), "search.images=null", f"supernet_finetune.steps={steps}")
     recipe = recipe_of(detector, seed, changes)
     with alone_at(unit):
         known: Row = read_json(file) if file.exists() else {}
@@ -63,7 +63,7 @@ def judged(detector: str, steps: int, seed: int, networks: list[str]) -> list[fl
 
 
 def ranking(detector: str, trained: dict[str, float], steps: int) -> Row:
-    """How supernets of so many steps rank networks, given the mean mAP of each, trained alone."""
+    """How supernets of so many steps rank networks, given the mean mAP of each, trained standalone."""
     truth = np.array([*trained.values()])
     each = np.array([judged(detector, steps, seed, list(trained)) for seed in SEEDS[detector]])
     return {
@@ -72,7 +72,7 @@ def ranking(detector: str, trained: dict[str, float], steps: int) -> Row:
         "steps": steps,
         "fitness": [round(fmean(of), 4) for of in each.tolist()],
         "standard deviation between networks": [round(pstdev(of), 4) for of in each.tolist()],
-        "tau with networks trained alone": [round(kendall_tau(of, truth), 2) for of in each],
+        "tau with networks trained standalone": [round(kendall_tau(of, truth), 2) for of in each],
         "tau of one supernet with the other": round(kendall_tau(*each), 2),
     }
 
@@ -81,9 +81,9 @@ def main() -> None:
     rows = []
     for detector, each in STEPS.items():
         for steps in each:
-            rows.append(ranking(detector, AT_EQUAL_FLOPS.trained(detector), steps))
+            rows.append(ranking(detector, AT_EQUAL_MACS.trained(detector), steps))
             print(rows[-1], flush=True)
-    write_json(RESULTS / "equal_flops_ranking.json", {"machine": machine(), "rows": rows})
+    write_json(RESULTS / "equal_macs_ranking.json", {"machine": machine(), "rows": rows})
 
 
 if __name__ == "__main__":
