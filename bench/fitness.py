@@ -219,7 +219,7 @@ def main() -> None:
             print(table_of(found[kind]), flush=True)
     if not TINY:
         write_json(ROOT / "bench" / "results" / "fitness.json", found)
-        notes = ROOT / "docs" / "design-notes.md"
+        notes = ROOT / "docs" / "candidate-cost.md"
         before, _, rest = notes.read_text().partition(START)
         tables = "\n".join(f"`{kind}`:\n\n{table_of(found[kind])}" for kind in CASES)
         write_text(notes, before + START + tables + END + rest.partition(END)[2])

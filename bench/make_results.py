@@ -39,7 +39,7 @@ def benchmark(found: Found) -> Lines:
         f"`{found['recipe']}` with `{' '.join(found['changes'])}`. Each is in `bench/results/architectures.json`. "
         "Beside those of one op throughout, each is drawn with a mix of ops of its own, evenly over the MACs. "
         "After so short a schedule it is mostly how fast an architecture learns that is told, from the paper's "
-        "initialization ([design-notes.md](design-notes.md#the-initialization))."
+        "initialization ([initialization](initialization.md))."
     )
     yield ""
     taus = ("of one seed with the other", "of a perfect ranking")

@@ -54,7 +54,7 @@ class SearchSettings(Section):
     storage: str | None = None
     """Where the study is kept that all workers of the search share: SQLite in the run directory if not given, for those
     of one machine; for several machines postgresql+psycopg://USER@HOST/DATABASE or mysql+pymysql://USER@HOST/DATABASE.
-    A password does not belong here (see docs/several-machines.md)."""
+    A password does not belong here (see docs/search-workers.md)."""
 
     @field_validator("fitness")
     @classmethod
