@@ -44,7 +44,7 @@ def train(chosen: list[Architecture]) -> None:
             for run in runs:
                 with try_lock_file(lock_file(run, architecture)) as mine:
                     if mine:
-                        run.progress.say(f"[{place}/{len(chosen)}] {architecture}, seed {run.recipe.seed}")
+                        run.progress.log(f"[{place}/{len(chosen)}] {architecture}, seed {run.recipe.seed}")
                         train_standalone(run, architecture)
 
 

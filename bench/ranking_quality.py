@@ -78,7 +78,7 @@ def judge(kind: str, seed: int) -> Row:
             way, judging = by_own_statistics if batches else as_trained, fitness(run, max(batches, 1))
             found = {str(one): round(way(judging, one), 6) for one in architectures()}
             judged[str(batches)] = found
-            run.progress.say(f"{batches} batches: {min(found.values()):.3f} to {max(found.values()):.3f}")
+            run.progress.log(f"{batches} batches: {min(found.values()):.3f} to {max(found.values()):.3f}")
     seconds = {stage: seconds_of(folder / stage) for stage in TRAININGS}
     return {"supernet": kind, "seed": seed, "seconds": seconds, "fitness by recalibration batches": judged}
 

@@ -71,7 +71,7 @@ class Table:
             def judge(architecture: Architecture) -> float:
                 found = scores(architecture)
                 assert found is not None
-                fitness = found[self.recipe.search.score]
+                fitness = found[self.recipe.search.score_name]
                 assert fitness is not None
                 return round(fitness, 6)
 

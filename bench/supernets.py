@@ -89,6 +89,6 @@ def load(kind: str, runs: Path, *changes: str) -> Trained:
     directory = runs / kind
     recipe = load_recipe(directory / RECIPE, (*CASES[kind].judging, *changes))
     data = open_data(Path(read_stored_run(directory)["data_directory"]), recipe.data, recipe.seed)
-    supernet = build_detector(Supernet(recipe.search_space()), len(data.train.categories), recipe.judging_detector)
+    supernet = build_detector(Supernet(recipe.search_space()), len(data.train.categories), recipe.search_detector)
     load_weights(supernet, directory / "supernet-finetune")
     return Trained(recipe, data, supernet)

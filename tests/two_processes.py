@@ -98,7 +98,7 @@ def stepped(kind: str, sync_bn: bool, told: TrainingSettings) -> dict[str, Any]:
     model = model_of(kind, seed=comm.rank())  # the first one's weights are everyone's
     prepare_data_parallel(model, sync_bn)
     task: Any = FixedDetection()
-    batch: Any = comm.split_by_rank(batch_of(kind))
+    batch: Any = comm.shard(batch_of(kind))
     if kind == "classifier":
         task = ClassificationTask(None, 0.1, small_recipe().detector)
         batch = task.collate(batch)
@@ -130,7 +130,7 @@ def summed_paths() -> dict[str, Any]:
             yield
 
     told = settings(clip_norm=None)
-    batch = comm.split_by_rank(batch_of("retinanet"))
+    batch = comm.shard(batch_of("retinanet"))
     train_step(TrainingState(model, told), FixedDetection(), batch, told, CPU, passes())
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
@@ -172,8 +172,8 @@ def messages() -> dict[str, Any]:
     found: dict[str, Any] = {
         "from first": comm.broadcast_from_main(lambda: {"rank": comm.rank(), "third": 1 / 3, "none": None}),
         "nothing": comm.broadcast_bytes(lambda: b"").decode(),
-        "gathered": [text.decode() for text in comm.all_gather(b"ab" * comm.rank())],
-        "total": comm.all_reduce(comm.rank() + 1),
+        "gathered": [text.decode() for text in comm.all_gather_bytes(b"ab" * comm.rank())],
+        "total": comm.all_reduce_int(comm.rank() + 1),
     }
     refusals: dict[str, Callable[[], object]] = {
         "of the first": lambda: comm.broadcast_from_main(lambda: refuse("no file")),

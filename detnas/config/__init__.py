@@ -2,7 +2,7 @@
 
 from detnas.config.detector import OFFICIAL_INPUT, DetectorSettings, FPNSettings, Preprocessing, RetinaNetSettings
 from detnas.config.loading import change_data, load_recipe, recipe_names
-from detnas.config.recipe import DataSettings, Pretraining, Recipe, ShapesSettings, SpaceSettings
+from detnas.config.recipe import DataSettings, PretrainingSettings, Recipe, ShapesSettings, SpaceSettings
 from detnas.config.search import SearchSettings
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
 
@@ -12,7 +12,7 @@ __all__ = [
     "DetectorSettings",
     "FPNSettings",
     "Preprocessing",
-    "Pretraining",
+    "PretrainingSettings",
     "Recipe",
     "RetinaNetSettings",
     "SearchSettings",

@@ -199,13 +199,13 @@ class DataSettings(Section):
     """Detection trains on batches of upright images or of lying ones, which need less padding, where there are enough
     of both to fill a batch. Square images count as lying."""
 
-    def named(self, split: Literal["train", "val"]) -> tuple[str, ...]:
+    def names_of(self, split: Literal["train", "val"]) -> tuple[str, ...]:
         """What `train` or `val` names, one by one."""
         files = {"train": self.train, "val": self.val}[split]
         return (files,) if isinstance(files, str) else files or ()
 
 
-class Pretraining(Section):
+class PretrainingSettings(Section):
     """What the backbones learn before detection."""
 
     source: Literal["folder", "crops", "none"] = "crops"
@@ -242,7 +242,7 @@ class Recipe(Section):
     space: SpaceSettings = SpaceSettings()
     budget: BudgetSettings = BudgetSettings()
     detector: DetectorSettings
-    pretraining: Pretraining = Pretraining()
+    pretraining: PretrainingSettings = PretrainingSettings()
     init: Literal["official", "fan_in"] = "official"
     """How fresh kernels are drawn. `official`: with a standard deviation of 1 over the input channels, depthwise ones
     thus with 1 whatever their size. `fan_in`: depthwise ones with 1 / side, with which the larger kernels learn as fast
@@ -304,7 +304,7 @@ class Recipe(Section):
         return self.pretraining.source != "none" and self.pretraining.supernet
 
     @property
-    def judging_detector(self) -> DetectorSettings:
+    def search_detector(self) -> DetectorSettings:
         """The detector as candidates are judged with it."""
         changes = {"proposals": self.search.proposals} if self.search.proposals else {}
         return self.detector.model_copy(update=changes)

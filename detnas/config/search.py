@@ -100,9 +100,9 @@ class SearchSettings(Section):
         return self
 
     @property
-    def score(self) -> str:
+    def score_name(self) -> str:
         """The name of the score that is a candidate's fitness."""
-        if self.has_own_fitness:
+        if self.has_custom_fitness:
             return self.fitness
         return "accuracy" if self.by_classification else self.metric
 
@@ -112,11 +112,11 @@ class SearchSettings(Section):
         return self.fitness == "classification"
 
     @property
-    def has_own_fitness(self) -> bool:
+    def has_custom_fitness(self) -> bool:
         """Whether candidates are judged by a function of the user's."""
         return ":" in self.fitness
 
     @property
-    def generation(self) -> int:
+    def generation_size(self) -> int:
         """Evaluations that are begun before all of them are done; a search without generations is a single one."""
         return self.population if self.sampler in ("evolution", "nsga2", "linear") else self.evaluations

@@ -89,6 +89,6 @@ class SupernetTrainingSettings(TrainingSettings):
             raise ValueError("fair_paths draws from the whole space; leave out macs_bins, or fair_paths")
         return self
 
-    def passes(self, ops: int) -> int:
+    def paths_per_step(self, ops: int) -> int:
         """Paths that a step trains, of a space of so many ops."""
         return ops if self.fair_paths else 1

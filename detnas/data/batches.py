@@ -105,7 +105,7 @@ def batches(
     loaders = loading_processes(workers)
     loader = DataLoader(
         samples,
-        batch_sampler=(list(comm.split_by_rank(keys)) for keys in _sampler(samples, batch_size, seed, start, stop)),
+        batch_sampler=(list(comm.shard(keys)) for keys in _sampler(samples, batch_size, seed, start, stop)),
         collate_fn=collate,
         num_workers=loaders,
         worker_init_fn=_begin_worker,

@@ -1,7 +1,7 @@
-"""Several processes of one run, as torchrun starts them, on one machine or on more.
+"""Communication between the processes of a run that torchrun starts, on one machine or several.
 
-In a single process there is no group, and everything here does nothing. Messages are bytes (JSON, or what the caller
-makes of them), never pickles: they travel as tensors on the CPU, by gloo; what lies on GPUs travels by NCCL.
+In a single process there is no process group, and every function returns its input. Messages are bytes (JSON, or a
+format of the caller), never pickles. They travel as CPU tensors by gloo; tensors on GPUs travel by NCCL.
 """
 
 import json
@@ -24,26 +24,26 @@ from detnas.utils.signals import StopRequested
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(minutes=30)
-"""How long a process waits for the others: longer than the first one ever works alone (scores, drawing, report)."""
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+"""How long a process waits for the others. The main process never works alone (scores, drawing, report) for so long."""
 
-SAYING = timedelta(seconds=10)
-"""How long a process waits for another to have said why the job ends."""
+MESSAGE_TIMEOUT = timedelta(seconds=10)
+"""How long a process that ends waits until another one has printed why the job ends."""
 
 
 class ProcessLostError(Exception):
     """Another process of the run has ended."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what}; {_how_to_go_on()}")
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; {_how_to_continue()}")
 
 
-def _how_to_go_on() -> str:
-    words = shlex.join(sys.argv[1:])
+def _how_to_continue() -> str:
+    arguments = shlex.join(sys.argv[1:])
     where = "" if _local_world_size() == world_size() else " on each machine"
     return (
         "the same command continues from the last checkpoint, on any number of processes that divides each batch: "
-        f"torchrun --nproc-per-node={_local_world_size()} … -m detnas {words}{where}"
+        f"torchrun --nproc-per-node={_local_world_size()} … -m detnas {arguments}{where}"
     )
 
 
@@ -54,74 +54,71 @@ def is_launched_by_torchrun() -> bool:
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Be one of the processes that torchrun started until the block ends; alone, do nothing.
+    """Join the process group of the processes that torchrun started until the block ends; do nothing in a single one.
 
-    Sets the threads to this process's share of the cores. An error of any process ends them all: what the user must
-    mend is said once, as one line on standard error, with exit status 2; so is a process that died, with status 1, and
-    that all were asked to stop, with status 0 after a scheduler's warning.
+    Sets torch's number of threads to this process's share of the cores. An error in one process ends all of them, and
+    one line on standard error says why: a `UserError` with exit status 2, the end of another process with status 1,
+    a request to stop with status 0 for SIGTERM and 128 plus the signal's number otherwise.
     """
     if not is_launched_by_torchrun():
         yield
         return
     torch.set_num_threads(cores_per_process())
-    store, number, of = next(rendezvous("env://", timeout=PATIENCE))
+    store, rank, world_size = next(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, store=store, rank=number, world_size=of, timeout=PATIENCE)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT)
     try:
         yield
     except (UserError, ProcessLostError) as error:
         _end(store, str(error), 2 if isinstance(error, UserError) else 1)
     except StopRequested as stopped:
-        # torchrun passes a scheduler's warning on by the signal with which it ends those that outlive another.
-        by_term = stopped.signal == signal.SIGTERM
-        why = (
-            "stopped by SIGTERM, a scheduler's or torchrun's because another process has ended"
-            if by_term
-            else "stopped"
-        )
-        _end(store, f"{why}; {_how_to_go_on()}", 0 if by_term else 128 + stopped.signal)
+        # torchrun forwards a scheduler's SIGTERM, and sends SIGTERM itself to the processes that outlive another one.
+        is_sigterm = stopped.signal == signal.SIGTERM
+        sender = " by SIGTERM, from a scheduler, or from torchrun because another process has ended"
+        reason = f"stopped{sender if is_sigterm else ''}; {_how_to_continue()}"
+        _end(store, reason, 0 if is_sigterm else 128 + stopped.signal)
     dist.destroy_process_group()
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """This process's rank, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that writes, and that says where the work stands."""
+    """Whether this is the process of rank 0, which writes files and reports progress."""
     return rank() == 0
 
 
 def cores_per_process() -> int:
-    """This process's share of its machine's cores."""
+    """The number of CPU cores of this machine for each of its processes, at least 1."""
     return max(1, (os.cpu_count() or 1) // _local_world_size())
 
 
 def local_rank() -> int:
-    """The number of this process among those of its machine: the GPU that it computes on."""
+    """This process's rank among those of its machine, which is also the index of its GPU."""
     return int(os.environ["LOCAL_RANK"]) if dist.is_initialized() else 0
 
 
-def split_by_rank(items: Sequence[T]) -> Sequence[T]:
-    """This process's part of `items`: those of all processes, in order, are `items`."""
+def shard(items: Sequence[T]) -> Sequence[T]:
+    """This rank's contiguous part of `items`; the parts of all ranks, in order, are `items`."""
     return items[rank() * len(items) // world_size() : (rank() + 1) * len(items) // world_size()]
 
 
-def shard(size: int, batch_size: int) -> list[int]:
-    """This process's indices of `size` that are taken in batches of `batch`: every so manieth batch, whole."""
+def shard_indices(size: int, batch_size: int) -> list[int]:
+    """This rank's part of the indices 0 to `size` - 1: every `world_size`-th batch of `batch_size` consecutive ones."""
     return [index for index in range(size) if index // batch_size % world_size() == rank()]
 
 
 def broadcast_from_main(compute: Callable[[], T]) -> T:
-    """What `compute` gives in the first process, in all of them; it must be JSON's. Elsewhere it is not called.
+    """Call `compute` in the main process only and return its result, which must be JSON-serializable, in every process.
 
-    Raises in all of them the `UserError` that it raises.
+    A `UserError` of `compute` is raised in every process.
     """
     if world_size() == 1:
         return compute()
@@ -130,7 +127,10 @@ def broadcast_from_main(compute: Callable[[], T]) -> T:
 
 
 def broadcast_bytes(compute: Callable[[], bytes]) -> bytes:
-    """The same of bytes."""
+    """Call `compute` in the main process only and return the bytes that it returns in every process.
+
+    A `UserError` of `compute` is raised in every process.
+    """
     if world_size() == 1:
         return compute()
     payload, error = b"", None
@@ -139,44 +139,44 @@ def broadcast_bytes(compute: Callable[[], bytes]) -> bytes:
             payload = compute()
         except UserError as raised:
             payload, error = str(raised).encode(), raised
-    head = torch.tensor([len(payload), error is not None])
-    body = _tensor(payload)
+    header = torch.tensor([len(payload), error is not None])
+    body = _to_tensor(payload)
     with _communication():
-        dist.broadcast(head, 0)
-        body = body if is_main_process() else torch.empty(int(head[0]), dtype=torch.uint8)
-        if head[0]:
+        dist.broadcast(header, 0)
+        body = body if is_main_process() else torch.empty(int(header[0]), dtype=torch.uint8)
+        if header[0]:
             dist.broadcast(body, 0)
-    if head[1]:
-        raise error or UserError(_bytes(body).decode())
-    return _bytes(body)
+    if header[1]:
+        raise error or UserError(_to_bytes(body).decode())
+    return _to_bytes(body)
 
 
-def all_gather(payload: bytes) -> list[bytes]:
-    """What each process gives, by rank."""
+def all_gather_bytes(payload: bytes) -> list[bytes]:
+    """The payloads of all processes, which may differ in length, in the order of their ranks."""
     if world_size() == 1:
         return [payload]
     lengths = [torch.empty(1, dtype=torch.int64) for _ in range(world_size())]
     with _communication():
         dist.all_gather(lengths, torch.tensor([len(payload)]))
         longest = max(int(length) for length in lengths)
-        pieces = [torch.empty(longest, dtype=torch.uint8) for _ in lengths]
+        padded = [torch.empty(longest, dtype=torch.uint8) for _ in lengths]
         if longest:
-            dist.all_gather(pieces, _tensor(payload.ljust(longest, b"\0")))
-    return [_bytes(piece[: int(length)]) for piece, length in zip(pieces, lengths, strict=True)]
+            dist.all_gather(padded, _to_tensor(payload.ljust(longest, b"\0")))
+    return [_to_bytes(one[: int(length)]) for one, length in zip(padded, lengths, strict=True)]
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether `flag` is set in any of the processes."""
-    return all_reduce(int(flag)) > 0
+    """Whether `flag` is true in any process."""
+    return all_reduce_int(int(flag)) > 0
 
 
-def all_reduce(number: int) -> int:
-    """The sum over the processes."""
-    return number if world_size() == 1 else int(all_reduce_tensor(torch.tensor(number)))
+def all_reduce_int(number: int) -> int:
+    """The sum of `number` over all processes."""
+    return number if world_size() == 1 else int(all_reduce(torch.tensor(number)))
 
 
-def all_reduce_tensor(tensor: Tensor) -> Tensor:
-    """The sum over the processes, on the device of `tensor`; no gradient flows through it."""
+def all_reduce(tensor: Tensor) -> Tensor:
+    """The sum of `tensor` over all processes, on its device. A new tensor without gradient; `tensor` is not changed."""
     if world_size() == 1:
         return tensor
     summed = tensor.detach().clone()
@@ -186,20 +186,20 @@ def all_reduce_tensor(tensor: Tensor) -> Tensor:
 
 
 def all_reduce_mean(tensor: Tensor) -> Tensor:
-    """The mean over the processes; no gradient flows through it."""
-    return all_reduce_tensor(tensor) / world_size()
+    """The mean of `tensor` over all processes, on its device. No gradient flows through it."""
+    return all_reduce(tensor) / world_size()
 
 
-def broadcast_tensor(tensor: Tensor) -> Tensor:
-    """The first process's tensor, in all of them; theirs must be of its shape."""
+def broadcast(tensor: Tensor) -> Tensor:
+    """The main process's tensor in every process; `tensor` must have the same shape and dtype everywhere."""
     tensor = tensor.detach().clone()
     with _communication():
         dist.broadcast(tensor, 0)
     return tensor
 
 
-def all_gather_tensor(tensor: Tensor) -> Tensor:
-    """The tensors of all processes (count, *shape), by rank; no gradient flows through it."""
+def all_gather(tensor: Tensor) -> Tensor:
+    """The tensors of all processes, stacked by rank: (world size, *shape). No gradient flows through it."""
     tensors = [torch.empty_like(tensor) for _ in range(world_size())]
     with _communication():
         dist.all_gather(tensors, tensor)
@@ -208,9 +208,9 @@ def all_gather_tensor(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def raise_on_all_ranks() -> Iterator[None]:
-    """A `UserError` that any process raises in the block is raised in all of them at its end.
+    """Raise a `UserError` that any process raises in the block in all of them, at the end of the block.
 
-    Nothing in the block may wait for another process.
+    The block must not communicate with other processes.
     """
     if world_size() == 1:
         yield
@@ -220,18 +220,18 @@ def raise_on_all_ranks() -> Iterator[None]:
         yield
     except UserError as error:
         message = str(error)
-    for said in all_gather(message.encode()):
-        if said:
-            raise UserError(said.decode())
+    for received in all_gather_bytes(message.encode()):
+        if received:
+            raise UserError(received.decode())
 
 
 def check_same_on_all_ranks(what: str, value: str) -> None:
     """Raise `UserError` in all processes if `value` is not the same everywhere."""
-    values = [each.decode() for each in all_gather(value.encode())]
+    values = [each.decode() for each in all_gather_bytes(value.encode())]
     for number, other in enumerate(values):
         if other != values[0]:
             raise UserError(
-                f"{what}: {values[0]} in process 0, {other} in process {number}; it must be the same on all machines"
+                f"{what}: {values[0]} on rank 0, {other} on rank {number}; it must be the same on all machines"
             )
 
 
@@ -239,17 +239,17 @@ def _local_world_size() -> int:
     return int(os.environ["LOCAL_WORLD_SIZE"]) if dist.is_initialized() or is_launched_by_torchrun() else 1
 
 
-def _tensor(payload: bytes) -> Tensor:
+def _to_tensor(payload: bytes) -> Tensor:
     return torch.frombuffer(bytearray(payload), dtype=torch.uint8) if payload else torch.empty(0, dtype=torch.uint8)
 
 
-def _bytes(tensor: Tensor) -> bytes:
+def _to_bytes(tensor: Tensor) -> bytes:
     return tensor.numpy().tobytes()
 
 
 @contextmanager
 def _communication() -> Iterator[None]:
-    """What torch raises when the others cannot be reached, as `ProcessLostError`."""
+    """Raise what torch raises when other processes cannot be reached as `ProcessLostError`."""
     try:
         yield
     except RuntimeError as error:
@@ -258,17 +258,17 @@ def _communication() -> Iterator[None]:
 
 
 def _end(store: Any, message: str, status: int) -> NoReturn:
-    """End this process; the first that comes here says why, the others wait until that is said."""
+    """Exit with `status`. The first process that comes here prints the message, the others wait until it is printed."""
     try:
         if store.add("ending", 1) == 1:
-            _say(message)
-            store.set("said", "")
+            _print_error(message)
+            store.set("printed", "")
         else:
-            store.wait(["said"], SAYING)
-    except RuntimeError:  # the store is gone with the machine that kept it
-        _say(message)
-    os._exit(status)  # an orderly end would wait for the others
+            store.wait(["printed"], MESSAGE_TIMEOUT)
+    except RuntimeError:  # the machine that kept the store is gone
+        _print_error(message)
+    os._exit(status)  # a normal exit would wait for the other processes
 
 
-def _say(message: str) -> None:
+def _print_error(message: str) -> None:
     print(f"detnas: {message}", file=sys.stderr, flush=True)

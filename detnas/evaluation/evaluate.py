@@ -47,7 +47,7 @@ def evaluate(
     alike for any number of processes, and so is the evaluation. `after_batch` is told how many images each batch had.
     """
     detector.eval()
-    own = comm.shard(len(data), batch_size)
+    own = comm.shard_indices(len(data), batch_size)
     found: list[Detections] = []
     for start in range(0, len(own), batch_size):
         places = range(start, min(start + batch_size, len(own)))
@@ -79,7 +79,7 @@ def merged(data: DetectionSet, indices: Sequence[int], found: Sequence[Detection
         for index, one in zip(indices, found, strict=True)
     ]
     own = np.concatenate([np.empty((0, 7)), *rows])  # float64 holds each of these numbers exactly
-    everything = comm.all_gather(own.tobytes())
+    everything = comm.all_gather_bytes(own.tobytes())
     if not comm.is_main_process():
         return []
     table = np.concatenate([np.frombuffer(part).reshape(-1, 7) for part in everything])

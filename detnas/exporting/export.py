@@ -70,7 +70,7 @@ def export(
     out: str | Path | None = None,
     check: Sequence[str | Path] = (),
     data: str | Path | None = None,
-    say: Callable[[str], object] = lambda line: None,
+    log: Callable[[str], object] = lambda line: None,
     ops: Collection[str] = (),
 ) -> Path:
     """Write what a weights file holds in another format; return the file: `out`, or its usual name beside `weights`.
@@ -80,8 +80,8 @@ def export(
 
     Before it is written it is checked against the eager model: on the images `check`, or those in such folders; or on
     validation images of the folder `data`; without either, on those of the run in whose directory the weights lie.
-    What was done is told to `say`. `ops` names those ops of users, as `package.module:Class`, that the file may have
-    imported: files are data.
+    What was done is reported to `log`. `ops` names those ops of users, as `package.module:Class`, that the file may
+    have imported: files are data.
 
     Raises `UserError` if the file does not hold what the format needs, if there are no images, if a package is not
     installed, or if the export does not give the eager model's boxes within 0.1 pixel, its scores within 0.001 and its
@@ -102,8 +102,8 @@ def export(
         for suffix in made.files:
             out.with_suffix(suffix).unlink(missing_ok=True)  # one without the other is of no use
         raise UserError(f"--out {out}: cannot be written ({error.strerror}); name another file") from None
-    say(f"{out}: {chosen.content}")
-    say(f"  {line}")
+    log(f"{out}: {chosen.content}")
+    log(f"  {line}")
     return out
 
 

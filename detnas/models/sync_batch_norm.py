@@ -57,7 +57,7 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         var, mean = torch.var_mean(x, PIXELS, correction=0)
         numbers = x.numel() // channels
         own = torch.cat((mean, var * numbers, own.new_full((1,), numbers)))
-    every = comm.all_gather_tensor(own)
+    every = comm.all_gather(own)
     means, distances, weights = every[:, :channels], every[:, channels:-1], every[:, -1:]
     number = weights.sum()
     mean_of_all = (means * weights).sum(0) / number
@@ -87,7 +87,7 @@ class _Normalize(torch.autograd.Function):
         centered = _precise(x) - mean[:, None, None]
         shift = gradient.sum(PIXELS)
         scale = (gradient * centered).sum(PIXELS) * inverse
-        shift_of_all, scale_of_all = comm.all_reduce_tensor(torch.cat((shift, scale))).chunk(2)
+        shift_of_all, scale_of_all = comm.all_reduce(torch.cat((shift, scale))).chunk(2)
         centered *= (scale_of_all * inverse / number)[:, None, None]
         below = (gradient - centered - (shift_of_all / number)[:, None, None]) * (weight * inverse)[:, None, None]
         return below.to(x.dtype), scale, shift, None, None, None, None

@@ -90,25 +90,25 @@ def dry_run(recipe: Recipe, data: Path | None, progress: Progress) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="detnas-dry_run_-") as temporary:
         short, source, rehearsed_on = with_images(shortened(recipe), data, Path(temporary) / "data")
         with open_run(short, Path(temporary) / "run", source, Progress(quiet=True)) as run:
-            progress.say(f"Dry run of recipe {recipe.name} on this {run.device.type}, on {rehearsed_on}")
-            progress.say(_line("", "batch", "iterations", "time of one", "peak memory", "projected"))
-            dry_run_ = DryRun(recipe, run, real_data=data is not None, say=progress.say)
+            progress.log(f"Dry run of recipe {recipe.name} on this {run.device.type}, on {rehearsed_on}")
+            progress.log(_line("", "batch", "iterations", "time of one", "peak memory", "projected"))
+            dry_run_ = DryRun(recipe, run, real_data=data is not None, log=progress.log)
             for stage in STAGES:
                 dry_run_.walk(stage)
-    progress.say(_line("together", "", "", "", "", format_duration(sum(row.projected for row in dry_run_.rows))))
+    progress.log(_line("together", "", "", "", "", format_duration(sum(row.projected for row in dry_run_.rows))))
     for note in dry_run_.notes():
-        progress.say(note)
+        progress.log(note)
     return dry_run_.rows
 
 
 class DryRun:
     """A dry run under way: of `recipe`, by `run`, which is that of the shortened recipe."""
 
-    def __init__(self, recipe: Recipe, run: Run, real_data: bool, say: Callable[[str], None]) -> None:
+    def __init__(self, recipe: Recipe, run: Run, real_data: bool, log: Callable[[str], None]) -> None:
         self.recipe = recipe
         self.run = run
         self.real_data = real_data
-        self.say = say
+        self.log = log
         self.rows: list[Row] = []
         self.memory = PeakMemory(run.device)
         self.evaluation_images = self._search_images()
@@ -245,7 +245,7 @@ class DryRun:
 
     def _add(self, row: Row) -> None:
         self.rows.append(row)
-        self.say(str(row))
+        self.log(str(row))
 
     def notes(self) -> Iterator[str]:
         """What to know about the table."""

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from detnas.utils.memory import PeakMemory
-from detnas.utils.progress import Bar, Progress
+from detnas.utils.progress import Progress, ProgressBar
 
 
-class Laps(Bar):
+class Laps(ProgressBar):
     """When a task advanced and by how much, and the memory that it used."""
 
     def __init__(self, watch: "Stopwatch", name: str, total: int, start: int) -> None:
@@ -52,7 +52,7 @@ class Stopwatch(Progress):
         self.tasks: list[Laps] = []
 
     @contextmanager
-    def task(self, name: str, total: int, start: int = 0) -> Iterator[Bar]:
+    def task(self, name: str, total: int, start: int = 0) -> Iterator[ProgressBar]:
         laps = Laps(self, name, total, start)
         self.tasks.append(laps)
         yield laps

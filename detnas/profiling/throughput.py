@@ -47,10 +47,14 @@ def expected(recipe: Recipe, median: Subnet, others: Iterable[Network], device: 
     images = images_per_stage(recipe, *split_sizes(recipe))
     judge = pace.classify if recipe.search.by_classification else pace.detect
     if recipe.search.proposals:
-        _, judge = _detection_seconds(recipe.judging_detector, median, device)
+        _, judge = _detection_seconds(recipe.search_detector, median, device)
     return {
-        "supernet-pretrain": images["supernet-pretrain"] * recipe.supernet_pretrain.passes(ops) * pace.train_classifier,
-        "supernet-finetune": images["supernet-finetune"] * recipe.supernet_finetune.passes(ops) * pace.train_detector,
+        "supernet-pretrain": images["supernet-pretrain"]
+        * recipe.supernet_pretrain.paths_per_step(ops)
+        * pace.train_classifier,
+        "supernet-finetune": images["supernet-finetune"]
+        * recipe.supernet_finetune.paths_per_step(ops)
+        * pace.train_detector,
         "search": images["search"] * judge,
         "pretrain": images["pretrain"] * sum(one.train_classifier for one in paces),
         "finetune": sum(images["finetune"] * one.train_detector + images["evaluate"] * one.detect for one in paces),

@@ -89,10 +89,10 @@ def open_run(
         if hold != "not at all":
             comm.broadcast_from_main(lambda: held.enter_context(claim(directory, recipe, shared=hold == "shared")))
         if data is None:
-            data = Path(comm.broadcast_from_main(lambda: draw_data(directory, recipe, progress.say)))
+            data = Path(comm.broadcast_from_main(lambda: draw_data(directory, recipe, progress.log)))
         with comm.raise_on_all_ranks():
             run_data = open_data(data, recipe.data, recipe.seed)
-            progress.say(run_data.summary())
+            progress.log(run_data.summary())
             current = Run(recipe, directory, run_data, sampler, device, progress)
             current.check()
         fingerprint = run_data.fingerprint()
@@ -139,7 +139,7 @@ class Run:
         """Raise `UserError` for what would otherwise fail only once training has begun."""
         if self.pretrains:
             ClassificationSet(self.recipe, self.data)
-        if self.recipe.search.has_own_fitness:
+        if self.recipe.search.has_custom_fitness:
             import_fitness_function(self.recipe.search.fitness)
         if not self.recipe.search.by_classification:
             evaluation_images(self.data.search, self.recipe.search, self.seed("search"))

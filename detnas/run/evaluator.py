@@ -20,12 +20,12 @@ def build_evaluator(run: Run) -> Evaluator:
     if run.recipe.search.by_classification:
         return _classification_evaluator(run)
     evaluator = _detection_evaluator(run)
-    return CustomEvaluator(fitness, evaluator, run.sampler) if run.recipe.search.has_own_fitness else evaluator
+    return CustomEvaluator(fitness, evaluator, run.sampler) if run.recipe.search.has_custom_fitness else evaluator
 
 
 def _detection_evaluator(run: Run) -> DetectionEvaluator:
     """Of the fine-tuned supernet."""
-    detector = run.detector(lambda: Supernet(run.space), None, run.recipe.judging_detector)
+    detector = run.detector(lambda: Supernet(run.space), None, run.recipe.search_detector)
     load_weights(detector, run.directory / run.trained_supernet)
     return DetectionEvaluator(
         detector.to(run.device),

@@ -94,7 +94,7 @@ def search_run(directory: Path, progress: Progress, join: bool = False) -> None:
 
 
 def _walk(run: Run, stage: str) -> None:
-    run.progress.say(f"[{list(STAGES).index(stage) + 1}/{len(STAGES)}] {stage}")
+    run.progress.log(f"[{list(STAGES).index(stage) + 1}/{len(STAGES)}] {stage}")
     STAGES[stage](run)
 
 
@@ -159,7 +159,9 @@ def search_stage(run: Run) -> None:
             if isinstance(evaluator, DetectionEvaluator):
                 check_recalibration(evaluator, place, run.progress)
     best = run.read(f"{stage}/best.json")
-    run.progress.say(f"  winner: {best['architecture']}, {settings.score} {best['fitness']:.3f} on the search split")
+    run.progress.log(
+        f"  winner: {best['architecture']}, {settings.score_name} {best['fitness']:.3f} on the search split"
+    )
 
 
 def _can_check(run: Run) -> bool:
@@ -211,7 +213,7 @@ def finetune_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -
                 _save(run, detector, run.directory if name == WINNER else directory)
             _judge(run, name, detector)
         scores = run.read(f"{stage}/{EVALUATION}")["scores"]
-        run.progress.say(f"  {name}: {headline(scores, run.recipe.search.metric)} on the validation set")
+        run.progress.log(f"  {name}: {headline(scores, run.recipe.search.metric)} on the validation set")
 
 
 def _save(run: Run, detector: Detector, directory: Path) -> None:
@@ -229,7 +231,7 @@ def _save(run: Run, detector: Detector, directory: Path) -> None:
 def _judge(run: Run, name: str, detector: Detector) -> None:
     """Evaluate a finished network on the validation set, and keep what it scored and detected."""
     val = run.data.val
-    own = val.subset(comm.shard(len(val), run.recipe.search.batch_size))
+    own = val.subset(comm.shard_indices(len(val), run.recipe.search.batch_size))
     images = Images(own.files, run.recipe.data.cache_mb, own.sizes, disk=run.disk_cache)
     with (
         explain_out_of_memory(f"search.batch_size = {run.recipe.search.batch_size}"),
@@ -265,7 +267,7 @@ def _judge(run: Run, name: str, detector: Detector) -> None:
 def report(run: Run) -> None:
     """The page."""
     if comm.is_main_process():
-        run.progress.say(f"Report: {_write_page(run.directory, lambda: run.data.val)}")
+        run.progress.log(f"Report: {_write_page(run.directory, lambda: run.data.val)}")
 
 
 STAGES: dict[str, Callable[[Run], None]] = {

@@ -47,15 +47,15 @@ def rank(directory: Path, count: int, progress: Progress) -> list[str]:
         for place, architecture in enumerate(chosen, start=1):
             with try_lock_file(lock_file(apart, architecture)) as mine:
                 if mine and _row(apart, architecture) is None:
-                    progress.say(f"[{place}/{count}] {architecture}")
+                    progress.log(f"[{place}/{count}] {architecture}")
                     train_standalone(apart, architecture)
                     # Last: what stands there says that all is done.
-                    fitness = evaluator(architecture)[recipe.search.score]
+                    fitness = evaluator(architecture)[recipe.search.score_name]
                     write_json(_folder(apart, architecture) / FITNESS, fitness)
     rows = [row for architecture in chosen if (row := _row(apart, architecture)) is not None]
     if len(rows) < count:
         return [f"{len(rows)} of {count} are done; other processes are at work on the rest"]
-    found = {"metric": _metric(apart), "fitness": recipe.search.score, "figures": figures(rows), "networks": rows}
+    found = {"metric": _metric(apart), "fitness": recipe.search.score_name, "figures": figures(rows), "networks": rows}
     write_json(apart.directory / RANKING, found)
     return [*describe(found), f"Report: {write_page(directory)}"]
 

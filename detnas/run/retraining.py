@@ -26,5 +26,5 @@ def retrain(directory: Path, text: str, progress: Progress) -> None:
         pretrain_networks(run, networks)
         finetune_networks(run, networks)
         if comm.is_main_process():
-            progress.say(f"Weights: {directory / 'finetune' / name / WEIGHTS}")
-            progress.say(f"Report: {write_page(directory)}")
+            progress.log(f"Weights: {directory / 'finetune' / name / WEIGHTS}")
+            progress.log(f"Report: {write_page(directory)}")

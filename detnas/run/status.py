@@ -156,7 +156,7 @@ def _search(directory: Path, recipe: Recipe) -> Standing:
         state = "begun" if folder.exists() else "not begun"
     done, workers = (len(rows), 0) if finished.exists() else _in_study(folder / "study.db", len(rows))
     fitness = [row["fitness"] for row in rows]
-    best = f"best {recipe.search.score} {max(fitness):.3f}" if fitness else ""
+    best = f"best {recipe.search.score_name} {max(fitness):.3f}" if fitness else ""
     at_work = f"{workers} workers at work" if workers > 1 else ""
     return Standing(
         name="search",

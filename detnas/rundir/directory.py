@@ -71,14 +71,14 @@ def _before_start(entry: Path) -> bool:
     return entry.name in BEFORE_START or entry.name.startswith(UNFINISHED)
 
 
-def draw_data(directory: Path, recipe: Recipe, say: Callable[[str], None]) -> str:
+def draw_data(directory: Path, recipe: Recipe, log: Callable[[str], None]) -> str:
     """Draw the embedded data set into a run's directory if it is not there yet, and return where it is.
 
     Raises `UserError` if the recipe has none.
     """
     if recipe.data.shapes is None:
         raise UserError(f"recipe {recipe.name} needs a data set; name its folder by --data DIR")
-    draw_once(directory / SHAPES, recipe.data.shapes, begun=(directory / RECIPE).exists(), say=say)
+    draw_once(directory / SHAPES, recipe.data.shapes, begun=(directory / RECIPE).exists(), log=log)
     return str(directory / SHAPES)
 
 

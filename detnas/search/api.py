@@ -69,7 +69,7 @@ def search(
     _claim(directory, _facts(sampler, chosen, seed))
 
     def evaluate(architecture: Architecture) -> dict[str, float | None]:
-        return {chosen.score: float(fitness(architecture))}
+        return {chosen.score_name: float(fitness(architecture))}
 
     return study.search(evaluate, sampler, chosen, directory, seed=seed, progress=progress or Progress(quiet=True))
 

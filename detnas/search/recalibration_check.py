@@ -40,7 +40,7 @@ def check_recalibration(fitness: DetectionEvaluator, directory: Path, progress: 
         rows = [_judged(row, fitness, progress) for row in comm.broadcast_from_main(lambda: best_candidates(directory))]
         settings = fitness.settings
         found = {
-            "metric": settings.score,
+            "metric": settings.score_name,
             "batches": settings.recalibration_batches,
             "batch_size": settings.recalibration_batch_size,
             "seconds": round(time.perf_counter() - began, 3),
@@ -69,6 +69,6 @@ def _judged(row: dict[str, Any], fitness: DetectionEvaluator, progress: Progress
     scores = {}
     with progress.task(f"recalibration of candidate {row['number']}", total=len(calibrations)) as bar:
         for name, batches in calibrations.items():
-            scores[name] = fitness.with_statistics_of(architecture, batches).scores[fitness.settings.score]
+            scores[name] = fitness.with_statistics_of(architecture, batches).scores[fitness.settings.score_name]
             bar.advance()
     return row | scores

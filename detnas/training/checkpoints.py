@@ -48,23 +48,23 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> None:
         path.unlink()
 
 
-def newest_checkpoint(directory: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """The state in the newest checkpoint that is whole, on the CPU; None if there is none. `say` is told of damage.
+def newest_checkpoint(directory: Path, log: Callable[[str], None]) -> dict[str, Any] | None:
+    """The state in the newest checkpoint that is whole, on the CPU; None if there is none. Damage is reported to `log`.
 
     Of several processes the first one reads it, for all. Raises `UserError` if there are some, and none is whole.
     """
-    data = comm.broadcast_bytes(lambda: _newest(directory, say))
+    data = comm.broadcast_bytes(lambda: _newest(directory, log))
     return _load(data) if data else None
 
 
-def _newest(directory: Path, say: Callable[[str], None]) -> bytes:
+def _newest(directory: Path, log: Callable[[str], None]) -> bytes:
     """What the newest checkpoint that is whole holds; nothing if there is no checkpoint."""
     damaged: list[str] = []
     for path in _checkpoints(directory):
         data = _whole(path)
         if data is not None:
             if damaged:
-                say(f"  {directory}: {', '.join(damaged)} is damaged; going on from step {_step(path)}")
+                log(f"  {directory}: {', '.join(damaged)} is damaged; going on from step {_step(path)}")
             return data
         damaged.append(path.name)
     if damaged:

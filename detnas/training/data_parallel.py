@@ -20,7 +20,7 @@ def prepare_data_parallel(model: nn.Module, sync_bn: bool) -> None:
         return
     # Generators of different CPUs need not draw the same weights.
     state = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
-    _put(comm.broadcast_tensor(_flat(state)), state)
+    _put(comm.broadcast(_flat(state)), state)
     share_normalizers(model)
     if sync_bn:
         convert_sync_batch_norm(model)
@@ -66,7 +66,7 @@ def average(state: TrainingState, figures: Tensor) -> Tensor:
 
 def _check_in_step(ran: list[int]) -> None:
     """Sums over different parameters would be silently wrong, or never end."""
-    marks = comm.all_gather_tensor(torch.tensor([len(ran), zlib.crc32(str(ran).encode())]))
+    marks = comm.all_gather(torch.tensor([len(ran), zlib.crc32(str(ran).encode())]))
     if not (marks == marks[0]).all():
         raise RuntimeError(f"processes out of step: {marks[:, 0].tolist()} parameters have a gradient, by process")
 

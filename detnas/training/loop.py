@@ -59,7 +59,7 @@ def train(
     model.to(device)
     prepare_data_parallel(model, settings.sync_bn)
     state = TrainingState(model, settings)
-    saved = newest_checkpoint(directory, progress.say)
+    saved = newest_checkpoint(directory, progress.log)
     if saved is not None:
         state.load_state_dict(saved)
     if not comm.broadcast_from_main((directory / DONE).exists) or state.step < settings.steps:
@@ -111,7 +111,7 @@ def _train_on(
                 state.skipped += 1
                 keys = step_keys(task.samples, settings.batch_size, seed, step)
                 images = [task.samples.name(key) for key in keys]
-                report_skipped(state, settings, directory, {**figures, "lr": rate}, images, progress.say)
+                report_skipped(state, settings, directory, {**figures, "lr": rate}, images, progress.log)
             if log:
                 log.add(state.step, {} if state.skipped else {**figures, "lr": rate}, settings.batch_size)
             bar.advance(f"loss {figures['loss']:.3f}")

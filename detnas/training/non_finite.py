@@ -26,7 +26,7 @@ def report_skipped(
     directory: Path,
     figures: dict[str, float],
     images: list[str],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     """Say that the last step was skipped. Raises `UserError` if it is one too many."""
     more = len(images) - IMAGES_NAMED
@@ -34,7 +34,7 @@ def report_skipped(
     told = ", ".join(f"{name} {figures[name]:g}" for name in ("loss", "gradient_norm", "lr"))
     # A dry run's trainings have fewer steps than may be skipped.
     if state.skipped < min(MOST_SKIPPED, settings.steps):
-        say(f"  {directory}: step {state.step} is skipped: it is not finite ({told}); its images: {named}")
+        log(f"  {directory}: step {state.step} is skipped: it is not finite ({told}); its images: {named}")
         return
     raise UserError(
         f"{directory}: {state.skipped} steps in a row are not finite, the last is step {state.step} ({told}; its "

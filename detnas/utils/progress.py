@@ -12,7 +12,7 @@ PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
 
 
-class Bar:
+class ProgressBar:
     """One task's progress."""
 
     def __init__(self, progress: "Progress", name: str, total: int, start: int) -> None:
@@ -33,7 +33,7 @@ class Bar:
             elapsed = self.said - self.began
             left = elapsed / (self.done - self.start) * (self.total - self.done)
             facts = [f"{self.done}/{self.total}", *([note] if note else []), f"{format_duration(left)} left"]
-            self.progress.say(f"  {self.name}: {', '.join(facts)}")
+            self.progress.log(f"  {self.name}: {', '.join(facts)}")
 
 
 class Progress:
@@ -43,15 +43,15 @@ class Progress:
         self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
         self.rich: RichProgress | None = None
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """A line of its own."""
         self.console.print(text, markup=False)
 
     @contextmanager
-    def task(self, name: str, total: int, start: int = 0) -> Iterator[Bar]:
+    def task(self, name: str, total: int, start: int = 0) -> Iterator[ProgressBar]:
         """A bar for one task, live on a terminal."""
         if not self.console.is_terminal:
-            yield Bar(self, name, total, start)
+            yield ProgressBar(self, name, total, start)
             return
         columns = (
             TextColumn("  {task.description}"),
@@ -64,7 +64,7 @@ class Progress:
         )
         with RichProgress(*columns, console=self.console, transient=True) as self.rich:
             try:
-                yield Bar(self, name, total, start)
+                yield ProgressBar(self, name, total, start)
             finally:
                 self.rich = None
 

@@ -16,8 +16,8 @@ OWN = {"space__ops": ["shuffle3", "nowhere.to_be:Found"]}
 def test_reading_a_recipe_imports_nothing() -> None:
     recipe = small_recipe(**OWN, search__fitness="nowhere.else:score")
     assert recipe.search_space().ops == ("shuffle3", "nowhere.to_be:Found")
-    assert recipe.search.score == "nowhere.else:score"
-    assert recipe.search.has_own_fitness and not recipe.search.by_classification
+    assert recipe.search.score_name == "nowhere.else:score"
+    assert recipe.search.has_custom_fitness and not recipe.search.by_classification
     assert not any(name.startswith("nowhere") for name in sys.modules)
 
 

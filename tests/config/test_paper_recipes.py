@@ -161,22 +161,22 @@ def near(*steps: int) -> list[int]:
 def test_the_sets_are_the_papers(name: str) -> None:
     data = paper(name).data
     if "voc" in name:  # 3.4
-        assert data.named("train") == ("VOC2007/trainval", "VOC2012/trainval")
-        assert data.named("val") == ("VOC2007/test",)
+        assert data.names_of("train") == ("VOC2007/trainval", "VOC2012/trainval")
+        assert data.names_of("val") == ("VOC2007/test",)
     else:
-        assert data.named("train") == ("annotations/instances_train2017.json",)
-        assert data.named("val") == ("annotations/instances_val2017.json",)
+        assert data.names_of("train") == ("annotations/instances_train2017.json",)
+        assert data.names_of("val") == ("annotations/instances_val2017.json",)
 
 
 @pytest.mark.parametrize("name", PAPER)
 def test_candidates_are_judged_as_in_the_paper(name: str) -> None:
     search = paper(name).search
     if name == "paper-clsnas":
-        assert (search.fitness, search.score, search.images) == ("classification", "accuracy", 8000)
+        assert (search.fitness, search.score_name, search.images) == ("classification", "accuracy", 8000)
         assert search.recalibration_batch_size == 128
     else:
         assert (search.fitness, search.images) == ("detection", None)
-        assert search.score == ("VOC07" if "voc" in name else "mAP")  # 4.1
+        assert search.score_name == ("VOC07" if "voc" in name else "mAP")  # 4.1
         assert search.recalibration_batches * search.recalibration_batch_size == 500  # 4.2
 
 

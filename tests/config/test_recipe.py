@@ -176,7 +176,7 @@ def test_a_complete_recipe_is_read(complete: Path) -> None:
     assert recipe.supernet_pretrain.lr == 1e-3 and recipe.supernet_pretrain.scale_jitter == (0.5, 2)
     assert recipe.finetune.steps == 50 and recipe.finetune.schedule == "cosine"
     assert recipe.supernet_pretrain.macs_bins == (5e6, 10e6, 20e6)
-    assert (recipe.supernet_pretrain.passes(4), recipe.supernet_finetune.passes(4)) == (1, 4)
+    assert (recipe.supernet_pretrain.paths_per_step(4), recipe.supernet_finetune.paths_per_step(4)) == (1, 4)
     assert recipe.baselines == ("random",)
     assert (recipe.budget.macs_min, recipe.budget.macs_max) == (5e6, 20e6)
     assert (recipe.budget.params_min, recipe.budget.params_max) == (10_000, 500_000)
@@ -589,10 +589,10 @@ def test_a_wrong_value_is_refused_with_its_field(change: str, minimal: Path) -> 
 def test_proposals_while_searching_are_those_of_an_fpn_that_detects(minimal: Path) -> None:
     assert "a retinanet has no proposals; leave it out" in refused(minimal, "search.proposals=30")
     recipe = small_recipe("fpn", search__proposals=30)
-    assert isinstance(recipe.detector, FPNSettings) and isinstance(recipe.judging_detector, FPNSettings)
-    assert (recipe.judging_detector.proposals, recipe.detector.proposals) == (30, 10)
-    assert recipe.judging_detector == recipe.detector.model_copy(update={"proposals": 30})
-    assert small_recipe("fpn").judging_detector == small_recipe("fpn").detector
+    assert isinstance(recipe.detector, FPNSettings) and isinstance(recipe.search_detector, FPNSettings)
+    assert (recipe.search_detector.proposals, recipe.detector.proposals) == (30, 10)
+    assert recipe.search_detector == recipe.detector.model_copy(update={"proposals": 30})
+    assert small_recipe("fpn").search_detector == small_recipe("fpn").detector
     with pytest.raises(ValidationError, match="proposals 30: judging by classification has no proposals"):
         small_recipe("fpn", search__proposals=30, search__fitness="classification")
 

@@ -69,7 +69,7 @@ def test_without_synchronized_norms_each_process_normalizes_its_part(two: Found)
     halves = []
     for half in (slice(0, 2), slice(2, 4)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(comm, "split_by_rank", lambda items, half=half: items[half])
+            patch.setattr(comm, "shard", lambda items, half=half: items[half])
             halves.append(two_processes.stepped("classifier", False, told))
     mean = {name: (g + halves[1]["gradients"][name]) / 2 for name, g in halves[0]["gradients"].items()}
     norm = torch.stack([gradient.norm() for gradient in mean.values()]).norm()
@@ -109,7 +109,7 @@ def test_messages_arrive(two: Found) -> None:
         assert told["of the first"] == "no file in process 0"
         assert told["of one"] == "no data in process 1"
         assert told["of none"] is None and told["same data"] is None and told["even batches"] is None
-        assert told["other data"].startswith("data set: a in process 0, b in process 1")
+        assert told["other data"].startswith("data set: a on rank 0, b on rank 1")
         assert told["batches"].startswith("pretrain.batch_size = 5: cannot be divided evenly among 2 processes")
 
 
@@ -137,8 +137,8 @@ def test_alone_nothing_is_sent() -> None:
     assert not comm.is_launched_by_torchrun() and comm.world_size() == 1 and comm.is_main_process()
     value = object()  # which no message could hold
     assert comm.broadcast_from_main(lambda: value) is value
-    assert comm.all_gather(b"a") == [b"a"] and comm.all_reduce(3) == 3
-    assert list(comm.split_by_rank(range(5))) == [0, 1, 2, 3, 4] and comm.shard(5, 2) == [0, 1, 2, 3, 4]
+    assert comm.all_gather_bytes(b"a") == [b"a"] and comm.all_reduce_int(3) == 3
+    assert list(comm.shard(range(5))) == [0, 1, 2, 3, 4] and comm.shard_indices(5, 2) == [0, 1, 2, 3, 4]
     with comm.process_group(), comm.raise_on_all_ranks():
         comm.check_same_on_all_ranks("device", "cpu")
 
@@ -151,7 +151,7 @@ def test_shares_are_whole_batches_and_hold_everything_once(
     shares = []
     for rank in range(count):
         monkeypatch.setattr(comm, "rank", lambda rank=rank: rank)
-        shares.append(comm.shard(size, batch_size))
+        shares.append(comm.shard_indices(size, batch_size))
     assert sorted(index for share in shares for index in share) == list(range(size))
     whole = [list(range(start, min(start + batch_size, size))) for start in range(0, size, batch_size)]
     cut = [share[start : start + batch_size] for share in shares for start in range(0, len(share), batch_size)]
@@ -168,7 +168,7 @@ def test_synchronized_norms_of_one_process_are_batch_norms(shape: tuple[int, ...
         model[1][0].bias.copy_(torch.rand(6, generator=generator))
     twin = copy.deepcopy(model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comm, "all_gather_tensor", lambda tensor: tensor[None])
+        patch.setattr(comm, "all_gather", lambda tensor: tensor[None])
         convert_sync_batch_norm(twin)
         assert type(twin[1][0]) is SyncBatchNorm
         for _ in range(2):

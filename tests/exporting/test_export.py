@@ -91,7 +91,7 @@ def test_a_backbone_alone(format: str, tmp_path: Path, noise: Path) -> None:
 
 def test_images_of_a_data_folder(weights: Path, blocks: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    detnas.export(weights, "onnx-backbone", tmp_path / "a.onnx", data=blocks, say=lines.append)
+    detnas.export(weights, "onnx-backbone", tmp_path / "a.onnx", data=blocks, log=lines.append)
     assert "checked on 8 images" in lines[1] and str(blocks) in lines[1]
 
 

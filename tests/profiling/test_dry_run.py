@@ -89,7 +89,7 @@ def test_real_data_when_they_are_given(nothing_left: Callable[[], bool], blocks:
     recipe = small_recipe(data__shapes=None, pretraining__source="none", baselines=[], search__images=5)
     said: list[str] = []
     progress = Progress(quiet=True)
-    progress.say = said.append  # type: ignore[method-assign]
+    progress.log = said.append  # type: ignore[method-assign]
     rows = dry_run(recipe, blocks, progress)
     assert nothing_left() and str(blocks) in said[0] and any("taken from 6 and 8" in line for line in said)
     assert [row.name for row in rows] == ["supernet-finetune", "search", "finetune/winner", "evaluate winner", "report"]
@@ -288,7 +288,7 @@ def walked(world: World, recipe: Recipe, device: torch.device, data: Path, direc
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
     run_data = open_data(data, recipe.data, recipe.seed)
     run = Run(shortened(recipe), directory, run_data, sampler, device, Progress(quiet=True))
-    walk = DryRun(recipe, run, real_data=False, say=lambda text: None)
+    walk = DryRun(recipe, run, real_data=False, log=lambda text: None)
     for stage in world.stages():
         walk.walk(stage)
     return walk

@@ -25,7 +25,7 @@ class Said(Progress):
         super().__init__(quiet=True)
         self.lines: list[str] = []
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         self.lines.append(text)
 
 

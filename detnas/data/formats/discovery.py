@@ -70,7 +70,7 @@ def nothing_found(directory: Path) -> UserError:
 def _named(directory: Path, settings: DataSettings, split: Split) -> list[Path | VocSet]:
     """The files and sets that the recipe names."""
     found: list[Path | VocSet] = []
-    for name in settings.named(split):
+    for name in settings.names_of(split):
         file = directory / name
         found.append(file if is_file(file) else named_set(directory, name) or file)
     return found

@@ -11,8 +11,8 @@ from detnas.utils.errors import UserError
 from detnas.utils.files import is_file, read_json
 
 
-def draw_once(directory: Path, settings: ShapesSettings, *, begun: bool, say: Callable[[str], None]) -> None:
-    """Draw the shapes that `settings` ask for into `directory` unless they are there; `say` is told of a drawing.
+def draw_once(directory: Path, settings: ShapesSettings, *, begun: bool, log: Callable[[str], None]) -> None:
+    """Draw the shapes that `settings` ask for into `directory` unless they are there; a drawing is reported to `log`.
 
     `begun` tells that a run stands whose recipe is known to ask for the same: what it has without the numbers that it
     was drawn with, an earlier version drew.
@@ -26,7 +26,7 @@ def draw_once(directory: Path, settings: ShapesSettings, *, begun: bool, say: Ca
         if not is_file(numbers):
             raise UserError(f"{directory}: exists and was not drawn for this run; remove it, or choose another --out")
         _remove(directory)
-    say(f"Drawing the data set: {directory}")
+    log(f"Drawing the data set: {directory}")
     write_shapes(directory, **settings.model_dump())
 
 

@@ -55,7 +55,7 @@ class PaperRetinaNetHead(RetinaNetHead):  # type: ignore[misc]
             classification.append(sigmoid_focal_loss(logits[counted], classes[counted], reduction="sum"))
             wanted = self.regression_head.box_coder.encode_single(target["boxes"][matched], boxes[positive])
             regression.append(smooth_l1_loss(answers[positive], wanted, beta=BETA, reduction="sum"))
-        of_all = comm.all_reduce(positives)
+        of_all = comm.all_reduce_int(positives)
         return {
             "classification": torch.stack(classification).sum() / (of_all / comm.world_size() + len(targets)),
             "bbox_regression": torch.stack(regression).sum()

@@ -42,7 +42,7 @@ class ClassificationEvaluator:
         self.calibration = Batches(fit, _keys(calibration, seed), settings.recalibration_batch_size, cache_mb)
         judged = _keys(evaluation_indices(len(search), settings, seed), seed)
         self.size = len(judged)
-        own = [judged[index] for index in comm.shard(self.size, settings.batch_size)]
+        own = [judged[index] for index in comm.shard_indices(self.size, settings.batch_size)]
         self.judged = Batches(search, own, settings.batch_size, cache_mb)
 
     def __call__(self, architecture: Architecture) -> Scores:
@@ -54,7 +54,7 @@ class ClassificationEvaluator:
             with torch.inference_mode():
                 predicted = candidate(self.inputs(images)).argmax(dim=1).cpu()
             correct += int((predicted == labels).sum())
-        return {"accuracy": comm.all_reduce(correct) / self.size}
+        return {"accuracy": comm.all_reduce_int(correct) / self.size}
 
 
 class Batches:

@@ -50,7 +50,7 @@ class DetectionEvaluator:
         self.settings = settings
         self.device = device
         self.search = evaluation_images(search, settings, seed)
-        self.own = comm.shard(len(self.search), settings.batch_size)
+        self.own = comm.shard_indices(len(self.search), settings.batch_size)
         """Indices in `search` of the images that this process evaluates on."""
         self.fit = fit
         self.seed = seed

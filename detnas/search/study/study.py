@@ -43,7 +43,7 @@ def search(
 ) -> Architecture:
     """Evaluate `settings.evaluations` candidates, or all there are, and return the best.
 
-    `evaluator` gives a candidate's scores by name; that of `settings.score` is its fitness. Other processes may
+    `evaluator` gives a candidate's scores by name; that of `settings.score_name` is its fitness. Other processes may
     do the same at the same time: each candidate is evaluated by one of them, and all leave the same.
 
     Leaves `candidates.jsonl`, `best.json` and `done.json` in `directory`, `front.json` if there are two
@@ -57,11 +57,11 @@ def search(
     directory.mkdir(parents=True, exist_ok=True)
     proposer = SAMPLERS[settings.sampler](sampler, settings, seed)
     if settings.storage:
-        progress.say(f"  study {name} at {settings.storage}")
+        progress.log(f"  study {name} at {settings.storage}")
     kept = f"study {name} in that storage" if settings.storage else str(directory)
     directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if settings.second_objective else [])]
     with open_study(directory, settings.storage, name, proposer, directions) as study:
-        worker = Worker(study, proposer, evaluator, settings, progress.say)
+        worker = Worker(study, proposer, evaluator, settings, progress.log)
         shown = start = len(_finished(study.get_trials(deepcopy=False)))
         with progress.task("search", total=settings.evaluations, start=start) as bar:
             for trials in worker.work():
@@ -75,7 +75,7 @@ def search(
                     shown = len(finished)
                     _write(directory, study, sampler, settings)
         if worker.evaluations < settings.evaluations:
-            progress.say(f"  search: all {len(finished)} architectures within the budget have been evaluated")
+            progress.log(f"  search: all {len(finished)} architectures within the budget have been evaluated")
         rows = _write(directory, study, sampler, settings)
         cost = COSTS[settings.second_objective or "macs"]
         merits = proposer.merits(
@@ -105,7 +105,7 @@ def candidates(trials: Iterable[FrozenTrial], sampler: BudgetSampler, settings: 
                 **_place(trial, sampler, settings),
                 **sampler.table.cost(architecture_of(trial, sampler.space).ops).facts(),
                 "fitness": fitness_of(trial),
-                "metric": settings.score,
+                "metric": settings.score_name,
                 "AP50": trial.user_attrs.get(SCORES, {}).get("AP50"),
                 "seconds": round(trial.duration.total_seconds(), 3),
             }
@@ -132,7 +132,7 @@ def _write(
 def _place(trial: FrozenTrial, sampler: BudgetSampler, settings: SearchSettings) -> dict[str, Any]:
     return {
         "number": index_of(trial),
-        "generation": index_of(trial) // settings.generation,
+        "generation": index_of(trial) // settings.generation_size,
         "origin": trial.user_attrs[ORIGIN],
         "architecture": str(architecture_of(trial, sampler.space)),
     }

@@ -48,7 +48,7 @@ SAYS_AFTER = 10.0
 
 
 class Worker:
-    """Evaluates candidates with `evaluator`, whose score named `settings.score` is their fitness."""
+    """Evaluates candidates with `evaluator`, whose score named `settings.score_name` is their fitness."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class Worker:
         sampler: Sampler,
         evaluator: Evaluator,
         settings: SearchSettings,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
         self.study = study
         self.sampler = sampler
         self.evaluator = evaluator
         self.settings = settings
-        self.say = say
+        self.log = log
         self.evaluations = settings.evaluations
         """How many slots there are; fewer than the settings say once the space is known to hold no more."""
 
@@ -72,7 +72,7 @@ class Worker:
         while True:
             trials = self.study.get_trials(deepcopy=False)
             yield trials
-            slots = open_indices(trials, self.evaluations, self.settings.generation)
+            slots = open_indices(trials, self.evaluations, self.settings.generation_size)
             if slots:
                 # Workers that want the same slot part here.
                 lost = not self._evaluate(random.choice(slots) if lost else slots[0], trials)
@@ -110,9 +110,9 @@ class Worker:
         try:
             with _alive(self.study, trial):
                 scores = self.evaluator(architecture)
-            fitness = scores[self.settings.score]
+            fitness = scores[self.settings.score_name]
             if fitness is None or not math.isfinite(fitness):
-                raise ValueError(f"its {self.settings.score} is {fitness}")
+                raise ValueError(f"its {self.settings.score_name} is {fitness}")
         except BaseException as error:
             if not isinstance(error, Exception) or isinstance(error, OF_THE_PROCESS) or is_resource_error(error):
                 fail(self.study, trial)
@@ -133,14 +133,14 @@ class Worker:
     def _say_failed(self, slot: int) -> None:
         trial = failed_for_good(self.study.get_trials(deepcopy=False)).get(slot)
         if trial is not None:
-            self.say(f"  search: candidate {slot} is given up, it failed by {reason_of(trial)}")
+            self.log(f"  search: candidate {slot} is given up, it failed by {reason_of(trial)}")
 
     def _wait(self, trials: Sequence[FrozenTrial], waited: float) -> float:
         """Leave others time to finish this generation, and take over from those that are gone; the seconds it took."""
         pause = min(max(waited / 8, LOOKS[0]), LOOKS[1])
         if waited < SAYS_AFTER <= waited + pause:
             count = sum(trial.state == TrialState.RUNNING for trial in trials_by_index(trials).values())
-            self.say(f"  search: waits for other workers, which evaluate the last {count} of this generation")
+            self.log(f"  search: waits for other workers, which evaluate the last {count} of this generation")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             fail_stale_trials(self.study)

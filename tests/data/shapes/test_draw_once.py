@@ -16,7 +16,7 @@ MORE = FEW.model_copy(update={"train": 4})
 def draw(directory: Path, settings: ShapesSettings, begun: bool = False) -> bool:
     """Whether something was drawn."""
     said: list[str] = []
-    draw_once(directory, settings, begun=begun, say=said.append)
+    draw_once(directory, settings, begun=begun, log=said.append)
     assert all(str(directory) in line for line in said)
     return bool(said)
 

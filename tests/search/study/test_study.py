@@ -19,7 +19,7 @@ from detnas.config import SearchSettings
 from detnas.search.samplers.evolution import EvolutionSampler
 from detnas.search.study.study import search
 from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace
-from detnas.utils.progress import Bar, Progress
+from detnas.utils.progress import Progress, ProgressBar
 
 SPACE = SearchSpace("toy", 4, (8, 16, 24, 32), (2, 1, 2, 1))
 SAMPLER = BudgetSampler(SPACE, Budget())
@@ -54,10 +54,10 @@ class CutBetween(Progress):
         self.cut_at = cut_at
 
     @contextmanager
-    def task(self, name: str, total: int, start: int = 0) -> Iterator[Bar]:
+    def task(self, name: str, total: int, start: int = 0) -> Iterator[ProgressBar]:
         outer = self
 
-        class Cutter(Bar):
+        class Cutter(ProgressBar):
             def advance(self, note: str = "", by: int = 1) -> None:
                 super().advance(note, by)
                 if self.done == outer.cut_at:
