@@ -1,5 +1,6 @@
 """The documents name what is there."""
 
+import importlib
 import re
 import runpy
 from itertools import product
@@ -24,7 +25,7 @@ def test_every_test_recipe_and_file_that_is_named_exists(file: Path) -> None:
     assert {name for name in named if f"def {name}(" not in tests} == set()
     recipes = set(re.findall(r"\b(?:paper|shapes|own-data)-[a-z0-9-]*[a-z0-9](?![\w*-])", text))
     assert {name for name in recipes if name not in recipe_names()} == set()
-    paths = set(re.findall(r"`((?:bench|docs|detnas)/[\w./-]+)`", text))
+    paths = set(re.findall(r"`((?:benchmarks|research|docs|detnas)/[\w./-]+)`", text))
     assert {path for path in paths if not (ROOT / path).exists()} == set()
 
 
@@ -37,14 +38,14 @@ def test_the_guide_to_the_fields_is_what_the_types_say() -> None:
 
 
 def test_the_results_are_what_the_files_say() -> None:
-    """Written again by `python bench/make_results.py`."""
-    results = runpy.run_path(str(ROOT / "bench/make_results.py"))
+    """Written again by `python -m research pages`."""
+    results = vars(importlib.import_module("research.pages"))
     assert results["page"]() == (ROOT / "docs/results.md").read_text()
     assert results["START"] + results["table"]() + results["END"] in (ROOT / "README.md").read_text()
 
 
 def test_results_are_judged_by_their_intervals(tmp_path: Path) -> None:
-    results = runpy.run_path(str(ROOT / "bench/make_results.py"))
+    results = vars(importlib.import_module("research.pages"))
     assert results["table"](tmp_path).count("Not measured yet") == 4
 
     def way(**gained: float) -> dict[str, Any]:
@@ -87,10 +88,9 @@ def test_results_are_judged_by_their_intervals(tmp_path: Path) -> None:
         )
 
 
-def test_ways_are_compared_as_by_a_least_squares_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ways_are_compared_as_by_a_least_squares_fit() -> None:
     """An independent reference: dummy regression on ways and blocks, and the variance of a contrast of its effects."""
-    monkeypatch.syspath_prepend(str(ROOT / "bench"))
-    bench = runpy.run_path(str(ROOT / "bench/comparing.py"))
+    bench = vars(importlib.import_module("research.comparing"))
     ways, blocks = ("DetNAS", "all shuffle3", "random networks", "random search", "DetNAS-scratch", "ClsNAS"), 4
     scores = np.random.default_rng(0).normal(size=(len(ways), blocks))
     places = [("retinanet", 0), ("retinanet", 1), ("retinanet", 2), ("fpn", 0)]
@@ -116,10 +116,9 @@ def test_ways_are_compared_as_by_a_least_squares_fit(monkeypatch: pytest.MonkeyP
     assert bench["estimates"]({"fpn": found["fpn"]}, ways) == {}  # one block tells nothing
 
 
-def test_what_searches_gain_is_what_a_normal_posterior_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_searches_gain_is_what_a_normal_posterior_says() -> None:
     """Of effects whose mean and covariance are known: by formula, not by draws."""
-    monkeypatch.syspath_prepend(str(ROOT / "bench"))
-    estimate = runpy.run_path(str(ROOT / "bench/surrogate.py"))["estimate"]
+    estimate = vars(importlib.import_module("research.surrogate"))["estimate"]
     rng = np.random.default_rng(0)
     mean, spread = rng.normal(size=6), rng.normal(size=(6, 6))
     draws = (mean + rng.normal(size=(100_000, 6)) @ spread).reshape(-1, 3, 2)
@@ -134,9 +133,8 @@ def test_what_searches_gain_is_what_a_normal_posterior_says(monkeypatch: pytest.
     assert told["mAP"]["high"] - told["mAP"]["value"] == pytest.approx(3.182 * variance**0.5, rel=0.02)
 
 
-def test_benches_take_up_what_was_measured_in_the_same_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "bench"))
-    recorded = runpy.run_path(str(ROOT / "bench/evidence.py"))["recorded"]
+def test_benches_take_up_what_was_measured_in_the_same_way(tmp_path: Path) -> None:
+    recorded = vars(importlib.import_module("research.workspace"))["recorded"]
     file = tmp_path / "results.json"
     assert recorded(file, changes=["a"]) == {}
     write_json(file, {"changes": ["a"], "seeds": [0, 1], "networks": [1, 2]})
@@ -144,9 +142,8 @@ def test_benches_take_up_what_was_measured_in_the_same_way(monkeypatch: pytest.M
     assert recorded(file, changes=["a"], seeds=[0]) == recorded(file, changes=[], seeds=[0, 1]) == {}
 
 
-def test_the_table_of_runs_is_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Written again by `python bench/record.py`."""
-    monkeypatch.syspath_prepend(str(ROOT / "bench"))
-    record = runpy.run_path(str(ROOT / "bench/record.py"))
+def test_the_table_of_runs_is_what_was_recorded() -> None:
+    """Written again by `python -m research record`."""
+    record = vars(importlib.import_module("research.record"))
     readme = (ROOT / "README.md").read_text()
     assert record["START"] + record["table"]() + record["END"] in readme

@@ -29,8 +29,8 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
     The norms behind RoI pooling keep the statistics of the supernet's training, where RoIs were sampled for the losses,
     up to a quarter of them positive. The official code recomputes these too, from such samples, which takes
     targets and random draws. Of the proposals in a pass without losses nearly all are background: by their
-    statistics the box head answers wrongly (bench/box_head_norms.py). All paths share it, and where it has BN, the maps
-    that it looks into are normalized by the candidate's own statistics.
+    statistics the box head answers wrongly (research/box_head_norms.py). All paths share it, and where it has BN, the
+    maps that it looks into are normalized by the candidate's own statistics.
 
     A pass ends with its last norm: heads without one, or with one that is kept, are not computed.
     """

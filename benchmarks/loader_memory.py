@@ -1,6 +1,6 @@
-"""Memory of a training process and its workers while they load: started by bench/loader.py, prints JSON.
+"""Memory of a training process and its workers while they load: started by benchmarks/loader.py, prints JSON.
 
-python bench/loader_memory.py detnas | "lists of dictionaries" [--tiny]: of a data set of COCO's size (in names, boxes;
+python benchmarks/loader_memory.py detnas | "lists of dictionaries" [--tiny]: of a data set of COCO's size (in names, boxes;
 the images are tiny), over 2,000 steps with two workers. Megabytes of PSS, which counts shared memory once, of all
 processes together.
 """

@@ -1,6 +1,6 @@
-"""What the search's knobs cost and risk: python bench/fitness_knobs.py writes bench/results/fitness_knobs.json.
+"""What the search's knobs cost and risk: python -m benchmarks.fitness_knobs writes benchmarks/results/fitness_knobs.json.
 
-Some candidates of the supernets of bench/fitness.py are judged with each setting, beside the most expensive one: seconds a
+Some candidates of the supernets of benchmarks/fitness.py are judged with each setting, beside the most expensive one: seconds a
 candidate, the mean difference of mAP, how the rest of the differences scatters, and Kendall's tau of the two rankings.
 Other images for recalibration show what noise alone does. With `--keep FOLDER` the supernets stay
 there for the next time; with `--tiny` it is a quick trial that prints only. About ten minutes on two quiet cores,
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import machine
 from numpy.typing import NDArray
-from supernets import TINY, load, supernets_folder, train
 
+from benchmarks.machine import machine
+from benchmarks.supernets import TINY, load, supernets_folder, train
 from detnas.evaluation.metrics.correlation import kendall_tau
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.files import write_json

@@ -1,10 +1,10 @@
-"""What a candidate costs, beside the official procedure: python bench/fitness.py writes bench/results/fitness.json.
+"""What a candidate costs, beside the official procedure: python -m benchmarks.fitness writes benchmarks/results/fitness.json.
 
 The official procedure (`official.py`) is re-created on small trained supernets, one with each detector, then ours is
 put in its place part by part: each row of a table has all that the rows above it have. Seconds are means over the
 candidates of a row. The first rows judge the same few, the official procedure by three seeds of its recalibration,
 whose spread is the noise; the last two the candidates of a search by the evolution. From passes without losses on, a
-box head's statistics are those of the supernet's training (bench/box_head_norms.py).
+box head's statistics are those of the supernet's training (research/box_head_norms.py).
 
 With `--keep FOLDER` the supernets stay there for the next time; with `--tiny` it is a quick trial that prints only.
 About forty minutes, three of them for the supernets.
@@ -19,10 +19,18 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from machine import machine
-from official import BATCHES, CPU, MOMENTUM, found_one_by_one, judge_in_processes, pycocotools_map, recalibrate
-from supernets import CASES, TINY, Trained, load, supernets_folder, train
 
+from benchmarks.machine import machine
+from benchmarks.official import (
+    BATCHES,
+    CPU,
+    MOMENTUM,
+    found_one_by_one,
+    judge_in_processes,
+    pycocotools_map,
+    recalibrate,
+)
+from benchmarks.supernets import CASES, TINY, Trained, load, supernets_folder, train
 from detnas.config import SearchSettings
 from detnas.data.detection import DetectionSet
 from detnas.models.backbone import extract_subnet
@@ -39,7 +47,7 @@ FEW, SEEDS, SEARCHED = (1, 2, 4) if TINY else (3, 3, 16)
 """Candidates of the first rows, recalibrations of each in the first one, and candidates of the last rows."""
 PROPOSALS = "search.proposals=300"
 ROOT = Path(__file__).parent.parent
-START, END = "<!-- tables: bench/fitness.py -->\n", "<!-- end of tables -->"
+START, END = "<!-- tables: benchmarks/fitness.py -->\n", "<!-- end of tables -->"
 Way = Callable[[Architecture], float]
 """Gives a candidate's mAP."""
 
@@ -218,7 +226,7 @@ def main() -> None:
             found[kind] = results(*rows(kind, runs))
             print(table_of(found[kind]), flush=True)
     if not TINY:
-        write_json(ROOT / "bench" / "results" / "fitness.json", found)
+        write_json(ROOT / "benchmarks" / "results" / "fitness.json", found)
         notes = ROOT / "docs" / "candidate-cost.md"
         before, _, rest = notes.read_text().partition(START)
         tables = "\n".join(f"`{kind}`:\n\n{table_of(found[kind])}" for kind in CASES)

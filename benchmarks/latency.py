@@ -1,4 +1,4 @@
-"""Whether sums of block latencies say what networks take: python bench/latency.py writes bench/results/latency.json.
+"""Whether sums of block latencies say what networks take: python -m benchmarks.latency writes benchmarks/results/latency.json.
 
 `tiny` and `small` at the input size of the recipes own-data-quick and own-data, by PyTorch and by ONNX Runtime; the
 protocol is that of `detnas profile --latency`. Leave the machine alone meanwhile. Two to three minutes on two cores.
@@ -8,8 +8,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from machine import machine
-
+from benchmarks.machine import machine
 from detnas.config import load_recipe
 from detnas.profiling.latency.profile import profile_latency
 from detnas.utils.files import write_json

@@ -1,8 +1,8 @@
-"""What supernets can tell of networks of equal MACs. Writes bench/results/equal_macs_ranking.json.
+"""What supernets can tell of networks of equal MACs. Writes research/results/equal_macs_ranking.json.
 
-    python bench/equal_macs_ranking.py [--tiny]
+    python -m research equal-macs-ranking [--tiny]
 
-All networks that bench/comparison.py has trained standalone with a detector are judged, on the whole search split, by
+All networks that research/comparison.py has trained standalone with a detector are judged, on the whole search split, by
 supernets of two seeds, fine-tuned for as many steps as those of the comparison, and with FPN for fewer. Kendall's tau
 is taken with the mean mAP of the networks trained standalone, and between the two supernets. With its networks a supernet
 takes up to seven minutes on one core.
@@ -11,8 +11,17 @@ takes up to seven minutes on one core.
 from statistics import fmean, pstdev
 
 import numpy as np
-from comparison import AT_EQUAL_MACS
-from evidence import (
+
+from benchmarks.machine import machine
+from detnas.evaluation.metrics.correlation import kendall_tau
+from detnas.run.context import open_run
+from detnas.run.pipeline import run
+from detnas.spaces import Architecture
+from detnas.utils.files import read_json, write_json
+from detnas.utils.progress import Progress
+from research.comparison import AT_EQUAL_MACS
+from research.ranking_quality import by_own_statistics, fitness
+from research.workspace import (
     RESULTS,
     RUNS,
     TINY,
@@ -25,15 +34,6 @@ from evidence import (
     supernet_folder,
     take_stage,
 )
-from machine import machine
-from ranking_quality import by_own_statistics, fitness
-
-from detnas.evaluation.metrics.correlation import kendall_tau
-from detnas.run.context import open_run
-from detnas.run.pipeline import run
-from detnas.spaces import Architecture
-from detnas.utils.files import read_json, write_json
-from detnas.utils.progress import Progress
 
 SEEDS = {"retinanet": (9, 10), "fpn": (1, 2)}
 COMPARED = 4 if TINY else 1600

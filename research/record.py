@@ -1,4 +1,4 @@
-"""Keep a finished run's results: python bench/record.py RUN... writes bench/results/NAME.json for each.
+"""Keep a finished run's results: python -m research record RUN... writes research/results/NAME.json for each.
 
 The results table of the README is then written again from all of these files.
 """
@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import yaml
-from machine import machine
 
+from benchmarks.machine import machine
 from detnas.utils.files import read_json, read_json_lines, write_json, write_text
 from detnas.utils.progress import format_duration
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "bench" / "results"
-START, END = "<!-- results: bench/record.py -->\n", "<!-- end of results -->"
+RESULTS = ROOT / "research" / "results"
+START, END = "<!-- results: research/pages.py -->\n", "<!-- end of results -->"
 STAGES = ("supernet-pretrain", "supernet-finetune", "search", "pretrain", "finetune")
 
 

@@ -1,4 +1,4 @@
-"""Small trained supernets, of which bench/fitness.py and bench/fitness_knobs.py judge candidates."""
+"""Small trained supernets, of which benchmarks/fitness.py and benchmarks/fitness_knobs.py judge candidates."""
 
 import sys
 import tempfile

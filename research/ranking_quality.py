@@ -1,12 +1,12 @@
-"""How well do supernets rank the benchmark's architectures? Writes bench/results/ranking_quality.json.
+"""How well do supernets rank the benchmark's architectures? Writes research/results/ranking_quality.json.
 
-    python bench/ranking_quality.py [--summary] [--tiny]
+    python -m research ranking-quality [--summary] [--tiny]
 
-Trains a supernet in each of the ways of bench/evidence.py, with two seeds, and judges all architectures of
-bench/architectures.py by it: without recalibration (by the statistics that the supernet gathered in its training), and
+Trains a supernet in each of the ways of research/workspace.py, with two seeds, and judges all architectures of
+research/architectures.py by it: without recalibration (by the statistics that the supernet gathered in its training), and
 recalibrated on 20 batches; by that of uniform paths on 5 and on 80, too. The first seed of all ways comes before the
 second. Kendall's tau is that with the mean mAP of the networks trained standalone, as far as there are results of
-bench/architectures.py; the mean of the seeds' supernets, with its interval over the networks. Beside it stand the
+research/architectures.py; the mean of the seeds' supernets, with its interval over the networks. Beside it stand the
 rankings by MACs and by how many blocks of an op a network has. A supernet with its architectures takes roughly
 eight minutes on one core.
 """
@@ -17,8 +17,19 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from architectures import FILE as ARCHITECTURES
-from evidence import (
+
+from benchmarks.machine import machine
+from benchmarks.supernets import TINY, Trained
+from detnas.evaluation.metrics.correlation import Scores, kendall_tau, with_interval
+from detnas.models.backbone import Supernet
+from detnas.run.context import Run, open_run
+from detnas.search.evaluators.detection import DetectionEvaluator
+from detnas.spaces import Architecture
+from detnas.training.checkpoints import load_weights
+from detnas.utils.files import read_json, try_lock_file, write_json
+from detnas.utils.progress import Progress
+from research.architectures import FILE as ARCHITECTURES
+from research.workspace import (
     CHANGES,
     RESULTS,
     RUNS,
@@ -36,17 +47,6 @@ from evidence import (
     supernet,
     supernet_changes,
 )
-from machine import machine
-from supernets import TINY, Trained
-
-from detnas.evaluation.metrics.correlation import Scores, kendall_tau, with_interval
-from detnas.models.backbone import Supernet
-from detnas.run.context import Run, open_run
-from detnas.search.evaluators.detection import DetectionEvaluator
-from detnas.spaces import Architecture
-from detnas.training.checkpoints import load_weights
-from detnas.utils.files import read_json, try_lock_file, write_json
-from detnas.utils.progress import Progress
 
 CLAIM = ("uniform", 2 if TINY else 20)
 """The row by which the supernet is judged: the paper's way, chosen on the benchmark that was tried before."""

@@ -1,9 +1,9 @@
-"""The small benchmark: what architectures are worth that are trained standalone. Writes bench/results/architectures.json.
+"""The small benchmark: what architectures are worth that are trained standalone. Writes research/results/architectures.json.
 
-    python bench/architectures.py [--only-first N] [--summary] [--tiny]
+    python -m research architectures [--only-first N] [--summary] [--tiny]
 
 Trains 48 architectures of `tiny` within the demo's budget, each with two seeds, on the data and by the schedule that
-bench/evidence.py has; the first eight are spread over the space by themselves. One to two minutes a training on one
+research/workspace.py has; the first eight are spread over the space by themselves. One to two minutes a training on one
 core. What is done is summed up at the end, or at once with `--summary`: what tells architectures apart, beside
 what tells seeds apart.
 """
@@ -14,7 +14,13 @@ from contextlib import ExitStack
 from math import asin, inf, pi
 
 import numpy as np
-from evidence import (
+
+from benchmarks.machine import machine
+from detnas.evaluation.metrics.correlation import kendall_tau
+from detnas.run.ranking import lock_file, train_standalone
+from detnas.spaces import Architecture
+from detnas.utils.files import read_json, try_lock_file, write_json
+from research.workspace import (
     CHANGES,
     RESULTS,
     SEEDS,
@@ -26,12 +32,6 @@ from evidence import (
     number_after,
     recorded,
 )
-from machine import machine
-
-from detnas.evaluation.metrics.correlation import kendall_tau
-from detnas.run.ranking import lock_file, train_standalone
-from detnas.spaces import Architecture
-from detnas.utils.files import read_json, try_lock_file, write_json
 
 FILE = RESULTS / "architectures.json"
 

@@ -1,11 +1,11 @@
-"""The official code's way of judging a candidate, as bench/fitness.py compares ours with it (docs/paper.md).
+"""The official code's way of judging a candidate, as benchmarks/fitness.py compares ours with it (docs/paper.md).
 
 A process of its own builds the detector, reads the supernet, sets all BN statistics to 0 and 1, and runs 500 batches of
 8 training images, flipped at random, in training mode: their losses are computed, and the statistics are exponential
 averages with a momentum of 0.1. It writes a checkpoint. A second process reads that, and judges the images of the
 search split one by one with pycocotools.
 
-`python bench/official.py recalibrate|judge KIND RUNS ARCHITECTURE SEED BATCHES MOMENTUM CHECKPOINT CHANGES`
+`python -m benchmarks.official recalibrate|judge KIND RUNS ARCHITECTURE SEED BATCHES MOMENTUM CHECKPOINT CHANGES`
 is such a process.
 """
 
@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from supernets import TINY, Trained, load
 from torch import nn
 
+from benchmarks.supernets import TINY, Trained, load
 from detnas.config import TrainingSettings
 from detnas.data.batches import batches
 from detnas.data.images import read_image

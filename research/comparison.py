@@ -1,14 +1,14 @@
-"""The paper's comparison at equal MACs, in miniature. Writes bench/results/comparison.json.
+"""The paper's comparison at equal MACs, in miniature. Writes research/results/comparison.json.
 
-    python bench/comparison.py [--plan] [--summary] [--tiny]
+    python -m research comparison [--plan] [--summary] [--tiny]
 
 DetNAS, random search and DetNAS-scratch at equal evaluations, ClsNAS, three random networks, and all-`shuffle3`, each
 with three seeds or more and both detectors, all within 3 % of the MACs of all-`shuffle3`. How, and what the
-options do, is told in bench/comparing.py.
+options do, is told in research/comparing.py.
 """
 
-from comparing import CHANCE, CLASSIFICATION, DETNAS, PLAIN, RANDOM_SEARCH, SCRATCH, Comparison
-from evidence import BASES, TINY
+from research.comparing import CHANCE, CLASSIFICATION, DETNAS, PLAIN, RANDOM_SEARCH, SCRATCH, Comparison
+from research.workspace import BASES, TINY
 
 AT_EQUAL_MACS = Comparison(
     name="comparison",

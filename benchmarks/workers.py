@@ -1,4 +1,4 @@
-"""How much faster two workers search than one: python bench/workers.py writes bench/results/workers.json.
+"""How much faster two workers search than one: python -m benchmarks.workers writes benchmarks/results/workers.json.
 
 One and two processes of `detnas search --join`, each with one thread, search with the same small trained supernet by
 turns, in the paper's generations of fifty. The rate counts from when all of them are at work to the last
@@ -21,9 +21,9 @@ from typing import Any
 
 import optuna
 import yaml
-from machine import machine
-from supernets import TINY, supernets_folder, train
 
+from benchmarks.machine import machine
+from benchmarks.supernets import TINY, supernets_folder, train
 from detnas.rundir.directory import RECIPE, read_stored_run
 from detnas.utils.files import read_json_lines, write_json
 

@@ -1,6 +1,6 @@
 """What a training step costs: a supernet's, and a plain network's with other settings, beside the plain network's.
 
-`python bench/steps.py` writes bench/results/steps.json. All variants compute the same architecture on the same batch,
+`python -m benchmarks.steps` writes benchmarks/results/steps.json. All variants compute the same architecture on the same batch,
 and their whole steps (forward, backward, clipping, optimizer) take turns, so that whatever else the machine does hits
 all; each ratio is the median of the steps' ratios to the plain step, with the quartiles. About six minutes on two
 cores, of which torch.compile takes two.
@@ -14,9 +14,9 @@ from statistics import median, quantiles
 from typing import Any
 
 import torch
-from machine import machine
 from torch import Tensor, nn
 
+from benchmarks.machine import machine
 from detnas.config import Recipe, TrainingSettings, load_recipe
 from detnas.distributed.device import choose_device
 from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone

@@ -1,7 +1,7 @@
-"""Is the search better than chance? python bench/search.py writes bench/results/search.json.
+"""Is the search better than chance? python -m research samplers writes research/results/samplers.json.
 
 Each sampler searches the space of `shapes-quick` with many seeds at equal evaluations, on fitness values that its
-trained supernet gave once and bench/results/search-fitness.json keeps: a minute on one core. A value that is missing
+trained supernet gave once and research/results/samplers-fitness.json keeps: a minute on one core. A value that is missing
 there is recorded, from the supernet in runs/search, which is trained if it is not there: for all of them some five
 minutes on two cores for the training, and about half an hour on one for the candidates. Cut it at any time.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from machine import machine
 
+from benchmarks.machine import machine
 from detnas.config import Recipe, load_recipe
 from detnas.evaluation.metrics.correlation import with_interval
 from detnas.evaluation.metrics.pareto import pareto_front

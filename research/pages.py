@@ -1,4 +1,4 @@
-"""Writes docs/results.md and the README's table of it from the files in bench/results/: python bench/make_results.py.
+"""Writes docs/results.md and the README's table of it from the files in research/results/: python -m research pages.
 
 What has not been measured yet is said to be missing; no number is typed by hand.
 """
@@ -13,9 +13,10 @@ from detnas.utils.files import read_json, write_text
 from detnas.utils.progress import format_duration
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "bench" / "results"
+RESULTS = ROOT / "research" / "results"
+BENCHMARKS = ROOT / "benchmarks" / "results"
 PAGE = "docs/results.md"
-START, END = "<!-- evidence: bench/make_results.py -->\n", "<!-- end of evidence -->"
+START, END = "<!-- answers: research/pages.py -->\n", "<!-- end of answers -->"
 LEAST_RATIO, LEAST_TAU = 1.5, 0.5
 """What was aimed at."""
 PAPER_DAYS = 44
@@ -27,7 +28,7 @@ Lines = Iterator[str]
 
 INTRODUCTION = """# Does it find better backbones?
 
-Written by `python bench/make_results.py` from the files in `bench/results/`; nothing here is typed by hand. All of it
+Written by `python -m research pages` from the files in `research/results/`; nothing here is typed by hand. All of it
 is small: the embedded data set, networks of the space `tiny`, minutes of training on a CPU. It says how the method
 behaves at that scale, and nothing about COCO. Intervals are of 95 %."""
 
@@ -36,7 +37,7 @@ def benchmark(found: Found) -> Lines:
     networks = found["networks"]
     yield (
         f"{len(networks)} architectures, each trained standalone with {len(found['seeds'])} seeds (both trainings) by "
-        f"`{found['recipe']}` with `{' '.join(found['changes'])}`. Each is in `bench/results/architectures.json`. "
+        f"`{found['recipe']}` with `{' '.join(found['changes'])}`. Each is in `research/results/architectures.json`. "
         "Beside those of one op throughout, each is drawn with a mix of ops of its own, evenly over the MACs. "
         "After so short a schedule it is mostly how fast an architecture learns that is told, from the paper's "
         "initialization ([initialization](initialization.md))."
@@ -233,7 +234,7 @@ def surrogate(found: Found) -> Lines:
         "intervals hold how little the model knows and how the searches differ, and nothing of what networks have "
         "beyond the sum of their ops. Chance is the mean network of the budget. Added after looking at the comparisons "
         "above, which tell so little; which seeds there would be more of was settled before any of these was known "
-        f"(`python bench/surrogate.py`). {_chance(found)}"
+        f"(`python -m research surrogate`). {_chance(found)}"
     )
     yield ""
     alone = {
@@ -274,7 +275,7 @@ def _chance(found: Found) -> str:
 def equal_macs_ranking(found: Found) -> Lines:
     yield (
         "The networks that the comparison trained standalone with a detector, judged on the whole search split by "
-        "supernets of two seeds, fine-tuned for so many steps (`python bench/equal_macs_ranking.py`). Those of the "
+        "supernets of two seeds, fine-tuned for so many steps (`python -m research equal-macs-ranking`). Those of the "
         "comparison have 1,600, and found some of these networks."
     )
     yield ""
@@ -289,7 +290,7 @@ def demo_cost(found: Found) -> Lines:
     cores = found["machine"]["cores"]
     yield (
         f"`{found['recipe']}`, all stages, on {cores} cores: {found['candidates']} candidates, "
-        f"{len(found['networks'])} networks trained standalone (`python bench/record.py`)."
+        f"{len(found['networks'])} networks trained standalone (`python -m research record`)."
     )
     yield ""
     yield f"| {' | '.join(found['seconds'])} | in all |"
@@ -311,8 +312,8 @@ def search_cost(found: Found) -> Lines:
 
 def full_scale(found: Found) -> Lines:
     yield (
-        "The paper's searches at full size, projected from rehearsals on synthetic images (`python "
-        "bench/rehearsals.py`): days of one thread of a CPU. No GPU could be had, so that their throughput on one has "
+        "The paper's searches at full size, projected from rehearsals on synthetic images (`python -m "
+        "benchmarks.dry_runs`): days of one thread of a CPU. No GPU could be had, so that their throughput on one has "
         f"not been measured. The paper's own search took {PAPER_DAYS} days of a GPU (1080 Ti)."
     )
     yield ""
@@ -333,7 +334,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Found], Lines]], ...] = (
     ("What supernets can tell at equal MACs", "equal_macs_ranking", "rows", equal_macs_ranking),
     ("What the demo cost", "shapes-quick", "seconds", demo_cost),
     ("What the comparison's searches cost", "comparison", "networks", search_cost),
-    ("What it would cost at full size", "rehearsals", "paper-coco-fpn-small", full_scale),
+    ("What it would cost at full size", "dry_runs", "paper-coco-fpn-small", full_scale),
 )
 HEADLINES: tuple[tuple[str, str, str, Callable[[Found], Lines]], ...] = (
     ("Does the benchmark tell architectures apart?", "architectures", "networks", lambda found: iter([_ratio(found)])),
@@ -357,9 +358,10 @@ def table(results: Path = RESULTS) -> str:
 
 def _said(results: Path, name: str, key: str, say: Callable[[Found], Lines]) -> list[str]:
     """What there is to say on a file of results, or that the bench of its name has not written it."""
-    file = results / f"{name}.json"
+    file = (BENCHMARKS if name == "dry_runs" else results) / f"{name}.json"
     found = read_json(file) if file.exists() else {}
-    return list(say(found)) if found.get(key) else [f"Not measured yet: `python bench/{name}.py`."]
+    command = name.replace("_", "-")
+    return list(say(found)) if found.get(key) else [f"Not measured yet: `python -m research {command}`."]
 
 
 def main() -> None:

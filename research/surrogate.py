@@ -1,10 +1,10 @@
-"""What searches find, judged without training it. Writes bench/results/surrogate.json.
+"""What searches find, judged without training it. Writes research/results/surrogate.json.
 
-    python bench/surrogate.py [--summary] [--tiny]
+    python -m research surrogate [--summary] [--tiny]
 
 The trainings of one network differ by more than what a search gains, so that the few winners that can be trained standalone
-say little of it (bench/comparison.py). Here a linear model of what each op adds at each block is fitted to all
-RetinaNets that have been trained standalone, by bench/architectures.py, comparison.py and wide_budget.py, as surrogate
+say little of it (research/comparison.py). Here a linear model of what each op adds at each block is fitted to all
+RetinaNets that have been trained standalone, by research/architectures.py, comparison.py and wide_budget.py, as surrogate
 benchmarks do (Zela et al., "Surrogate NAS benchmarks", 2022); by it any winner is judged against the mean network of
 its budget. So more searches can be judged: those of these benches, and some with further seeds. A search takes two
 minutes on one core, its supernet four.
@@ -16,8 +16,15 @@ from math import sqrt
 from statistics import fmean, stdev
 
 import numpy as np
-from architectures import FILE as ARCHITECTURES
-from comparing import (
+
+from benchmarks.machine import machine
+from detnas.evaluation.metrics.correlation import Estimate, kendall_tau, with_interval
+from detnas.search.samplers.linear_model import Floats, LinearModel, indicators
+from detnas.search.study.study import CANDIDATES
+from detnas.spaces import Architecture, SearchSpace
+from detnas.utils.files import read_json, read_json_lines, try_lock_file, write_json
+from research.architectures import FILE as ARCHITECTURES
+from research.comparing import (
     CLASSIFICATION,
     DETNAS,
     LINEAR,
@@ -29,16 +36,9 @@ from comparing import (
     interval,
     searches,
 )
-from comparison import AT_EQUAL_MACS
-from evidence import CHANGES, RESULTS, RUNS, SUPERNET, TINY, Row, hyphenated, recipe_of, recorded
-from machine import machine
-from wide_budget import IN_THE_WIDE_BUDGET
-
-from detnas.evaluation.metrics.correlation import Estimate, kendall_tau, with_interval
-from detnas.search.samplers.linear_model import Floats, LinearModel, indicators
-from detnas.search.study.study import CANDIDATES
-from detnas.spaces import Architecture, SearchSpace
-from detnas.utils.files import read_json, read_json_lines, try_lock_file, write_json
+from research.comparison import AT_EQUAL_MACS
+from research.wide_budget import IN_THE_WIDE_BUDGET
+from research.workspace import CHANGES, RESULTS, RUNS, SUPERNET, TINY, Row, hyphenated, recipe_of, recorded
 
 DETECTOR = "retinanet"
 COMPARISONS = (AT_EQUAL_MACS, IN_THE_WIDE_BUDGET)
@@ -84,7 +84,7 @@ def winner(comparison: Comparison, way: str, seed: int) -> Row | None:
 
 
 def of_the_benchmark() -> Trainings:
-    """The mAP of every training of bench/architectures.py."""
+    """The mAP of every training of research/architectures.py."""
     networks = read_json(ARCHITECTURES)["networks"]
     return {(row["architecture"], seed): score for row in networks for seed, score in enumerate(row["mAP"])}
 

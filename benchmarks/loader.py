@@ -1,4 +1,4 @@
-"""How fast images come, and what memory loading takes: python bench/loader.py writes bench/results/loader.json.
+"""How fast images come, and what memory loading takes: python -m benchmarks.loader writes benchmarks/results/loader.json.
 
 Throughput on JPEG files of COCO's and ImageNet's size, and of a camera's, beside plain torchvision with the same
 changes at random and the same number of workers: rounds in which all take turns, each with a loader of its own, whose
@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import machine
 from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.datasets import CocoDetection, ImageFolder, wrap_dataset_for_transforms_v2
 from torchvision.transforms import v2
 
+from benchmarks.machine import machine
 from detnas.config import FPNSettings, Preprocessing, TrainingSettings
 from detnas.data.batches import StepSampler, batches, loading_processes
 from detnas.data.disk_cache import DiskCache

@@ -1,9 +1,9 @@
 """Ways to find a network, compared within a budget by what they find, trained standalone: of the benches that do so.
 
-    python bench/NAME.py [--plan] [--summary] [--tiny]
+    python -m research.NAME [--plan] [--summary] [--tiny]
 
-What each way finds is trained standalone as in bench/architectures.py, three times; random networks once each. Ways share
-what they have in common: supernets (also those of bench/ranking_quality.py), pre-trainings, and networks trained standalone.
+What each way finds is trained standalone as in research/architectures.py, three times; random networks once each. Ways share
+what they have in common: supernets (also those of research/ranking_quality.py), pre-trainings, and networks trained standalone.
 `--plan` says what is left and how long it takes.
 """
 
@@ -16,7 +16,15 @@ from pathlib import Path
 from statistics import fmean, median, variance
 
 import numpy as np
-from evidence import (
+
+from benchmarks.machine import machine
+from detnas.run.context import Run
+from detnas.run.pipeline import run
+from detnas.spaces import Architecture, BudgetSampler
+from detnas.utils.files import read_json, try_lock_file, write_json
+from detnas.utils.progress import Progress, format_duration
+from detnas.utils.seeds import derive_seed
+from research.workspace import (
     BASES,
     CHANGES,
     RESULTS,
@@ -38,14 +46,6 @@ from evidence import (
     take_stage,
     trained_alone,
 )
-from machine import machine
-
-from detnas.run.context import Run
-from detnas.run.pipeline import run
-from detnas.spaces import Architecture, BudgetSampler
-from detnas.utils.files import read_json, try_lock_file, write_json
-from detnas.utils.progress import Progress, format_duration
-from detnas.utils.seeds import derive_seed
 
 APART = 3
 """From one seed of a network's trainings to the next; so far apart none is another's too."""
@@ -170,7 +170,7 @@ class Comparison:
     def trainings(self, detector: str) -> list[Row]:
         """Those on record, which have to be there."""
         if not self.file.exists():
-            sys.exit(f"{self.file} is missing: bench/{self.name}.py comes first")
+            sys.exit(f"{self.file} is missing: python -m research {self.name} comes first")
         return [row for rows in read_json(self.file)["networks"][detector].values() for row in rows]
 
     def trained(self, detector: str) -> dict[str, float]:

@@ -1,11 +1,11 @@
-"""How many cost look-ups a second one process makes: python bench/lookups.py writes bench/results/lookups.json."""
+"""How many cost look-ups a second one process makes: python -m benchmarks.lookups writes benchmarks/results/lookups.json."""
 
 import time
 from pathlib import Path
 
 import numpy as np
-from machine import machine
 
+from benchmarks.machine import machine
 from detnas.spaces import Budget, BudgetSampler, search_space
 from detnas.utils.files import write_json
 

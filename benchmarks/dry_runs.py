@@ -1,21 +1,20 @@
-"""What the paper's experiments would take on this machine: python bench/rehearsals.py [RECIPE...].
+"""What the paper's experiments would take on this machine: python -m benchmarks.dry_runs [RECIPE...].
 
 Rehearses each recipe (all paper-* ones unless named) on synthetic images and adds what it found to
-bench/results/rehearsals.json. About five minutes a recipe on two cores.
+benchmarks/results/dry_runs.json. About five minutes a recipe on two cores.
 """
 
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from machine import machine
-
+from benchmarks.machine import machine
 from detnas.config import load_recipe, recipe_names
 from detnas.profiling.dry_run import dry_run
 from detnas.utils.files import read_json, write_json
 from detnas.utils.progress import Progress
 
-RESULTS = Path(__file__).parent / "results" / "rehearsals.json"
+RESULTS = Path(__file__).parent / "results" / "dry_runs.json"
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Which statistics a box head's norms should have: bench/box_head_norms.py writes bench/results/box_head_norms.json.
+"""Which statistics a box head's norms should have: research/box_head_norms.py writes research/results/box_head_norms.json.
 
-Candidates of the `fpn` supernet of bench/fitness.py are judged on the same proposals and images, with statistics
+Candidates of the `fpn` supernet of benchmarks/fitness.py are judged on the same proposals and images, with statistics
 
 * of training passes on sampled RoIs as in the official code, by two seeds: their mean is the reference, their
   difference its noise;
@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from fitness_knobs import compared
-from machine import machine
-from official import MOMENTUM
-from official import recalibrate as recalibrate_by_training_passes
-from supernets import TINY, Trained, load, supernets_folder, train
 from torch import nn
 
+from benchmarks.fitness_knobs import compared
+from benchmarks.machine import machine
+from benchmarks.official import MOMENTUM
+from benchmarks.official import recalibrate as recalibrate_by_training_passes
+from benchmarks.supernets import TINY, Trained, load, supernets_folder, train
 from detnas.models.backbone import extract_subnet
 from detnas.models.detectors.build import Detector
 from detnas.search.evaluators.detection import DetectionEvaluator
