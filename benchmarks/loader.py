@@ -27,10 +27,10 @@ from benchmarks.machine import machine
 from detnas.config import FPNSettings, Preprocessing, TrainingSettings
 from detnas.data.batches import StepSampler, batches, loading_processes
 from detnas.data.disk_cache import DiskCache
+from detnas.data.downscaling import downscale_sizes
 from detnas.data.formats.coco.read import read_coco
 from detnas.data.image_folder import read_image_folder
 from detnas.data.images import Images
-from detnas.data.reduction import reduced_sizes
 from detnas.data.samples import ClassSamples, DetectionSamples
 from detnas.data.synthetic import CLASS_SIZES, DETECTION_SIZES, QUALITY, textured_jpeg
 from detnas.training.tasks import ClassificationTask, DetectionTask
@@ -222,7 +222,7 @@ def main() -> None:
             write_annotations(root / f"{name}.json", write_images(folder, count, sizes, CLASSES))
             results[name] = throughput(detection(folder, root / f"{name}.json", root / f"{name} kept", batch), batch)
     sizes = np.array(PHOTO_SIZES)
-    fewer = reduced_sizes(sizes, FPNSettings().min_size, FPNSettings().max_size)
+    fewer = downscale_sizes(sizes, FPNSettings().min_size, FPNSettings().max_size)
     results["pixels of the latter after reduction, over all"] = round(
         int(fewer.prod(axis=1).sum()) / int(sizes.prod(axis=1).sum()), 3
     )

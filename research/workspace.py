@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from detnas.config import Recipe, load_recipe
-from detnas.data.shapes.draw_once import draw_once
+from detnas.data.shapes.prepare import prepare_shapes
 from detnas.run.context import Run, open_run
 from detnas.run.pipeline import EVALUATION, run
 from detnas.run.ranking import POOL, evenly, lock_file, train_standalone
@@ -98,7 +98,7 @@ def data_folder() -> Path:
     shapes = recipe_of().data.shapes
     assert shapes is not None
     with alone_at("data"):
-        draw_once(RUNS / "data", shapes, begun=False, log=Progress().log)
+        prepare_shapes(RUNS / "data", shapes, begun=False, log=Progress().log)
     return RUNS / "data"
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from detnas.config import DataSettings
 from detnas.data.formats.discovery import Source, find_sources
-from detnas.data.splits import RunData, run_data
-from detnas.data.validation import find_problems
+from detnas.data.splits import RunData, split_data
+from detnas.data.validation import find_issues
 from detnas.utils.errors import UserError
 from detnas.utils.progress import Progress
 
@@ -23,15 +23,15 @@ def check(directory: Path, settings: DataSettings, progress: Progress) -> tuple[
     with progress.task("decoding", total=sum(len(source.tree["images"]) for _, source in found)) as bar:
         for split, source in found:
             lines += _description(split, source)
-            for finding in find_problems(source.tree, source.images, decode=True, after_each=bar.advance):
-                if finding.about_boxes and settings.bad_boxes == "drop":
-                    finding = replace(finding, remedy="left out, as data.bad_boxes says", fatal=False)
-                lines.append(f"  {'ERROR' if finding.fatal else 'note'}: {' '.join(str(finding).splitlines())}")
-                fine = fine and not finding.fatal
+            for issue in find_issues(source.tree, source.images, decode=True, after_each=bar.advance):
+                if issue.about_boxes and settings.bad_boxes == "drop":
+                    issue = replace(issue, remedy="left out, as data.bad_boxes says", fatal=False)
+                lines.append(f"  {'ERROR' if issue.fatal else 'note'}: {' '.join(str(issue).splitlines())}")
+                fine = fine and not issue.fatal
     data = None
     if fine:
         try:
-            data = run_data(directory, sources, settings, seed=0)  # what is wrong with the splits together
+            data = split_data(directory, sources, settings, seed=0)  # what is wrong with the splits together
         except UserError as error:
             lines.append(f"ERROR: {error}")
     lines.append("Nothing in the way of training." if data else "Mend the errors before training.")

@@ -13,7 +13,7 @@ from detnas.config import TrainingSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
 from detnas.data.images import Images
-from detnas.data.samples import GRAY, Key, color_and_flips, drawn_by
+from detnas.data.samples import GRAY, Key, color_and_flips, seeded_rng
 from detnas.utils.errors import UserError
 
 SMALLEST = 4
@@ -48,14 +48,14 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         index, seed = key
-        with drawn_by(seed):
+        with seeded_rng(seed):
             image, label, x, y, side = self._place(index)
             return self.changes(self._crop(self.images[image], x, y, side)), label
 
     def name(self, key: Key) -> str:
         """The file that a crop is cut from, and where: x, y and side in pixels."""
         index, seed = key
-        with drawn_by(seed):
+        with seeded_rng(seed):
             image, _, *place = self._place(index)
         return f"{self.data.files[image]} at ({', '.join(f'{value:.0f}' for value in place)})"
 

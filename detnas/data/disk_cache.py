@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detnas.data.image_block import flat, unflat
+from detnas.data.packed_images import flatten_image, unflatten_image
 from detnas.utils.files import write_file
 
 FORMAT = "2"
@@ -57,7 +57,7 @@ class DiskCache:
                 if (count.tell() + blocks) * BLOCK > self.capacity:
                     return
                 count.write(bytes(blocks))
-            write_file(path, lambda out: (out.write(header), out.write(flat(image).numpy().data)))
+            write_file(path, lambda out: (out.write(header), out.write(flatten_image(image).numpy().data)))
         except OSError:
             self.capacity = 0  # a full disk is no reason to stop a training
 
@@ -74,4 +74,4 @@ def _read(path: Path) -> Tensor | None:
     height, width = content[:begin].view(HEADER).tolist()
     if len(content) != begin + 3 * height * width:
         return None
-    return unflat(torch.from_numpy(content[begin:]), height, width)
+    return unflatten_image(torch.from_numpy(content[begin:]), height, width)

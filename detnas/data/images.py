@@ -11,8 +11,8 @@ from torch import Tensor
 
 from detnas.data.decoding import Size, read_pixels
 from detnas.data.disk_cache import DiskCache
-from detnas.data.image_block import ImageBlock
-from detnas.data.reduction import reduced
+from detnas.data.downscaling import downscale
+from detnas.data.packed_images import PackedImages
 
 PROBED = 20
 """Images decoded to judge how much room all take, and whether they are as they should be."""
@@ -49,10 +49,10 @@ class Images:
         self.sizes = sizes
         self.seen = sizes if seen is None else seen
         self.disk: DiskCache | None = None
-        self.cache: ImageBlock | None = None
+        self.cache: PackedImages | None = None
         size = self._bytes()
         if size <= cache_mb * 1e6:
-            self.cache = ImageBlock(map(self._decoded, range(len(files))), size)
+            self.cache = PackedImages(map(self._decoded, range(len(files))), size)
         elif disk is not None and size <= disk.capacity:
             self.disk = disk
 
@@ -80,4 +80,4 @@ class Images:
         if self.sizes is None or self.seen is None:
             return read_image(self.files[index])
         width, height = self.sizes[index].tolist()
-        return reduced(read_image(self.files[index], (width, height)), *self.seen[index].tolist())
+        return downscale(read_image(self.files[index], (width, height)), *self.seen[index].tolist())

@@ -17,8 +17,8 @@ from torchvision.transforms import v2
 from detnas.config import DetectorSettings, TrainingSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
+from detnas.data.downscaling import downscale_sizes
 from detnas.data.images import Images
-from detnas.data.reduction import reduced_sizes
 
 Key = tuple[int, int]
 Target = dict[str, Tensor]
@@ -30,7 +30,7 @@ GRAY = 114
 
 
 @contextmanager
-def drawn_by(seed: int) -> Iterator[None]:
+def seeded_rng(seed: int) -> Iterator[None]:
     """What is drawn from torch's global generator of the CPU within the block is a function of `seed`.
 
     It is left as it was. `torch.manual_seed` would reseed every device's generator for each sample, and is slow.
@@ -67,7 +67,7 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
         self.unscaled_edge = 0.0
         if detector is not None:
             enlarged = max((1.0, *(settings.scale_jitter or ())))
-            self.sizes = reduced_sizes(data.sizes, detector.min_size, detector.max_size, enlarged)
+            self.sizes = downscale_sizes(data.sizes, detector.min_size, detector.max_size, enlarged)
             self.unscaled_edge = detector.unscaled_edge
         self.images = Images(data.files, cache_mb, data.sizes, seen=self.sizes, disk=disk)
         self.upright: NDArray[np.bool_] | None = None
@@ -88,7 +88,7 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
         boxes, labels = self.data.training_boxes(index)
         scale = np.tile(self.sizes[index] / self.data.sizes[index], 2)
         target = {"boxes": torch.from_numpy(boxes * scale).float(), "labels": torch.from_numpy(labels)}
-        with drawn_by(seed):
+        with seeded_rng(seed):
             image, target = self._changed(image, target)
         if self.unscaled_edge:  # which the detector would not have scaled either
             target["boxes"][:, 2:] += torch.from_numpy(self.unscaled_edge * (1 - scale[2:]))
@@ -144,7 +144,7 @@ class ClassSamples(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         index, seed = key
-        with drawn_by(seed):
+        with seeded_rng(seed):
             return self.changes(self.images[index]), int(self.labels[index])
 
 

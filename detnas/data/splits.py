@@ -54,10 +54,12 @@ def open_data(directory: Path, settings: DataSettings, seed: int) -> RunData:
 
     Raises `UserError` on anything that training would stumble over.
     """
-    return run_data(directory, find_sources(directory, settings), settings, seed)
+    return split_data(directory, find_sources(directory, settings), settings, seed)
 
 
-def run_data(directory: Path, sources: Mapping[Split, Sequence[Source]], settings: DataSettings, seed: int) -> RunData:
+def split_data(
+    directory: Path, sources: Mapping[Split, Sequence[Source]], settings: DataSettings, seed: int
+) -> RunData:
     """`open_data` on sources that `find_sources` has found."""
     sets = _read(sources, settings)
     train = sets["train"]

@@ -22,7 +22,7 @@ LEAST = 0.01
 
 
 @dataclass(frozen=True)
-class Finding:
+class Issue:
     """Something found in a data set: how often, the first example, and whether training could go wrong."""
 
     what: str
@@ -38,58 +38,58 @@ class Finding:
         return f"{text}; {self.remedy}" if self.remedy else text
 
 
-def find_problems(
+def find_issues(
     tree: dict[str, Any], images: Path, *, decode: bool = False, after_each: Callable[[], None] = lambda: None
-) -> list[Finding]:
+) -> list[Issue]:
     """All that is wrong or remarkable, the gravest first.
 
     Of the images, which lie under `images`, the headers are read; with `decode` they are decoded too. `after_each` is
     called when that is done with one. An annotation that was not read from a COCO file says by `where` how it is found.
     """
-    findings = _list_problems(tree) + _image_problems(tree, images, decode, after_each) + _box_problems(tree)
-    return sorted(findings, key=lambda finding: not finding.fatal)
+    issues = _list_issues(tree) + _image_issues(tree, images, decode, after_each) + _box_issues(tree)
+    return sorted(issues, key=lambda issue: not issue.fatal)
 
 
-def _some(what: str, examples: list[str], remedy: str = "", **flags: bool) -> list[Finding]:
-    """A finding, if there are examples of it."""
-    return [Finding(what, len(examples), examples[0], remedy, **flags)] if examples else []
+def _some(what: str, examples: list[str], remedy: str = "", **flags: bool) -> list[Issue]:
+    """A issue, if there are examples of it."""
+    return [Issue(what, len(examples), examples[0], remedy, **flags)] if examples else []
 
 
-def _list_problems(tree: dict[str, Any]) -> list[Finding]:
+def _list_issues(tree: dict[str, Any]) -> list[Issue]:
     """What is wrong with the lists and the ids in them."""
-    findings = []
+    issues = []
     if not tree["images"] or not tree["categories"]:
         key = "categories" if tree["images"] else "images"
-        findings.append(Finding(key, 0, "", f"the list {key!r} is empty; there is nothing to train on"))
+        issues.append(Issue(key, 0, "", f"the list {key!r} is empty; there is nothing to train on"))
     elif not tree["annotations"]:
-        findings.append(Finding("annotations", 0, "", "without a single box there is nothing to train on"))
+        issues.append(Issue("annotations", 0, "", "without a single box there is nothing to train on"))
     for key in ("images", "categories"):
-        findings += _some(
+        issues += _some(
             f"ids that several {key} share",
             [f"id {id}" for id in _repeated(entry["id"] for entry in tree[key])],
             "give each its own",
         )
     # Cut into splits, they would be trained and judged on.
-    findings += _some(
+    issues += _some(
         "files that several images share",
         _repeated(os.path.normpath(image["file_name"]) for image in tree["images"]),
         "list each file once, with all its boxes",
     )
     ids = {key: {entry["id"] for entry in tree[key]} for key in ("images", "categories")}
-    findings += _some(
+    issues += _some(
         "annotations of images that are not listed",
         [f"image_id {a['image_id']}" for a in tree["annotations"] if a["image_id"] not in ids["images"]],
         "list the image, or remove them",
     )
-    findings += _some(
+    issues += _some(
         "annotations whose category_id no category defines",
         [f"category_id {a['category_id']}" for a in tree["annotations"] if a["category_id"] not in ids["categories"]],
         f"define it in categories (defined: {_shortened(sorted(ids['categories']))})",
     )
-    return findings
+    return issues
 
 
-def _image_problems(tree: dict[str, Any], images: Path, decode: bool, after_each: Callable[[], None]) -> list[Finding]:
+def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: Callable[[], None]) -> list[Issue]:
     """What is wrong with the image files, and which way up they are read (see `decoding`)."""
     missing: list[str] = []
     broken: list[str] = []
@@ -141,7 +141,7 @@ def _image_problems(tree: dict[str, Any], images: Path, decode: bool, after_each
     ]
 
 
-def _box_problems(tree: dict[str, Any]) -> list[Finding]:
+def _box_issues(tree: dict[str, Any]) -> list[Issue]:
     """What is wrong or remarkable with the boxes of images that are listed."""
     sizes = {image["id"]: (image["width"], image["height"]) for image in tree["images"]}
     remedy = "mend them, or set data.bad_boxes=drop to leave them out"

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from detnas.config import Recipe
 from detnas.data.detection import DetectionSet
-from detnas.data.shapes.draw_once import draw_once
+from detnas.data.shapes.prepare import prepare_shapes
 from detnas.data.splits import RunData
 from detnas.spaces import LatencyTable, read_latencies
 from detnas.utils.errors import UserError
@@ -78,7 +78,7 @@ def draw_data(directory: Path, recipe: Recipe, log: Callable[[str], None]) -> st
     """
     if recipe.data.shapes is None:
         raise UserError(f"recipe {recipe.name} needs a data set; name its folder by --data DIR")
-    draw_once(directory / SHAPES, recipe.data.shapes, begun=(directory / RECIPE).exists(), log=log)
+    prepare_shapes(directory / SHAPES, recipe.data.shapes, begun=(directory / RECIPE).exists(), log=log)
     return str(directory / SHAPES)
 
 

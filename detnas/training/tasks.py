@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.utils.data import default_collate
 
 from detnas.config import Preprocessing
-from detnas.data.image_block import flat, unflat
+from detnas.data.packed_images import flatten_image, unflatten_image
 from detnas.data.samples import DetectionSamples, Target
 from detnas.models.detectors.build import first_label
 from detnas.models.preprocessing import normalize
@@ -77,7 +77,7 @@ class DetectionTask:
     def collate(self, samples: list[tuple[Tensor, Target]]) -> DetectionBatch:
         images, targets = zip(*samples, strict=True)
         return DetectionBatch(
-            pixels=torch.cat([flat(image) for image in images]),
+            pixels=torch.cat([flatten_image(image) for image in images]),
             sizes=[tuple(image.shape[1:]) for image in images],
             boxes=torch.cat([target["boxes"] for target in targets]),
             labels=torch.cat([target["labels"] for target in targets]),
@@ -91,7 +91,7 @@ class DetectionTask:
             part.to(device, non_blocking=True) for part in (batch.pixels, batch.boxes, batch.labels)
         )
         parts = pixels.split_with_sizes([3 * height * width for height, width in batch.sizes])
-        images = [unflat(part, *size).float() / 255 for part, size in zip(parts, batch.sizes, strict=True)]
+        images = [unflatten_image(part, *size).float() / 255 for part, size in zip(parts, batch.sizes, strict=True)]
         targets = [
             {"boxes": boxes_of_one, "labels": labels_of_one}
             for boxes_of_one, labels_of_one in zip(

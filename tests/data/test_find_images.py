@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from detnas.data.batches import batches
-from detnas.data.image_block import ImageBlock
 from detnas.data.image_folder import read_image_folder
 from detnas.data.images import Images, read_image
+from detnas.data.packed_images import PackedImages
 from detnas.data.samples import ClassSamples
 from detnas.utils.errors import UserError
 
@@ -121,13 +121,13 @@ def images_by_key(images: Images) -> ClassSamples:
 @pytest.mark.parametrize("room", [0, 700, 10**6])
 def test_a_block_holds_images_of_any_size(room: int) -> None:
     images = [torch.full((3, 2 + side, 9 - side), side, dtype=torch.uint8) for side in range(8)]
-    block = ImageBlock(iter(images), room)
+    block = PackedImages(iter(images), room)
     assert len(block) == 8 and all(torch.equal(one, other) for one, other in zip(block, images, strict=True))
     assert torch.equal(block[-1], images[-1]) and [one.shape for one in block[2:4]] == [(3, 4, 7), (3, 5, 6)]
     assert len({one.untyped_storage().data_ptr() for one in block}) == 1  # one piece of memory
     with pytest.raises(IndexError):
         block[8]
-    assert list(ImageBlock([], 0)) == []
+    assert list(PackedImages([], 0)) == []
 
 
 def save(*files: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from make_coco import some_images, tree_of, write_coco, write_images
 
 from detnas.data.formats.coco.read import load_tree, read_coco
-from detnas.data.validation import find_problems
+from detnas.data.validation import find_issues
 from detnas.utils.errors import UserError
 
 Tree = dict[str, Any]
@@ -247,7 +247,7 @@ def test_bad_boxes_are_counted(images: Path, tmp_path: Path) -> None:
     assert refusal(changed(spoil), images, tmp_path).startswith("2 boxes without area")
     file = tmp_path / "some file.json"
     assert len(read_coco(file, images, drop_bad_boxes=True).boxes) == 0
-    found = {finding.what: finding.count for finding in find_problems(load_tree(file), images)}
+    found = {issue.what: issue.count for issue in find_issues(load_tree(file), images)}
     assert found["boxes without area"] == 2 and found["boxes outside their image"] == 1
 
 
@@ -274,12 +274,12 @@ def test_boxes_may_reach_a_pixel_beyond_their_image(box: list[float], images: Pa
 
 def test_what_is_merely_remarkable_is_no_reason_to_refuse(images: Path, tmp_path: Path) -> None:
     tree = changed(lambda tree: tree["annotations"][0].update(iscrowd=1))
-    findings = find_problems(tree, images)
-    assert [(finding.what, finding.count, finding.fatal) for finding in findings] == [
+    issues = find_issues(tree, images)
+    assert [(issue.what, issue.count, issue.fatal) for issue in issues] == [
         ("images without boxes", 1, False),
         ("crowd or difficult boxes, left out of training and ignored in evaluation", 1, False),
     ]
-    assert "image id 30" in str(findings[0])
+    assert "image id 30" in str(issues[0])
 
 
 def test_the_gravest_comes_first(images: Path) -> None:
@@ -287,9 +287,9 @@ def test_the_gravest_comes_first(images: Path) -> None:
         tree["annotations"][0].update(image_id=99, category_id=9, bbox=[0, 0, 0, 0])
         tree["images"][1]["file_name"] = "lost.png"
 
-    findings = find_problems(changed(spoil), images)
-    assert [finding.count for finding in findings if finding.fatal] == [1, 1, 1, 1]
-    assert [finding.about_boxes for finding in findings if finding.fatal] == [False, False, False, True]
+    issues = find_issues(changed(spoil), images)
+    assert [issue.count for issue in issues if issue.fatal] == [1, 1, 1, 1]
+    assert [issue.about_boxes for issue in issues if issue.fatal] == [False, False, False, True]
 
 
 # Ids

@@ -9,7 +9,7 @@ import numpy as np
 
 from detnas.data.detection import Category, DetectionSet
 from detnas.data.packed_paths import PackedPaths
-from detnas.data.validation import find_problems, has_area, is_inside
+from detnas.data.validation import find_issues, has_area, is_inside
 from detnas.utils.errors import UserError
 
 
@@ -26,9 +26,9 @@ def detection_set(
     tree: dict[str, Any], annotations: Path, images: Path, *, drop_bad_boxes: bool = False
 ) -> DetectionSet:
     """`read_coco` on a file that `load_tree` has read."""
-    for finding in find_problems(tree, images):
-        if finding.fatal and not (finding.about_boxes and drop_bad_boxes):
-            raise UserError(f"{annotations}: {finding}")
+    for issue in find_issues(tree, images):
+        if issue.fatal and not (issue.about_boxes and drop_bad_boxes):
+            raise UserError(f"{annotations}: {issue}")
     return _pack(tree, images)
 
 

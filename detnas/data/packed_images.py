@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 
-def flat(image: Tensor) -> Tensor:
-    """The values of an image (3, H, W) in a row, channels last, as `unflat` reads them."""
+def flatten_image(image: Tensor) -> Tensor:
+    """The values of an image (3, H, W) in a row, channels last, as `unflatten_image` reads them."""
     return image.permute(1, 2, 0).flatten()
 
 
-def unflat(values: Tensor, height: int, width: int) -> Tensor:
+def unflatten_image(values: Tensor, height: int, width: int) -> Tensor:
     """The image (3, H, W) whose values lie in this row: a view."""
     return values.view(height, width, 3).permute(2, 0, 1)
 
 
-class ImageBlock(Sequence[Tensor]):
+class PackedImages(Sequence[Tensor]):
     """Images (3, H, W) uint8, one behind the other, channels last: forked processes read them without copying any
     memory.
 
@@ -33,7 +33,7 @@ class ImageBlock(Sequence[Tensor]):
             end += image.numel()
             if end > len(self.pixels):
                 self.pixels = torch.cat((self.pixels[: starts[-1]], torch.empty(end, dtype=torch.uint8)))
-            self.pixels[starts[-1] : end] = flat(image)
+            self.pixels[starts[-1] : end] = flatten_image(image)
         self.starts = torch.tensor(starts, dtype=torch.int64)
         self.sizes = torch.tensor(sizes, dtype=torch.int64)
 
@@ -51,4 +51,4 @@ class ImageBlock(Sequence[Tensor]):
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
         start, (height, width) = int(self.starts[index]), self.sizes[index].tolist()
-        return unflat(self.pixels[start : start + 3 * height * width], height, width)
+        return unflatten_image(self.pixels[start : start + 3 * height * width], height, width)

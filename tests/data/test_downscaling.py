@@ -13,8 +13,8 @@ from torch import Tensor
 
 from detnas.config import FPNSettings, TrainingSettings
 from detnas.data.detection import DetectionSet
+from detnas.data.downscaling import downscale, downscale_sizes
 from detnas.data.formats.coco.read import read_coco
-from detnas.data.reduction import reduced, reduced_sizes
 from detnas.data.samples import DetectionSamples
 from detnas.models.detectors.geometry import ImageTransform
 
@@ -29,7 +29,7 @@ def detector(geometry: str = "torchvision", min_size: int = 60, max_size: int = 
 def test_sizes_are_those_at_which_a_detector_leaves_an_image_as_it_is(
     width: int, height: int, least: int, more: int, margin: float
 ) -> None:
-    (size,) = reduced_sizes(np.array([[width, height]]), least, least + more, margin).tolist()
+    (size,) = downscale_sizes(np.array([[width, height]]), least, least + more, margin).tolist()
     allowed = max(1.0, min(margin * least / min(width, height), margin * (least + more) / max(width, height)))
     assert size[0] <= width and size[1] <= height
     if allowed >= 1 and min(width, height) <= least and max(width, height) <= least + more:
@@ -120,7 +120,7 @@ def test_what_is_enlarged_at_random_is_reduced_less(geometry: str, large: Detect
 
 def test_reduction_is_within_a_gray_level_of_floating_point() -> None:
     image = torch.randint(0, 256, (3, 301, 407), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    small = reduced(image, 111, 97)
+    small = downscale(image, 111, 97)
     exact = torch.nn.functional.interpolate(image[None].float(), (97, 111), mode="bilinear", align_corners=False)[0]
     assert small.dtype == torch.uint8 and small.shape == exact.shape and (small - exact).abs().max() <= 1.001
-    assert reduced(image, 407, 301) is image
+    assert downscale(image, 407, 301) is image

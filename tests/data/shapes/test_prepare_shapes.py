@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from detnas.config import ShapesSettings
-from detnas.data.shapes.draw_once import draw_once
+from detnas.data.shapes.prepare import prepare_shapes
 from detnas.utils.errors import UserError
 from detnas.utils.files import read_json
 
@@ -16,7 +16,7 @@ MORE = FEW.model_copy(update={"train": 4})
 def draw(directory: Path, settings: ShapesSettings, begun: bool = False) -> bool:
     """Whether something was drawn."""
     said: list[str] = []
-    draw_once(directory, settings, begun=begun, log=said.append)
+    prepare_shapes(directory, settings, begun=begun, log=said.append)
     assert all(str(directory) in line for line in said)
     return bool(said)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 
-def reduced_sizes(sizes: NDArray[np.int64], min_size: int, max_size: int, margin: float = 1.0) -> NDArray[np.int64]:
+def downscale_sizes(sizes: NDArray[np.int64], min_size: int, max_size: int, margin: float = 1.0) -> NDArray[np.int64]:
     """The sizes (N, 2) int64 to which a detector would reduce images of `sizes` (N, 2); never larger ones.
 
     It resizes them so that the shorter side has `min_size` pixels, unless the longer would exceed `max_size`. One of
@@ -23,7 +23,7 @@ def reduced_sizes(sizes: NDArray[np.int64], min_size: int, max_size: int, margin
     return np.where((wanted < side)[:, None], smaller, sizes)
 
 
-def reduced(image: Tensor, width: int, height: int) -> Tensor:
+def downscale(image: Tensor, width: int, height: int) -> Tensor:
     """The image (3, H, W) uint8 in this size, as torchvision's detectors resize it: bilinear, without a low-pass.
 
     Within one gray level of what they would compute in floating point.

@@ -11,7 +11,7 @@ from detnas.utils.errors import UserError
 from detnas.utils.files import is_file, read_json
 
 
-def draw_once(directory: Path, settings: ShapesSettings, *, begun: bool, log: Callable[[str], None]) -> None:
+def prepare_shapes(directory: Path, settings: ShapesSettings, *, begun: bool, log: Callable[[str], None]) -> None:
     """Draw the shapes that `settings` ask for into `directory` unless they are there; a drawing is reported to `log`.
 
     `begun` tells that a run stands whose recipe is known to ask for the same: what it has without the numbers that it
