@@ -362,9 +362,21 @@ def _status(stopped: signals.StopRequested) -> int:
     return 128 + stopped.signal
 
 
+RENAMED_OPTIONS = {"--rehearse": "--dry-run", "--batch": "--batch-size"}
+"""Options of earlier versions, and what they are called now."""
+
+
+def _refuse_old_options(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        option = argument.partition("=")[0]
+        if option in RENAMED_OPTIONS:
+            raise UserError(f"unknown option {option}; it is called {RENAMED_OPTIONS[option]} now")
+
+
 def main() -> None:
     """Entry point: what the user must mend is one line on standard error, and exit status 2."""
     try:
+        _refuse_old_options(sys.argv[1:])
         with signals.handle_signals():
             app()
     except UserError as error:

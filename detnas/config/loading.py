@@ -1,4 +1,4 @@
-"""Reading recipes: by name or file, with changes from the command line, and errors that say what to write."""
+"""Loads recipes by name or file, with changes from the command line. Errors name the field, the value, the remedy."""
 
 import difflib
 import importlib.resources
@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from detnas.config.recipe import DataSettings, Recipe
+from detnas.config.renamed import explain_old_key, explain_old_value
 from detnas.config.section import Section
 from detnas.config.yaml_text import parse_yaml
 from detnas.utils.errors import UserError
@@ -19,22 +20,21 @@ from detnas.utils.errors import UserError
 RECIPES = importlib.resources.files("detnas") / "recipes"
 
 STORED_KEYS = ("versions", "data_directory", "data_fingerprint")
-"""What a run directory's recipe.yaml holds beside the recipe."""
+"""Keys of a run directory's recipe.yaml that are not part of the recipe."""
 
 
 def recipe_names() -> list[str]:
-    """The names of the recipes that detnas ships."""
+    """The names of the recipes that come with detnas."""
     return sorted(entry.name.removesuffix(".yaml") for entry in RECIPES.iterdir() if entry.name.endswith(".yaml"))
 
 
 def load_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
-    """A recipe by name or file, with `changes` such as `search.population=20` made to it.
+    """Load a recipe by name or file and apply `changes`, such as `search.population=20`.
 
-    A recipe with the key `base` (a name, or a file as seen from its own folder) takes from that recipe whatever it
-    does not say itself.
+    A recipe with the key `base` (a name, or a file relative to the recipe's folder) inherits from that recipe every
+    field that it does not set itself.
 
-    Raises `UserError` for an unknown name, a file that is not a recipe, bases that run in a circle, and any key or
-    value that does not fit.
+    Raises `UserError` for an unknown name, a file that is not a recipe, circular bases, and invalid keys or values.
     """
     tree, where = _with_base(*_read(str(recipe)))
     for change in changes:
@@ -50,9 +50,9 @@ class _Data(Section):
 
 
 def change_data(settings: DataSettings, changes: Sequence[str]) -> DataSettings:
-    """`settings` with `changes` such as `data.val=FILE` made to it.
+    """A copy of `settings` with `changes`, such as `data.val=FILE`, applied.
 
-    Raises `UserError` for any key but those of `data`, and any value that does not fit.
+    Raises `UserError` for keys outside `data`, and for invalid keys or values.
     """
     tree = {"data": settings.model_dump(mode="json")}
     for change in changes:
@@ -64,19 +64,19 @@ def change_data(settings: DataSettings, changes: Sequence[str]) -> DataSettings:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one section, of which PyYAML would take the last."""
+    """Refuses duplicate keys in a section, of which PyYAML would silently take the last."""
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         for key, times in keys.items():
             if times > 1:
-                raise yaml.MarkedYAMLError(problem=f"{key!r} stands {times} times", problem_mark=node.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"key {key!r} occurs {times} times", problem_mark=node.start_mark)
         return node
 
 
 def _read(recipe: str, folder: Path = Path()) -> tuple[str, str]:
-    """The text of a recipe by name or file, as seen from `folder`, and what to call it."""
+    """The text of a recipe by name or file (relative to `folder`), and the name of its source in messages."""
     if recipe in recipe_names():
         return (RECIPES / f"{recipe}.yaml").read_text(), f"recipe {recipe}"
     path = folder / recipe
@@ -91,7 +91,7 @@ def _read(recipe: str, folder: Path = Path()) -> tuple[str, str]:
 
 
 def _with_base(text: str, where: str) -> tuple[dict[str, Any], str]:
-    """The tree of the recipe `text` laid over those of its bases, and what errors call it: all of them in a row."""
+    """The recipe `text` merged over its bases, as a tree, and the names of all their sources for messages."""
     tree = _parse(text, where)
     chain = [where]
     while "base" in tree:
@@ -103,11 +103,11 @@ def _with_base(text: str, where: str) -> tuple[dict[str, Any], str]:
         except UserError as error:
             raise UserError(f"{chain[-1]}: base: {error}") from None
         if Path(where).resolve() in [Path(one).resolve() for one in chain]:
-            raise UserError(f"{chain[-1]}: base = {base!r}: {' on '.join([*chain, where])} is a circle; leave one out")
+            raise UserError(f"{chain[-1]}: base = {base!r}: {' on '.join([*chain, where])} is circular; leave one out")
         chain.append(where)
-        # A name stands for one recipe: it is not handed down.
-        under = {key: value for key, value in _parse(text, where).items() if key != "name"}
-        tree = _lay_over(under, tree)
+        # A name belongs to one recipe and is not inherited.
+        inherited = {key: value for key, value in _parse(text, where).items() if key != "name"}
+        tree = _merge(inherited, tree)
     return tree, " on ".join(chain)
 
 
@@ -115,25 +115,21 @@ def _parse(text: str, where: str) -> dict[str, Any]:
     try:
         tree = parse_yaml(text, _Loader)
     except ValueError as error:
-        raise UserError(f"{where}: not YAML ({error}); write it as the recipes are that detnas ships") from None
+        raise UserError(f"{where}: not YAML ({error}); see the recipes that come with detnas") from None
     if not isinstance(tree, dict):
         raise UserError(f"{where}: not a recipe; it must hold keys such as name, space, detector")
     return {key: value for key, value in tree.items() if key not in STORED_KEYS}
 
 
-def _lay_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`under`, with what `over` says instead; sections are merged key by key, everything else is replaced."""
-    merged = dict(under)
-    for key, value in over.items():
-        below = under.get(key)
-        if (
-            isinstance(value, dict)
-            and isinstance(below, dict)
-            and value.get("type", below.get("type")) == below.get("type")
-        ):
-            merged[key] = _lay_over(below, value)
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`: sections are merged key by key, everything else is replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = base.get(key)
+        if isinstance(value, dict) and isinstance(old, dict) and value.get("type", old.get("type")) == old.get("type"):
+            merged[key] = _merge(old, value)
         else:
-            merged[key] = value  # a section of another type, too: the keys of one detector mean nothing to the other
+            merged[key] = value  # also a section of another type, since detectors have different keys
     return merged
 
 
@@ -151,55 +147,75 @@ def _apply(tree: dict[str, Any], change: str) -> None:
         section = {} if node.get(parent) is None else node[parent]
         if not isinstance(section, dict):
             raise UserError(f"--set {change}: {parent} holds a value, not a section")
-        # A copy: YAML's aliases make one object of several sections.
+        # A copy, since a YAML alias makes several sections the same object.
         node[parent] = dict(section)
         node = node[parent]
     node[last] = value
 
 
-def explain(error: ValidationError, section: type[BaseModel]) -> str:
-    """One line on the first thing that does not fit `section`: field, value, and what to write instead."""
-    # A misspelled key comes first: that the right one is missing follows from it.
-    first = min(error.errors(), key=lambda one: one["type"] not in ("extra_forbidden", "invalid_key"))
-    return _explain(first, section)
+def explain(error: ValidationError, section: type[Section]) -> str:
+    """One line on the first error in the values of `section`: the field, its value, and what to write instead.
+
+    Keys of earlier versions come before everything else, and all of them are named.
+    """
+    errors = error.errors()
+    unknown = [one for one in errors if one["type"] in ("extra_forbidden", "invalid_key")]
+    old = [one for one in unknown if _old_key(one, section)]
+    # A misspelled key comes before the rest: that the right key is missing follows from it.
+    shown = old or unknown[:1] or errors[:1]
+    return "; ".join(_explain(one, section) for one in shown)
 
 
-def _explain(error: ErrorDetails, section: type[BaseModel]) -> str:
+def _explain(error: ErrorDetails, section: type[Section]) -> str:
     path = [str(part) for part in error["loc"]]
     types = [option.model_fields["type"].default for option in _sections(Recipe.model_fields["detector"].annotation)]
     if len(path) > 1 and path[0] == "detector" and path[1] in types:
-        del path[1]  # the type that pydantic chose, which is no key of the recipe
+        del path[1]  # the detector's type, which pydantic adds to the location, is not a key of the recipe
     field = ".".join(path)
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
         found = f" = {error['input']['type']!r}: " if "type" in error["input"] else " is missing; "
         return f"{field}.type{found}choose one of {', '.join(types)}"
     if error["type"] == "extra_forbidden":
-        known = _keys_beside(error["loc"], section)
-        close = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {'.'.join([*path[:-1], close[0]])}?" if close else f"known keys: {', '.join(known)}"
-        return f"unknown key {field}; {hint}"
+        return f"unknown key {field}; {_old_key(error, section) or _nearest_key(error, section, path[:-1])}"
     if error["type"] == "missing":
-        return f"{field} is missing; write it"
+        return f"{field} is missing; add it"
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if error["type"] == "value_error" and isinstance(error["input"], dict):
         return f"{field}: {message}" if field else message
+    if error["type"] == "literal_error":
+        message = explain_old_value(_section_at(error["loc"], section), path[-1], error["input"]) or message
     return f"{field} = {error['input']!r}: {message}"
 
 
-def _keys_beside(location: Sequence[int | str], section: type[BaseModel]) -> list[str]:
-    """The keys that the section at `location`'s parent knows; `location` is seen from `section`."""
+def _old_key(error: ErrorDetails, section: type[Section]) -> str | None:
+    """What has become of the unknown key of `error`, if an earlier version had it."""
+    *parents, key = map(str, error["loc"])
+    prefix = "".join(f"{parent}." for parent in parents)
+    return explain_old_key(_section_at(error["loc"], section), key, prefix)
+
+
+def _nearest_key(error: ErrorDetails, section: type[Section], parents: list[str]) -> str:
+    """The remedy for the unknown key of `error`, in the section with the path `parents`."""
+    known = list(_section_at(error["loc"], section).model_fields)
+    close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)
+    return f"did you mean {'.'.join([*parents, close[0]])}?" if close else f"known keys: {', '.join(known)}"
+
+
+def _section_at(location: Sequence[int | str], section: type[Section]) -> type[Section]:
+    """The section that holds the key at `location`, which is a path from `section`."""
+    options = [section]
     for part in location[:-1]:
         if part in section.model_fields:
             options = _sections(section.model_fields[str(part)].annotation)
-            section = options[0]
+            section = options[0] if options else section
         else:
-            section = next(option for option in options if option.model_fields["type"].default == part)
-    return list(section.model_fields)
+            section = next((option for option in options if option.model_fields["type"].default == part), section)
+    return section
 
 
-def _sections(annotation: Any) -> list[type[BaseModel]]:
-    """The section types that a field's annotation names."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _sections(annotation: Any) -> list[type[Section]]:
+    """The section types in a field's annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
     return [section for argument in get_args(annotation) for section in _sections(argument)]

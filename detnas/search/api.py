@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from detnas.config import SearchSettings
 from detnas.config.loading import explain
+from detnas.config.renamed import explain_old_key
 from detnas.search.study import study
 from detnas.spaces import COSTS, Architecture, Budget, BudgetSampler, SearchSpace, search_space
 from detnas.utils.errors import UserError, suggestion
@@ -77,7 +78,8 @@ def search(
 def _settings(settings: dict[str, Any], name: str) -> SearchSettings:
     for field in settings:
         if field not in CHOOSING:
-            raise UserError(f"detnas.search: there is no setting {field}; {suggestion(field, CHOOSING)}")
+            remedy = explain_old_key(SearchSettings, field) or suggestion(field, CHOOSING)
+            raise UserError(f"detnas.search: there is no setting {field}; {remedy}")
     try:
         return SearchSettings.model_validate(settings | {"fitness": name})
     except ValidationError as error:

@@ -50,4 +50,4 @@ def test_what_cannot_work_is_refused(changes: dict[str, Any], said: str) -> None
 
 
 def test_the_score_of_detection_stays_the_metric() -> None:
-    assert SearchSettings().score == "mAP" and SearchSettings(fitness="classification").score == "accuracy"
+    assert SearchSettings().score_name == "mAP" and SearchSettings(fitness="classification").score_name == "accuracy"
