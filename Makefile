@@ -1,17 +1,29 @@
-# make demo: the whole pipeline on the embedded data set. make test: the fast tests. make docs: the documentation site.
+# make demo: the whole pipeline on the embedded data set. make test: the fast tests, make test-all: all tests.
+# make coverage: the fast tests, and which lines of detnas they run. make docs: the documentation site.
 PYTHON ?= python3
+# Processes that run tests, each with one thread: a number, or `logical` for one a core, at most eight.
+WORKERS ?= logical
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist loadfile
+# Other kernels than the processor's best: they round differently, and what a short training learns is different.
+OTHER_KERNELS := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41
 
-.PHONY: demo test test-all lint docs clean
+.PHONY: demo test test-all test-kernels coverage lint docs clean
 
 demo: .venv/installed
 	$(BIN)/detnas run shapes-quick
 
 test: .venv/installed
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: .venv/installed
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
+
+test-kernels: .venv/installed
+	$(OTHER_KERNELS) $(PYTEST) -m learns
+
+coverage: .venv/installed
+	$(PYTEST) -m "not slow" --cov --cov-report term-missing:skip-covered
 
 lint: .venv/installed docs
 	$(BIN)/ruff check .
@@ -29,4 +41,4 @@ docs: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv build site *.egg-info
+	rm -rf .venv build site .coverage *.egg-info

@@ -1,12 +1,21 @@
-"""One thread: more threads than idle cores make small networks several times slower."""
+"""Fixtures that many tests share, one thread a process, and the check of skips."""
 
+import os
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
 
+# More threads than idle cores make small networks several times slower. Set before torch is imported, for child
+# processes too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import sqlalchemy
 import torch
+from allowed_skips import pytest_addoption as pytest_addoption  # a hook, as the next one
+from allowed_skips import pytest_configure as pytest_configure
+from build_once import build_once
 from shell import Shell
 from small_recipe import write_blocks, write_class_folder, write_recipe
 
@@ -24,18 +33,27 @@ def _without_waiting_for_the_disk(connection: Any, record: Any) -> None:
 
 @pytest.fixture(scope="session")
 def blocks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A COCO folder whose category ids have gaps, with an image folder for classification in it."""
-    folder = write_blocks(tmp_path_factory.mktemp("blocks"))
-    write_class_folder(folder / "classes")
-    return folder
+    """A COCO folder whose category ids have gaps, with an image folder for classification in it. Not to be changed."""
+
+    def build(folder: Path) -> None:
+        write_blocks(folder)
+        write_class_folder(folder / "classes")
+
+    return build_once(tmp_path_factory, "blocks", build)
 
 
 @pytest.fixture(scope="session", params=["retinanet", "fpn"])
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, blocks: Path) -> Path:
     """A finished run; `recipe.yaml` beside it is what it was run with. Not to be changed: copy it."""
+
+    def build(folder: Path) -> None:
+        recipe = write_recipe(folder / "recipe.yaml", request.param)
+        run(str(recipe), folder / "run", blocks)
+
+    built = build_once(tmp_path_factory, f"finished-{request.param}", build)
+    # A copy for each process: some tests lock the run, or give its command again.
     folder = tmp_path_factory.mktemp(request.param)
-    recipe = write_recipe(folder / "recipe.yaml", request.param)
-    return run(str(recipe), folder / "run", blocks)
+    return Path(shutil.copytree(built, folder, dirs_exist_ok=True)) / "run"
 
 
 @pytest.fixture
