@@ -1,1 +1,1 @@
-"""Processes and devices."""
+"""Communication between processes, and the choice of the device."""

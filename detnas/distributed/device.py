@@ -1,4 +1,4 @@
-"""Which device computes, and how a CPU is set up."""
+"""The choice of the device, and the setup of a CPU."""
 
 import platform
 from pathlib import Path
@@ -10,11 +10,11 @@ from detnas.utils.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that a recipe asks for: "cpu", "cuda" or "auto"; of several processes, each takes a GPU of its own.
+    """The device for `name`: "cpu", "cuda", or "auto" for a GPU if there is one. Each process has its own GPU.
 
-    Raises `UserError` if there is no such device.
+    Raises `UserError` if the device does not exist.
     """
-    # Weights that decay toward zero become denormal numbers, which slow a CPU several-fold.
+    # Weights that decay toward zero become denormal numbers, which slow CPUs several-fold.
     torch.set_flush_denormal(True)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -24,7 +24,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device(name)
     if comm.local_rank() >= torch.cuda.device_count():
         raise UserError(
-            f"device = 'cuda': process {comm.local_rank() + 1} of this machine has no GPU of its own; start "
+            f"device = 'cuda': process {comm.local_rank() + 1} of this machine has no GPU of its own; start with "
             f"--nproc-per-node={torch.cuda.device_count()}"
         )
     torch.cuda.set_device(comm.local_rank())
@@ -32,7 +32,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """What people call the processor or the GPU."""
+    """The model name of the CPU or GPU."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     info = Path("/proc/cpuinfo")

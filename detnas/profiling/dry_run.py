@@ -264,7 +264,7 @@ class DryRun:
         workers = max(loading_processes(getattr(self.recipe, name).workers) for name in TRAININGS)
         if workers and not self.on_gpu:
             yield f"  Memory is that of the training process; up to {workers} loading processes come on top."
-        if not self.memory.resets:
+        if not self.memory.can_reset:
             yield "  This system does not forget a peak of memory: each is the highest up to then."
 
 

@@ -1,1 +1,1 @@
-"""What every room may use: errors, files, seeds, progress, signals, memory."""
+"""Helpers for every package: errors, files, seeds, progress, signals, memory."""

@@ -1,4 +1,4 @@
-"""Packages that are called like functions: `detnas.run(...)` runs a recipe, and `detnas.run` holds what that takes."""
+"""Packages that can be called like functions: `detnas.run(...)` runs a recipe, and `detnas.run` holds the modules."""
 
 import importlib
 import sys
@@ -7,16 +7,16 @@ from typing import Any
 
 
 class _CallablePackage(ModuleType):
-    def __call__(self, *arguments: Any, **settings: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         module, _, name = self._entry_point.partition(":")
-        return getattr(importlib.import_module(module), name)(*arguments, **settings)
+        return getattr(importlib.import_module(module), name)(*args, **kwargs)
 
 
 def make_callable(package: str, entry_point: str) -> None:
-    """Let the imported `package` be called as the function at `entry_point`, `package.module:function`.
+    """Let calls of the imported `package` call the function at `entry_point`, `package.module:function`.
 
-    Python binds the name of a submodule in its parent package, so that `detnas.run` is the package once any module of
-    it has been imported, and the function cannot be bound to the same name.
+    Python binds an imported submodule to its name in the parent package. Once any module of `detnas.run` is imported,
+    `detnas.run` is that package, so the function cannot be bound to the same name.
     """
     sys.modules[package].__class__ = _CallablePackage
     sys.modules[package].__dict__["_entry_point"] = entry_point

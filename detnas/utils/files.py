@@ -1,6 +1,5 @@
-"""Files that are either whole or absent: written to a temporary name, flushed to the disk, then renamed."""
+"""Atomic writes (to a temporary name, flushed to the disk, then renamed), JSON files, and file locks."""
 
-import fcntl
 import json
 import os
 import secrets
@@ -9,11 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from detnas.utils.posix import fcntl
+
 
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call `write` on a temporary file beside `path`, flush it to the disk, and rename it to `path`."""
+    """Call `write` on a temporary file beside `path`, flush it to the disk, and rename it to `path`.
+
+    A process that is killed leaves either the old file or the new one, never a part.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Several workers may write it at once; on different machines, or in containers, their process ids may be equal.
+    # Random, since several workers may write at once, and process ids on different machines may be equal.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -26,14 +30,16 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove the temporary files that killed processes left in `directory`, in which nobody else may be writing."""
+    """Remove the temporary files of killed processes in `directory`, to which no other process may be writing."""
     for path in directory.glob(".*.tmp"):
         path.unlink()
 
 
 def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
-    """Lock an open file for as long as it stays open, alone or with others that lock it `shared`; False if somebody
-    else's lock forbids it."""
+    """Lock an open file until it is closed; False if another process's lock conflicts.
+
+    The lock is exclusive, or `shared` with other processes that lock it `shared`.
+    """
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
@@ -42,13 +48,16 @@ def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
 
 
 def acquire_lock(file: IO[Any], *, shared: bool = False) -> None:
-    """The same, waiting for as long as somebody else's lock forbids it."""
+    """Lock an open file until it is closed, after waiting for conflicting locks of other processes to be released.
+
+    The lock is exclusive, or `shared` with other processes that lock it `shared`.
+    """
     fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
 
 
 @contextmanager
 def try_lock_file(path: Path) -> Iterator[bool]:
-    """Whether nobody else holds the lock file `path`; then nobody else will until the block ends, or the process."""
+    """Create and lock the file `path` exclusively until the block ends; yields whether no other process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         yield try_lock(file)
@@ -67,7 +76,7 @@ def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; `Path.is_file` raises on names that cannot be, such as those that are too long."""
+    """Whether `path` is a file. Unlike `Path.is_file`, returns False for impossible names, such as too long ones."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
@@ -76,8 +85,8 @@ def read_json(path: Path) -> Any:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file; a last line that a killed process left torn is passed over."""
+    """The rows of a JSON Lines file, none if there is no file. A last line that is incomplete is ignored."""
     if not path.exists():
         return []
-    whole, _, _ = path.read_text().rpartition("\n")
-    return [json.loads(line) for line in whole.splitlines()]
+    complete, _, _ = path.read_text().rpartition("\n")
+    return [json.loads(line) for line in complete.splitlines()]

@@ -1,4 +1,4 @@
-"""What users bring and recipes name: an object by where it is imported from, `package.module:name`."""
+"""Import strings, `package.module:name`: how recipes name objects of the user's code."""
 
 import importlib
 import re
@@ -8,34 +8,36 @@ from typing import Any
 from detnas.utils.errors import UserError
 
 IMPORT_STRING = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
-"""How such a place is written."""
+"""The syntax of an import string."""
 
 
-def import_object(place: str, field: str) -> Any:
-    """What stands at `place`, `package.module:name`. Imports that module, which runs its code.
+def import_object(import_string: str, field: str) -> Any:
+    """Import the module of `import_string`, which runs its code, and return the object that it names.
 
-    Raises `UserError`, which begins with `field`, if it cannot be imported or does not hold that name.
+    Raises `UserError`, whose message begins with `field`, if the module cannot be imported or lacks that name.
     """
-    module, _, name = place.partition(":")
+    module, _, name = import_string.partition(":")
     try:
-        holder = importlib.import_module(module)
+        imported = importlib.import_module(module)
     except Exception as error:  # a module's code may raise anything
         raise UserError(
-            f"{field}: {place} cannot be imported ({type(error).__name__}: {error}); install {module}, or let "
-            "PYTHONPATH name the folder that holds it"
+            f"{field}: {import_string} cannot be imported ({type(error).__name__}: {error}); install {module}, or add "
+            "its folder to PYTHONPATH"
         ) from None
     try:
-        return getattr(holder, name)
+        return getattr(imported, name)
     except AttributeError:
-        raise UserError(f"{field}: {place}: module {module} holds no {name}; name what it holds") from None
+        raise UserError(
+            f"{field}: {import_string}: module {module} has no {name}; name an object of that module"
+        ) from None
 
 
-def load_table(place: str) -> Mapping[str, Any]:
-    """The table that stands at `place`, `package.module:NAME`, in a package above the one that asks.
+def load_table(import_string: str) -> Mapping[str, Any]:
+    """The table named by `import_string`, in a package that the calling one must not import when it is loaded.
 
-    Packages import from those below them only. A recipe or a search space is checked against the names of things that
-    are implemented above it (ops, detectors, samplers, evaluators), so it finds their tables when it is read.
+    Packages import only from packages below them. Recipes and search spaces are checked against the names of what is
+    implemented above them (ops, detectors, samplers, evaluators), so these tables are looked up when they are needed.
     """
-    module, _, name = place.partition(":")
+    module, _, name = import_string.partition(":")
     table: Mapping[str, Any] = getattr(importlib.import_module(module), name)
     return table

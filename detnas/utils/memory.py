@@ -1,32 +1,33 @@
-"""How much memory this process has used, and how much is left."""
+"""Memory: the peak and current use of this process, and what is available."""
 
-import resource
 import sys
 from pathlib import Path
 
 import torch
 
+from detnas.utils.posix import resource
+
 STATUS = Path("/proc/self/status")
-CLEAR = Path("/proc/self/clear_refs")
-CLEAR_PEAK = "5"
-"""What Linux takes for: set the peak of the resident memory back to what is resident now."""
+CLEAR_REFS = Path("/proc/self/clear_refs")
+RESET_PEAK = "5"
+"""Written to `clear_refs`, this resets the peak of the resident memory to its current size."""
 MACHINE = Path("/proc/meminfo")
 CONTAINER = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
 )
-"""Limit and use of a container, in either version of Linux's control groups."""
+"""Files with the limit and the use of a container's memory, in Linux control groups version 2 and 1."""
 
 
 class PeakMemory:
-    """The most memory used on a device since `reset`: a GPU's tensors, or this process's resident memory.
+    """The peak memory since `reset`: of tensors on a GPU, or of this process's resident memory on a CPU.
 
-    `resets` is False where the system cannot forget a process's earlier peak: that of the whole process is given then.
+    `can_reset` is False where the system cannot reset a process's peak; the peak since the process started counts then.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.resets = True
+        self.can_reset = True
         self.reset()
 
     def reset(self) -> None:
@@ -34,29 +35,26 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self.device)
             return
         try:
-            CLEAR.write_text(CLEAR_PEAK)
+            CLEAR_REFS.write_text(RESET_PEAK)
         except OSError:
-            self.resets = False
+            self.can_reset = False
 
     def peak(self) -> int:
-        """Bytes."""
-        if self.device.type == "cpu" and self.resets:
+        """The peak in bytes."""
+        if self.device.type == "cpu" and self.can_reset:
             return _kilobytes(STATUS, "VmHWM") * 1024
-        return _most_so_far(self.device)
+        return _process_peak(self.device)
 
 
 def used_memory(device: torch.device) -> int:
-    """Bytes: on a GPU the most that its tensors have taken, on a CPU what this process has resident now.
-
-    Where the system does not say what is resident it is the most that was.
-    """
+    """Bytes used: on a GPU the peak of its tensors, on a CPU the resident memory now (its peak outside Linux)."""
     if device.type == "cpu" and STATUS.exists():
         return _kilobytes(STATUS, "VmRSS") * 1024
-    return _most_so_far(device)
+    return _process_peak(device)
 
 
 def available_memory() -> int | None:
-    """Bytes that this process can still have without swapping; None where the system does not say."""
+    """Bytes that this process can allocate without swapping, within its container; None outside Linux."""
     if not MACHINE.exists():
         return None
     left = _kilobytes(MACHINE, "MemAvailable") * 1024
@@ -66,13 +64,13 @@ def available_memory() -> int | None:
     return left
 
 
-def _most_so_far(device: torch.device) -> int:
+def _process_peak(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _kilobytes(file: Path, name: str) -> int:
-    """The number of a line such as `VmHWM:   12345 kB`."""
+    """The number in a line such as `VmHWM:   12345 kB`."""
     return next(int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith(f"{name}:"))

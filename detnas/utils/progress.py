@@ -1,4 +1,4 @@
-"""Where long work stands: one live display on a terminal, plain lines elsewhere."""
+"""Progress of long tasks: a live bar on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -8,48 +8,48 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-PLAIN_EVERY = 10.0
+LINE_INTERVAL = 10.0
 """Seconds between plain lines."""
 
 
 class ProgressBar:
-    """One task's progress."""
+    """The progress of one task, from step `start` of `total`."""
 
     def __init__(self, progress: "Progress", name: str, total: int, start: int) -> None:
         self.progress = progress
         self.name = name
         self.total = total
         self.start = self.done = start
-        self.began = self.said = time.monotonic()
+        self.started = self.last_line = time.monotonic()
         self.live = progress.rich.add_task(name, total=total, completed=start, note="") if progress.rich else None
 
     def advance(self, note: str = "", by: int = 1) -> None:
-        """`by` more steps are done; `note` is what to say beside them."""
+        """Count `by` more steps as done. `note` is displayed beside the bar."""
         self.done += by
         if self.progress.rich is not None and self.live is not None:
             self.progress.rich.update(self.live, completed=self.done, note=note)
-        elif time.monotonic() - self.said >= PLAIN_EVERY or self.done == self.total:
-            self.said = time.monotonic()
-            elapsed = self.said - self.began
+        elif time.monotonic() - self.last_line >= LINE_INTERVAL or self.done == self.total:
+            self.last_line = time.monotonic()
+            elapsed = self.last_line - self.started
             left = elapsed / (self.done - self.start) * (self.total - self.done)
             facts = [f"{self.done}/{self.total}", *([note] if note else []), f"{format_duration(left)} left"]
             self.progress.log(f"  {self.name}: {', '.join(facts)}")
 
 
 class Progress:
-    """Says on standard output where a run stands: live on a terminal, else in plain lines; nothing if `quiet`."""
+    """Reports progress on standard output: live on a terminal, otherwise in plain lines; nothing if `quiet`."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
         self.rich: RichProgress | None = None
 
     def log(self, text: str) -> None:
-        """A line of its own."""
+        """Print a line."""
         self.console.print(text, markup=False)
 
     @contextmanager
     def task(self, name: str, total: int, start: int = 0) -> Iterator[ProgressBar]:
-        """A bar for one task, live on a terminal."""
+        """A bar for one task, live on a terminal until the block ends."""
         if not self.console.is_terminal:
             yield ProgressBar(self, name, total, start)
             return
@@ -70,7 +70,7 @@ class Progress:
 
 
 def format_duration(seconds: float) -> str:
-    """A time to read: 2 d 3 h, 2 h 14 min, 3 min 5 s, 12 s, 0.5 s."""
+    """A human-readable duration in its two largest units: 2 d 3 h, 2 h 14 min, 3 min 5 s, 12 s, 0.5 s."""
     left = round(seconds)
     if left < 60:
         return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{left} s"

@@ -1,4 +1,4 @@
-"""What to say when the machine runs out of memory or of room on the disk."""
+"""Errors that explain how to continue when memory or disk space runs out."""
 
 import errno
 import sqlite3
@@ -11,15 +11,15 @@ import torch
 
 from detnas.utils.errors import UserError
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The disk is full, the user's share of it, or what a file may hold."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk is full, or the user's quota or the maximum size of a file is exceeded."""
 CPU_ALLOCATOR = "DefaultCPUAllocator"
-"""By its name in the message: there is no exception of its own for memory that a CPU's tensor cannot have."""
+"""Occurs in the message of the `RuntimeError` that torch raises when a CPU tensor cannot be allocated."""
 
 
 @contextmanager
 def explain_out_of_memory(fields: str, others: str = "") -> Iterator[None]:
-    """Raise `UserError` where the block runs out of memory: `fields`, with values, are to be lowered; `others` help."""
+    """Raise `UserError` if the block runs out of memory. It asks to lower `fields`, given with values, or `others`."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -31,13 +31,13 @@ def explain_out_of_memory(fields: str, others: str = "") -> Iterator[None]:
 
 @contextmanager
 def explain_disk_full(directory: Path) -> Iterator[None]:
-    """Raise `UserError` where the block finds no room on the disk to write to `directory`."""
-    usual_hook = threading.excepthook
+    """Raise `UserError` if the block cannot write to `directory` because the disk is full."""
+    default_hook = threading.excepthook
 
     def quiet_if_disk_is_full(failure: threading.ExceptHookArgs) -> None:
-        # A thread that writes for others: the next who gives it something to write is told.
+        # For threads that write for others (TensorBoard's): their next caller raises the same error.
         if not _is_disk_full(failure.exc_value):
-            usual_hook(failure)
+            default_hook(failure)
 
     threading.excepthook = quiet_if_disk_is_full
     try:
@@ -46,14 +46,14 @@ def explain_disk_full(directory: Path) -> Iterator[None]:
         if not _is_disk_full(error):
             raise
         raise UserError(
-            f"{directory}: no room left on the disk; what was saved is whole: make room, and the same command goes on"
+            f"{directory}: no space left on the disk; what was saved is intact: free some space and repeat the command"
         ) from None
     finally:
-        threading.excepthook = usual_hook
+        threading.excepthook = default_hook
 
 
 def is_resource_error(error: Exception) -> bool:
-    """Whether the machine lacks memory, or room on the disk."""
+    """Whether `error` is about a lack of memory or disk space."""
     return _is_out_of_memory(error) or _is_disk_full(error)
 
 
@@ -62,9 +62,9 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _is_disk_full(error: BaseException | None) -> bool:
-    """Whether the error, or one that it followed from, is that there is no room."""
+    """Whether the error, or one of its causes, is that the disk is full."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
             return True
         if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             return True

@@ -1,7 +1,7 @@
-"""Being asked to stop: SIGTERM, as schedulers send it as a warning, and SIGINT, Ctrl-C.
+"""Handles requests to stop: SIGTERM, which schedulers send as a warning, and SIGINT, which Ctrl-C sends.
 
-Whatever a run does can be cut at any moment, so that either signal stops it at once. Only a training step waits: it is
-finished and saved first, unless there is a second signal, or Ctrl-C.
+A run can be interrupted at any moment, so either signal stops it at once. The exception is a training step: after
+SIGTERM it is finished and saved first, unless a second signal arrives.
 """
 
 import signal
@@ -13,12 +13,12 @@ from typing import NoReturn
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _requested: list[int] = []
-"""The signals received so far: a process's signals are global, and so is this."""
+"""The signals received so far. Global, since signal handlers are."""
 _deferred = False
 
 
 class StopRequested(BaseException):
-    """The process was asked to stop. No error: it passes those who handle errors."""
+    """The process was asked to stop. Not an `Exception`, so that handlers of errors do not catch it."""
 
     def __init__(self, signal_number: int) -> None:
         self.signal = signal_number
@@ -26,8 +26,8 @@ class StopRequested(BaseException):
 
 @contextmanager
 def handle_signals() -> Iterator[None]:
-    """Raise `StopRequested` where a signal asks to stop, until the block ends. For the main thread of a command."""
-    before = {number: signal.signal(number, _hear) for number in SIGNALS}
+    """Raise `StopRequested` in the block when a signal asks to stop. For the main thread of a command."""
+    before = {number: signal.signal(number, _on_signal) for number in SIGNALS}
     try:
         yield
     finally:
@@ -36,7 +36,7 @@ def handle_signals() -> Iterator[None]:
         _requested.clear()
 
 
-def _hear(number: int, frame: FrameType | None) -> None:
+def _on_signal(number: int, frame: FrameType | None) -> None:
     _requested.append(number)
     if not _deferred or number == signal.SIGINT or len(_requested) > 1:
         raise StopRequested(number)
@@ -44,7 +44,7 @@ def _hear(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def defer_sigterm() -> Iterator[None]:
-    """In this block a first SIGTERM is only noted, for `is_stop_requested`; `StopRequested` is raised at its end."""
+    """In this block a first SIGTERM only sets `is_stop_requested()`; `StopRequested` is raised at its end."""
     global _deferred
     _deferred = True
     try:
@@ -61,11 +61,11 @@ def is_stop_requested() -> bool:
 
 
 def raise_stop() -> NoReturn:
-    """Raise `StopRequested`: this process, or another of the same run, has been asked to."""
+    """Raise `StopRequested`: this process, or another one of the same run, was asked to stop."""
     raise StopRequested(_requested[-1] if _requested else signal.SIGTERM)
 
 
 def ignore_signals() -> None:
-    """For a process that prepares data: a signal to the whole group would end it in the middle of the last step."""
+    """For processes that load data: a signal to the whole process group must not end them before the last step ends."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""No memory left, no room left: one line that says what to do, and nothing lost."""
+"""No memory left, no space left: one line that says what to do, and nothing lost."""
 
 import errno
 import os
@@ -109,7 +109,7 @@ def over_quota() -> None:
 @pytest.mark.parametrize("work", [full_database, full_device, wrapped, over_quota])
 def test_no_room_is_said_in_one_line(work: object, tmp_path: Path) -> None:
     with (
-        pytest.raises(UserError, match="no room left on the disk; what was saved is whole") as caught,
+        pytest.raises(UserError, match="no space left on the disk; what was saved is intact") as caught,
         explain_disk_full(tmp_path),
     ):
         work()  # type: ignore[operator]
@@ -156,7 +156,7 @@ def test_a_full_disk_loses_nothing(
                 pipeline.run(str(recipe), out, blocks, stages=(stage,))
             except UserError as error:
                 ended += 1
-                assert "no room left on the disk" in str(error) and "\n" not in str(error)
+                assert "no space left on the disk" in str(error) and "\n" not in str(error)
                 assert all(path.read_bytes() == data for path, data in before.items() if path.exists())
                 assert not list(out.rglob(".*.tmp"))
             filler.unlink()
@@ -185,7 +185,7 @@ def test_the_command_says_it_in_one_line(
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert caught.value.code == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"detnas: {tmp_path / 'run'}: no room left") and said.count("\n") == 1
+    assert said.startswith(f"detnas: {tmp_path / 'run'}: no space left") and said.count("\n") == 1
     assert not list((tmp_path / "run").rglob("*.pt")) and not list((tmp_path / "run").rglob(".*.tmp"))
     pipeline.run(str(recipe), tmp_path / "run", blocks, stages=("supernet-pretrain",))
     assert checkpoint(tmp_path / "run" / "supernet-pretrain")["step"] == 20

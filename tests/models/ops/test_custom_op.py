@@ -167,7 +167,7 @@ def test_a_weights_file_names_its_own_ops_and_only_them(tmp_path) -> None:
         ("own_ops:WithoutStride", r"WithoutStride gives \(1, 8, 32, 32\) as an op of .* it must be \(1, 8, 16, 16\)"),
         ("own_ops:Broken", r"Broken cannot be counted as an op of 4 to 8 channels, stride 2 \(ValueError: no such\)"),
         ("own_ops:NO_OP", "own_ops:NO_OP is no op that detnas could count; let it be a subclass of detnas.CustomOp"),
-        ("own_ops:Missing", "module own_ops holds no Missing"),
+        ("own_ops:Missing", "module own_ops has no Missing"),
         ("own_opps:Shuffle5", r"own_opps:Shuffle5 cannot be imported \(ModuleNotFoundError.*PYTHONPATH"),
     ],
 )
