@@ -24,7 +24,7 @@ from detnas.run.evaluator import build_evaluator
 from detnas.run.pipeline import run
 from detnas.search.samplers.registry import SAMPLERS
 from detnas.search.study.trials import distributions
-from detnas.spaces import OPS, Architecture, BudgetSampler
+from detnas.spaces import PAPER_OPS, Architecture, BudgetSampler
 from detnas.utils.files import read_json, write_json
 from detnas.utils.progress import Progress
 
@@ -99,7 +99,7 @@ def searched(name: str, recipe: Recipe, sampler: BudgetSampler, seed: int, fitne
     found = []
 
     def objective(trial: optuna.Trial) -> tuple[float, ...]:
-        ops = [OPS.index(trial.suggest_categorical(name, OPS)) for name in blocks]
+        ops = [PAPER_OPS.index(trial.suggest_categorical(name, PAPER_OPS)) for name in blocks]
         values = (fitness(sampler.space.architecture(ops)), sampler.table.cost(ops).macs)
         found.append(values)
         return values if settings.second_objective else values[:1]

@@ -20,13 +20,13 @@ from detnas.config import SearchSettings
 from detnas.search.evaluators.base import Evaluator
 from detnas.search.study import storage
 from detnas.search.study.study import search
-from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace
+from detnas.spaces import PAPER_OPS, Architecture, Budget, BudgetSampler, SearchSpace
 from detnas.utils.progress import Progress
 
 SPACE = SearchSpace("toy", 4, (8, 16, 24, 32), (2, 1, 2, 1))
 SAMPLER = BudgetSampler(SPACE, Budget())
 SETTINGS = SearchSettings(evaluations=60, population=12, num_parents=5, num_mutations=5, num_crossovers=4)
-GAINS = np.random.default_rng(0).random((6, len(OPS)))
+GAINS = np.random.default_rng(0).random((6, len(PAPER_OPS)))
 WORKERS = 3
 
 

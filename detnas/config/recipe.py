@@ -21,7 +21,7 @@ from detnas.config.numbers import Count
 from detnas.config.search import SearchSettings
 from detnas.config.section import Section
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
-from detnas.spaces import OPS, Budget, SearchSpace, published, read_latencies, search_space
+from detnas.spaces import PAPER_OPS, Budget, SearchSpace, published, read_latencies, search_space
 from detnas.spaces.space import SPACES
 from detnas.utils.errors import UserError, suggestion
 
@@ -63,9 +63,9 @@ class SpaceSettings(Section):
     """Of the blocks, one number a stage, in place of its own."""
     repeats: tuple[PositiveInt, ...] | None = None
     """How many blocks each stage has, in place of its own."""
-    ops: tuple[str, ...] = OPS
-    """What each block can be: ops of detnas's, and of yours, subclasses of `detnas.CustomOp` named as
-    `package.module:Class` (see docs/extending.md). That code is imported."""
+    ops: tuple[str, ...] = PAPER_OPS
+    """What each block can be: ops of detnas, and custom ops, which are subclasses of `detnas.CustomOp` named as
+    `package.module:Class` (see docs/extending.md). Their code is imported."""
 
     @field_validator("name")
     @classmethod

@@ -6,7 +6,7 @@ import torch
 
 from detnas.config import Preprocessing
 from detnas.models.weights import BackboneInfo, DetectorInfo
-from detnas.spaces import OPS
+from detnas.spaces import PAPER_OPS
 from detnas.version import __version__
 
 
@@ -35,7 +35,7 @@ def preprocessing(info: BackboneInfo | DetectorInfo) -> Preprocessing:
 
 
 def _about_network(info: BackboneInfo | DetectorInfo) -> dict[str, Any]:
-    ops = {} if info.space.ops == OPS else {"ops": list(info.space.ops)}
+    ops = {} if info.space.ops == PAPER_OPS else {"ops": list(info.space.ops)}
     return {
         "space": info.space.name,
         **ops,

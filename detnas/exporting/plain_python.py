@@ -3,13 +3,11 @@
 import ast
 import inspect
 from pathlib import Path
-from pprint import pformat
 from string import Template
 
 from detnas.exporting.metadata import preprocessing
-from detnas.models.ops import shuffle
+from detnas.models.ops import OPS, PaperOp, shuffle
 from detnas.models.weights import BackboneInfo, DetectorInfo
-from detnas.spaces.architecture import KERNELS, OPS
 from detnas.spaces.block import Block
 from detnas.utils.errors import UserError
 from detnas.version import __version__
@@ -21,17 +19,12 @@ HEAD = Template('''"""A backbone of space $space: $architecture. Written by detn
     maps = network(normalize(images))   # RGB (N, 3, H, W) float in 0-1 -> maps of strides $strides
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-
-KERNELS = $kernels
-"""Kernel size of the depthwise convolutions of every op."""
 
 ''')
 
@@ -40,10 +33,10 @@ TAIL = Template('''
 STEM = $stem
 """Channels of the first convolution, of stride 2."""
 
-BLOCKS: list[tuple[str, Block]] = [
+BLOCKS = [
 $rows
 ]
-"""The network: the op of each block."""
+"""The network: each block, its kernel, and whether its main branch is Xception's."""
 
 CHANNELS = $channels
 """Of the maps, which are the outputs of the last block of each stage."""
@@ -59,13 +52,13 @@ class Backbone(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(3, STEM, 3, stride=2, padding=1), nn.BatchNorm2d(STEM), nn.ReLU(inplace=True)
         )
-        self.blocks = nn.ModuleList(Op(op, block, SHUFFLE) for op, block in BLOCKS)
+        self.blocks = nn.ModuleList(Op(*block, SHUFFLE) for block in BLOCKS)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         # Depthwise convolutions are faster in this layout, on CPUs about twice.
         x = self.stem(images.contiguous(memory_format=torch.channels_last))
         maps: list[Tensor] = []
-        for (_, block), op in zip(BLOCKS, self.blocks, strict=True):
+        for (block, _, _), op in zip(BLOCKS, self.blocks, strict=True):
             x = op(x)
             maps[block.stage :] = [x]  # a stage's last block's is what is left
         return maps
@@ -89,13 +82,20 @@ def load(weights: str | Path = Path(__file__).with_suffix(".pt")) -> Backbone:
 def definition(info: BackboneInfo | DetectorInfo) -> str:
     """The text of the file. The blocks' code is that of `detnas.models.ops.shuffle`, word for word.
 
-    Raises `UserError` for a network with ops that users brought.
+    Raises `UserError` for a network with other ops than the paper's.
     """
     assert info.architecture is not None
-    foreign = {info.space.ops[op] for op in info.architecture.ops} - set(OPS)
-    if foreign:
+    rows, others = [], set()
+    for op, block in zip(info.architecture.ops, info.space.blocks, strict=True):
+        name = info.space.ops[op]
+        spec = OPS.get(name)
+        if isinstance(spec, PaperOp):
+            rows.append(f"    ({block}, {spec.kernel}, {spec.is_xception}),  # {name}")
+        else:
+            others.add(name)
+    if others:
         raise UserError(
-            f"--format py: writes the code of detnas's ops only, and this network has {', '.join(sorted(foreign))}; "
+            f"--format py: writes the code of the paper's ops only, and this network has {', '.join(sorted(others))}; "
             "choose torch or onnx-backbone"
         )
     space, settings = info.space, preprocessing(info)
@@ -104,13 +104,10 @@ def definition(info: BackboneInfo | DetectorInfo) -> str:
         architecture=str(info.architecture),
         version=__version__,
         strides=", ".join(map(str, space.strides)),
-        kernels=pformat(KERNELS, sort_dicts=False).replace("'", '"'),
     )
     tail = TAIL.substitute(
         stem=space.stem,
-        rows="\n".join(
-            f'    ("{space.ops[op]}", {block}),' for op, block in zip(info.architecture.ops, space.blocks, strict=True)
-        ),
+        rows="\n".join(rows),
         channels=list(space.channels),
         shuffle=info.shuffle,
         mean=list(settings.image_mean),

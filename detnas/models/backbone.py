@@ -9,11 +9,13 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from detnas.models.ops.custom import CustomOp, make_op
-from detnas.models.ops.shuffle import Op, Shuffle
+from detnas.models.ops.custom import CustomOp
+from detnas.models.ops.shuffle import Shuffle
+from detnas.models.ops.spec import OpSpec
 from detnas.spaces.architecture import Architecture
 from detnas.spaces.block import Block
 from detnas.spaces.cost import Cost
+from detnas.spaces.ops import find_op
 from detnas.spaces.space import SearchSpace
 
 
@@ -100,7 +102,7 @@ class Subnet(SpaceBackbone):
     def __init__(self, space: SearchSpace, architecture: Architecture, shuffle: Shuffle = "even_odd") -> None:
         space.check(architecture)
         ops = architecture.ops
-        super().__init__(space, lambda index, block: make_op(space.ops[ops[index]], block, shuffle))
+        super().__init__(space, lambda index, block: _build_op(space.ops[ops[index]], block, shuffle))
         self.architecture = architecture
         self.shuffle: Shuffle = shuffle
 
@@ -113,15 +115,18 @@ class Subnet(SpaceBackbone):
 
 
 class ChoiceBlock(nn.Module):
-    """Every op of one block; computes the active one."""
+    """Every op that one block can be; computes the active one.
 
-    def __init__(self, block: Block, shuffle: Shuffle, ops: Sequence[str]) -> None:
+    `ops` are the space's, by name, and `allowed` the indices of those that the block can be. The others have no
+    weights: an identity, which nothing activates, stands in their place.
+    """
+
+    def __init__(self, block: Block, shuffle: Shuffle, ops: Sequence[str], allowed: Sequence[int]) -> None:
         super().__init__()
-        self.ops = nn.ModuleList(make_op(name, block, shuffle) for name in ops)
-        self.active = 0
-
-    def op(self, index: int) -> Op | CustomOp:
-        return cast(Op | CustomOp, self.ops[index])
+        self.ops = nn.ModuleList(
+            _build_op(name, block, shuffle) if index in allowed else nn.Identity() for index, name in enumerate(ops)
+        )
+        self.active = allowed[0]
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.ops[self.active](x)
@@ -131,11 +136,12 @@ class ChoiceBlock(nn.Module):
 class Supernet(SpaceBackbone):
     """Every candidate backbone of a space in one network, with fresh weights; computes the activated architecture.
 
-    `shuffle` is as in `Subnet`. Before anything is activated, every block is its first op.
+    `shuffle` is as in `Subnet`. Before anything is activated, every block is the first op that it can be.
     """
 
     def __init__(self, space: SearchSpace, shuffle: Shuffle = "even_odd") -> None:
-        super().__init__(space, lambda index, block: ChoiceBlock(block, shuffle, space.ops))
+        allowed = space.allowed_ops
+        super().__init__(space, lambda index, block: ChoiceBlock(block, shuffle, space.ops, allowed[index]))
         self.shuffle: Shuffle = shuffle
 
     @property
@@ -162,9 +168,15 @@ class Supernet(SpaceBackbone):
         subnet = Subnet(self.space, architecture, self.shuffle)
         subnet.stem = copy.deepcopy(self.stem)
         subnet.blocks = nn.ModuleList(
-            copy.deepcopy(block.op(op)) for block, op in zip(self.choices, architecture.ops, strict=True)
+            copy.deepcopy(block.ops[op]) for block, op in zip(self.choices, architecture.ops, strict=True)
         )
         return subnet.train(self.training)
+
+
+def _build_op(name: str, block: Block, shuffle: Shuffle) -> nn.Module:
+    """The op `name` of a space at `block`, with fresh weights."""
+    spec: OpSpec = find_op(name)
+    return spec.build(block, shuffle)
 
 
 Model = TypeVar("Model", bound=nn.Module)

@@ -19,7 +19,7 @@ from detnas.models.detectors.build import Detector
 from detnas.models.official_names import Names, backbone_names, detector_names
 from detnas.models.ops.shuffle import Shuffle
 from detnas.models.weights import BackboneInfo, DetectorInfo
-from detnas.spaces import OPS, Architecture, SearchSpace, search_space
+from detnas.spaces import PAPER_OPS, Architecture, SearchSpace, search_space
 from detnas.spaces.published import PUBLISHED
 from detnas.utils.errors import UserError, suggestion
 
@@ -239,8 +239,8 @@ def _network(name: Network) -> tuple[SearchSpace, Architecture | None]:
 
 
 def _check_ops(space: SearchSpace) -> None:
-    if space.ops != OPS:
-        raise UserError(f"space {space.name}: official networks have the ops {', '.join(OPS)}, not {space.ops}")
+    if space.ops != PAPER_OPS:
+        raise UserError(f"space {space.name}: official networks have the ops {', '.join(PAPER_OPS)}, not {space.ops}")
 
 
 def _said(name: Network) -> str:

@@ -13,9 +13,9 @@ from torchvision.models.detection import FasterRCNN
 from detnas.models.backbone import ChoiceBlock, Subnet, Supernet
 from detnas.models.detectors.build import Detector
 from detnas.models.ops.shuffle import Op
-from detnas.spaces import OPS
+from detnas.spaces import PAPER_OPS
 
-OFFICIAL_OPS = dict(zip(OPS, ("shufflenet_3x3", "shufflenet_5x5", "shufflenet_7x7", "xception_3x3"), strict=True))
+OFFICIAL_OPS = dict(zip(PAPER_OPS, ("shufflenet_3x3", "shufflenet_5x5", "shufflenet_7x7", "xception_3x3"), strict=True))
 
 
 @dataclass
@@ -49,13 +49,13 @@ def backbone_names(backbone: Subnet | Supernet) -> Names:
     for index, (block, place) in enumerate(zip(backbone.blocks, places, strict=True)):
         ours, theirs = f"blocks.{index}", f"features.{index}"
         if isinstance(block, ChoiceBlock):
-            for choice, name in enumerate(OPS):
-                op = block.op(choice)
+            for choice, name in enumerate(PAPER_OPS):
+                op = block.ops[choice]
                 assert isinstance(op, Op)
                 _add_op(names, op, name, place, f"{ours}.ops.{choice}", f"{theirs}.{choice}")
         else:
             assert isinstance(block, Op) and isinstance(backbone, Subnet)
-            _add_op(names, block, OPS[backbone.architecture.ops[index]], place, ours, theirs)
+            _add_op(names, block, PAPER_OPS[backbone.architecture.ops[index]], place, ours, theirs)
     return names
 
 

@@ -29,11 +29,12 @@ from torch import nn
 from detnas.config import DataSettings, DetectorSettings, FPNSettings, Preprocessing, RetinaNetSettings
 from detnas.models.backbone import Subnet, Supernet
 from detnas.models.detectors.build import Detector, build_detector
-from detnas.models.ops.custom import op_class
 from detnas.models.ops.shuffle import Shuffle
-from detnas.spaces import OPS, Architecture, SearchSpace
+from detnas.spaces import PAPER_OPS, Architecture, SearchSpace
+from detnas.spaces.ops import find_op
 from detnas.utils.errors import UserError
 from detnas.utils.files import write_file
+from detnas.utils.import_string import IMPORT_STRING
 from detnas.version import __version__
 
 DETECTOR = "detnas-detector-1"
@@ -110,7 +111,7 @@ def _save(path: Path, model: nn.Module, info: BackboneInfo | DetectorInfo, metad
             {"detnas": __version__, "torch": torch.__version__, "torchvision": torchvision.__version__}
         ),
     }
-    if space.ops != OPS:
+    if space.ops != PAPER_OPS:
         metadata["ops"] = json.dumps(space.ops)
     if info.architecture is not None:
         metadata["architecture"] = str(info.architecture)
@@ -184,20 +185,20 @@ def _damaged(path: Path, error: Exception) -> UserError:
 
 def _check_ops(path: Path, space: SearchSpace, allowed: Collection[str]) -> None:
     """Raise `UserError` unless all ops are detnas's, or can be imported and are `allowed` to be."""
-    foreign = [op for op in space.ops if op not in OPS]
-    refused = [op for op in foreign if op not in allowed]
+    custom = [op for op in space.ops if IMPORT_STRING.fullmatch(op)]
+    refused = [op for op in custom if op not in allowed]
     if refused:
         raise UserError(
             f"{path}: has ops that are not detnas's ({', '.join(refused)}), which would be imported; if you trust that "
             f"code, say {' '.join(f'--op {op}' for op in refused)}, or in Python ops={refused}"
         )
-    for op in foreign:
-        op_class(op)
+    for op in custom:
+        find_op(op)
 
 
 def _read_info(metadata: dict[str, str]) -> BackboneInfo | DetectorInfo:
     name, stem, channels, repeats = json.loads(metadata["space"])
-    ops = tuple(json.loads(metadata["ops"])) if "ops" in metadata else OPS
+    ops = tuple(json.loads(metadata["ops"])) if "ops" in metadata else PAPER_OPS
     space = SearchSpace(name, stem, tuple(channels), tuple(repeats), ops)
     architecture = Architecture.parse(metadata["architecture"]) if "architecture" in metadata else None
     shuffle = TypeAdapter(Shuffle).validate_python(metadata.get("shuffle", "even_odd"))

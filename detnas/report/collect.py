@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from detnas.report.recalibration import RecalibrationCheck
-from detnas.spaces import OPS
+from detnas.spaces import PAPER_OPS
 from detnas.utils.errors import UserError
 
 SUPERNET_STAGES = ("supernet-pretrain", "supernet-finetune")
@@ -148,7 +148,7 @@ class Run:
     @property
     def ops(self) -> Sequence[str]:
         """Those of the space, in the order of their digits."""
-        return tuple((self.recipe.get("space") or {}).get("ops") or OPS)
+        return tuple((self.recipe.get("space") or {}).get("ops") or PAPER_OPS)
 
     @property
     def detection_metric(self) -> str:

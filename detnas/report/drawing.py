@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detnas.spaces import OPS, Architecture, SearchSpace, search_space
-from detnas.spaces.architecture import KERNELS
+from detnas.models.ops import OPS, PaperOp
+from detnas.spaces import PAPER_OPS, Architecture, SearchSpace, search_space
 from detnas.utils.errors import UserError
 
 COLUMNS = 8
@@ -17,7 +17,7 @@ WIDTH = COLUMNS * (BLOCK_WIDTH + GAP)
 
 @dataclass(frozen=True)
 class DrawnBlock:
-    """A block's corner, op, the op's digit, and stride; the stem's op is empty. Of ops of users no kernel is known."""
+    """A block's corner, op, the op's digit, and stride; the stem's op is empty. `kernel` is None but for paper ops."""
 
     x: int
     y: int
@@ -60,7 +60,7 @@ class Drawing:
 
     stages: Sequence[DrawnStage]
     height: int
-    space_ops: Sequence[str] = OPS
+    space_ops: Sequence[str] = PAPER_OPS
     width: int = WIDTH
     block_width: int = BLOCK_WIDTH
     block_height: int = BLOCK_HEIGHT
@@ -79,7 +79,7 @@ class Drawing:
 
 def draw(architecture: str, space: Mapping[str, Any]) -> Drawing | None:
     """The drawing of an architecture of the `space` of a recipe; None when the text is not one."""
-    names = tuple(space.get("ops") or OPS)
+    names = tuple(space.get("ops") or PAPER_OPS)
     try:
         stages = Architecture.parse(architecture).stages
     except UserError:
@@ -99,7 +99,7 @@ def draw(architecture: str, space: Mapping[str, Any]) -> Drawing | None:
                 x=place % COLUMNS * (BLOCK_WIDTH + GAP),
                 y=y + place // COLUMNS * (BLOCK_HEIGHT + GAP),
                 op=names[op],
-                kernel=KERNELS.get(names[op]),
+                kernel=spec.kernel if isinstance(spec := OPS.get(names[op]), PaperOp) else None,
                 stride=2 if place == 0 else 1,
                 digit=op,
             )

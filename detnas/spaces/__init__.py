@@ -1,6 +1,6 @@
 """What can be chosen: architectures, search spaces, their costs, and budgets. Knows no torch."""
 
-from detnas.spaces.architecture import OPS, Architecture
+from detnas.spaces.architecture import PAPER_OPS, Architecture
 from detnas.spaces.block import Block
 from detnas.spaces.budget import COSTS, Budget, BudgetSampler
 from detnas.spaces.cost import Cost, CostTable
@@ -9,7 +9,7 @@ from detnas.spaces.space import SearchSpace, search_space
 
 __all__ = [
     "COSTS",
-    "OPS",
+    "PAPER_OPS",
     "Architecture",
     "Block",
     "Budget",

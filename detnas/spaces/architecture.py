@@ -4,14 +4,12 @@ from dataclasses import dataclass
 
 from detnas.utils.errors import UserError
 
-KERNELS = {"shuffle3": 3, "shuffle5": 5, "shuffle7": 7, "xception": 3}
-"""Kernel size of the depthwise convolutions of every op."""
-
-OPS = tuple(KERNELS)
-"""detnas's ops; in its own spaces the index of a name here is the digit that stands for it."""
+PAPER_OPS = ("shuffle3", "shuffle5", "shuffle7", "xception")
+"""The ops of the paper's search spaces, and of every other space that does not name its own; in these the index of a
+name is the digit that stands for it. Frozen: an op that is added to detnas does not widen these spaces."""
 
 MOST_OPS = 10
-"""Of a space: each has a digit."""
+"""The most ops that a space has: each has a digit."""
 
 
 @dataclass(frozen=True, order=True)
@@ -23,8 +21,8 @@ class Architecture:
     """
 
     stages: tuple[tuple[int, ...], ...]
-    """A tuple a stage, and in it an op index a block. Of detnas's ops (`detnas.spaces.OPS`), 0, 1 and 2 are shuffle
-    blocks with kernels of 3, 5 and 7 pixels, 3 is the Xception-like one."""
+    """A tuple a stage, and in it an op index a block. Among the paper's ops (`detnas.spaces.PAPER_OPS`), 0, 1 and 2 are
+    shuffle blocks with kernels of 3, 5 and 7 pixels, 3 is the Xception-like one."""
 
     def __post_init__(self) -> None:
         for op in self.ops:

@@ -8,7 +8,7 @@ class Block:
     """One place of the network where an op is chosen."""
 
     stage: int
-    """Counted from 0."""
+    """Index of the stage that the block belongs to, from 0."""
     in_channels: int
     """Channels of the map that goes in."""
     out_channels: int

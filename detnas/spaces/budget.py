@@ -1,10 +1,10 @@
 """Budgets, and drawing architectures uniformly from those within one.
 
-A draw never loops in hope: blocks with equal costs are interchangeable, so a space has few distinct totals for
-each half of its blocks, and sorting one half makes counting and drawing within a bound exact (meet in the middle).
+Blocks at which the same ops are allowed at equal costs are interchangeable, so a space has few distinct totals for each
+half of its blocks, and sorting one half makes counting and drawing within a bound exact (meet in the middle).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +25,7 @@ CostName = Literal["macs", "params", "latency"]
 COSTS: tuple[CostName, ...] = get_args(CostName)
 
 MOST_TOTALS = 3e7
-"""Of half a space's blocks, that fit into memory."""
+"""The most totals of half a space's blocks that fit into memory."""
 
 DRAWS = 20_000
 """Draws tried before an architecture that meets the other bounds, or has not been seen, is taken not to exist."""
@@ -79,8 +79,8 @@ class BudgetSampler:
             )
 
     def allows(self, architecture: Architecture) -> bool:
-        """Whether the architecture's cost lies within the budget."""
-        return self.budget.allows(self.table.cost(architecture.ops))
+        """Whether the space allows the architecture's ops, and its cost lies within the budget."""
+        return self.space.allows(architecture) and self.budget.allows(self.table.cost(architecture.ops))
 
     def share(self) -> float:
         """The fraction of the space within the budget; estimated from draws where several costs are bounded."""
@@ -137,14 +137,12 @@ class BudgetSampler:
 class _Halves:
     """All totals of two halves of the blocks, ready to count and draw pairs whose sum is within the bounds.
 
-    `rows[b][o]` is the cost of op o at block b.
+    `rows[b][o]` is the cost of op o at block b, for every op that is allowed there.
     """
 
-    def __init__(self, rows: Sequence[Sequence[int]], lower: float, upper: float) -> None:
+    def __init__(self, rows: Sequence[Mapping[int, int]], lower: float, upper: float) -> None:
         self.rows = rows
-        self.ops = len(rows[0])
-        groups = _interchangeable(rows)
-        self.first, self.second = _split(groups, self.ops)
+        self.first, self.second = _split(_interchangeable(rows), rows)
         totals, weights = _totals(self.first, rows)
         other_totals, other_weights = _totals(self.second, rows)
         self.order = np.argsort(other_totals, kind="stable")
@@ -166,49 +164,52 @@ class _Halves:
         ops = [0] * len(self.rows)
         for groups, index in ((self.first, first), (self.second, second)):
             for group in reversed(groups):
-                choices = _choices(len(group), self.ops)
+                choices = _choices(len(group), tuple(self.rows[group[0]]))
                 index, choice = divmod(index, len(choices))
                 for block, op in zip(group, rng.permutation(choices[choice]), strict=True):
                     ops[block] = int(op)
         return ops
 
 
-def _interchangeable(rows: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Blocks grouped by equal cost rows."""
-    groups: dict[tuple[int, ...], list[int]] = {}
+def _interchangeable(rows: Sequence[Mapping[int, int]]) -> list[list[int]]:
+    """Blocks grouped by equal rows: the same ops at the same costs."""
+    groups: dict[tuple[tuple[int, int], ...], list[int]] = {}
     for block, row in enumerate(rows):
-        groups.setdefault(tuple(row), []).append(block)
+        groups.setdefault(tuple(row.items()), []).append(block)
     return list(groups.values())
 
 
-def _split(groups: list[list[int]], ops: int) -> tuple[list[list[int]], list[list[int]]]:
+def _split(groups: list[list[int]], rows: Sequence[Mapping[int, int]]) -> tuple[list[list[int]], list[list[int]]]:
     """Two halves with about equally many combinations of choices."""
     halves: tuple[list[list[int]], list[list[int]]] = ([], [])
     sizes = [1, 1]
     for group in sorted(groups, key=len, reverse=True):
         half = int(sizes[1] < sizes[0])
         halves[half].append(group)
-        sizes[half] *= len(_choices(len(group), ops))
+        sizes[half] *= len(_choices(len(group), tuple(rows[group[0]])))
     if max(sizes) > MOST_TOTALS:
         raise UserError(
-            f"space: {ops} ops in {sum(map(len, groups))} blocks have too many costs to be counted; leave out ops or "
-            "blocks"
+            f"space: {max(map(len, rows))} ops in {len(rows)} blocks have too many costs to be counted; leave out ops "
+            "or blocks"
         )
     return halves
 
 
 @cache
-def _choices(blocks: int, ops: int) -> list[tuple[int, ...]]:
-    """The ways to give `blocks` interchangeable blocks one of so many `ops`, but for order."""
-    return list(combinations_with_replacement(range(ops), blocks))
+def _choices(blocks: int, ops: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The ways to give `blocks` interchangeable blocks one of `ops` each, regardless of order."""
+    return list(combinations_with_replacement(ops, blocks))
 
 
-def _totals(groups: list[list[int]], rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _totals(
+    groups: list[list[int]], rows: Sequence[Mapping[int, int]]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The total cost of every combination of choices of the groups, and how many architectures each stands for."""
     totals, weights = np.zeros(1, np.int64), np.ones(1)
     for group in groups:
-        choices = _choices(len(group), len(rows[0]))
-        costs = np.array([sum(rows[group[0]][op] for op in choice) for choice in choices], np.int64)
+        row = rows[group[0]]
+        choices = _choices(len(group), tuple(row))
+        costs = np.array([sum(row[op] for op in choice) for choice in choices], np.int64)
         counts = np.array([_orders(choice) for choice in choices])
         totals = (totals[:, None] + costs[None]).reshape(-1)
         weights = (weights[:, None] * counts[None]).reshape(-1)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from detnas.spaces.architecture import OPS
+from detnas.spaces.architecture import PAPER_OPS
 from detnas.utils.errors import UserError
 from detnas.utils.files import is_file, write_json
 
@@ -20,8 +20,9 @@ REMEDY = "measure one by `detnas profile RECIPE --latency`"
 class LatencyTable:
     """What the stem and every (block, op) of a space take on one device, batch 1, in microseconds.
 
-    `blocks_us[b][o]` belongs to block b (from input to output) and op o of `ops`; equal blocks have equal rows. A
-    network's latency is the stem's plus one entry a block. `height` and `width` are those of the input in pixels.
+    `blocks_us[b][o]` belongs to block b (from input to output) and op o of `ops`, and is None where that op is not
+    allowed; equal blocks have equal rows. A network's latency is the stem's plus one entry a block. `height` and
+    `width` are those of the input in pixels.
     """
 
     space: str
@@ -31,19 +32,25 @@ class LatencyTable:
     backend: BackendName
     threads: Positive
     stem_us: Positive
-    blocks_us: tuple[tuple[Positive, ...], ...]
-    ops: tuple[str, ...] = OPS
+    blocks_us: tuple[tuple[Positive | None, ...], ...]
+    ops: tuple[str, ...] = PAPER_OPS
 
     def __post_init__(self) -> None:
         for block, row in enumerate(self.blocks_us):
             if len(row) != len(self.ops):
                 raise ValueError(f"blocks_us.{block} has {len(row)} entries, not one for each of {len(self.ops)} ops")
 
+    def of(self, block: int, op: int) -> int:
+        """The latency of an op that is allowed at a block."""
+        latency = self.blocks_us[block][op]
+        assert latency is not None  # a table that does not fit its space is refused
+        return latency
+
     def write(self, path: Path, **more: Any) -> None:
         """Write the table, and whatever else its readers may want to know, as JSON."""
         facts = asdict(self)
-        if self.ops == OPS:
-            del facts["ops"]  # as of old
+        if self.ops == PAPER_OPS:
+            del facts["ops"]  # as in the files of earlier versions
         write_json(path, facts | more)
 
 

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from math import inf
+from math import inf, prod
 
 import numpy as np
 
-from detnas.spaces.architecture import MOST_OPS, OPS, Architecture
+from detnas.spaces.architecture import MOST_OPS, PAPER_OPS, Architecture
 from detnas.spaces.block import Block
 from detnas.spaces.cost import Cost, CostTable
 from detnas.spaces.latency import REMEDY, LatencyTable
+from detnas.spaces.ops import allowed_ops, op_table
 from detnas.utils.errors import UserError, suggestion
 from detnas.utils.import_string import IMPORT_STRING
 
@@ -21,11 +22,12 @@ class SearchSpace:
     """A stem (3x3 convolution of stride 2) and stages of choice blocks; the first block of a stage has stride 2.
 
     `channels` and `repeats` have one entry a stage. Stage i gives a map of stride `4 * 2**i`. Each block can be each of
-    `ops`: names from `OPS`, and ops that users bring, subclasses of `detnas.CustomOp` by where they are imported from,
-    `package.module:Class`. They are imported when they are first counted or built.
+    `ops` that is allowed there: names of `detnas.models.ops.OPS`, and custom ops, subclasses of `detnas.CustomOp` by
+    where they are imported from, `package.module:Class`. Custom ops are imported when they are first asked for.
 
     Raises `UserError` if widths are no multiples of 4 or do not rise, if a stage has no block, or if `ops` are not one
-    to ten such names, each once.
+    to ten such names, each once. Whatever depends on which ops are allowed raises it for a custom op that cannot be
+    imported, and for a block at which none of `ops` is allowed.
     """
 
     name: str
@@ -36,7 +38,7 @@ class SearchSpace:
     """Channels of each stage's map."""
     repeats: tuple[int, ...]
     """Blocks of each stage."""
-    ops: tuple[str, ...] = OPS
+    ops: tuple[str, ...] = PAPER_OPS
     """What each block can be; an op's place here is its digit in architectures."""
 
     def __post_init__(self) -> None:
@@ -50,10 +52,10 @@ class SearchSpace:
         if not 1 <= len(self.ops) <= MOST_OPS or len(set(self.ops)) < len(self.ops):
             raise UserError(f"space {self.name}: ops {list(self.ops)} must be one to {MOST_OPS}, each named once")
         for op in self.ops:
-            if op not in OPS and not IMPORT_STRING.fullmatch(op):
+            if op not in PAPER_OPS and not IMPORT_STRING.fullmatch(op) and op not in op_table():
                 raise UserError(
-                    f"space {self.name}: op {op!r} is unknown; choose from {', '.join(OPS)}, or name a class of yours "
-                    "as package.module:Class"
+                    f"space {self.name}: op {op!r} is unknown; choose from {', '.join(op_table())}, or name a class of "
+                    "yours as package.module:Class"
                 )
 
     @property
@@ -75,7 +77,16 @@ class SearchSpace:
     @property
     def size(self) -> int:
         """How many architectures the space holds."""
-        return int(len(self.ops) ** sum(self.repeats))
+        return prod(map(len, self.allowed_ops))
+
+    @property
+    def allowed_ops(self) -> tuple[tuple[int, ...], ...]:
+        """The indices of the ops that each block can be, from input to output."""
+        return _allowed_ops(self)
+
+    def allows(self, architecture: Architecture) -> bool:
+        """Whether every block of an architecture of this space's shape is an op that is allowed there."""
+        return all(op in allowed for op, allowed in zip(architecture.ops, self.allowed_ops, strict=True))
 
     def architecture(self, ops: Sequence[int]) -> Architecture:
         """The architecture with these op indices, given from input to output.
@@ -91,19 +102,38 @@ class SearchSpace:
             start += repeats
         return Architecture(tuple(stages))
 
+    def draw(self, rng: np.random.Generator) -> Architecture:
+        """An architecture, uniformly at random."""
+        allowed = self.allowed_ops
+        chosen = rng.integers([len(ops) for ops in allowed]).tolist()
+        return self.architecture([ops[index] for ops, index in zip(allowed, chosen, strict=True)])
+
     def fair_draw(self, rng: np.random.Generator) -> list[Architecture]:
-        """As many architectures as there are ops, at random, in which every op of every block stands exactly once."""
-        orders = rng.permuted(np.tile(np.arange(len(self.ops)), (sum(self.repeats), 1)), axis=1)
+        """As many random architectures as there are ops, in which every op that a block can be stands exactly once.
+
+        At a block that can be fewer ops, each of them stands equally often, but for a remainder that is drawn.
+        """
+        number = len(self.ops)
+        columns = []
+        for ops in self.allowed_ops:
+            times, rest = divmod(number, len(ops))
+            columns.append([*ops * times, *(rng.choice(ops, rest, replace=False) if rest else ())])
+        orders = rng.permuted(np.array(columns), axis=1)
         return [self.architecture(ops.tolist()) for ops in orders.T]
 
     def uniform(self, op: str) -> Architecture:
-        """The architecture whose every block is `op`, one of `ops`. Raises `UserError` for any other name."""
+        """The architecture whose every block is `op`, one of `ops`.
+
+        Raises `UserError` for any other name, and for an op that is not allowed at every block.
+        """
         if op not in self.ops:
             raise UserError(f"op {op!r} is unknown; {suggestion(op, self.ops)}")
-        return self.architecture([self.ops.index(op)] * sum(self.repeats))
+        architecture = self.architecture([self.ops.index(op)] * sum(self.repeats))
+        self.check(architecture)
+        return architecture
 
     def check(self, architecture: Architecture) -> None:
-        """Raise `UserError` unless the architecture has the blocks of this space in each stage."""
+        """Raise `UserError` unless the architecture has this space's blocks in each stage, each an op allowed there."""
         shape = tuple(len(stage) for stage in architecture.stages)
         if shape != self.repeats:
             raise UserError(
@@ -114,6 +144,12 @@ class SearchSpace:
                 f"architecture {architecture}: op {max(architecture.ops)} is not one of 0-{len(self.ops) - 1}, the ops "
                 f"of space {self.name}"
             )
+        for index, (op, allowed) in enumerate(zip(architecture.ops, self.allowed_ops, strict=True)):
+            if op not in allowed:
+                raise UserError(
+                    f"architecture {architecture}: op {op} ({self.ops[op]}) is not allowed at block {index} of space "
+                    f"{self.name}; choose from {', '.join(map(str, allowed))}"
+                )
 
     def cost_table(self, size: int = 224, latencies: LatencyTable | None = None) -> CostTable:
         """Costs of every (block, op) for an input of `size` x `size` pixels, with measured latencies if given.
@@ -132,6 +168,11 @@ class SearchSpace:
 
 
 @lru_cache(maxsize=64)
+def _allowed_ops(space: SearchSpace) -> tuple[tuple[int, ...], ...]:
+    return allowed_ops(space.ops, space.blocks)
+
+
+@lru_cache(maxsize=64)
 def _cost_table(space: SearchSpace, size: int, latencies: LatencyTable | None) -> CostTable:
     if size < 1:
         raise UserError(f"size {size} of an input to space {space.name}: must be 1 pixel or more")
@@ -146,8 +187,15 @@ def _cost_table(space: SearchSpace, size: int, latencies: LatencyTable | None) -
             f"{', '.join(space.ops)}; {REMEDY}"
         )
     if latencies is not None and len(set(zip(space.blocks, latencies.blocks_us, strict=True))) > len(set(space.blocks)):
-        # The sampler counts on their being interchangeable.
+        # The sampler takes equal blocks for interchangeable.
         raise UserError(f"budget.latencies: equal blocks of space {space.name} have different rows; {REMEDY}")
+    if latencies is not None:
+        known = tuple(tuple(op for op, one in enumerate(row) if one is not None) for row in latencies.blocks_us)
+        if known != space.allowed_ops:
+            raise UserError(
+                f"budget.latencies: has no latency of an op that space {space.name} allows, or has one of an op that "
+                f"it does not; {REMEDY}"
+            )
     return CostTable(space.stem, space.blocks, size, latencies, space.ops)
 
 

@@ -19,8 +19,9 @@ class PathSampler:
     pixels. In bins, cheap and expensive paths are trained as often as those of middling cost, which are most of the
     space. The official code bins the paths of supernet pre-training so; the paper's text knows no bins.
 
-    Or, if `fair`, as many paths as there are ops, in which each op of each block stands exactly once: strict fairness
-    (Chu et al., FairNAS, arXiv:1907.01845, section 3.2).
+    Or, if `fair`, as many paths as there are ops, in which each op that a block can be stands exactly once: strict
+    fairness (Chu et al., FairNAS, arXiv:1907.01845, section 3.2). At a block that can be fewer ops they stand more
+    often, see `SearchSpace.fair_draw`.
 
     Raises `UserError` for a bin that holds no path; its message begins with `field`.
     """
@@ -41,7 +42,7 @@ class PathSampler:
         if self.fair:
             return self.space.fair_draw(rng)
         if not self.bins:
-            return [self.space.architecture(rng.integers(len(self.space.ops), size=len(self.space.blocks)).tolist())]
+            return [self.space.draw(rng)]
         path = self.bins[int(rng.integers(len(self.bins)))].sample(rng)
         assert path is not None  # a sampler refuses a budget that holds nothing
         return [path]

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from small_recipe import small_recipe
 
 from detnas.config import SearchSettings, SpaceSettings
-from detnas.spaces import OPS, SearchSpace
+from detnas.spaces import PAPER_OPS, SearchSpace
 
 OWN = {"space__ops": ["shuffle3", "nowhere.to_be:Found"]}
 
@@ -24,7 +24,7 @@ def test_reading_a_recipe_imports_nothing() -> None:
 def test_spaces_are_as_their_fields_say() -> None:
     settings = SpaceSettings(name="tiny", stem=8, channels=(12, 16), repeats=(1, 3), ops=("shuffle5",))
     assert settings.search_space() == SearchSpace("tiny-s8-c12.16-r1.3-1ops", 8, (12, 16), (1, 3), ("shuffle5",))
-    assert SpaceSettings().ops == OPS
+    assert SpaceSettings().ops == PAPER_OPS
 
 
 @pytest.mark.parametrize(

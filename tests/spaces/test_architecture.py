@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detnas.spaces import OPS, Architecture, SearchSpace, search_space
+from detnas.spaces import PAPER_OPS, Architecture, SearchSpace, search_space
 from detnas.spaces.space import SPACES
 from detnas.utils.errors import UserError
 
@@ -77,7 +77,7 @@ def test_a_space_refuses_what_does_not_fit_it() -> None:
 
 
 def test_uniform_is_one_op_in_every_block() -> None:
-    for index, op in enumerate(OPS):
+    for index, op in enumerate(PAPER_OPS):
         assert set(search_space("tiny").uniform(op).ops) == {index}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from latency_tables import synthetic
 
-from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace, read_latencies
+from detnas.spaces import PAPER_OPS, Architecture, Budget, BudgetSampler, SearchSpace, read_latencies
 from detnas.spaces import search_space as named
 from detnas.spaces.budget import _Halves
 from detnas.utils.errors import UserError
@@ -19,9 +19,9 @@ TWO = SearchSpace("two", 4, (8, 16), (2, 2), ("xception", "shuffle7"))
 
 
 def test_costs_are_those_of_the_ops_by_name() -> None:
-    of_all, of_two = replace(TWO, ops=OPS).cost_table(), TWO.cost_table()
+    of_all, of_two = replace(TWO, ops=PAPER_OPS).cost_table(), TWO.cost_table()
     for all_macs, macs in zip(of_all.macs, of_two.macs, strict=True):
-        assert macs == [all_macs[OPS.index("xception")], all_macs[OPS.index("shuffle7")]]
+        assert macs == {0: all_macs[PAPER_OPS.index("xception")], 1: all_macs[PAPER_OPS.index("shuffle7")]}
     assert TWO.size == 16
     assert TWO.uniform("shuffle7") == Architecture.parse("11 11")
 
@@ -41,14 +41,14 @@ def test_draws_within_a_budget_are_uniform_whatever_the_number_of_ops() -> None:
 
 
 def test_a_space_too_large_to_count_is_refused() -> None:
-    different = [list(range(block, block + 10)) for block in range(40)]
+    different = [{op: block + op for op in range(10)} for block in range(40)]
     with pytest.raises(UserError, match="10 ops in 40 blocks have too many costs"):
         _Halves(different, 0, 1)
 
 
 def test_parts_stand_in_place_of_a_named_space_s_own() -> None:
     tiny = named("tiny")
-    assert named("tiny", ops=OPS) == tiny
+    assert named("tiny", ops=PAPER_OPS) == tiny
     own = named("tiny", stem=8, channels=(12, 16, 20), repeats=(1, 2, 1), ops=("shuffle3", "m:Op"))
     assert own == SearchSpace("tiny-s8-c12.16.20-r1.2.1-2ops", 8, (12, 16, 20), (1, 2, 1), ("shuffle3", "m:Op"))
     assert named("tiny", 0.5, repeats=(1, 1, 1, 1)) == replace(
@@ -86,11 +86,11 @@ def test_a_digit_that_stands_for_no_op_of_the_space_is_refused() -> None:
 
 
 def test_latencies_belong_to_their_ops(tmp_path: Path) -> None:
-    table = synthetic(replace(TWO, ops=OPS))
+    table = synthetic(replace(TWO, ops=PAPER_OPS))
     with pytest.raises(UserError, match=r"a table of the ops shuffle3, .* does not fit space two with xception, sh"):
         TWO.cost_table(latencies=table)
     own = replace(table, blocks_us=tuple(row[:2] for row in table.blocks_us), ops=TWO.ops)
-    assert TWO.cost_table(latencies=own).latency == [list(row) for row in own.blocks_us]
+    assert TWO.cost_table(latencies=own).latency == [dict(enumerate(row)) for row in own.blocks_us]
     for one in (table, own):
         one.write(tmp_path / "latencies.json")
         assert ('"ops"' in (tmp_path / "latencies.json").read_text()) == (one is own)

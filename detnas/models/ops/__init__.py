@@ -1,1 +1,17 @@
-"""The ops that a block can be."""
+"""The ops that blocks can be: `OPS` has all of detnas's, `custom` those that users bring.
+
+To add one, write a module with its `OpSpec`, and add a line here. `tests/contracts/test_op_contract.py` tests it.
+"""
+
+from detnas.models.ops.paper import PaperOp
+from detnas.models.ops.spec import OpSpec
+
+__all__ = ["OPS", "OpSpec", "PaperOp"]
+
+OPS: dict[str, OpSpec] = {
+    "shuffle3": PaperOp(kernel=3),
+    "shuffle5": PaperOp(kernel=5),
+    "shuffle7": PaperOp(kernel=7),
+    "xception": PaperOp(kernel=3, is_xception=True),
+}
+"""By the name that `space.ops` gives them. A search space without `ops` of its own has `detnas.spaces.PAPER_OPS`."""

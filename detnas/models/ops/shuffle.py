@@ -1,16 +1,13 @@
-"""The ops that a block can be.
+"""The modules of the paper's ops. `detnas export --format py` writes this file's code into the file that it makes.
 
 Rule of the paper's space: BN after every convolution; ReLU only after pointwise ones; no biases.
 """
 
-from collections.abc import Callable
-from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from detnas.spaces.architecture import KERNELS
 from detnas.spaces.block import Block
 
 Shuffle = Literal["even_odd", "interleave"]
@@ -34,16 +31,17 @@ def split_channels(x: Tensor, shuffle: Shuffle) -> tuple[Tensor, Tensor]:
 class Op(nn.Module):
     """One op of one block: (N, block.in_channels, H, W) -> (N, block.out_channels, H / stride, W / stride).
 
+    The main branch is ShuffleNetV2's with one depthwise convolution of `kernel` pixels, or Xception's with three.
     Stride 1: half of the channels pass untouched, the main branch computes on the other half.
     Stride 2: all channels enter both the main branch and a projection, which keeps their number.
     """
 
-    def __init__(self, name: str, block: Block, shuffle: Shuffle = "even_odd") -> None:
+    def __init__(self, block: Block, kernel: int, is_xception: bool = False, shuffle: Shuffle = "even_odd") -> None:
         super().__init__()
         self.shuffle: Shuffle = shuffle
-        kernel = KERNELS[name]
         side = block.in_channels if block.stride == 2 else block.in_channels // 2
-        self.main = MAIN_BRANCHES[name](side, block.out_channels // 2, block.out_channels - side, block.stride)
+        make_branch = xception_branch if is_xception else shuffle_branch
+        self.main = make_branch(side, block.out_channels // 2, block.out_channels - side, block.stride, kernel)
         self.projection = (
             nn.Sequential(
                 *_depthwise(block.in_channels, kernel, stride=2), *_pointwise(block.in_channels, block.in_channels)
@@ -59,31 +57,23 @@ class Op(nn.Module):
         return torch.cat((identity, self.main(main)), dim=1)
 
 
-def shuffle_branch(in_channels: int, middle: int, out_channels: int, stride: int, *, kernel: int) -> nn.Sequential:
-    """Pointwise, one depthwise convolution of size `kernel`, pointwise."""
+def shuffle_branch(in_channels: int, middle: int, out_channels: int, stride: int, kernel: int) -> nn.Sequential:
+    """Pointwise, one depthwise convolution, pointwise."""
     return nn.Sequential(
         *_pointwise(in_channels, middle), *_depthwise(middle, kernel, stride), *_pointwise(middle, out_channels)
     )
 
 
-def xception_branch(in_channels: int, middle: int, out_channels: int, stride: int) -> nn.Sequential:
-    """Three depthwise-separable 3x3 units, depthwise first."""
+def xception_branch(in_channels: int, middle: int, out_channels: int, stride: int, kernel: int) -> nn.Sequential:
+    """Three depthwise-separable units, depthwise first."""
     return nn.Sequential(
-        *_depthwise(in_channels, 3, stride),
+        *_depthwise(in_channels, kernel, stride),
         *_pointwise(in_channels, middle),
-        *_depthwise(middle, 3),
+        *_depthwise(middle, kernel),
         *_pointwise(middle, middle),
-        *_depthwise(middle, 3),
+        *_depthwise(middle, kernel),
         *_pointwise(middle, out_channels),
     )
-
-
-MAIN_BRANCHES: dict[str, Callable[[int, int, int, int], nn.Sequential]] = {
-    "shuffle3": partial(shuffle_branch, kernel=3),
-    "shuffle5": partial(shuffle_branch, kernel=5),
-    "shuffle7": partial(shuffle_branch, kernel=7),
-    "xception": xception_branch,
-}
 
 
 def _depthwise(channels: int, kernel: int, stride: int = 1) -> tuple[nn.Module, ...]:

@@ -50,7 +50,7 @@ def measure(space: SearchSpace, images: Tensor, backend: Backend) -> tuple[Laten
                 of_whole += taken
     medians = np.array([median(of_whole) for of_whole in times])
     stem, rows = pieces.medians()
-    in_pieces = len(fair) * stem + sum(map(sum, rows))
+    in_pieces = sum(stem + sum(row[op] for row, op in zip(rows, one.ops, strict=True)) for one in fair)
     excess = (in_pieces - float(medians[: len(fair)].sum())) / (len(fair) * len(rows))
     table = pieces.table(excess)
     costs = space.cost_table(latencies=table)
@@ -68,16 +68,18 @@ class _Pieces:
         self.given = backend.input(images)
         self.rng = np.random.default_rng(derive_seed(0, "latency"))
         self.stem_times: list[float] = []
-        self.times = {(block, op): list[float]() for block in space.blocks for op in range(len(self.space.ops))}
+        self.times = {
+            (block, op): list[float]() for block, ops in zip(space.blocks, space.allowed_ops, strict=True) for op in ops
+        }
         supernet = Supernet(space).eval()
         (self.stem,) = backend.load(supernet.stem, images)
-        self.ops: list[tuple[Run, ...]] = []
+        self.ops: list[dict[int, Run]] = []
         x = supernet.stem(images)
         for copies in Counter(space.blocks).values():
             # Equal blocks follow one another, and the first of them stands for all.
             choice = supernet.choices[len(self.ops)]
-            of_each_op = [backend.load(choice.op(op), x, copies) for op in range(len(self.space.ops))]
-            self.ops += zip(*of_each_op, strict=True)
+            loaded = {op: backend.load(choice.ops[op], x, copies) for op in space.allowed_ops[len(self.ops)]}
+            self.ops += [{op: runs[copy] for op, runs in loaded.items()} for copy in range(copies)]
             x = choice(x)
 
     def run(self, counts: bool) -> None:
@@ -90,14 +92,18 @@ class _Pieces:
                 for block, op, taken in zip(self.space.blocks, path.ops, blocks, strict=True):
                     self.times[block, op].append(taken)
 
-    def medians(self) -> tuple[float, list[list[float]]]:
-        """Microseconds of the stem, and of the ops of each block."""
-        rows = [[median(self.times[block, op]) for op in range(len(self.space.ops))] for block in self.space.blocks]
+    def medians(self) -> tuple[float, list[dict[int, float]]]:
+        """Microseconds of the stem, and of the ops that are allowed at each block."""
+        rows = [
+            {op: median(self.times[block, op]) for op in ops}
+            for block, ops in zip(self.space.blocks, self.space.allowed_ops, strict=True)
+        ]
         return median(self.stem_times), rows
 
     def table(self, excess: float) -> LatencyTable:
         """What they took, less `excess` microseconds a block."""
         stem, rows = self.medians()
+        every = range(len(self.space.ops))
         return LatencyTable(
             space=self.space.name,
             height=self.images.shape[2],
@@ -106,6 +112,8 @@ class _Pieces:
             backend=self.backend.name,
             threads=self.backend.threads,
             stem_us=max(1, round(stem)),
-            blocks_us=tuple(tuple(max(1, round(taken - excess)) for taken in row) for row in rows),
+            blocks_us=tuple(
+                tuple(max(1, round(row[op] - excess)) if op in row else None for op in every) for row in rows
+            ),
             ops=self.space.ops,
         )

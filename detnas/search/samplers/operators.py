@@ -10,10 +10,10 @@ from detnas.spaces import Architecture, SearchSpace
 def mutate(
     space: SearchSpace, parents: Sequence[Architecture], probability: float, rng: np.random.Generator
 ) -> Architecture:
-    """A parent, each op drawn again (possibly the same) with `probability`."""
+    """A parent, each op drawn again (possibly the same) with `probability` from those that its block can be."""
     ops = np.array(parents[int(rng.integers(len(parents)))].ops)
     again = rng.random(len(ops)) < probability
-    return space.architecture(np.where(again, rng.integers(len(space.ops), size=len(ops)), ops).tolist())
+    return space.architecture(np.where(again, space.draw(rng).ops, ops).tolist())
 
 
 def crossover(space: SearchSpace, parents: Sequence[Architecture], rng: np.random.Generator) -> Architecture:

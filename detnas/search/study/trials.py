@@ -16,7 +16,11 @@ def block_names(repeats: tuple[int, ...]) -> list[str]:
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """The choices of each block, as Optuna wants them."""
-    return {name: CategoricalDistribution(space.ops) for name in block_names(space.repeats)}
+    names = block_names(space.repeats)
+    return {
+        name: CategoricalDistribution([space.ops[op] for op in allowed])
+        for name, allowed in zip(names, space.allowed_ops, strict=True)
+    }
 
 
 def parameters(architecture: Architecture, space: SearchSpace) -> dict[str, str]:

@@ -14,7 +14,7 @@ from detnas.models.backbone import Subnet, Supernet, shrink_depthwise
 from detnas.models.detectors.build import build_detector
 from detnas.models.ops.shuffle import Op
 from detnas.models.weights import DetectorInfo, load_detector, save_detector
-from detnas.spaces import OPS, Architecture, Block, Cost, SearchSpace
+from detnas.spaces import PAPER_OPS, Architecture, Block, Cost, SearchSpace
 from detnas.training.paths import PathSampler, path_chooser
 from detnas.utils.errors import UserError
 
@@ -24,7 +24,7 @@ class Shuffle5(detnas.CustomOp):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        self.op = Op("shuffle5", Block(0, in_channels, out_channels, stride))
+        self.op = Op(Block(0, in_channels, out_channels, stride), kernel=5)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.op(x)  # type: ignore[no-any-return]
@@ -94,13 +94,13 @@ def test_an_own_op_that_does_what_ours_does_costs_the_same(size: int) -> None:
 def test_matrix_products_are_counted_a_multiply_add_as_one() -> None:
     table = SearchSpace("toy", 4, (8,), (2,), ("own_ops:Attending",)).cost_table(32)
     # The stem halves the image before the first block sees it, and that halves it again.
-    assert table.macs == [[4 * 8 * 8 * 8], [8 * 8 * 8 * 8]]
-    assert table.params == [[4 * 8 + 8], [8 * 8 + 8]]
+    assert table.macs == [{0: 4 * 8 * 8 * 8}, {0: 8 * 8 * 8 * 8}]
+    assert table.params == [{0: 4 * 8 + 8}, {0: 8 * 8 + 8}]
 
 
 def test_an_own_op_may_say_itself_what_it_costs() -> None:
     table = space("own_ops:Told").cost_table(64)
-    assert (table.macs[0], table.params[0]) == ([32 * 4], [7])
+    assert (table.macs[0], table.params[0]) == ({0: 32 * 4}, {0: 7})
 
 
 def test_an_own_op_computes_as_ours_with_its_weights() -> None:
@@ -148,13 +148,13 @@ def test_fair_paths_are_as_many_as_there_are_ops() -> None:
 
 
 def test_a_weights_file_names_its_own_ops_and_only_them(tmp_path) -> None:
-    for ops in (OPS, ("shuffle3", "own_ops:Shuffle5")):
+    for ops in (PAPER_OPS, ("shuffle3", "own_ops:Shuffle5")):
         of = space(*ops)
         info = DetectorInfo(of, of.architecture([0, 1, 0, 1, 0, 1]), fpn(), ((0, "thing"),))
         detector = info.build()
         file = tmp_path / f"{len(ops)}.safetensors"
         save_detector(file, detector, info)
-        assert (b'"ops"' in file.read_bytes()) == (ops != OPS)
+        assert (b'"ops"' in file.read_bytes()) == (ops != PAPER_OPS)
         loaded, about = load_detector(file, ["own_ops:Shuffle5"])
         assert about == info
         for name, tensor in detector.state_dict().items():
@@ -166,7 +166,7 @@ def test_a_weights_file_names_its_own_ops_and_only_them(tmp_path) -> None:
     [
         ("own_ops:WithoutStride", r"WithoutStride gives \(1, 8, 32, 32\) as an op of .* it must be \(1, 8, 16, 16\)"),
         ("own_ops:Broken", r"Broken cannot be counted as an op of 4 to 8 channels, stride 2 \(ValueError: no such\)"),
-        ("own_ops:NO_OP", "own_ops:NO_OP is no op that detnas could count; let it be a subclass of detnas.CustomOp"),
+        ("own_ops:NO_OP", "own_ops:NO_OP is no op; let it be a subclass of detnas.CustomOp"),
         ("own_ops:Missing", "module own_ops has no Missing"),
         ("own_opps:Shuffle5", r"own_opps:Shuffle5 cannot be imported \(ModuleNotFoundError.*PYTHONPATH"),
     ],
@@ -179,7 +179,7 @@ def test_what_is_no_op_is_refused_before_anything_is_built(op: str, said: str) -
 
 def test_a_class_that_only_counts_is_not_built() -> None:
     sys.modules["own_ops"].Told = types.SimpleNamespace(cost=None)  # type: ignore[attr-defined]
-    with pytest.raises(UserError, match=r"own_ops:Told is no subclass of detnas\.CustomOp"):
+    with pytest.raises(UserError, match=r"own_ops:Told is no op; let it be a subclass of detnas\.CustomOp"):
         Supernet(space("own_ops:Told"))
 
 

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from detnas.exporting.onnx_model import onnx_model
 from detnas.models.backbone import SpaceBackbone, Subnet
+from detnas.models.ops import OPS
 from detnas.models.ops.shuffle import Op
 from detnas.profiling.latency import backends, profile
 from detnas.profiling.latency.backends import Eager, OnnxRuntime, Run, lap, rounds
 from detnas.profiling.latency.check import NETWORKS, Check
 from detnas.profiling.latency.table import measure
-from detnas.spaces import OPS, Architecture, SearchSpace, read_latencies, search_space
+from detnas.spaces import PAPER_OPS, Architecture, SearchSpace, read_latencies, search_space
 
 IMAGES = torch.rand(1, 3, 64, 96)
 STEM = 700
@@ -73,7 +74,7 @@ class Simulated:
 
 
 def expected_rows(space: SearchSpace) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(weights(Op(name, block)) for name in OPS) for block in space.blocks)
+    return tuple(tuple(weights(OPS[name].build(block, "even_odd")) for name in PAPER_OPS) for block in space.blocks)
 
 
 @pytest.mark.parametrize("space", [SPACE, search_space("tiny")], ids=lambda space: space.name)

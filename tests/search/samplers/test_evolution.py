@@ -13,7 +13,7 @@ from detnas.search.samplers.base import SpaceExhausted
 from detnas.search.samplers.evolution import EvolutionSampler
 from detnas.search.study.slots import enqueue
 from detnas.search.study.trials import ORIGIN, architecture_of, block_names, index_of
-from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace, search_space
+from detnas.spaces import PAPER_OPS, Architecture, Budget, BudgetSampler, SearchSpace, search_space
 
 SMALL = search_space("small")
 FOUR_BLOCKS = SearchSpace("four-blocks", 4, (8, 12, 16, 20), (1, 1, 1, 1))
@@ -31,7 +31,7 @@ class Candidate:
 
 def additive(space: SearchSpace, seed: int = 0) -> Callable[[Architecture], float]:
     """A fitness that is a sum over the blocks; its optimum is `best`."""
-    gains = np.random.default_rng(seed).random((len(space.blocks), len(OPS)))
+    gains = np.random.default_rng(seed).random((len(space.blocks), len(PAPER_OPS)))
 
     def fitness(architecture: Architecture) -> float:
         return float(gains[range(len(gains)), list(architecture.ops)].sum() / gains.max(axis=1).sum())
@@ -46,7 +46,9 @@ def study_of(
     study = optuna.create_study(sampler=EvolutionSampler(sampler, settings, seed), direction="maximize")
 
     def objective(trial: optuna.Trial) -> float:
-        ops = [OPS.index(trial.suggest_categorical(name, OPS)) for name in block_names(sampler.space.repeats)]
+        ops = [
+            PAPER_OPS.index(trial.suggest_categorical(name, PAPER_OPS)) for name in block_names(sampler.space.repeats)
+        ]
         return fitness(sampler.space.architecture(ops))
 
     study.optimize(objective, n_trials=settings.evaluations)

@@ -14,12 +14,12 @@ from detnas.search.samplers.linear import climbed
 from detnas.search.samplers.linear_model import SHRINKAGES, LinearModel
 from detnas.search.samplers.registry import SAMPLERS
 from detnas.search.study.trials import ORIGIN, architecture_of, distributions
-from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace
+from detnas.spaces import PAPER_OPS, Architecture, Budget, BudgetSampler, SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 SPACE = SearchSpace("toy", 4, (8, 16, 24, 32), (2, 1, 2, 1))
-EVERY = [SPACE.architecture(ops) for ops in itertools.product(range(len(OPS)), repeat=6)]
+EVERY = [SPACE.architecture(ops) for ops in itertools.product(range(len(PAPER_OPS)), repeat=6)]
 FREE = BudgetSampler(SPACE, Budget())
 
 
@@ -33,14 +33,16 @@ def added(effects: np.ndarray, architecture: Architecture) -> float:
 
 
 def encoded(architectures: list[Architecture]) -> np.ndarray:
-    return np.array([[op == choice for op in one.ops for choice in range(len(OPS))] for one in architectures], float)
+    return np.array(
+        [[op == choice for op in one.ops for choice in range(len(PAPER_OPS))] for one in architectures], float
+    )
 
 
 @pytest.mark.parametrize("count", [3, 7, 24, 25, 120])
 def test_the_posterior_is_that_of_a_dense_regression(count: int) -> None:
     """Fewer architectures than effects, as many, and more: kernel matrices, all shrinkages tried one by one."""
     rng = np.random.default_rng(count)
-    known, truth = drawn(count), rng.normal(size=(6, len(OPS)))
+    known, truth = drawn(count), rng.normal(size=(6, len(PAPER_OPS)))
     fitness = [added(truth, one) + 2 * rng.normal() for one in known]
     inputs = encoded(known) - encoded(known).mean(0)
     values = np.array(fitness) - np.mean(fitness)
@@ -83,7 +85,7 @@ def test_steps_end_where_no_change_of_one_block_or_two_is_better(seed: int, widt
     start = sampler.sample(rng, seen)
     if start is None:
         return
-    effects = rng.normal(size=(6, len(OPS)))
+    effects = rng.normal(size=(6, len(PAPER_OPS)))
 
     def allowed(one: Architecture) -> bool:
         return one not in seen and sampler.allows(one)
@@ -95,7 +97,7 @@ def test_steps_end_where_no_change_of_one_block_or_two_is_better(seed: int, widt
 
 
 def test_without_bounds_the_steps_lead_to_the_best() -> None:
-    effects = np.random.default_rng(0).normal(size=(6, len(OPS)))
+    effects = np.random.default_rng(0).normal(size=(6, len(PAPER_OPS)))
     assert climbed(SPACE, EVERY[0], effects, FREE.allows).ops == tuple(effects.argmax(1).tolist())
 
 
@@ -108,7 +110,9 @@ def found(name: str, seed: int, fitness: Callable[[Architecture], float]) -> tup
     study = optuna.create_study(sampler=sampler, direction="maximize")
 
     def objective(trial: optuna.Trial) -> float:
-        return fitness(SPACE.architecture([OPS.index(trial.suggest_categorical(b, OPS)) for b in distributions(SPACE)]))
+        return fitness(
+            SPACE.architecture([PAPER_OPS.index(trial.suggest_categorical(b, PAPER_OPS)) for b in distributions(SPACE)])
+        )
 
     study.optimize(objective, n_trials=60)
     evaluated = [architecture_of(trial, SPACE) for trial in study.trials]
@@ -120,7 +124,7 @@ def test_under_noise_it_finds_better_than_evolution_and_than_its_own_highest_fit
     """The winner's true worth, of a fitness that each architecture has its own error of; 20 seeds."""
     worth: dict[str, list[float]] = {"evolution": [], "linear": [], "highest": []}
     for seed in range(20):
-        truth = np.random.default_rng(seed).normal(size=(6, len(OPS)))
+        truth = np.random.default_rng(seed).normal(size=(6, len(PAPER_OPS)))
         error = np.random.default_rng([seed, 1]).normal(size=len(EVERY))
 
         def fitness(one: Architecture, truth: np.ndarray = truth, error: np.ndarray = error) -> float:

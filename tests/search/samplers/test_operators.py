@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detnas.search.samplers.operators import crossover, mutate
-from detnas.spaces import OPS, search_space
+from detnas.spaces import PAPER_OPS, search_space
 
 SMALL = search_space("small")
 
@@ -14,7 +14,7 @@ def test_genes_mutate_at_three_quarters_of_a_tenth() -> None:
     rng = np.random.default_rng(0)
     parent = SMALL.uniform("shuffle7")
     ops = np.array([mutate(SMALL, [parent], 0.1, rng).ops for _ in range(4000)])
-    changed = ops != OPS.index("shuffle7")
+    changed = ops != PAPER_OPS.index("shuffle7")
     assert changed.mean() == pytest.approx(0.075, abs=0.005)  # five standard deviations
     assert changed.mean(axis=0) == pytest.approx(np.full(20, 0.075), abs=0.025)
     others = [int((ops == op).sum()) for op in (0, 1, 3)]

@@ -16,13 +16,13 @@ from detnas.search.samplers.base import Sampler, SpaceExhausted
 from detnas.search.samplers.registry import SAMPLERS
 from detnas.search.study.slots import enqueue
 from detnas.search.study.trials import ORIGIN, architecture_of, distributions, index_of
-from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace
+from detnas.spaces import PAPER_OPS, Architecture, Budget, BudgetSampler, SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 SPACE = SearchSpace("toy", 4, (8, 16, 24, 32), (2, 1, 2, 1))
-EVERY = [SPACE.architecture(ops) for ops in itertools.product(range(len(OPS)), repeat=6)]
-GAINS = np.random.default_rng(0).random((6, len(OPS)))
+EVERY = [SPACE.architecture(ops) for ops in itertools.product(range(len(PAPER_OPS)), repeat=6)]
+GAINS = np.random.default_rng(0).random((6, len(PAPER_OPS)))
 NAMES = ("evolution", "nsga2", "linear", "tpe", "random")
 
 
@@ -59,7 +59,7 @@ def study_of(name: str, seed: int = 0, **changes: Any) -> optuna.Study:
     study = optuna.create_study(sampler=proposer, directions=directions(name))
 
     def objective(trial: optuna.Trial) -> Sequence[float]:
-        ops = [OPS.index(trial.suggest_categorical(block, OPS)) for block in distributions(SPACE)]
+        ops = [PAPER_OPS.index(trial.suggest_categorical(block, PAPER_OPS)) for block in distributions(SPACE)]
         return values(name, SPACE.architecture(ops))
 
     study.optimize(objective, n_trials=proposer.settings.evaluations)

@@ -18,13 +18,13 @@ from paths import TESTS
 from detnas.config import SearchSettings
 from detnas.search.samplers.evolution import EvolutionSampler
 from detnas.search.study.study import search
-from detnas.spaces import OPS, Architecture, Budget, BudgetSampler, SearchSpace
+from detnas.spaces import PAPER_OPS, Architecture, Budget, BudgetSampler, SearchSpace
 from detnas.utils.progress import Progress, ProgressBar
 
 SPACE = SearchSpace("toy", 4, (8, 16, 24, 32), (2, 1, 2, 1))
 SAMPLER = BudgetSampler(SPACE, Budget())
 SETTINGS = SearchSettings(evaluations=12, population=4, num_parents=3, num_mutations=2, num_crossovers=1)
-GAINS = np.random.default_rng(0).random((6, len(OPS)))
+GAINS = np.random.default_rng(0).random((6, len(PAPER_OPS)))
 
 
 class Cut(BaseException):

@@ -1,0 +1,28 @@
+"""What an op is, as the rest of detnas sees it."""
+
+from typing import TYPE_CHECKING, Protocol
+
+from detnas.spaces.block import Block
+from detnas.spaces.cost import Cost
+
+if TYPE_CHECKING:  # counting costs needs no torch
+    from torch import nn
+
+    from detnas.models.ops.shuffle import Shuffle
+
+
+class OpSpec(Protocol):
+    """An op that blocks can be: a line of `detnas.models.ops.OPS`, or a custom op's class.
+
+    How its weights are seeded from those of a pre-trained network belongs here, too, once there is such a source.
+    """
+
+    def build(self, block: Block, shuffle: "Shuffle") -> "nn.Module":
+        """The op at `block`, with fresh weights: (N, block.in_channels, H, W) float to (N, block.out_channels,
+        ceil(H / block.stride), ceil(W / block.stride)). `shuffle` says how the paper's ops split channels."""
+
+    def cost(self, block: Block, size: int) -> Cost:
+        """MACs and parameters of the op at `block`, for an input of `size` x `size` pixels, batch 1."""
+
+    def is_allowed(self, block: Block) -> bool:
+        """Whether the op may stand at `block`. Equal blocks have the same answer."""
