@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from detnas.config import DataSettings
-from detnas.data.formats.discovery import Source, find_sources
+from detnas.data.formats.base import Source
+from detnas.data.formats.discovery import find_sources
 from detnas.data.splits import RunData, split_data
 from detnas.data.validation import find_issues
 from detnas.utils.errors import UserError
@@ -43,7 +44,7 @@ def _description(split: str, source: Source) -> list[str]:
     names = {category["id"]: category["name"] for category in tree["categories"]}
     counts = Counter(annotation["category_id"] for annotation in tree["annotations"])
     return [
-        f"{split}: {source.format}, {source.annotations}, images under {source.images}",
+        f"{split}: {source.format.describe(source)}",
         f"  {len(tree['images']):,} images, {len(tree['annotations']):,} boxes, {len(names)} categories",
         "  boxes by category: " + ", ".join(f"{name} {counts[id]:,}" for id, name in names.items()),
     ]

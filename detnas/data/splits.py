@@ -9,8 +9,8 @@ import numpy as np
 
 from detnas.config import DataSettings
 from detnas.data.detection import Category, DetectionSet, join
-from detnas.data.formats.discovery import Source, Split, find_sources, find_split, nothing_found
-from detnas.data.formats.voc.read import voc_categories
+from detnas.data.formats.base import Source, Split
+from detnas.data.formats.discovery import find_sources, find_split, nothing_found
 from detnas.utils.errors import UserError
 from detnas.utils.seeds import derive_seed
 
@@ -64,7 +64,7 @@ def split_data(
     sets = _read(sources, settings)
     train = sets["train"]
     files = [_files(found) for found in sources.values()]
-    description = f"{sources['train'][0].format}: {' and '.join(dict.fromkeys(files))}"
+    description = f"{sources['train'][0].format.name}: {' and '.join(dict.fromkeys(files))}"
     if "val" in sets:
         val = sets["val"]
         _check_apart(sources, train, val)
@@ -103,10 +103,12 @@ def _read(
     sources: Mapping[Split, Sequence[Source]], settings: DataSettings, known: tuple[Category, ...] = ()
 ) -> dict[Split, DetectionSet]:
     """The data of each split, with the same categories."""
-    parts = {split: [source.read(settings) for source in found] for split, found in sources.items()}
-    if all(source.format == "VOC" for found in sources.values() for source in found):
+    drop = settings.bad_boxes == "drop"
+    parts = {split: [source.detection_set(drop_bad_boxes=drop) for source in found] for split, found in sources.items()}
+    formats = {source.format for found in sources.values() for source in found}
+    if len(formats) == 1 and not (format := formats.pop()).lists_categories:
         names = {category.name for split in parts.values() for part in split for category in part.categories}
-        shared = known if names <= {category.name for category in known} else voc_categories(names)
+        shared = known if names <= {category.name for category in known} else format.number_categories(names)
         parts = {split: [part.relabeled(shared) for part in found] for split, found in parts.items()}
     for split, found in parts.items():
         _check_parts(sources[split], found)

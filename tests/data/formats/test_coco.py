@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from make_coco import some_images, tree_of, write_coco, write_images
 
-from detnas.data.formats.coco.read import load_tree, read_coco
+from detnas.data.formats.coco.read import load_coco, read_coco
 from detnas.data.validation import find_issues
 from detnas.utils.errors import UserError
 
@@ -247,7 +247,7 @@ def test_bad_boxes_are_counted(images: Path, tmp_path: Path) -> None:
     assert refusal(changed(spoil), images, tmp_path).startswith("2 boxes without area")
     file = tmp_path / "some file.json"
     assert len(read_coco(file, images, drop_bad_boxes=True).boxes) == 0
-    found = {issue.what: issue.count for issue in find_issues(load_tree(file), images)}
+    found = {issue.what: issue.count for issue in find_issues(load_coco(file), images)}
     assert found["boxes without area"] == 2 and found["boxes outside their image"] == 1
 
 

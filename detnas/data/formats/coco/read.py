@@ -5,34 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from detnas.data.detection import Category, DetectionSet
-from detnas.data.packed_paths import PackedPaths
-from detnas.data.validation import find_issues, has_area, is_inside
+from detnas.data.detection import DetectionSet
+from detnas.data.packing import pack
 from detnas.utils.errors import UserError
 
 
 def read_coco(annotations: Path, images: Path, *, drop_bad_boxes: bool = False) -> DetectionSet:
-    """Read a COCO detection file whose images lie under `images`.
-
-    Boxes outside their image or without area are refused, or left out if `drop_bad_boxes`.
-    Raises `UserError`, naming and counting the first kind of thing that is wrong.
-    """
-    return detection_set(load_tree(annotations), annotations, images, drop_bad_boxes=drop_bad_boxes)
+    """Read a COCO detection file whose images lie under `images`. See `pack`, also for what it raises."""
+    return pack(load_coco(annotations), annotations, images, drop_bad_boxes=drop_bad_boxes)
 
 
-def detection_set(
-    tree: dict[str, Any], annotations: Path, images: Path, *, drop_bad_boxes: bool = False
-) -> DetectionSet:
-    """`read_coco` on a file that `load_tree` has read."""
-    for issue in find_issues(tree, images):
-        if issue.fatal and not (issue.about_boxes and drop_bad_boxes):
-            raise UserError(f"{annotations}: {issue}")
-    return _pack(tree, images)
-
-
-def load_tree(path: Path) -> dict[str, Any]:
+def load_coco(path: Path) -> dict[str, Any]:
     """The JSON of a COCO file. Raises `UserError` unless it has the form of one."""
     try:
         tree: dict[str, Any] = json.loads(path.read_bytes())
@@ -94,33 +77,3 @@ FIELDS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "categories": {"id": _is_integer, "name": _is_text},
 }
 """What the entries of a COCO file's lists hold, and what is valid there."""
-
-
-def _pack(tree: dict[str, Any], images: Path) -> DetectionSet:
-    sizes = {image["id"]: (image["width"], image["height"]) for image in tree["images"]}
-    categories = tuple(Category(c["id"], c["name"]) for c in sorted(tree["categories"], key=lambda c: int(c["id"])))
-    label_of = {category.id: label for label, category in enumerate(categories)}
-    of_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in tree["images"]}
-    for annotation in tree["annotations"]:
-        if has_area(annotation["bbox"]) and is_inside(annotation, sizes):
-            of_image[annotation["image_id"]].append(annotation)
-    rows = [annotation for annotations in of_image.values() for annotation in annotations]
-    boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
-    return DetectionSet(
-        files=PackedPaths(images / image["file_name"] for image in tree["images"]),
-        image_ids=tuple(of_image),
-        sizes=np.array([sizes[id] for id in of_image], np.int64).reshape(-1, 2),
-        boxes=boxes,
-        labels=np.array([label_of[row["category_id"]] for row in rows], np.int64),
-        areas=np.array([_area(row) for row in rows], np.float64),
-        crowd=np.array([bool(row.get("iscrowd")) for row in rows], np.bool_),
-        starts=np.cumsum([0, *map(len, of_image.values())]),
-        categories=categories,
-    )
-
-
-def _area(annotation: dict[str, Any]) -> float:
-    """The area that the file states (of a mask, where it has one), or the box's."""
-    _, _, width, height = annotation["bbox"]
-    area = annotation.get("area")
-    return float(width * height if area is None else area)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from detnas.data.formats.base import SPLIT_NAMES, Split
 from detnas.data.formats.voc.read import VocSet
 from detnas.utils.errors import UserError
 
@@ -18,8 +19,6 @@ PAIRS: tuple[tuple[str | None, str | None], ...] = (
     (None, "test"),
 )
 """Lists that are taken for training and validation: the first pair that is there. `default` is CVAT's."""
-FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
-"""Where exports keep each split's XML files and images in one folder of its own."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def _holds(folder: Path, pattern: str) -> bool:
     return next(folder.glob(pattern), None) is not None
 
 
-def named_set(directory: Path, name: str) -> VocSet | None:
+def find_named_set(directory: Path, name: str) -> VocSet | None:
     """The set VOC2007/trainval, or all of a tree by its folder's name; None if it is not a VOC tree's.
 
     Raises `UserError` if the tree has no such list.
@@ -95,12 +94,12 @@ def named_set(directory: Path, name: str) -> VocSet | None:
     return None
 
 
-def default_sets(
+def find_usual_sets(
     directory: Path, train: Sequence[VocSet] = (), val: Sequence[VocSet] = ()
-) -> tuple[Sequence[VocSet], Sequence[VocSet]]:
-    """The sets to train and to validate on, those that are given left as they are; empty where there are none.
+) -> dict[Split, Sequence[VocSet]]:
+    """The sets to train and to validate on; those that are given stay as they are. Empty where there are none.
 
-    Of a devkit's years all are trained on; a set to validate on shares no image with those to train on.
+    All years of a devkit are trained on. A set to validate on shares no image with those to train on.
     """
     trees = [tree for folder in _roots(directory) if (tree := find_tree(folder)) is not None]
     for first, second in PAIRS:
@@ -108,12 +107,13 @@ def default_sets(
             [tree.listed(name) for tree in trees if name is not None and name in tree] for name in (first, second)
         )
         pair = train or firsts, val or seconds
-        if bool(firsts) == (first is not None) and bool(seconds) == (second is not None) and not _shared(*pair):
-            return pair
-    exported = {split: _exported(directory, names) for split, names in FOLDERS.items()}
+        if bool(firsts) == (first is not None) and bool(seconds) == (second is not None) and not _overlap(*pair):
+            return {"train": pair[0], "val": pair[1]}
+    # Labeling tools export each split's XML files and images in a folder of its own.
+    exported = {split: _exported(directory, names) for split, names in SPLIT_NAMES.items()}
     if any(exported.values()):
-        return train or exported["train"], val or exported["val"]
-    return train or [tree.whole() for tree in trees if not val], val
+        return {"train": train or exported["train"], "val": val or exported["val"]}
+    return {"train": train or [tree.whole() for tree in trees if not val], "val": val}
 
 
 def _roots(directory: Path) -> list[Path]:
@@ -125,6 +125,6 @@ def _exported(directory: Path, names: Sequence[str]) -> list[VocSet]:
     return [tree.whole() for tree in trees if tree is not None][:1]
 
 
-def _shared(train: Sequence[VocSet], val: Sequence[VocSet]) -> bool:
+def _overlap(train: Sequence[VocSet], val: Sequence[VocSet]) -> bool:
     files = {file for part in train for file in part.files()}
     return any(file in files for part in val for file in part.files())

@@ -51,8 +51,8 @@ class VocSet:
         return [self.annotations / f"{name}.xml" for name in self.names]
 
 
-def load_voc(voc_set: VocSet, images: Path) -> dict[str, Any]:
-    """The set, whose images lie under `images`, as a COCO dictionary.
+def load_voc(voc_set: VocSet) -> dict[str, Any]:
+    """The set as a COCO dictionary.
 
     Boxes, whose corners in VOC are pixels counted from 1 that both belong to them, become x, y, width, height in
     continuous pixels from 0. Difficult objects become crowds: nothing is trained on them, the VOC scores follow VOC's
@@ -71,7 +71,7 @@ def load_voc(voc_set: VocSet, images: Path) -> dict[str, Any]:
     for id, name, file in zip(_image_ids(voc_set.names), voc_set.names, voc_set.files(), strict=True):
         root = _parse(file)
         width, height = (_side(root, file, side) for side in ("width", "height"))
-        file_name = _image(images, name, _text(root, "filename"))
+        file_name = _image(voc_set.images, name, _text(root, "filename"))
         entries.append({"id": id, "file_name": file_name, "width": width, "height": height})
         for number, thing in enumerate(root.findall("object"), start=1):
             annotations.append({"image_id": id, **_object(thing, f"{file}, object {number}")})

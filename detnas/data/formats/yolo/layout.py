@@ -4,20 +4,19 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from detnas.config.yaml_text import parse_yaml
 from detnas.data.decoding import EXTENSIONS
+from detnas.data.formats.base import SPLIT_NAMES, Split
 from detnas.utils.errors import UserError
 from detnas.utils.files import is_file
 
 YAML = (".yaml", ".yml")
 USUAL = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 """What such a file is called; others are taken for one if they have its keys."""
-KEYS = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
-"""What the YAML file calls the splits; `test` is taken only if it is there with labels, for some are secret."""
 MOST_CLASSES = 100_000
 
 
@@ -49,7 +48,7 @@ def find_yaml(directory: Path) -> Path | None:
     return None
 
 
-def yolo_set(file: Path, split: Literal["train", "val"], images: str | None = None) -> YoloSet | None:
+def read_split(file: Path, split: Split, images: str | None = None) -> YoloSet | None:
     """A split of the YAML file `file`, whose images lie in `images` if it is given; None if it has no such split.
 
     Raises `UserError`, naming file, key and value, if it is not a YOLO data set's, or its images are not there.
@@ -60,7 +59,7 @@ def yolo_set(file: Path, split: Literal["train", "val"], images: str | None = No
     root = file.parent / stated if isinstance(stated, str) else file.parent
     if not os.path.isdir(root):  # noqa: PTH112, Path.is_dir raises on names that cannot be
         root = file.parent  # it was written for another machine
-    entries = {key: tree[key] for key in KEYS[split] if tree.get(key)} if images is None else {"images": images}
+    entries = {key: tree[key] for key in SPLIT_NAMES[split] if tree.get(key)} if images is None else {"images": images}
     for key, entry in entries.items():
         try:
             files = tuple(dict.fromkeys(_images(file, root, key, entry)))

@@ -1,0 +1,78 @@
+"""The format COCO: one JSON file for each split."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detnas.data.formats.base import SPLIT_NAMES, DatasetFormat, Query, Source, Split
+from detnas.data.formats.coco.read import load_coco
+from detnas.utils.files import is_file
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """An annotation file of the data set in `directory`, and the folder of its images, where the recipe names one."""
+
+    directory: Path
+    annotations: Path
+    images: Path | None
+
+
+class CocoFormat(DatasetFormat[CocoFile]):
+    name = "COCO"
+    files = "COCO file"
+    layout = "train.json (COCO) and the images in train/"
+
+    def find(self, query: Query) -> Sequence[CocoFile]:
+        if query.name is not None:
+            file = query.directory / query.name
+            found = file if _is_json(file) else None
+        else:
+            found = next(_usual_files(query.directory, query.split), None)
+        return [CocoFile(query.directory, found, query.images_folder())] if found else []
+
+    def read(self, location: CocoFile) -> Source:
+        tree = load_coco(location.annotations)
+        images = location.images or _image_folder(location.directory, location.annotations, tree)
+        return Source(self, location.annotations, images, tree)
+
+
+def _is_json(file: Path) -> bool:
+    """Whether a file, which need not exist, is called JSON or begins as a JSON object does."""
+    if file.suffix.lower() == ".json":
+        return True
+    if not is_file(file):
+        return False
+    try:
+        with file.open("rb") as content:
+            return content.read(100).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
+    except OSError:
+        return False
+
+
+def _usual_files(directory: Path, split: Split) -> Iterator[Path]:
+    """The files of a split in the usual layouts, the likeliest first."""
+    for name in SPLIT_NAMES[split]:
+        for pattern in (
+            f"{name}.json",
+            f"annotations/{name}.json",
+            f"{name}/_annotations.coco.json",
+            f"annotations/instances_{name}*.json",
+            f"instances_{name}*.json",
+        ):
+            yield from sorted(directory.glob(pattern))
+    if split == "train":
+        for name in ("annotations.json", "instances.json", "_annotations.coco.json"):
+            yield from directory.glob(name)
+
+
+def _image_folder(directory: Path, annotations: Path, tree: dict[str, Any]) -> Path:
+    """The folder in which the first image of the file lies; the likeliest one if it lies nowhere."""
+    stem = annotations.stem.removeprefix("instances_")
+    folders = [directory / "images" / stem, directory / stem, directory / "images", annotations.parent, directory]
+    likeliest = next((folder for folder in folders if folder.is_dir()), directory)
+    if not tree["images"]:
+        return likeliest
+    first = tree["images"][0]["file_name"]
+    return next((folder for folder in folders if is_file(folder / first)), likeliest)

@@ -1,0 +1,35 @@
+"""The format VOC: one XML file for each image, and lists of the images of each split."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from detnas.data.detection import Category
+from detnas.data.formats.base import DatasetFormat, Query, Source
+from detnas.data.formats.voc.layout import find_named_set, find_usual_sets
+from detnas.data.formats.voc.read import VocSet, load_voc, voc_categories
+from detnas.utils.files import is_file
+
+
+class VocFormat(DatasetFormat[VocSet]):
+    name = "VOC"
+    files = "VOC tree"
+    layout = "Annotations/ and JPEGImages/ (VOC)"
+    lists_categories = False
+
+    def find(self, query: Query) -> Sequence[VocSet]:
+        if query.name is not None:
+            named = None if is_file(query.directory / query.name) else find_named_set(query.directory, query.name)
+            sets: Sequence[VocSet] = [named] if named else []
+        else:
+            others = [one for name in query.other_names if (one := find_named_set(query.directory, name))]
+            given = {"val" if query.split == "train" else "train": others}
+            sets = find_usual_sets(query.directory, **given)[query.split]
+        images = query.images_folder()
+        return [replace(one, images=images) for one in sets] if images else sets
+
+    def read(self, location: VocSet) -> Source:
+        return Source(self, location.listing, location.images, load_voc(location))
+
+    def number_categories(self, names: Iterable[str]) -> tuple[Category, ...]:
+        """The categories of names, which may repeat: sorted; VOC's own have VOC's ids, others are counted from 1."""
+        return voc_categories(names)
