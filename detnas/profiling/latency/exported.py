@@ -49,7 +49,7 @@ def bench_latency(file: Path) -> Iterator[str]:
     seen = "x".join(str(side) for side in next(iter(inputs.values())).shape)
     yield f"{file}: {about['holds']} of {about['architecture']}, space {about['space']}"
     yield (
-        f"ONNX Runtime on {device_name(torch.device('cpu'))}, {threads} thread{'s' if threads > 1 else ''}; batch 1, a "
+        f"ONNX Runtime on {device_name(torch.device('cpu'))}, {threads} thread{'s' if threads > 1 else ''}; batch 1, an "
         f"image of noise of {IMAGE[1]} x {IMAGE[0]} pixels, given as {seen}"
     )
     yield f"{median:.3g} ms, the median of {len(times)} runs; half of them took {low:.3g} to {high:.3g} ms"
