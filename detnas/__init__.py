@@ -1,13 +1,13 @@
 """Neural architecture search for object detectors.
 
 import detnas
-run = detnas.run("shapes-quick", out="runs/x")     # the whole pipeline
+run = detnas.run("shapes-quick", out="runs/x")           # the whole pipeline; returns the run directory
 space = detnas.search_space("small")
 arch = detnas.Architecture.parse("2120 2112 33130031 3132")
-net = detnas.create_backbone(arch, space)          # list of 4 maps, strides 4, 8, 16, 32
-det = detnas.create_detector("fpn", net, num_classes=80)
-detnas.export(run / "detector.safetensors", "onnx")  # checked against the eager model
-best = detnas.search(my_fitness, space, out="searched")  # any function of an architecture
+net = detnas.create_backbone(arch, space)                # images (N, 3, H, W) -> 4 feature maps, strides 4 to 32
+det = detnas.create_detector("fpn", net, num_classes=80)  # a torchvision detector
+detnas.export(run / "detector.safetensors", "onnx")      # checked against the eager model
+best = detnas.search(my_fitness, space, out="searched")  # my_fitness: any function of an architecture
 """
 
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ __all__ = [
     "search_space",
 ]
 
-_HOMES = {
+_MODULES = {
     "Architecture": "detnas.spaces",
     "Budget": "detnas.spaces",
     "Candidate": "detnas.search.evaluators.custom",
@@ -60,10 +60,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: `detnas --help` need not wait for torch."""
-    if name not in _HOMES:
+    """Import public names on first use, so that `detnas --help` does not wait for torch."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'detnas' has no attribute {name!r}")
     import importlib
 
-    home = importlib.import_module(_HOMES[name])
-    return home if home.__name__ == f"detnas.{name}" else getattr(home, name)  # a package that is called itself
+    module = importlib.import_module(_MODULES[name])
+    return module if module.__name__ == f"detnas.{name}" else getattr(module, name)  # `run` is a callable package

@@ -1,4 +1,4 @@
-"""`python -m detnas`, and with several processes `torchrun … -m detnas`."""
+"""`python -m detnas`, or `torchrun … -m detnas` for several processes."""
 
 from detnas.cli.main import main
 

@@ -69,10 +69,10 @@ def test_every_name_stands_on_the_page(name: str) -> None:
 
 def test_names_are_found_where_they_are_said_to_be() -> None:
     """The lazy import and the imports that type checkers read are two lists of the same names."""
-    assert set(detnas._HOMES) == set(NAMES)
+    assert set(detnas._MODULES) == set(NAMES)
     text = Path(detnas.__file__).read_text()
-    for name, home in detnas._HOMES.items():
-        assert re.search(rf"from {home}[.\w]* import ", text) and callable(getattr(detnas, name))
+    for name, module in detnas._MODULES.items():
+        assert re.search(rf"from {module}[.\w]* import ", text) and callable(getattr(detnas, name))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         detnas.nothing  # noqa: B018
 

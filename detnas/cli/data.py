@@ -1,11 +1,11 @@
-"""The commands on data sets: `detnas data`."""
+"""The commands on data sets, `detnas data`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Look at a data set, or draw the embedded one.", no_args_is_help=True)
+app = typer.Typer(help="Check a data set, or draw the embedded one.", no_args_is_help=True)
 
 
 @app.command("check")
@@ -13,16 +13,19 @@ def check_data(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the detection data set.")],
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A data field as in a recipe: data.train=FILE; repeatable."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Set a data field as in a recipe: data.train=FILE; repeatable."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to draw (.jpg, .png); runs/check-NAME.jpg if not given.")
+        Path | None,
+        typer.Option(metavar="FILE", help="The drawing to write (.jpg, .png); runs/check-NAME.jpg by default."),
     ] = None,
 ) -> None:
-    """What a data set holds, and what is wrong with it.
+    """Describe a data set and find its errors.
 
-    In the format of COCO, VOC or YOLO. Every image is decoded; some are drawn with their boxes.
-    Exit status 2 if training could go wrong.
+    In the format of COCO, VOC or YOLO. Every image is decoded, and some are drawn with their boxes. The exit status is
+    2 if training could fail.
     """
     from detnas.config import DataSettings, change_data
     from detnas.data.check import check
@@ -36,7 +39,7 @@ def check_data(
     if data is None:
         raise typer.Exit(2)
     if file is None:
-        typer.echo("Not drawn, for this is the data folder: name a file elsewhere by --out.")
+        typer.echo("Not drawn, since this is the data folder: name a file elsewhere with --out.")
     else:
         write_grid(file, data)
         typer.echo(f"Drawn with boxes: {file}")
@@ -45,12 +48,15 @@ def check_data(
 @app.command("shapes")
 def draw_shapes(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
-    train: Annotated[int, typer.Option(min=1, help="Images to train on.")] = 1200,
-    val: Annotated[int, typer.Option(min=1, help="Images to validate on.")] = 300,
+    train: Annotated[int, typer.Option(min=1, help="Number of training images.")] = 1200,
+    val: Annotated[int, typer.Option(min=1, help="Number of validation images.")] = 300,
     size: Annotated[int, typer.Option(min=32, help="Side of the images in pixels.")] = 128,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the drawing.")] = 0,
 ) -> None:
-    """Draw the embedded data set. COCO files, and an image folder for classification."""
+    """Draw the embedded data set.
+
+    Writes COCO files for detection, and an image folder for classification.
+    """
     from detnas.data.shapes.write import write_shapes
 
     write_shapes(directory, train=train, val=val, size=size, seed=seed)

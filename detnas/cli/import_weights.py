@@ -1,4 +1,4 @@
-"""Weights of the official code into weights files of ours."""
+"""Conversion of the official code's weights to weights files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,17 +11,16 @@ from detnas.utils.errors import UserError
 
 
 def import_weights(checkpoint: Path, name: str, out: Path, shuffle: str | None) -> Iterator[str]:
-    """Read the official checkpoint of the network `name` and write it to `out`.
+    """Read the official checkpoint of the network `name` and write it to `out`. Yields human-readable lines.
 
-    Lines for people. Raises `UserError`, before anything is written, if the checkpoint is not that network's, or `out`
-    cannot be a file.
+    Raises `UserError`, before anything is written, if the checkpoint is of another network, or `out` cannot be a file.
     """
-    shuffles: dict[str | None, Shuffle | None] = {None: None} | {one: one for one in get_args(Shuffle)}
+    shuffles: dict[str | None, Shuffle | None] = {None: None} | {shuffle: shuffle for shuffle in get_args(Shuffle)}
     if shuffle not in shuffles:
         raise UserError(f"--shuffle {shuffle}: choose one of {', '.join(get_args(Shuffle))}")
     if out.is_dir() or (out.exists() and checkpoint.exists() and out.samefile(checkpoint)):
-        what = "a folder" if out.is_dir() else "the checkpoint itself"
-        raise UserError(f"--out {out}: is {what}; name another file, such as {name}.safetensors")
+        reason = "a folder" if out.is_dir() else "the checkpoint itself"
+        raise UserError(f"--out {out}: is {reason}; name another file, such as {name}.safetensors")
     imported = read_official(checkpoint, name, shuffles[shuffle])
     try:
         _write(out, imported)
@@ -33,9 +32,9 @@ def import_weights(checkpoint: Path, name: str, out: Path, shuffle: str | None) 
     else:
         names = ", ".join(name for _, name in info.categories[:3])
         yield f"{out}: the detector {name} ({info.settings.type}), {len(info.categories)} categories ({names}, …)"
-    yield f"  channels split as {info.shuffle}; images go in as BGR values in 0-255"
+    yield f"  channels split as {info.shuffle}; images are fed as BGR values in 0-255"
     if imported.left_out:
-        yield f"  left out, having no place in a backbone: {', '.join(imported.left_out)}"
+        yield f"  left out, since a backbone has no such tensors: {', '.join(imported.left_out)}"
 
 
 def _write(out: Path, imported: Imported) -> None:

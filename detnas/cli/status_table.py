@@ -1,4 +1,4 @@
-"""Where a run stands, as a table on a terminal."""
+"""The progress of a run as a table on a terminal."""
 
 import time
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from rich.text import Text
 from detnas.run.status import Standing, Status, status_of, watch
 from detnas.utils.progress import format_duration
 
-EVERY = 2.0
-"""Seconds between two looks at a run."""
+INTERVAL = 2.0
+"""Seconds between updates of the table."""
 COLORS = {"done": "green", "under way": "bold yellow", "begun": "yellow", "not begun": "dim"}
 
 
 def show(
-    directory: Path, console: Console, live: bool, pause: Callable[[], object] = lambda: time.sleep(EVERY)
+    directory: Path, console: Console, live: bool, pause: Callable[[], object] = lambda: time.sleep(INTERVAL)
 ) -> None:
-    """Print the table of a run; a `live` one is kept up to date until nothing is left to do."""
+    """Print the table of a run. With `live`, update it until the run ends, calling `pause` between updates."""
     if not live:
         console.print(table(status_of(directory)))
         return
@@ -29,9 +29,9 @@ def show(
 
 
 def table(status: Status) -> Group:
-    """The stages of a run, a row each; below, how old that is and where the page lies."""
+    """A row for each stage of a run; below, the time since the last save and the path of the report."""
     rows = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("stage", "state", "done", "pace", "spent", "left"):
+    for heading in ("stage", "state", "done", "rate", "spent", "left"):
         rows.add_column(heading, justify="left" if heading in ("stage", "state") else "right", no_wrap=True)
     rows.add_column("")
     for stage in status.stages:

@@ -76,7 +76,7 @@ def process_group() -> Iterator[None]:
         is_sigterm = stopped.signal == signal.SIGTERM
         sender = " by SIGTERM, from a scheduler, or from torchrun because another process has ended"
         reason = f"stopped{sender if is_sigterm else ''}; {_how_to_continue()}"
-        _end(store, reason, 0 if is_sigterm else 128 + stopped.signal)
+        _end(store, reason, 0 if is_sigterm else stopped.exit_status)
     dist.destroy_process_group()
 
 

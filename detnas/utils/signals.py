@@ -23,6 +23,11 @@ class StopRequested(BaseException):
     def __init__(self, signal_number: int) -> None:
         self.signal = signal_number
 
+    @property
+    def exit_status(self) -> int:
+        """The exit status by which shells report a process that a signal ended."""
+        return 128 + self.signal
+
 
 @contextmanager
 def handle_signals() -> Iterator[None]:

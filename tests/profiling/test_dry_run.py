@@ -137,7 +137,7 @@ def test_too_little_memory_is_said_with_what_to_lower(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--out", "here"], "--out here: a dry run leaves nothing behind"),
+        (["--out", "here"], "--out here: a dry run leaves no files"),
         (["--data", "missing"], "--data missing: no such folder"),
         (["--set", "budget.macs_max=1"], "budget.macs"),
     ],

@@ -171,7 +171,7 @@ def rows(directory: Path) -> list[dict[str, object]]:
 
 def going_on(words: list[object]) -> str:
     command = shlex.join(["detnas", *map(str, words)])
-    return f"detnas: stopped; what is done is saved, go on by: {command}\n"
+    return f"detnas: stopped; finished work is saved; continue with: {command}\n"
 
 
 def test_a_scheduler_stops_a_training_which_is_saved_first(
@@ -217,7 +217,9 @@ def test_ctrl_c_and_a_second_signal_stop_in_the_middle_of_a_step(
     words = ["run", recipe, "--out", tmp_path / "run", "--data", blocks]
     found, said = sender(words, "train", 3, *signals)
     assert found == status
-    assert said.count("\n") == 1 and said.startswith("detnas: stopped; what is done is saved, go on by: detnas run ")
+    assert said.count("\n") == 1 and said.startswith(
+        "detnas: stopped; finished work is saved; continue with: detnas run "
+    )
     directory = tmp_path / "run" / "supernet-pretrain"
     assert not list(directory.glob("checkpoint*")) and not list(directory.glob(".*.tmp"))
 

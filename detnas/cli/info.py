@@ -1,0 +1,81 @@
+"""The commands that print facts: about a recipe, the published networks, an exported file, this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detnas.cli.options import RecipeChanges, RecipeName
+from detnas.utils.errors import UserError
+
+app = typer.Typer()
+
+
+@app.command()
+def profile(
+    recipe: RecipeName,
+    latency: Annotated[
+        bool,
+        typer.Option(
+            "--latency",
+            help="Instead, measure the latency of every op of every block on this device, with PyTorch and (if "
+            "installed) ONNX Runtime, and write the tables for budget.latencies.",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder for the tables; the current folder by default.")
+    ] = None,
+    changes: RecipeChanges = None,
+) -> None:
+    """Show what a recipe searches and how long it will take.
+
+    Trains nothing. For measured times and memory, see `detnas run --dry-run`.
+    """
+    from detnas.config import load_recipe
+    from detnas.profiling.profile import describe
+
+    if latency:
+        from detnas.profiling.latency.profile import profile_latency
+
+        lines = profile_latency(load_recipe(recipe, changes or ()), out or Path())
+    elif out is not None:
+        raise UserError(f"--out {out}: only latency tables are written; add --latency or leave out --out")
+    else:
+        lines = describe(load_recipe(recipe, changes or ()))
+    for line in lines:
+        typer.echo(line)
+
+
+@app.command("bench-latency")
+def bench_latency(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An ONNX file that `detnas export` wrote.")],
+) -> None:
+    """Measure the latency of an exported ONNX file on this CPU.
+
+    With ONNX Runtime, batch size 1.
+    """
+    from detnas.profiling.latency.exported import bench_latency
+
+    for line in bench_latency(file):
+        typer.echo(line)
+
+
+@app.command()
+def models() -> None:
+    """List the published networks and their costs.
+
+    Their names can be used for `baselines` in a recipe and in `detnas.create_backbone`.
+    """
+    from detnas.cli.list_models import describe
+
+    for line in describe():
+        typer.echo(line)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: versions, CPU, GPUs, disk space."""
+    from detnas.cli.doctor import describe
+
+    for line in describe():
+        typer.echo(line)

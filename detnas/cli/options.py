@@ -1,0 +1,33 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _recipe_names() -> list[str]:
+    """For completion in the shell."""
+    from detnas.config import recipe_names
+
+    return recipe_names()
+
+
+RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
+RecipeName = Annotated[
+    str,
+    typer.Argument(metavar="RECIPE", help="A recipe by name, or a YAML file.", autocompletion=_recipe_names),
+]
+RecipeChanges = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; repeatable.")
+]
+DataFolder = Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the detection data set.")]
+OptionalDataFolder = Annotated[
+    Path | None, typer.Option("--data", metavar="DIR", help="The folder of the detection data set.")
+]
+Weights = Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A detector.safetensors.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Ops = Annotated[
+    list[str] | None,
+    typer.Option("--op", metavar="MODULE:CLASS", help="A custom op that WEIGHTS is allowed to import; repeatable."),
+]

@@ -1,0 +1,162 @@
+"""The commands that start, continue and describe runs."""
+
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detnas.cli.options import OptionalDataFolder, RecipeChanges, RecipeName, RunDirectory
+from detnas.utils.errors import UserError
+from detnas.utils.signals import StopRequested
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run directory; runs/NAME by default.")] = None,
+    data: OptionalDataFolder = None,
+    changes: RecipeChanges = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Run a few iterations of every stage only, and report what the whole will cost."
+        ),
+    ] = False,
+) -> None:
+    """Run the whole pipeline, or continue a run.
+
+    The same command continues a run that was stopped. To use several processes or GPUs, start it with torchrun.
+    """
+    from detnas.distributed import comm
+    from detnas.run.pipeline import run
+    from detnas.utils.progress import Progress
+
+    if dry_run:
+        _dry_run(recipe, out, data, changes or ())
+        return
+    with _explain_how_to_continue(), comm.process_group():
+        run(recipe, out, data, changes or (), Progress(quiet=not comm.is_main_process()))
+
+
+def _dry_run(recipe: str, out: Path | None, data: Path | None, changes: Sequence[str]) -> None:
+    from detnas.config import load_recipe
+    from detnas.distributed import comm
+    from detnas.profiling.dry_run import dry_run
+    from detnas.utils.progress import Progress
+
+    with comm.process_group():
+        if out is not None:
+            raise UserError(f"--out {out}: a dry run leaves no files; leave out --out or --dry-run")
+        if comm.world_size() > 1:
+            raise UserError("--dry-run: measures one process; start it without torchrun")
+        dry_run(load_recipe(recipe, changes), data, Progress())
+
+
+@app.command()
+def search(
+    directory: RunDirectory,
+    join: Annotated[
+        bool,
+        typer.Option(
+            "--join",
+            help="Join the search as another worker, beside a `detnas run` that is searching or other workers. On "
+            "another machine with a copy of DIR, search.storage must name a database that all workers reach.",
+        ),
+    ] = False,
+) -> None:
+    """Run only the search of a run whose supernet is trained.
+
+    Any number of workers can share a search, and join or leave at any time. To look into its Optuna study:
+    `pip install optuna-dashboard`, then `optuna-dashboard sqlite:///DIR/search/study.db`.
+    """
+    from detnas.distributed import comm
+    from detnas.run.pipeline import search_run
+    from detnas.utils.progress import Progress
+
+    with _explain_how_to_continue(), comm.process_group():
+        search_run(directory, Progress(quiet=not comm.is_main_process()), join)
+
+
+@app.command()
+def rank(
+    directory: RunDirectory,
+    count: Annotated[int, typer.Option("--n", metavar="N", help="How many architectures to train standalone.")],
+) -> None:
+    """Measure how well the supernet of a run ranks architectures.
+
+    Trains N architectures standalone and correlates their scores with their fitness in the supernet. Several processes
+    of this command can share the work.
+    """
+    from detnas.run.ranking import rank
+    from detnas.utils.progress import Progress
+
+    with _explain_how_to_continue():
+        for line in rank(directory, count, Progress()):
+            typer.echo(line)
+
+
+@app.command()
+def retrain(
+    directory: RunDirectory,
+    architecture: Annotated[str, typer.Argument(metavar="ARCHITECTURE", help='For example "2120 2112 33130031 3132".')],
+) -> None:
+    """Train another architecture than the winner of a run.
+
+    For example one of the front. It is trained standalone by the same schedule as the winner, and its weights are kept.
+    """
+    from detnas.distributed import comm
+    from detnas.run.retraining import retrain
+    from detnas.utils.progress import Progress
+
+    with _explain_how_to_continue(), comm.process_group():
+        retrain(directory, architecture, Progress(quiet=not comm.is_main_process()))
+
+
+@app.command()
+def report(directory: RunDirectory) -> None:
+    """Write the report of a run again, whether finished or not."""
+    from detnas.run.pipeline import write_page
+
+    typer.echo(f"Report: {write_page(directory)}")
+
+
+@app.command()
+def status(
+    directory: RunDirectory,
+    watch: Annotated[bool, typer.Option("--watch", help="Update the table until the run ends, or Ctrl-C.")] = False,
+) -> None:
+    """Show the progress of a run.
+
+    As a table on a terminal, otherwise in plain lines.
+    """
+    from rich.console import Console
+
+    from detnas.cli.status_table import show
+    from detnas.run.status import describe
+
+    console = Console()
+    if console.is_terminal:
+        show(directory, console, live=watch)
+    elif watch:
+        raise UserError("--watch: the output is not a terminal; leave out --watch for plain lines")
+    else:
+        for line in describe(directory):
+            typer.echo(line)
+
+
+@contextmanager
+def _explain_how_to_continue() -> Iterator[None]:
+    """If the command is stopped, print how to continue it. The exit status is 0 after a scheduler's SIGTERM."""
+    try:
+        yield
+    except StopRequested as stopped:
+        command = shlex.join(["detnas", *sys.argv[1:]])
+        typer.echo(f"detnas: stopped; finished work is saved; continue with: {command}", err=True)
+        raise typer.Exit(0 if stopped.signal == signal.SIGTERM else stopped.exit_status) from None

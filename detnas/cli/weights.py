@@ -1,0 +1,117 @@
+"""The commands on weights files: evaluate, predict, export, import."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detnas.cli.options import DataFolder, Device, Ops, Weights
+
+app = typer.Typer()
+
+
+@app.command()
+def evaluate(
+    weights: Weights,
+    data: DataFolder,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 8,
+    device: Device = "auto",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a data field of the run: data.val=FILE; repeatable."),
+    ] = None,
+    ops: Ops = None,
+) -> None:
+    """Evaluate a detector on the validation set of a folder.
+
+    Prints COCO's twelve scores, VOC's two, and AP per class.
+    """
+    from detnas.inference import evaluate_weights
+    from detnas.utils.progress import Progress
+
+    lines = evaluate_weights(
+        weights, data, changes or (), ops or (), batch_size=batch_size, device=device, progress=Progress()
+    )
+    for line in lines:
+        typer.echo(line)
+
+
+@app.command()
+def predict(
+    weights: Weights,
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE…", help="Images, folders of images, or patterns such as 'in/*.jpg'.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for the drawn images and the JSON files.")],
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Minimum score of the detections.")] = 0.3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch; larger batches are faster on a GPU.")] = 1,
+    device: Device = "auto",
+    ops: Ops = None,
+) -> None:
+    """Detect objects on images and draw them.
+
+    Also writes predictions.json, and coco.json for other tools.
+    """
+    from detnas.inference import predict_images
+    from detnas.utils.progress import Progress
+
+    lines = predict_images(
+        weights, images, out, ops or (), threshold=threshold, batch_size=batch_size, device=device, progress=Progress()
+    )
+    for line in lines:
+        typer.echo(line)
+
+
+@app.command()
+def export(
+    weights: Annotated[
+        Path, typer.Argument(metavar="WEIGHTS", help="A detector.safetensors, or a weights file of a backbone.")
+    ],
+    format: Annotated[
+        str,
+        typer.Option(
+            help="onnx: the whole detector. onnx-raw: backbone, feature pyramid and heads, without postprocessing. "
+            "The backbone alone: onnx-backbone; torch, a program of torch.export; py, a Python file that needs only "
+            "torch."
+        ),
+    ] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file to write; beside the weights by default.")
+    ] = None,
+    check: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="IMAGE", help="An image, or folder of images, to check the export on; repeatable."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Check on images of this data folder; by default, on the run's own."),
+    ] = None,
+    ops: Ops = None,
+) -> None:
+    """Export a detector or its backbone to other runtimes.
+
+    A file is written only if its outputs on images equal those of the eager model.
+    """
+    from detnas.exporting.export import export
+
+    export(weights, format, out, check or (), data, typer.echo, ops or ())
+
+
+@app.command("import")
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of the official code.")],
+    name: Annotated[str, typer.Option("--as", metavar="NAME", help="The name of its network: detnas-fpn-300m, …")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The weights file to write.")],
+    shuffle: Annotated[
+        str | None,
+        typer.Option(help="even_odd or interleave, if the checkpoint splits channels differently than the release."),
+    ] = None,
+) -> None:
+    """Convert weights of the official release to a weights file.
+
+    Of a backbone, a supernet or a whole detector.
+    """
+    from detnas.cli.import_weights import import_weights
+
+    for line in import_weights(checkpoint, name, out, shuffle):
+        typer.echo(line)
