@@ -46,11 +46,11 @@ def bench_latency(file: Path) -> Iterator[str]:
             times.append(1e3 * (time.perf_counter() - start))
     low, median, high = np.percentile(times, [25, 50, 75])
     threads = torch.get_num_threads()
-    seen = "x".join(str(side) for side in next(iter(inputs.values())).shape)
+    shape = "x".join(str(side) for side in next(iter(inputs.values())).shape)
     yield f"{file}: {about['holds']} of {about['architecture']}, space {about['space']}"
     yield (
-        f"ONNX Runtime on {device_name(torch.device('cpu'))}, {threads} thread{'s' if threads > 1 else ''}; batch 1, an "
-        f"image of noise of {IMAGE[1]} x {IMAGE[0]} pixels, given as {seen}"
+        f"ONNX Runtime on {device_name(torch.device('cpu'))}, {threads} thread{'s' if threads > 1 else ''}; batch size "
+        f"1, a random image of {IMAGE[1]} x {IMAGE[0]} pixels, input shape {shape}"
     )
     yield f"{median:.3g} ms, the median of {len(times)} runs; half of them took {low:.3g} to {high:.3g} ms"
 
