@@ -105,27 +105,13 @@ def test_the_recipe_names_files_that_lie_elsewhere(tmp_path: Path) -> None:
     assert sources["train"][0].images == tmp_path / "photos"
     assert sources["val"][0].images == tmp_path / "val"
     assert len(open_data(tmp_path, settings, seed=0).train) == 10
-    absolute = DataSettings(train=str(tmp_path / "mine" / "a.json"), train_images=str(tmp_path / "photos"))
+    (tmp_path / "mine" / "a.json").rename(tmp_path / "mine" / "a.labels")  # JSON, whatever it is called
+    assert len(open_data(tmp_path, settings.model_copy(update={"train": "mine/a.labels"}), seed=0).train) == 10
+    absolute = DataSettings(train=str(tmp_path / "mine" / "a.labels"), train_images=str(tmp_path / "photos"))
     assert find_sources(tmp_path / "val", absolute)["train"][0].images == tmp_path / "photos"
 
 
 # The validation set alone
-
-
-def test_the_validation_set_is_that_of_the_run(plain: Path, tmp_path: Path) -> None:
-    write_coco(tmp_path / "train.json", tmp_path / "train", TRAIN)
-    for folder in (plain, tmp_path):
-        for settings, seed in ((DataSettings(), 0), (DataSettings(val_fraction=0.4), 3)):
-            whole, alone = open_data(folder, settings, seed).val, open_validation(folder, settings, seed)
-            assert alone.files == whole.files and alone.image_ids == whole.image_ids
-            assert np.array_equal(alone.boxes, whole.boxes) and alone.categories == whole.categories
-
-
-def test_a_validation_set_needs_no_training_set(tmp_path: Path) -> None:
-    write_layout(tmp_path, "plain", ("val",))
-    assert len(open_validation(tmp_path, DataSettings(), 0)) == 6
-    (tmp_path / "train.json").write_text("{")
-    assert len(open_validation(tmp_path, DataSettings(), 0)) == 6
 
 
 def test_no_validation_set_and_nothing_to_cut_it_from_is_refused(tmp_path: Path) -> None:
@@ -184,11 +170,6 @@ def test_a_folder_without_a_data_set_is_refused(tmp_path: Path) -> None:
         tmp_path
     ) and "data.train" in refused(tmp_path)
     assert "no such folder" in refused(tmp_path / "a.png")
-
-
-def test_a_validation_set_alone_is_not_enough(tmp_path: Path) -> None:
-    write_layout(tmp_path, "plain", ("val",))
-    assert "data.train" in refused(tmp_path)
 
 
 def test_files_and_folders_that_the_recipe_names_must_be_there(plain: Path) -> None:

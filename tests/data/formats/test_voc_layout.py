@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from make_coco import some_images, tree_of, write_coco
 from make_voc import DOG, write_image, write_voc
 
 from detnas.config import DataSettings
@@ -132,13 +131,6 @@ def test_images_may_lie_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "JPEGImages").rename(tmp_path / "mine")
     data = opened(tmp_path, train_images="mine", val_images="mine")
     assert data.train.files[0] == tmp_path / "mine" / "a.jpg"
-
-
-def test_coco_files_come_first(tmp_path: Path) -> None:
-    write_voc(tmp_path, {"train": ["a", "b", "c"], "val": ["d"]})
-    write_coco(tmp_path / "train.json", tmp_path / "images", tree_of(some_images(10)))
-    data = opened(tmp_path)
-    assert data.description.startswith("COCO: ") and data.val_is_cut and len(data.val) == 2
 
 
 # The validation set alone

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from make_coco import some_images, tree_of, write_coco
-from make_voc import write_voc
 from make_yolo import write_yolo
 from PIL import Image
 
@@ -200,21 +199,6 @@ def test_the_recipe_may_name_the_file(folder: Path, tmp_path: Path) -> None:
         assert data.description == f"YOLO: {folder / 'other.yaml'}" and names(data)[1] == ["e.jpg"]
     away = opened(tmp_path, train=str(folder / "other.yaml"))
     assert len(away.train) == 14 and len(away.val) == 1  # those that were written for COCO lie there too
-
-
-def test_it_comes_after_coco_and_before_voc(folder: Path) -> None:
-    write_voc(folder, {"train": ["x", "y"], "val": ["z"]})
-    assert opened(folder).description.startswith("YOLO: ")
-    write_coco(folder / "val.json", folder / "images", tree_of(some_images(10)))  # a stray one
-    assert opened(folder).description == f"YOLO: {folder / 'data.yaml'}"
-
-
-def test_the_validation_set_alone_is_that_of_the_run(folder: Path) -> None:
-    whole, alone = opened(folder).val, open_validation(folder, DataSettings(), 0)
-    assert alone.files == whole.files and alone.categories == whole.categories
-    assert np.array_equal(alone.boxes, whole.boxes)
-    shutil.rmtree(folder / "images" / "train")
-    assert open_validation(folder, DataSettings(), 0).files == whole.files
 
 
 # What is refused

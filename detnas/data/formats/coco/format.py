@@ -1,5 +1,6 @@
 """The format COCO: one JSON file for each split."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Any
 from detnas.data.formats.base import SPLIT_NAMES, DatasetFormat, Query, Source, Split
 from detnas.data.formats.coco.read import load_coco
 from detnas.utils.files import is_file
+
+JSON_OBJECT = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*["}]')
+"""How such a file begins, perhaps after a byte order mark."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,11 @@ class CocoFormat(DatasetFormat[CocoFile]):
 
 def _is_json(file: Path) -> bool:
     """Whether a file, which need not exist, is called JSON or begins as a JSON object does."""
-    if file.suffix.lower() == ".json":
-        return True
-    if not is_file(file):
-        return False
+    if file.suffix.lower() == ".json" or not is_file(file):
+        return file.suffix.lower() == ".json"
     try:
         with file.open("rb") as content:
-            return content.read(100).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
+            return JSON_OBJECT.match(content.read(100)) is not None
     except OSError:
         return False
 

@@ -1,6 +1,7 @@
 """COCO detection files."""
 
 import json
+import reprlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,15 @@ def load_coco(path: Path) -> dict[str, Any]:
         if not isinstance(tree, dict) or not isinstance(tree.get(key), list):
             raise UserError(f"{path}: not COCO, it has no list {key!r}; a COCO detection file is expected")
         for place, entry in enumerate(tree[key]):
-            missing = _missing(key, entry)
-            if missing:
-                raise UserError(f"{path}: {key}[{place}] has no valid {missing!r}; write it as COCO has it")
+            field = _invalid_field(key, entry)
+            if field:
+                value = f"it is {reprlib.repr(entry[field])}" if isinstance(entry, dict) and field in entry else "none"
+                raise UserError(f"{path}: {key}[{place}] has no valid {field!r} ({value}); write it as COCO has it")
     return tree
 
 
-def _missing(key: str, entry: Any) -> str | None:
-    """The first field that an entry of list `key` lacks or that holds what it must not."""
+def _invalid_field(key: str, entry: Any) -> str | None:
+    """The first field that an entry of list `key` lacks, or whose value is not valid."""
     for field, is_valid in FIELDS[key].items():
         if not isinstance(entry, dict) or not is_valid(entry.get(field)):
             return field
