@@ -145,88 +145,90 @@ class BudgetSettings(Section):
 
 
 class ShapesSettings(Section):
-    """The embedded data set, drawn when the recipe names it and no data folder is given."""
+    """The embedded data set of drawn shapes, used when the recipe has this section and no `--data` is given."""
 
     train: PositiveInt = 1200
-    """Images to train on (the search split is cut from them)."""
+    """Number of training images, from which the search split is cut."""
     val: PositiveInt = 300
-    """Images to validate on."""
+    """Number of validation images."""
     size: Annotated[int, Field(ge=32)] = 128
-    """Side of the images in pixels."""
+    """Side of the square images in pixels."""
     crops: PositiveInt = 4000
-    """Images of single objects, for pre-training."""
+    """Number of images of single objects for classification (`pretraining.folder`)."""
     crop_size: Annotated[int, Field(ge=16)] = 64
-    """Their side in pixels."""
+    """Side of the images of single objects in pixels."""
     min_object: PositiveInt = 8
-    """Size in pixels of the smallest objects."""
+    """Longer side of the smallest objects in pixels."""
     max_objects: PositiveInt = 6
-    """Most objects an image."""
+    """Maximum number of objects in an image."""
     clutter: Annotated[float, Field(ge=0)] = 1.0
-    """How much clutter lies on the ground."""
+    """Amount of clutter in the background, relative to the default; 0 draws none."""
     seed: NonNegativeInt = 0
-    """Of the drawing; `seed` of the recipe does not change it."""
+    """Seed of the drawing; the recipe's own `seed` does not change the images."""
 
 
 class DataSettings(Section):
-    """The detection data set: `--data DIR` or `shapes`."""
+    """The detection data set in the folder `--data DIR`, or `shapes`."""
 
     shapes: ShapesSettings | None = None
     """Draw the embedded data set when no `--data` is given."""
     train: Files = None
-    """The training set: COCO JSON, a YOLO data.yaml, or a set of a VOC tree as VOC2007/trainval, relative to the
-    folder; or a list of several, all of which are taken. Found by itself where the layout is a usual one."""
+    """The training set: a COCO JSON file, a YOLO data.yaml, or a set of a VOC tree such as VOC2007/trainval, relative
+    to the data folder; or a list of these, which are joined. Not needed where the layout is a usual one."""
     train_images: str | None = None
-    """The folder of their images; found by itself too. Of YOLO, what stands in place of the `train` of data.yaml."""
+    """The folder of the training images, relative to the data folder. Not needed where the layout is a usual one. For
+    YOLO, it replaces the entry `train` of data.yaml."""
     val: Files = None
-    """The validation set, likewise."""
+    """The validation set, in the same forms as `train`."""
     val_images: str | None = None
-    """The folder of its images."""
+    """The folder of the validation images, in the same form as `train_images`."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Where the folder holds no validation set, this share of the training images becomes one."""
+    """Fraction of the training images that becomes the validation set if the folder holds none."""
     search_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of the training images that becomes the search split."""
+    """Fraction of the training images that becomes the search split, on which candidates are evaluated."""
     search_images: PositiveInt | None = None
-    """So many training images become the search split, whatever `search_fraction` says; the paper's are 5000."""
+    """Number of training images that become the search split; overrides `search_fraction`. The paper uses 5000."""
     bad_boxes: Literal["refuse", "drop"] = "refuse"
-    """What to do with boxes outside their image or without area."""
+    """What to do with boxes that lie outside their image or have no area: refuse the data set, or drop the boxes."""
     cache_mb: NonNegativeInt = 2000
-    """Decoded images are kept in memory when all of them take at most this many megabytes. So are, in a search, the
-    images as the detector takes them, and what room they leave goes to what candidates compute alike…"""
+    """Megabytes of memory for decoded images. The images of a stage are kept in memory if all of them fit. A search
+    also keeps the detector's inputs, and with the remaining memory the features that candidates share."""
     disk_cache_mb: NonNegativeInt = 0
-    """…or else on the disk, in the folder `images` of the run, when all of them take at most this many; what does not
-    fit beside the images of other stages is decoded each time. 0: never. The folder may be deleted at any time."""
+    """Megabytes of disk space for the decoded images of stages that do not fit into `cache_mb`, in the folder `images`
+    of the run. Images for which no space is left are decoded each time. 0 keeps none. The folder may be deleted at any
+    time."""
     group_by_aspect: bool = True
-    """Detection trains on batches of upright images or of lying ones, which need less padding, where there are enough
-    of both to fill a batch. Square images count as lying."""
+    """Train detection on batches of only portrait or only landscape images, which need less padding, if there is at
+    least a batch of each. Square images count as landscape."""
 
     def names_of(self, split: Literal["train", "val"]) -> tuple[str, ...]:
-        """What `train` or `val` names, one by one."""
+        """The names in `train` or `val` as a tuple, which is empty if there is none."""
         files = {"train": self.train, "val": self.val}[split]
         return (files,) if isinstance(files, str) else files or ()
 
 
 class PretrainingSettings(Section):
-    """What the backbones learn before detection."""
+    """The classification on which backbones are pre-trained before detection."""
 
     source: Literal["folder", "crops", "none"] = "crops"
-    """`folder`: an image folder with one sub-folder a class; `crops`: the boxes of the detection training set and
-    background; `none`: nothing."""
+    """`folder`: an image folder with a sub-folder for each class; `crops`: crops of the boxes of the detection training
+    set, and of background; `none`: no pre-training."""
     supernet: bool = True
-    """Whether the supernet learns it too. If not, the supernet begins with detection, and only the winner and the
-    baselines are pre-trained: the paper's DetNAS-scratch."""
+    """Whether the supernet is pre-trained too. If false, the supernet is trained on detection only, and only the winner
+    and the baselines are pre-trained: the paper's DetNAS-scratch."""
     folder: str | None = None
-    """Of `folder`: where; relative to the data folder, or absolute."""
+    """The image folder, for source `folder`; absolute or relative to the data folder."""
     image_size: Annotated[int, Field(ge=32)] = 224
-    """Side in pixels of the images that the classifier sees."""
+    """Side in pixels of the square images that the classifier takes."""
     min_scale: Annotated[float, Field(gt=0, le=1)] = 0.08
-    """Random crops cover at least this share of an image's area."""
+    """Minimum fraction of an image's area that a random crop covers, for source `folder`."""
     head_channels: PositiveInt = 1024
-    """Of the classifier's 1x1 convolution."""
+    """Output channels of the 1x1 convolution in the classifier's head."""
     background: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Of `crops`: share of background crops."""
+    """Fraction of the crops that show background, for source `crops`."""
     search_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Of `folder`, where candidates are judged by classification: share of the images that becomes the search split.
-    (Crops are taken from the search split of the detection set.)"""
+    """Fraction of the images that becomes the search split of classification, for source `folder` where candidates are
+    evaluated by classification. Crops use the search split of the detection set instead."""
 
 
 class Recipe(Section):
