@@ -1,4 +1,4 @@
-"""docs/extending.md: its examples run as they are written. What is the user's own, through the whole pipeline."""
+"""docs/extending.md: its examples run as they are written: custom ops, spaces and fitness go through the whole pipeline."""
 
 import json
 import re
@@ -20,12 +20,12 @@ from detnas.models.weights import load_detector
 
 TEXT = (DOCS / "extending.md").read_text()
 FILES = dict(re.findall(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL))
-OWN = "my_blocks:InvertedResidual"
+CUSTOM = "my_blocks:InvertedResidual"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Every file of the guide, in the current folder, from which Python imports."""
+    """Writes every file of the guide into the current folder, from which Python imports."""
     folder = tmp_path_factory.mktemp("extending")
     for name, text in FILES.items():
         (folder / name).write_text(text)
@@ -38,102 +38,102 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def own_block(folder: Path) -> Path:
-    """The run of the guide with an op of its own."""
-    runpy.run_path("own_block.py")
-    return folder / "runs" / "own-block"
+def custom_block(folder: Path) -> Path:
+    """The run of the guide with a custom op."""
+    runpy.run_path("custom_block.py")
+    return folder / "runs" / "custom-block"
 
 
 def test_the_guide_names_the_file_of_every_example() -> None:
     assert len(FILES) == len(re.findall("^```(?:python|yaml)$", TEXT, flags=re.MULTILINE)) == 8
 
 
-def test_an_own_block_goes_through_the_whole_pipeline(own_block: Path, shell: Shell, tmp_path: Path) -> None:
-    rows = [json.loads(line) for line in (own_block / "search" / "candidates.jsonl").read_text().splitlines()]
-    space = load_recipe(own_block / "recipe.yaml").search_space()
-    assert space.ops == ("shuffle3", "shuffle7", OWN)
+def test_an_custom_block_goes_through_the_whole_pipeline(custom_block: Path, shell: Shell, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (custom_block / "search" / "candidates.jsonl").read_text().splitlines()]
+    space = load_recipe(custom_block / "recipe.yaml").search_space()
+    assert space.ops == ("shuffle3", "shuffle7", CUSTOM)
     for row in rows:
         cost = space.cost(detnas.Architecture.parse(row["architecture"]))
         assert (row["macs"], row["params"]) == (cost.macs, cost.params)
     assert any("2" in row["architecture"] for row in rows)
-    assert OWN in (own_block / "report.html").read_text()
-    weights = own_block / "detector.safetensors"
-    image = next((own_block / "data").rglob("*.png"))
-    said = shell("predict", weights, image, "--out", tmp_path / "drawn", "--op", OWN)
+    assert CUSTOM in (custom_block / "report.html").read_text()
+    weights = custom_block / "detector.safetensors"
+    image = next((custom_block / "data").rglob("*.png"))
+    said = shell("predict", weights, image, "--out", tmp_path / "drawn", "--op", CUSTOM)
     assert "objects" in said
     assert (tmp_path / "drawn" / image.name).is_file()
 
 
-def test_a_network_of_own_blocks_is_retrained_and_exported_but_not_as_plain_python(
-    own_block: Path, shell: Shell, tmp_path: Path
+def test_a_network_of_custom_blocks_is_retrained_and_exported_but_not_as_plain_python(
+    custom_block: Path, shell: Shell, tmp_path: Path
 ) -> None:
-    shell("retrain", own_block, "22 22 2222 22")
-    other = own_block / "finetune" / "22-22-2222-22" / "detector.safetensors"
-    image = next((own_block / "data").rglob("*.png"))
-    assert f"--format py: writes the code of detnas's ops only, and this network has {OWN}" in shell.refused(
-        "export", other, "--format", "py", "--check", image, "--op", OWN
+    shell("retrain", custom_block, "22 22 2222 22")
+    other = custom_block / "finetune" / "22-22-2222-22" / "detector.safetensors"
+    image = next((custom_block / "data").rglob("*.png"))
+    assert f"--format py: writes the code of the paper's ops only, and this network has {CUSTOM}" in shell.refused(
+        "export", other, "--format", "py", "--check", image, "--op", CUSTOM
     )
-    assert detnas.export(other, "torch", tmp_path / "a.pt2", check=[image], ops=[OWN]).is_file()
-    detector, _ = load_detector(other, [OWN])
+    assert detnas.export(other, "torch", tmp_path / "a.pt2", check=[image], ops=[CUSTOM]).is_file()
+    detector, _ = load_detector(other, [CUSTOM])
     from my_blocks import InvertedResidual  # type: ignore[import-not-found]
 
     assert all(isinstance(block, InvertedResidual) for block in detector.backbone.body.blocks)
 
 
 @pytest.mark.slow
-def test_other_commands_know_an_own_block(own_block: Path, shell: Shell, tmp_path: Path) -> None:
-    ops = f"space.ops=[shuffle3, shuffle7, '{OWN}']"
+def test_other_commands_know_an_custom_block(custom_block: Path, shell: Shell, tmp_path: Path) -> None:
+    ops = f"space.ops=[shuffle3, shuffle7, '{CUSTOM}']"
     assert "10 blocks of 3 ops" in shell("profile", "seconds.yaml", "--set", ops)
     said = shell("profile", "seconds.yaml", "--set", ops, "--latency")
     table = re.findall(r"budget\.latencies=(\S+)", said)[0]
-    assert json.loads(Path(table).read_text())["ops"] == ["shuffle3", "shuffle7", OWN]
+    assert json.loads(Path(table).read_text())["ops"] == ["shuffle3", "shuffle7", CUSTOM]
     shell("run", "seconds.yaml", "--set", ops, "--dry-run")
     run = tmp_path / "run"
-    shutil.copytree(own_block, run, ignore=shutil.ignore_patterns("search", "pretrain", "finetune"))
+    shutil.copytree(custom_block, run, ignore=shutil.ignore_patterns("search", "pretrain", "finetune"))
     shell("search", run, "--join")
     assert len((run / "search" / "candidates.jsonl").read_text().splitlines()) == 4
     shell("rank", run, "--n", "3")
-    image = next((own_block / "data").rglob("*.png"))
+    image = next((custom_block / "data").rglob("*.png"))
     for name in ("onnx", "onnx-backbone"):
         out = tmp_path / f"{name}.onnx"
         shell(
             "export",
-            own_block / "detector.safetensors",
+            custom_block / "detector.safetensors",
             "--format",
             name,
             "--check",
             image,
             "--op",
-            OWN,
+            CUSTOM,
             "--out",
             out,
         )
         assert out.is_file()
 
 
-def test_a_weights_file_imports_nothing_by_its_own_word(
-    own_block: Path, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_weights_file_imports_nothing_by_itself(
+    custom_block: Path, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights = own_block / "detector.safetensors"
+    weights = custom_block / "detector.safetensors"
     monkeypatch.delitem(sys.modules, "my_blocks")
     message = shell.refused("predict", weights, weights, "--out", tmp_path / "drawn")
-    assert f"{weights}: has ops that are not detnas's ({OWN})" in message and f"--op {OWN}" in message
+    assert f"{weights}: has ops that are not detnas's ({CUSTOM})" in message and f"--op {CUSTOM}" in message
     with pytest.raises(detnas.UserError, match=r"in Python ops=\['my_blocks:InvertedResidual'\]"):
         detnas.create_backbone(weights)
     with pytest.raises(detnas.UserError, match="if you trust that code"):
         detnas.export(weights, "torch", ops=["another:Op"])
     assert "my_blocks" not in sys.modules
     # Nor do the commands that only read.
-    shell("status", own_block)
-    shell("report", own_block)
+    shell("status", custom_block)
+    shell("report", custom_block)
     assert "my_blocks" not in sys.modules
-    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(own_block.parent.parent)])
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(custom_block.parent.parent)])
     with pytest.raises(detnas.UserError, match=r"my_blocks:InvertedResidual cannot be imported \(ModuleNotFoundError"):
-        detnas.create_backbone(weights, ops=[OWN])
+        detnas.create_backbone(weights, ops=[CUSTOM])
 
 
-def test_an_own_space_is_searched(folder: Path) -> None:
-    names = runpy.run_path("own_space.py")
+def test_a_custom_space_is_searched(folder: Path) -> None:
+    names = runpy.run_path("custom_space.py")
     assert [x.shape[1] for x in names["backbone"](torch.rand(1, 3, 64, 64))] == [16, 32, 48]
     assert names["space"].size == 64 and len(names["detections"]) == 1
     best = json.loads((names["run"] / "search" / "best.json").read_text())
@@ -143,20 +143,20 @@ def test_an_own_space_is_searched(folder: Path) -> None:
     assert stored["channels"] == [12, 16, 32, 48] and stored["ops"] == ["shuffle3", "shuffle5", "xception"]
 
 
-def test_an_own_fitness_of_architectures_is_searched(folder: Path) -> None:
-    names = runpy.run_path("own_fitness.py")
+def test_a_custom_fitness_of_architectures_is_searched(folder: Path) -> None:
+    names = runpy.run_path("custom_fitness.py")
     rows = names["rows"]
     assert len(rows) == 24 and all(row["macs"] <= 5e6 for row in rows)
     for row in rows:
         assert row["fitness"] == names["large_kernels_late"](detnas.Architecture.parse(row["architecture"]))
 
 
-def test_an_own_fitness_of_detectors_is_searched(folder: Path) -> None:
-    runpy.run_path("run_with_own_fitness.py")
-    run = folder / "runs" / "own-fitness"
+def test_a_custom_fitness_of_detectors_is_searched(folder: Path) -> None:
+    runpy.run_path("run_with_custom_fitness.py")
+    run = folder / "runs" / "custom-fitness"
     rows = [json.loads(line) for line in (run / "search" / "candidates.jsonl").read_text().splitlines()]
     assert {row["metric"] for row in rows} == {"my_fitness:rings_for_few_macs"}
-    # What the AP of a class adds is never below zero.
+    # The AP of a class is never negative.
     assert all(row["fitness"] >= -row["macs"] / 1e9 and row["AP50"] is not None for row in rows)
     assert "my_fitness:rings_for_few_macs" in (run / "report.html").read_text()
     best = max(rows, key=lambda row: (row["fitness"], -row["macs"], -row["number"]))
