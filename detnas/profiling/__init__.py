@@ -1,1 +1,1 @@
-"""What a recipe will cost before it is run: its networks, a dry run, throughput, measured latencies."""
+"""What a recipe will cost before it is run: profile, dry run, throughput, and measured latencies."""

@@ -1,4 +1,4 @@
-"""A recipe cut short for a dry run: every stage and every size as it is, but few steps, candidates and images."""
+"""A recipe shortened for a dry run: all stages and sizes unchanged, but few steps, candidates and images."""
 
 from collections import Counter
 from pathlib import Path
@@ -10,42 +10,44 @@ from detnas.data.batches import PREFETCHED
 from detnas.data.synthetic import CLASSIFICATION, write_synthetic_data
 from detnas.training.schedules import learning_rate
 
-LARGE = 256
-"""Detectors' maps of images so large have several values a channel, as BN in training needs, even of one image."""
-LEAST_STEPS = 2
-"""The first warms up."""
-MEASURED = 4
-"""Steps of a training that are measured, where time allows."""
+LARGE_SIZE = 256
+"""From this image size on, a detector's smallest maps have several values per channel, which BN needs in training,
+even for a batch of one image."""
+MIN_STEPS = 2
+"""The first step is for warm-up."""
+MEASURED_STEPS = 4
+"""Steps of a training that are measured if there is enough time."""
 NEGLIGIBLE_RATE = 1e-9
 CANDIDATES = 3
-"""The third descends from the first two."""
+"""The third candidate is a child of the first two."""
 SHAPES = {"train": 240, "val": 60, "crops": 240}
-"""At most so many images of the embedded data set are drawn."""
+"""The maximum number of images of the embedded data set that are drawn."""
 DETECTION = ("supernet_finetune", "finetune")
 TRAININGS = ("supernet_pretrain", "pretrain", *DETECTION)
 
 
-def shortened(recipe: Recipe) -> Recipe:
-    """The recipe with the least of everything that still walks every stage."""
+def shorten(recipe: Recipe) -> Recipe:
+    """The recipe with as little of everything as still runs every stage."""
     trainings = {
-        name: short_training(getattr(recipe, name), least_batch(recipe, name), LEAST_STEPS) for name in TRAININGS
+        name: shorten_training(getattr(recipe, name), min_batch_size(recipe, name), MIN_STEPS) for name in TRAININGS
     }
     changes = {
-        "search": short_search(recipe.search, batch_size=1, judged=1),
-        "baselines": tuple(kinds(recipe.baselines)),
+        "search": shorten_search(recipe.search, batch_size=1, images=1),
+        "baselines": tuple(representative_baselines(recipe.baselines)),
     }
     return recipe.model_copy(update=trainings | changes)
 
 
-def least_batch(recipe: Recipe, training: str) -> int:
-    """What a training can be begun with where memory and time are short."""
-    return 1 if training in DETECTION and recipe.detector.min_size >= LARGE else 2
+def min_batch_size(recipe: Recipe, training: str) -> int:
+    """The batch size with which a training starts where memory and time may be short."""
+    return 1 if training in DETECTION and recipe.detector.min_size >= LARGE_SIZE else 2
 
 
-def short_training(settings: TrainingSettings, batch_size: int, steps: int) -> TrainingSettings:
-    """At most the first `steps` of a training, at the rate with which it begins.
+def shorten_training(settings: TrainingSettings, batch_size: int, steps: int) -> TrainingSettings:
+    """At most the first `steps` of a training, at its initial learning rate.
 
-    With a smaller batch next to nothing is learned: whether that diverges says nothing of the whole training.
+    With a smaller batch than the recipe's the rate is negligible: whether such a training diverges tells nothing about
+    the recipe's.
     """
     batch_size = min(batch_size, settings.batch_size)
     changes = {
@@ -58,23 +60,23 @@ def short_training(settings: TrainingSettings, batch_size: int, steps: int) -> T
 
 
 def measured_steps(settings: TrainingSettings) -> int:
-    """Workers deliver their batches in rounds, of which one is measured."""
-    return max(MEASURED, settings.workers)
+    """The number of steps to measure: with workers at least one per worker, since these deliver batches in rounds."""
+    return max(MEASURED_STEPS, settings.workers)
 
 
 def steps_to_run(settings: TrainingSettings) -> int:
-    """Steps until those to be measured can begin, and these.
+    """The number of steps before the measured ones, and these.
 
-    Each worker has prepared up to `PREFETCHED` batches by the time that the first step has warmed up. Only once they
-    are used up does a step take as long as in a long training.
+    When the first step has warmed up, each worker has prepared up to `PREFETCHED` batches. Only when these are used up
+    does a step take as long as in a long training.
     """
     return 1 + PREFETCHED * settings.workers + measured_steps(settings)
 
 
-def short_search(settings: SearchSettings, batch_size: int, judged: int) -> SearchSettings:
-    """A search of a few candidates: `judged` images, half as many to recalibrate on, at most `batch` at a time."""
+def shorten_search(settings: SearchSettings, batch_size: int, images: int) -> SearchSettings:
+    """A search of a few candidates, on `images` and half as many for recalibration, at most `batch_size` at a time."""
     recalibration_batch_size = min(settings.recalibration_batch_size, batch_size)
-    recalibration_batches = max(1, judged // (2 * recalibration_batch_size))
+    recalibration_batches = max(1, images // (2 * recalibration_batch_size))
     changes = {
         "evaluations": min(settings.evaluations, CANDIDATES),
         "population": min(settings.population, CANDIDATES - 1),
@@ -83,23 +85,24 @@ def short_search(settings: SearchSettings, batch_size: int, judged: int) -> Sear
         "num_crossovers": min(settings.num_crossovers, 1),
         "recalibration_batches": min(settings.recalibration_batches, recalibration_batches),
         "recalibration_batch_size": recalibration_batch_size,
-        "images": judged,
+        "images": images,
         "batch_size": min(settings.batch_size, batch_size),
         "storage": None,
     }
     return settings.model_copy(update=changes)
 
 
-def kinds(baselines: tuple[str, ...]) -> dict[str, int]:
-    """The baselines that are rehearsed, and how many of the recipe's each stands for: random draws cost alike."""
+def representative_baselines(baselines: tuple[str, ...]) -> dict[str, int]:
+    """The baselines to run, and how many baselines each represents: all random architectures cost about the same."""
     drawn = [name for name in baselines if name in RANDOM]
     return dict(Counter(drawn[0] if name in drawn else name for name in baselines))
 
 
 def with_images(recipe: Recipe, data: Path | None, folder: Path) -> tuple[Recipe, Path | None, str]:
-    """The recipe for the images of the dry run, where these lie, and what they are.
+    """The recipe for the images of the dry run, the folder of these images, and their description.
 
-    They are those in `data` if given; or embedded ones, which the run itself draws; or stand-ins, written to `folder`.
+    The images are those in `data` if given; or those of the embedded data set, which the run itself draws; or synthetic
+    ones, which are written to `folder`.
     """
     if data is not None:
         return recipe, data, f"the images in {data}"
@@ -108,10 +111,10 @@ def with_images(recipe: Recipe, data: Path | None, folder: Path) -> tuple[Recipe
         shapes = recipe.data.shapes.model_copy(update=fewer)
         changed = recipe.data.model_copy(update={"shapes": shapes})
         return recipe.model_copy(update={"data": changed}), None, "some images of the embedded data set"
-    folders = recipe.pretraining.source == "folder"
-    write_synthetic_data(folder, classification=folders)
-    # Decoded at every use: a data set that a stand-in is needed for is seldom small enough to be kept in memory.
+    has_class_folder = recipe.pretraining.source == "folder"
+    write_synthetic_data(folder, classification=has_class_folder)
+    # Not cached: real data sets of recipes without a data set of their own seldom fit into memory.
     changes: dict[str, Any] = {"data": DataSettings(search_fraction=1 / 3, cache_mb=0)}
-    if folders:
+    if has_class_folder:
         changes["pretraining"] = recipe.pretraining.model_copy(update={"folder": CLASSIFICATION})
     return recipe.model_copy(update=changes), folder, "synthetic images"

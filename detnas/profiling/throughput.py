@@ -1,4 +1,4 @@
-"""About how long a recipe takes on this device: a few steps are measured, on small images, and scaled up."""
+"""A rough estimate of how long a recipe takes: a few steps are measured on small images and scaled up."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -16,18 +16,18 @@ from detnas.profiling.workload import images_per_stage, split_sizes
 
 MEASURED_SIDE = 128
 MEASURED_PIXELS = 2 * 128 * 128
-"""Times are measured on images no larger than this, in batches of about so many pixels, and scaled up."""
+"""Measurements use images of at most this side, in batches of about this many pixels, and are scaled up."""
 COUNTS = ("rpn_candidates_train", "rpn_candidates", "proposals_train", "proposals", "rois", "candidates")
-"""The detectors' settings that say how many boxes an image are worked on."""
-LONG = 0.3
-"""Seconds after which a measurement is not repeated."""
+"""The detector settings that determine how many boxes per image are processed."""
+LONG_SECONDS = 0.3
+"""A measurement that takes longer than this is not repeated."""
 ASSUMED_CLASSES = 20
-"""A recipe does not say how many classes the data set has."""
+"""The number of classes is not part of a recipe."""
 
 
 @dataclass(frozen=True)
-class Throughput:
-    """Seconds an image."""
+class ImageSeconds:
+    """Seconds per image of a network in each kind of work."""
 
     train_classifier: float
     classify: float
@@ -35,80 +35,86 @@ class Throughput:
     detect: float
 
 
-def expected(recipe: Recipe, median: Subnet, others: Iterable[Network], device: torch.device) -> dict[str, float]:
-    """Seconds by stage, of a recipe whose candidates are like `median` and whose baselines are `others`.
+def estimate_seconds(
+    recipe: Recipe, median: Subnet, baselines: Iterable[Network], device: torch.device
+) -> dict[str, float]:
+    """Estimated seconds per stage of a recipe with candidates similar to `median`.
 
-    A pass of the supernet costs what a step of one of its paths costs.
+    A pass of the supernet is assumed to cost as much as a step of the subnet that it samples.
     """
-    pace = _pace(recipe, median, device)
-    # Of the winner, then of the baselines.
-    paces = [pace, *(_scaled(pace, network.cost().macs / median.cost().macs, recipe) for network in others)]
+    of_median = _measure(recipe, median, device)
+    ratios = [network.cost().macs / median.cost().macs for network in baselines]
+    of_networks = [of_median, *(_scale(of_median, ratio, recipe) for ratio in ratios)]
     ops = len(median.space.ops)
     images = images_per_stage(recipe, *split_sizes(recipe))
-    judge = pace.classify if recipe.search.by_classification else pace.detect
+    evaluation = of_median.classify if recipe.search.by_classification else of_median.detect
     if recipe.search.proposals:
-        _, judge = _detection_seconds(recipe.search_detector, median, device)
+        _, evaluation = _measure_detector(recipe.search_detector, median, device)
+    pretrain_passes = recipe.supernet_pretrain.paths_per_step(ops)
+    finetune_passes = recipe.supernet_finetune.paths_per_step(ops)
     return {
-        "supernet-pretrain": images["supernet-pretrain"]
-        * recipe.supernet_pretrain.paths_per_step(ops)
-        * pace.train_classifier,
-        "supernet-finetune": images["supernet-finetune"]
-        * recipe.supernet_finetune.paths_per_step(ops)
-        * pace.train_detector,
-        "search": images["search"] * judge,
-        "pretrain": images["pretrain"] * sum(one.train_classifier for one in paces),
-        "finetune": sum(images["finetune"] * one.train_detector + images["evaluate"] * one.detect for one in paces),
+        "supernet-pretrain": images["supernet-pretrain"] * pretrain_passes * of_median.train_classifier,
+        "supernet-finetune": images["supernet-finetune"] * finetune_passes * of_median.train_detector,
+        "search": images["search"] * evaluation,
+        "pretrain": images["pretrain"] * sum(one.train_classifier for one in of_networks),
+        "finetune": sum(
+            images["finetune"] * one.train_detector + images["evaluate"] * one.detect for one in of_networks
+        ),
     }
 
 
-def _scaled(pace: Throughput, ratio: float, recipe: Recipe) -> Throughput:
-    """The pace of a network with `ratio` times the MACs: in a detector only the backbone's part, which is about what
-    the classifier takes, changes with it."""
+def _scale(seconds: ImageSeconds, ratio: float, recipe: Recipe) -> ImageSeconds:
+    """The seconds of a network with `ratio` times the MACs.
+
+    Of a detector's seconds only the backbone's change, which are about the classifier's at the detector's image size.
+    """
     more = (ratio - 1) * (recipe.detector.min_size / recipe.pretraining.image_size) ** 2
-    return Throughput(
-        train_classifier=ratio * pace.train_classifier,
-        classify=ratio * pace.classify,
-        train_detector=pace.train_detector + more * pace.train_classifier,
-        detect=pace.detect + more * pace.classify,
+    return ImageSeconds(
+        train_classifier=ratio * seconds.train_classifier,
+        classify=ratio * seconds.classify,
+        train_detector=seconds.train_detector + more * seconds.train_classifier,
+        detect=seconds.detect + more * seconds.classify,
     )
 
 
-def _pace(recipe: Recipe, network: Network, device: torch.device) -> Throughput:
+def _measure(recipe: Recipe, network: Network, device: torch.device) -> ImageSeconds:
     classification = (0.0, 0.0)
     if recipe.pretraining.source != "none":
-        classification = _classification_seconds(recipe, network, device)
-    return Throughput(*classification, *_detection_seconds(recipe.detector, network, device))
+        classification = _measure_classifier(recipe, network, device)
+    return ImageSeconds(*classification, *_measure_detector(recipe.detector, network, device))
 
 
-def _batch(side: int) -> int:
-    # Two at least: BN in training needs more than one value a channel.
+def _batch_size(side: int) -> int:
+    # At least two: BN in training needs more than one value per channel.
     return max(2, MEASURED_PIXELS // side**2)
 
 
-def _classification_seconds(recipe: Recipe, network: Network, device: torch.device) -> tuple[float, float]:
-    """Of training and of judging, an image."""
+def _measure_classifier(recipe: Recipe, network: Network, device: torch.device) -> tuple[float, float]:
+    """Seconds per image of training and of evaluation."""
     side = min(recipe.pretraining.image_size, MEASURED_SIDE)
-    share = (side / recipe.pretraining.image_size) ** 2
-    batch = _batch(side)
+    pixel_fraction = (side / recipe.pretraining.image_size) ** 2
+    batch_size = _batch_size(side)
     model = Classifier(network, ASSUMED_CLASSES, recipe.pretraining.head_channels).to(device).train()
-    images = torch.rand(batch, 3, side, side, device=device)
-    scale = 1 / share / batch
-    trained = _seconds(lambda: model(images).square().mean().backward(), device) * scale
+    images = torch.rand(batch_size, 3, side, side, device=device)
+    scale = 1 / pixel_fraction / batch_size
+    training = _time(lambda: model(images).square().mean().backward(), device) * scale
     model.eval()
     with torch.no_grad():
-        return trained, _seconds(lambda: model(images), device) * scale
+        return training, _time(lambda: model(images), device) * scale
 
 
-def _detection_seconds(settings: DetectorSettings, network: Network, device: torch.device) -> tuple[float, float]:
-    """Of training and of detection, an image."""
+def _measure_detector(settings: DetectorSettings, network: Network, device: torch.device) -> tuple[float, float]:
+    """Seconds per image of training and of detection."""
     side = min(settings.min_size, MEASURED_SIDE)
-    share = (side / settings.min_size) ** 2
-    # Work by the box, too, is measured in proportion to the pixels, and scaled up with them.
-    fewer = {name: max(1, round(getattr(settings, name) * share)) for name in COUNTS if hasattr(settings, name)}
-    small = settings.model_copy(update={"min_size": side, "max_size": side, **fewer})
+    pixel_fraction = (side / settings.min_size) ** 2
+    # The number of boxes is reduced in proportion to the pixels, so that their work scales up in the same way.
+    counts = {
+        name: max(1, round(getattr(settings, name) * pixel_fraction)) for name in COUNTS if hasattr(settings, name)
+    }
+    small = settings.model_copy(update={"min_size": side, "max_size": side, **counts})
     model = build_detector(network, ASSUMED_CLASSES, small).to(device)
-    batch = _batch(side)
-    images = [torch.rand(3, side, side, device=device) for _ in range(batch)]
+    batch_size = _batch_size(side)
+    images = [torch.rand(3, side, side, device=device) for _ in range(batch_size)]
     box = torch.tensor([[side * 0.2, side * 0.2, side * 0.6, side * 0.7]], device=device)
     targets = [{"boxes": box, "labels": torch.tensor([first_label(model)], device=device)} for _ in images]
 
@@ -120,20 +126,20 @@ def _detection_seconds(settings: DetectorSettings, network: Network, device: tor
     def detect() -> None:
         model(images)
 
-    scale = 1 / share / batch
+    scale = 1 / pixel_fraction / batch_size
     model.train()
-    trained = _seconds(step, device) * scale
+    training = _time(step, device) * scale
     model.eval()
-    return trained, _seconds(detect, device) * scale
+    return training, _time(detect, device) * scale
 
 
-def _seconds(work: Callable[[], None], device: torch.device) -> float:
-    """The shortest of up to three runs of `work`; the first, which also warms up, is enough where it is long."""
+def _time(work: Callable[[], None], device: torch.device) -> float:
+    """The shortest of up to three runs of `work` in seconds. Long work is run once, without warm-up."""
     times: list[float] = []
-    while len(times) < 3 and sum(times) < LONG:
-        began = time.perf_counter()
+    while len(times) < 3 and sum(times) < LONG_SECONDS:
+        started = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - started)
     return min(times)

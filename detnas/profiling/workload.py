@@ -1,40 +1,41 @@
-"""How long a recipe will take: how many images its stages work on, times what an image costs."""
+"""How many images the stages of a recipe process."""
 
 from detnas.config import Recipe, TrainingSettings
 
-ASSUMED_IMAGES = 1000
-"""Of the search split, where neither the recipe nor the data say."""
+DEFAULT_IMAGES = 1000
+"""The assumed size of the search split where neither the recipe nor the data tell it."""
 
 
 def split_sizes(recipe: Recipe) -> tuple[int, int]:
-    """Images that candidates can be judged on, and of the validation set, as far as the recipe tells.
+    """The number of images for the evaluation of candidates, and of the validation set, as far as the recipe tells.
 
-    Where it says nothing of the validation set, that is taken to be as large as the detection set's search split: so
-    it is with COCO and VOC.
+    If it tells nothing about the validation set, this is assumed to be as large as the search split of the detection
+    data, as in the paper's experiments on COCO and VOC.
     """
     data, settings = recipe.data, recipe.search
-    by_detection = not settings.by_classification
+    is_detection = not settings.by_classification
     if data.shapes is not None:
         split = data.search_images or max(1, round(data.shapes.train * data.search_fraction))
         validation = data.shapes.val
     else:
-        split = data.search_images or (by_detection and settings.images) or ASSUMED_IMAGES
+        split = data.search_images or (is_detection and settings.images) or DEFAULT_IMAGES
         validation = split
-    return split if by_detection else settings.images or ASSUMED_IMAGES, validation
+    return split if is_detection else settings.images or DEFAULT_IMAGES, validation
 
 
 def images_per_stage(recipe: Recipe, search: int, validation: int) -> dict[str, int]:
-    """Images that each stage works on; of `pretrain`, `finetune` and `evaluate`: for each network.
+    """The number of images that each stage processes; for `pretrain`, `finetune` and `evaluate`, per network.
 
     `search` and `validation` are the sizes of the search split and of the validation set.
     """
     pretrains = recipe.pretraining.source != "none"
     settings = recipe.search
-    judged = min(search, settings.images or search)
+    evaluated = min(search, settings.images or search)
+    recalibrated = settings.recalibration_batches * settings.recalibration_batch_size
     return {
         "supernet-pretrain": recipe.pretrains_supernet * _trained(recipe.supernet_pretrain),
         "supernet-finetune": (not settings.by_classification) * _trained(recipe.supernet_finetune),
-        "search": settings.evaluations * (settings.recalibration_batches * settings.recalibration_batch_size + judged),
+        "search": settings.evaluations * (recalibrated + evaluated),
         "pretrain": pretrains * _trained(recipe.pretrain),
         "finetune": _trained(recipe.finetune),
         "evaluate": validation,

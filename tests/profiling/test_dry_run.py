@@ -12,14 +12,14 @@ import pytest
 import torch
 from small_recipe import small_recipe, write_recipe
 
-import detnas.profiling.dry_run as dry_run_
+import detnas.profiling.dry_run as module
 import detnas.profiling.short_recipe as short_recipe
-import detnas.profiling.stopwatch as stopwatch
+import detnas.profiling.timed_progress as timed_progress
 from detnas.cli.main import main
 from detnas.config import Recipe, load_recipe, recipe_names
 from detnas.data.splits import open_data
-from detnas.profiling.dry_run import DryRun, dry_run, more_images
-from detnas.profiling.short_recipe import kinds, short_training, shortened, steps_to_run, with_images
+from detnas.profiling.dry_run import DryRun, choose_batch_size, dry_run
+from detnas.profiling.short_recipe import representative_baselines, shorten, shorten_training, steps_to_run, with_images
 from detnas.profiling.workload import images_per_stage, split_sizes
 from detnas.run import context, pipeline
 from detnas.run.context import Run
@@ -62,7 +62,7 @@ def test_the_command_walks_every_stage_and_leaves_nothing(
     rows = [line[:24].strip() for line in lines[2:]]
     networks = [f"pretrain/{name}" for name in ("winner", "shuffle3")]
     networks += [row for name in ("winner", "shuffle3") for row in (f"finetune/{name}", f"evaluate {name}")]
-    assert rows[: rows.index("together")] == ["supernet-pretrain", "supernet-finetune", "search", *networks, "report"]
+    assert rows[: rows.index("total")] == ["supernet-pretrain", "supernet-finetune", "search", *networks, "report"]
     assert "embedded" in lines[0] and "6 and 8 images" in lines[-1]
 
 
@@ -164,7 +164,7 @@ def test_what_cannot_work_is_refused(
 def test_every_recipe_cut_short_is_a_recipe(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(short_recipe, "write_synthetic_data", lambda folder, classification: None)
     recipe = load_recipe(name)
-    short, _, _ = with_images(shortened(recipe), None, tmp_path)
+    short, _, _ = with_images(shorten(recipe), None, tmp_path)
     assert Recipe.model_validate(short.model_dump(mode="json")) == short
     for field in ("detector", "space", "budget"):
         assert getattr(short, field) == getattr(recipe, field)
@@ -174,10 +174,10 @@ def test_every_recipe_cut_short_is_a_recipe(name: str, tmp_path: Path, monkeypat
 
 def test_a_training_cut_short_begins_as_the_whole_does() -> None:
     whole = small_recipe(supernet_finetune__batch_size=16, supernet_finetune__warmup=8).supernet_finetune
-    short = short_training(whole, batch_size=99, steps=2)
+    short = shorten_training(whole, batch_size=99, steps=2)
     assert (short.steps, short.batch_size, short.warmup) == (2, 16, 0)
     assert learning_rate(short, 0) == learning_rate(whole, 0) < whole.lr
-    smaller = short_training(whole, batch_size=4, steps=99)
+    smaller = shorten_training(whole, batch_size=4, steps=99)
     assert (smaller.steps, smaller.batch_size) == (20, 4) and smaller.lr < 1e-6
 
 
@@ -219,7 +219,7 @@ def test_sizes_that_a_recipe_tells() -> None:
     [(0.5, 1e9, None, 20), (0.5, 1e9, 10e9, 7), (0.001, 1.0, 10e9, 64), (7.0, 1e9, 10e9, 2), (0.5, 9e9, 10e9, 2)],
 )
 def test_the_batch_that_a_cpu_is_given(seconds: float, memory: float, available: int | None, batch_size: int) -> None:
-    assert more_images(seconds, memory, available, least=2, most=64) == batch_size
+    assert choose_batch_size(seconds, memory, available, least=2, most=64) == batch_size
 
 
 @dataclass
@@ -278,19 +278,19 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: world.now))
-    monkeypatch.setattr(dry_run_, "available_memory", lambda: None)
-    monkeypatch.setattr(dry_run_, "STAGES", world.stages())
+    monkeypatch.setattr(timed_progress, "time", SimpleNamespace(perf_counter=lambda: world.now))
+    monkeypatch.setattr(module, "available_memory", lambda: None)
+    monkeypatch.setattr(module, "STAGES", world.stages())
     return world
 
 
 def walked(world: World, recipe: Recipe, device: torch.device, data: Path, directory: Path) -> DryRun:
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
     run_data = open_data(data, recipe.data, recipe.seed)
-    run = Run(shortened(recipe), directory, run_data, sampler, device, Progress(quiet=True))
-    walk = DryRun(recipe, run, real_data=False, log=lambda text: None)
+    run = Run(shorten(recipe), directory, run_data, sampler, device, Progress(quiet=True))
+    walk = DryRun(recipe, run, has_real_data=False, log=lambda text: None)
     for stage in world.stages():
-        walk.walk(stage)
+        walk.run_stage(stage)
     return walk
 
 
@@ -315,12 +315,12 @@ LONG = {
 
 
 def test_one_random_draw_stands_for_all() -> None:
-    assert kinds(("shuffle3", "random3", "resnet50", "random", "random2")) == {
+    assert representative_baselines(("shuffle3", "random3", "resnet50", "random", "random2")) == {
         "shuffle3": 1,
         "random3": 3,
         "resnet50": 1,
     }
-    assert kinds(()) == {}
+    assert representative_baselines(()) == {}
 
 
 def test_the_projection_adds_up(world: World, blocks: Path, tmp_path: Path) -> None:
@@ -343,18 +343,18 @@ def test_the_projection_adds_up(world: World, blocks: Path, tmp_path: Path) -> N
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         assert found[name] == pytest.approx(values), name
-    assert any("random stands for the 5" in note for note in walk.notes())
+    assert any("random represents the 5" in note for note in walk.notes())
     assert any("smaller" in note for note in walk.notes())
 
 
-def test_a_gpu_takes_the_whole_batch(
+def test_a_gpu_takes_the_recipe_batch_size(
     world: World, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory = SimpleNamespace(reset=lambda: None, peak=lambda: 10**9, resets=True)
-    monkeypatch.setattr(dry_run_, "PeakMemory", lambda device: memory)
+    memory = SimpleNamespace(reset=lambda: None, peak=lambda: 10**9, can_reset=True)
+    monkeypatch.setattr(module, "PeakMemory", lambda device: memory)
     walk = walked(world, small_recipe(**LONG), torch.device("cuda"), blocks, tmp_path)
     rows = {row.name: row for row in walk.rows}
-    assert all(row.batch_size == row.whole_batch and row.memory == 10**9 for row in walk.rows)
+    assert all(row.batch_size == row.recipe_batch_size and row.memory == 10**9 for row in walk.rows)
     # One to warm up, two for each of six workers, and a round of theirs.
     assert rows["supernet-finetune"].iterations == 1 + 12 + 6
     assert rows["supernet-finetune"].projected == pytest.approx(32_000 * 1.9 + 12)

@@ -145,7 +145,7 @@ def test_status_shows_every_baseline(run: Path) -> None:
 
 
 def test_profile_shows_every_baseline_and_counts_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throughput, "_pace", lambda recipe, network, device: throughput.Throughput(1, 0.5, 10, 5))
+    monkeypatch.setattr(throughput, "_measure", lambda recipe, network, device: throughput.ImageSeconds(1, 0.5, 10, 5))
     recipe = small_recipe(baselines=NAMES, budget={"size": 97})
     said = list(profile.describe(recipe))
     cost = ResNet("resnet50").cost(97)
@@ -155,7 +155,9 @@ def test_profile_shows_every_baseline_and_counts_its_time(monkeypatch: pytest.Mo
     assert f"  random2: {random2}  {recipe.search_space().cost(random2, 97).in_millions()}" in said
     times = {line.split()[0]: line for line in said[said.index("baselines:") :]}
     # The winner is the median; of the others the backbone's time, a classifier's, goes with the MACs.
-    median = Architecture.parse(next(line for line in said if "median" in line).split(": ")[1].split("  ")[0])
+    median = Architecture.parse(
+        next(line for line in said if "median" in line).split("median")[1].split("  ")[-2].strip()
+    )
     macs = [recipe.search_space().cost(found).macs for found in architectures(recipe).values() if found is not None]
     macs.append(ResNet("resnet50").cost().macs)
     more = [one / recipe.search_space().cost(median).macs - 1 for one in macs]

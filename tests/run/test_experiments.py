@@ -106,7 +106,7 @@ def test_a_folder_too_small_to_hold_images_out_is_refused(tmp_path: Path, blocks
 def test_profile_leaves_out_the_fine_tuning_of_clsnas() -> None:
     def times(**changes: Any) -> dict[str, str]:
         lines = list(describe(small_recipe(**changes)))
-        return dict(line.split(maxsplit=1) for line in lines[lines.index("expected time on this cpu, roughly:") + 1 :])
+        return dict(line.split(maxsplit=1) for line in lines[lines.index("estimated time on this cpu, roughly:") + 1 :])
 
     assert times(search__fitness="classification")["supernet-finetune"] == "0 s"
     assert times()["supernet-finetune"] != "0 s"

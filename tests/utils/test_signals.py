@@ -228,10 +228,10 @@ def test_ctrl_c_and_a_second_signal_stop_in_the_middle_of_a_step(
 def test_a_rehearsal_that_is_stopped_leaves_nothing(
     number: int, status: int, recipe: Path, blocks: Path, sender: Sender
 ) -> None:
-    before = set(Path(tempfile.gettempdir()).glob("detnas-dry_run_-*"))
+    before = set(Path(tempfile.gettempdir()).glob("detnas-dry-run-*"))
     found, said = sender(["run", recipe, "--dry-run", "--data", blocks], "train", 2, number)
     assert (found, said) == (status, "detnas: stopped\n")
-    assert set(Path(tempfile.gettempdir()).glob("detnas-dry_run_-*")) <= before
+    assert set(Path(tempfile.gettempdir()).glob("detnas-dry-run-*")) <= before
 
 
 class Samples:

@@ -27,7 +27,7 @@ def test_every_onnx_format_is_timed(
     weights = write_weights(tmp_path / "a.safetensors")
     file = detnas.export(weights, format, tmp_path / "a.onnx", check=write_noise(tmp_path))
     said = shell("bench-latency", file)
-    assert said.startswith(f"{file}: ") and "1 thread; batch 1" in said and f"given as {given}" in said
+    assert said.startswith(f"{file}: ") and "1 thread; batch size 1" in said and f"input shape {given}" in said
     assert f"ms, the median of {backends.LEAST_ROUNDS} runs" in said
 
 
