@@ -14,7 +14,8 @@ from detnas.data.splits import RunData, open_data
 from detnas.models.backbone import Supernet
 from detnas.models.detectors.build import Detector, build_detector
 from detnas.run.pipeline import run
-from detnas.rundir.directory import RECIPE, read_stored_run
+from detnas.rundir.directory import read_stored_run
+from detnas.rundir.layout import RECIPE
 from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.training.checkpoints import load_weights
 from detnas.utils.progress import Progress
@@ -88,7 +89,7 @@ def load(kind: str, runs: Path, *changes: str) -> Trained:
     torch.set_flush_denormal(True)
     directory = runs / kind
     recipe = load_recipe(directory / RECIPE, (*CASES[kind].judging, *changes))
-    data = open_data(Path(read_stored_run(directory)["data_directory"]), recipe.data, recipe.seed)
+    data = open_data(Path(read_stored_run(directory).data_directory), recipe.data, recipe.seed)
     supernet = build_detector(Supernet(recipe.search_space()), len(data.train.categories), recipe.search_detector)
     load_weights(supernet, directory / "supernet-finetune")
     return Trained(recipe, data, supernet)

@@ -20,11 +20,10 @@ from statistics import median
 from typing import Any
 
 import optuna
-import yaml
 
 from benchmarks.machine import machine
 from benchmarks.supernets import TINY, supernets_folder, train
-from detnas.rundir.directory import RECIPE, read_stored_run
+from detnas.rundir.directory import read_stored_run, write_stored_run
 from detnas.utils.files import read_json_lines, write_json
 
 ROUNDS = 1 if TINY else 3
@@ -42,8 +41,8 @@ def searched(trained: Path, way: str) -> tuple[float, list[dict[str, Any]]]:
         for copy in runs:
             shutil.copytree(trained, copy, ignore=shutil.ignore_patterns("search"))
             stored = read_stored_run(copy)
-            stored["search"] |= SEARCH
-            (copy / RECIPE).write_text(yaml.safe_dump(stored))
+            stored.recipe["search"] |= SEARCH
+            write_stored_run(copy, stored)
         workers = [runs[0]] if way == "one worker" else [runs[0], runs[-1]]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         commands = [[sys.executable, "-m", "detnas", "search", str(run), "--join"] for run in workers]

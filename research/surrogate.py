@@ -19,10 +19,10 @@ import numpy as np
 
 from benchmarks.machine import machine
 from detnas.evaluation.metrics.correlation import Estimate, kendall_tau, with_interval
+from detnas.rundir.layout import BEST, CANDIDATES
 from detnas.search.samplers.linear_model import Floats, LinearModel, indicators
-from detnas.search.study.study import CANDIDATES
 from detnas.spaces import Architecture, SearchSpace
-from detnas.utils.files import read_json, read_json_lines, try_lock_file, write_json
+from detnas.utils.files import read_json, try_lock_file, write_json
 from research.architectures import FILE as ARCHITECTURES
 from research.comparing import (
     CLASSIFICATION,
@@ -78,8 +78,8 @@ def winner(comparison: Comparison, way: str, seed: int) -> Row | None:
         if not mine or "--summary" in sys.argv:
             return None
         folder = comparison.searched(way, DETECTOR, seed) / "search"
-        highest = max(row["fitness"] for row in read_json_lines(folder / CANDIDATES))
-        architecture = read_json(folder / "best.json")["architecture"]
+        highest = max(row.fitness for row in CANDIDATES.read(folder))
+        architecture = BEST.read(folder).architecture
         return {"architecture": architecture, "highest fitness": round(highest, 5)}
 
 

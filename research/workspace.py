@@ -19,10 +19,10 @@ import numpy as np
 from detnas.config import Recipe, load_recipe
 from detnas.data.shapes.prepare import prepare_shapes
 from detnas.run.context import Run, open_run
-from detnas.run.pipeline import EVALUATION, run
+from detnas.run.pipeline import run
 from detnas.run.ranking import POOL, evenly, lock_file, train_standalone
+from detnas.rundir.layout import EVALUATION, TRAINING_DONE
 from detnas.spaces import Architecture, BudgetSampler
-from detnas.training.checkpoints import DONE
 from detnas.utils.files import acquire_lock, read_json
 from detnas.utils.progress import Progress
 
@@ -155,14 +155,15 @@ def trained_alone(run: Run, architecture: Architecture) -> Row:
 
 def finished(run: Path, architecture: Architecture) -> Row | None:
     """What is known of an architecture that has been trained standalone."""
-    file = run / "finetune" / architecture.hyphenated / EVALUATION
-    if not file.exists():
+    evaluation = EVALUATION.find(run / "finetune" / architecture.hyphenated)
+    if evaluation is None:
         return None
-    evaluation = read_json(file)
     seconds = {stage: seconds_of(run / stage / architecture.hyphenated) for stage in ("pretrain", "finetune")}
     return {
-        **{key: evaluation[key] for key in ("architecture", "macs", "params")},
-        **{score: round(evaluation["scores"][score], 5) for score in ("mAP", "AP50")},
+        "architecture": evaluation.architecture,
+        "macs": evaluation.macs,
+        "params": evaluation.params,
+        **{name: round(evaluation.scores[name] or 0.0, 5) for name in ("mAP", "AP50")},
         "seconds": seconds,
     }
 
@@ -192,7 +193,7 @@ def hyphenated(words: str) -> str:
 
 def take_stage(stage: str, source: Path, target: Path) -> None:
     """Copy a finished stage of one run directory into another, in one step."""
-    if (source / stage / DONE).exists() and not (target / stage / DONE).exists():
+    if TRAINING_DONE.exists(source / stage) and not TRAINING_DONE.exists(target / stage):
         shutil.rmtree(target / stage, ignore_errors=True)
         (target / stage).parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=RUNS) as aside:
@@ -202,8 +203,8 @@ def take_stage(stage: str, source: Path, target: Path) -> None:
 
 def seconds_of(folder: Path) -> float:
     """What a stage took, given its folder; 0 if it is not done."""
-    done = folder / DONE
-    return round(float(read_json(done)["seconds"]), 1) if done.exists() else 0.0
+    done = TRAINING_DONE.find(folder)
+    return round(done.seconds, 1) if done else 0.0
 
 
 def recorded(file: Path, **measured: Any) -> Row:

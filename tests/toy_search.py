@@ -61,7 +61,7 @@ def judgments(log: Path) -> list[str]:
 def killed_at_random(folder: Path, url: str | None, seed: int) -> int:
     chance = random.Random(seed)
     log = folder / "judged"
-    storage.HEARTBEAT, storage.GRACE = 1, 4
+    storage.HEARTBEAT, storage.GRACE_SECONDS = 1, 4
     workers: set[int] = set()
     kills, judged, until = 0, 0, 3
     missing = WORKERS

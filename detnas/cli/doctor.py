@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from detnas.rundir.directory import versions
+from detnas.utils.versions import versions
 
 EXTRAS = ("onnx", "onnxruntime", "optuna_dashboard", "psycopg")
 NEEDED_GB = 5

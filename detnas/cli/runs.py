@@ -122,7 +122,7 @@ def retrain(
 @app.command()
 def report(directory: RunDirectory) -> None:
     """Write the report of a run again, whether finished or not."""
-    from detnas.run.pipeline import write_page
+    from detnas.run.page import write_page
 
     typer.echo(f"Report: {write_page(directory)}")
 
@@ -139,7 +139,7 @@ def status(
     from rich.console import Console
 
     from detnas.cli.status_table import show
-    from detnas.run.status import describe
+    from detnas.run.status import format_status
 
     console = Console()
     if console.is_terminal:
@@ -147,7 +147,7 @@ def status(
     elif watch:
         raise UserError("--watch: the output is not a terminal; leave out --watch for plain lines")
     else:
-        for line in describe(directory):
+        for line in format_status(directory):
             typer.echo(line)
 
 

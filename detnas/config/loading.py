@@ -15,12 +15,10 @@ from detnas.config.recipe import DataSettings, Recipe
 from detnas.config.renamed import explain_old_key, explain_old_value
 from detnas.config.section import Section
 from detnas.config.yaml_text import parse_yaml
+from detnas.rundir.layout import STORED_KEYS
 from detnas.utils.errors import UserError
 
 RECIPES = importlib.resources.files("detnas") / "recipes"
-
-STORED_KEYS = ("versions", "data_directory", "data_fingerprint")
-"""Keys of a run directory's recipe.yaml that are not part of the recipe."""
 
 
 def recipe_names() -> list[str]:

@@ -26,12 +26,6 @@ class Evaluation:
     results: list[dict[str, Any]]
 
 
-def headline(scores: dict[str, float | None], metric: str) -> str:
-    """mAP, AP50 and, if it is another, the score that guided the search, for people."""
-    names = dict.fromkeys(("mAP", "AP50", metric))
-    return ", ".join(f"{name} {scores[name]:.3f}" for name in names)
-
-
 def evaluate(
     detector: Detector,
     data: DetectionSet,

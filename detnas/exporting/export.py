@@ -17,7 +17,8 @@ from detnas.exporting.onnx_model import missing
 from detnas.models.backbone import Subnet, find_backbone
 from detnas.models.detectors.build import Detector
 from detnas.models.weights import BackboneInfo, DetectorInfo, load_detector, load_weights
-from detnas.rundir.directory import RECIPE, read_stored_run
+from detnas.rundir.directory import read_stored_run
+from detnas.rundir.layout import RECIPE
 from detnas.utils.errors import UserError, suggestion
 from detnas.utils.files import write_file
 
@@ -148,7 +149,7 @@ def _images(weights: Path, info: BackboneInfo | DetectorInfo, check: Sequence[Pa
                 f"{weights}: lies in no run's directory, whose images the export could be checked on; name some by "
                 "--check IMAGE, or a data folder by --data DIR"
             )
-        data = Path(read_stored_run(weights.parent)["data_directory"])
+        data = Path(read_stored_run(weights.parent).data_directory)
     settings, seed = (info.data, info.seed) if isinstance(info, DetectorInfo) else (DataSettings(), 0)
     val = open_validation(data, settings, seed)
     some = np.unique(np.linspace(0, len(val) - 1, CHECKED).round().astype(int)).tolist()

@@ -34,10 +34,10 @@ from detnas.profiling.short_recipe import (
 )
 from detnas.profiling.timed_progress import TimedProgress, TimedTask
 from detnas.profiling.workload import images_per_stage, split_sizes
-from detnas.run.context import WINNER, Run, open_run
+from detnas.run.context import Run, open_run
 from detnas.run.pipeline import STAGES
+from detnas.rundir.layout import CANDIDATES, FINETUNE, PRETRAIN, SEARCH, SUPERNET_FINETUNE, SUPERNET_PRETRAIN, WINNER
 from detnas.utils.errors import UserError
-from detnas.utils.files import read_json_lines
 from detnas.utils.memory import PeakMemory, available_memory
 from detnas.utils.progress import Progress, format_duration
 
@@ -51,8 +51,8 @@ MIN_GROWTH = 1.5
 MEMORY_FRACTION = 0.7
 """The fraction of the available memory that a step on a CPU may take; the rest is for larger images."""
 UNLIMITED = sys.maxsize
-SUPERNET_STAGES = ("supernet-pretrain", "supernet-finetune")
-NETWORK_STAGES = ("pretrain", "finetune")
+SUPERNET_STAGES = (SUPERNET_PRETRAIN, SUPERNET_FINETUNE)
+NETWORK_STAGES = (PRETRAIN, FINETUNE)
 
 
 @dataclass(frozen=True)
@@ -208,8 +208,8 @@ class DryRun:
         data = self.run.recipe.data.model_copy(update={"cache_mb": cache_mb})
         task, *_ = self._attempt("search", {"data": data})  # the task that follows is the check of the recalibration
         per_candidate = task.seconds_per_unit(warm_up=1)
-        rows = read_json_lines(self.run.directory / "search" / "candidates.jsonl")
-        evaluation = fmean(row["seconds"] for row in rows[min(1, len(rows) - 1) :])
+        rows = CANDIDATES.read(self.run.directory / SEARCH)
+        evaluation = fmean(row.seconds for row in rows[min(1, len(rows) - 1) :])
         # The evaluation takes longer with more images; the overhead of the study does not.
         overhead = settings.evaluations * max(0.0, per_candidate - evaluation)
         projected = self.images["search"] * evaluation / images + overhead

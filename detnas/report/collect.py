@@ -275,8 +275,8 @@ def _read_ranking(path: Path) -> Ranking | None:
     if found is None:
         return None
     taus = {
-        name: {key: _number(value) for key, value in figures["Kendall's tau"].items()}
-        for name, figures in found["figures"].items()
+        name: {key: _number(value) for key, value in quality["kendall_tau"].items()}
+        for name, quality in found["quality"].items()
     }
     return Ranking(metric=found["metric"], networks=found["networks"], taus=taus)
 

@@ -1,13 +1,12 @@
-"""A run under way: its directory held, its data open, and what its stages share."""
+"""A run in progress: its directory claimed, its data open, and what its stages share."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -24,46 +23,43 @@ from detnas.models.classifier import Classifier
 from detnas.models.create import Network
 from detnas.models.detectors.build import Detector, build_detector
 from detnas.run.baselines import baselines
-from detnas.rundir.directory import (
+from detnas.run.checks import check_run
+from detnas.run.store import check_recipe, draw_data, store_latencies, store_recipe, store_splits
+from detnas.rundir.directory import claim, read_stored_run
+from detnas.rundir.layout import (
+    BEST,
+    IMAGES,
     RECIPE,
-    claim,
-    draw_data,
-    read_stored_run,
-    store_latencies,
-    store_recipe,
-    store_splits,
+    SEARCH,
+    SUPERNET_FINETUNE,
+    SUPERNET_PRETRAIN,
+    TRAINING_DONE,
+    WINNER,
 )
-from detnas.search.evaluators.custom import import_fitness_function
-from detnas.search.evaluators.detection import evaluation_images
-from detnas.search.study.storage import check_storage
+from detnas.rundir.record_files import RecordFile
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
-from detnas.training.checkpoints import DONE, is_trained, load_weights
+from detnas.training.checkpoints import is_trained, load_weights
 from detnas.training.data_parallel import check_batches
 from detnas.training.loop import one_pass, train
 from detnas.training.paths import PathSampler, path_chooser
 from detnas.training.tasks import ClassificationTask, DetectionTask, Task
-from detnas.utils.errors import UserError
-from detnas.utils.files import read_json
 from detnas.utils.progress import Progress
 from detnas.utils.resource_errors import explain_disk_full, explain_out_of_memory
 from detnas.utils.seeds import derive_seed
 
-WINNER = "winner"
-"""What the network that the search chose is called, beside its baselines."""
-IMAGES = "images"
-"""Where decoded ones are kept."""
+T = TypeVar("T")
 
 
 def read_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
-    """`load_recipe`, of several processes in the first one alone: a file need be there for it only."""
+    """`load_recipe` in the main process, broadcast to the others, which need not see a recipe's file."""
     tree = comm.broadcast_from_main(lambda: load_recipe(recipe, changes).model_dump(mode="json"))
     return Recipe.model_validate(tree)
 
 
 def load_run(directory: Path) -> tuple[Recipe, Path]:
-    """The recipe and the data folder of the run that stands in `directory`. Raises `UserError` if it holds none."""
-    stored = comm.broadcast_from_main(lambda: read_stored_run(directory))
-    return read_recipe(directory / RECIPE), Path(stored["data_directory"])
+    """The recipe and the data folder of the run in `directory`. Raises `UserError` if it holds none."""
+    data = comm.broadcast_from_main(lambda: read_stored_run(directory).data_directory)
+    return read_recipe(directory / RECIPE), Path(data)
 
 
 @contextmanager
@@ -74,11 +70,10 @@ def open_run(
     progress: Progress,
     hold: Literal["alone", "shared", "not at all"] = "alone",
 ) -> "Iterator[Run]":
-    """Hold `directory` for a run of `recipe`, all that can be checked before training checked, until the block ends.
+    """Claim `directory` for a run of `recipe` until the block ends, and check all that can be checked before training.
 
-    It is held `alone`, or beside other processes that hold it `shared`; who holds it `not at all` works beside whoever
-    does.
-    Raises `UserError` for whatever cannot work.
+    `hold` says how the directory is claimed: "alone", "shared" with other processes that claim it so, or "not at all",
+    beside whoever has claimed it. Raises `UserError` for whatever cannot work.
     """
     with comm.raise_on_all_ranks():
         sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
@@ -86,18 +81,19 @@ def open_run(
         check_batches(recipe)
     comm.check_same_on_all_ranks("device", device.type)
     with explain_disk_full(directory), ExitStack() as held:
+        comm.broadcast_from_main(lambda: check_recipe(directory, recipe))
         if hold != "not at all":
-            comm.broadcast_from_main(lambda: held.enter_context(claim(directory, recipe, shared=hold == "shared")))
+            comm.broadcast_from_main(lambda: held.enter_context(claim(directory, shared=hold == "shared")))
         if data is None:
             data = Path(comm.broadcast_from_main(lambda: draw_data(directory, recipe, progress.log)))
         with comm.raise_on_all_ranks():
             run_data = open_data(data, recipe.data, recipe.seed)
             progress.log(run_data.summary())
             current = Run(recipe, directory, run_data, sampler, device, progress)
-            current.check()
+            check_run(current)
         fingerprint = run_data.fingerprint()
         comm.check_same_on_all_ranks(f"data set {data}", fingerprint)
-        comm.broadcast_from_main(lambda: store_recipe(directory, recipe, run_data.directory, fingerprint))
+        comm.broadcast_from_main(lambda: store_recipe(directory, recipe, run_data, fingerprint))
         comm.broadcast_from_main(lambda: store_latencies(directory, sampler.budget.latencies))
         comm.broadcast_from_main(lambda: store_splits(directory, run_data))
         yield current
@@ -105,7 +101,7 @@ def open_run(
 
 @dataclass(frozen=True)
 class Run:
-    """A run under way: what its stages share."""
+    """A run in progress: what its stages share."""
 
     recipe: Recipe
     directory: Path
@@ -120,8 +116,8 @@ class Run:
 
     @property
     def trained_supernet(self) -> str:
-        """The stage that leaves the supernet of which candidates are judged."""
-        return "supernet-pretrain" if self.recipe.search.by_classification else "supernet-finetune"
+        """The stage whose supernet scores the candidates."""
+        return SUPERNET_PRETRAIN if self.recipe.search.by_classification else SUPERNET_FINETUNE
 
     @property
     def space(self) -> SearchSpace:
@@ -135,39 +131,12 @@ class Run:
     def seed(self, *what: str) -> int:
         return derive_seed(self.recipe.seed, *what)
 
-    def check(self) -> None:
-        """Raise `UserError` for what would otherwise fail only once training has begun."""
-        if self.pretrains:
-            ClassificationSet(self.recipe, self.data)
-        if self.recipe.search.has_custom_fitness:
-            import_fitness_function(self.recipe.search.fitness)
-        if not self.recipe.search.by_classification:
-            evaluation_images(self.data.search, self.recipe.search, self.seed("search"))
-        for stage in ("supernet-pretrain", "supernet-finetune"):
-            self.paths(stage)
-        for part in (self.data.train, self.data.val):
-            self._check_sizes(part)
-        if comm.is_main_process() and self.recipe.search.storage and not (self.directory / "search" / DONE).exists():
-            check_storage(self.recipe.search.storage)
-
-    def _check_sizes(self, part: DetectionSet) -> None:
-        """Refuse images so long that nothing is left of the shorter side where the longer is reduced to max_size."""
-        longest = self.recipe.detector.max_size
-        too_long = np.flatnonzero(part.sizes.min(axis=1) * longest < part.sizes.max(axis=1))
-        if len(too_long):
-            first = int(too_long[0])
-            width, height = part.sizes[first].tolist()
-            raise UserError(
-                f"{part.files[first]}: nothing is left of the shorter side of its {width}x{height} pixels where the "
-                f"longer is reduced to detector.max_size = {longest}; cut it into pieces, or raise max_size"
-            )
-
     def networks(self) -> dict[str, Callable[[], Network]]:
-        """What makes the networks that are trained standalone, by name: the winner and the recipe's baselines."""
+        """Functions that build the networks for standalone training, by name: the winner and the baselines."""
         return {WINNER: partial(Subnet, self.space, self.winner()), **baselines(self.recipe, self.sampler)}
 
     def winner(self) -> Architecture:
-        return Architecture.parse(self.read("search/best.json")["architecture"])
+        return Architecture.parse(self.read(BEST, SEARCH).architecture)
 
     def classifier(self, make_backbone: Callable[[], Backbone], num_classes: int) -> Classifier:
         torch.manual_seed(self.seed("classifier"))
@@ -176,9 +145,9 @@ class Run:
     def detector(
         self, make_backbone: Callable[[], Backbone], pretrained: Path | None, settings: DetectorSettings | None = None
     ) -> Detector:
-        """A new detector, its backbone taken from the classifier trained in `pretrained` if that is given.
+        """A new detector with `settings`, by default the recipe's.
 
-        Without `settings` it is the recipe's.
+        Its backbone has the weights of the classifier trained in the folder `pretrained`, if that is given.
         """
         torch.manual_seed(self.seed("detector"))
         backbone = self._fresh(make_backbone)
@@ -194,9 +163,12 @@ class Run:
         return backbone
 
     def classification(self, settings: TrainingSettings | None, part: Part) -> tuple[ClassificationTask, int]:
-        """What pre-training learns, and how many classes that has; without `settings`, images as they are judged."""
+        """The task of pre-training on a part of the data, and its number of classes.
+
+        Without `settings` the images are prepared as for evaluation, without augmentation.
+        """
         data = ClassificationSet(self.recipe, self.data)
-        # What is judged is kept as it was prepared, and need not be kept before.
+        # An evaluator caches the images as it prepares them; they need no cache before that.
         samples = data.samples(part, settings, self.recipe.data.cache_mb if settings else 0, self.disk_cache)
         smoothing = settings.label_smoothing if settings else 0.0
         return ClassificationTask(samples, smoothing, self.recipe.detector), data.num_classes
@@ -214,7 +186,7 @@ class Run:
         return DetectionTask(samples)
 
     def train(self, model: nn.Module, task: Task, settings: TrainingSettings, stage: str) -> None:
-        """Train `model` in the stage's directory."""
+        """Train `model` in the folder of `stage`, or continue its training there."""
         stage_name = stage.split("/")[0]
         field = stage_name.replace("-", "_")
         smaller = "detector.min_size and max_size" if isinstance(task, DetectionTask) else "pretraining.image_size"
@@ -225,7 +197,7 @@ class Run:
                 task,
                 settings,
                 self.directory / stage,
-                # The winner and its baselines see the same images in the same order.
+                # The winner and the baselines see the same images in the same order.
                 seed=self.seed(stage_name),
                 device=self.device,
                 progress=self.progress,
@@ -233,7 +205,7 @@ class Run:
             )
 
     def paths(self, stage: str) -> PathSampler:
-        """What a supernet's paths are drawn by in one of its trainings."""
+        """What draws the paths of a supernet in the training `stage`."""
         field = stage.replace("-", "_")
         settings: SupernetTrainingSettings = getattr(self.recipe, field)
         bins, size = settings.macs_bins, self.recipe.budget.size
@@ -245,15 +217,15 @@ class Run:
         return path_chooser(backbone, self.paths(stage), lambda step: self.seed(stage, "path", str(step)))
 
     def is_done(self, stage: str) -> bool:
-        return comm.broadcast_from_main((self.directory / stage / DONE).exists)
+        return comm.broadcast_from_main(lambda: TRAINING_DONE.exists(self.directory / stage))
 
     def is_trained(self, stage: str, needed_by: str) -> bool:
-        """Whether a training is done and, unless the stage that needs its weights is done too, its weights are whole.
+        """Whether a training is done, and its last checkpoint is intact or no longer needed by the stage `needed_by`.
 
-        If they are damaged the training goes on from the checkpoint before, and ends in the same weights.
+        A training whose last checkpoint is damaged continues from the one before, and ends in the same weights.
         """
         return self.is_done(stage) and (self.is_done(needed_by) or is_trained(self.directory / stage))
 
-    def read(self, file: str) -> Any:
-        """What a JSON file of the run holds."""
-        return comm.broadcast_from_main(lambda: read_json(self.directory / file))
+    def read(self, file: RecordFile[T], folder: str) -> T:
+        """The record in a folder of the run."""
+        return file.parse(comm.broadcast_from_main(lambda: file.dump(file.read(self.directory / folder))))

@@ -1,10 +1,9 @@
-"""How well a supernet ranks architectures: some are trained standalone and compared with what it says."""
+"""How well a supernet ranks architectures: some are trained standalone and compared with their fitness."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,27 +11,37 @@ from detnas.evaluation.metrics.correlation import Estimate, kendall_tau, regret,
 from detnas.models.backbone import Subnet
 from detnas.run.context import Run, load_run, open_run
 from detnas.run.evaluator import build_evaluator
-from detnas.run.pipeline import EVALUATION, finetune_networks, pretrain_networks, write_page
+from detnas.run.networks import train_networks
+from detnas.run.page import write_page
+from detnas.rundir.layout import (
+    EVALUATION,
+    FINETUNE,
+    FITNESS,
+    RANK,
+    RANKING,
+    Interval,
+    RankedNetwork,
+    Ranking,
+    RankingQuality,
+    network_lock,
+)
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.errors import UserError
-from detnas.utils.files import read_json, try_lock_file, write_json
+from detnas.utils.files import try_lock_file
 from detnas.utils.progress import Progress
 
-FOLDER = "rank"
-RANKING = "ranking.json"
-FITNESS = "fitness.json"
 LEAST = 3
-"""Networks below which a correlation means nothing."""
+"""With fewer networks a correlation means nothing."""
 POOL = 2000
-"""Draws within the budget of which some are taken, evenly in their cost."""
+"""How many architectures are drawn within the budget, from which those to train are taken, evenly in their MACs."""
 
 
 def rank(directory: Path, count: int, progress: Progress) -> list[str]:
-    """Train `count` architectures alone by the retraining schedule, and say how well the supernet ranked them.
+    """Train `count` architectures by the schedule of the winner, and compare them with the supernet's ranking.
 
-    They lie evenly over the costs within the budget, and those of a smaller count are among those of a larger one.
-    Continues where it stopped; several processes on one run share the work. Leaves the figures in rank/ranking.json
-    once all are trained.
+    The architectures are spread evenly over the MACs within the budget; those of a smaller count are among those of a
+    larger one. Continues where it stopped; several processes on one run share the work. Once all architectures are
+    trained it writes rank/ranking.json. Returns lines for users.
 
     Raises `UserError` if `directory` holds no run, or its supernet is not trained.
     """
@@ -40,28 +49,34 @@ def rank(directory: Path, count: int, progress: Progress) -> list[str]:
     if count < LEAST:
         raise UserError(f"--n {count}: a ranking of fewer than {LEAST} networks says nothing; give more")
     with open_run(recipe, directory, data, progress, hold="shared") as run:
-        chosen = spread(run.sampler, count, run.seed(FOLDER))
+        chosen = spread(run.sampler, count, run.seed("rank"))
         evaluator = build_evaluator(run)
-        # The same stages in a folder of their own.
-        apart = replace(run, directory=directory / FOLDER)
-        for place, architecture in enumerate(chosen, start=1):
-            with try_lock_file(lock_file(apart, architecture)) as mine:
-                if mine and _row(apart, architecture) is None:
-                    progress.log(f"[{place}/{count}] {architecture}")
-                    train_standalone(apart, architecture)
-                    # Last: what stands there says that all is done.
+        # The same stages as the run's, in a folder of their own.
+        rank_run = replace(run, directory=directory / RANK)
+        for number, architecture in enumerate(chosen, start=1):
+            with try_lock_file(lock_file(rank_run, architecture)) as is_mine:
+                if is_mine and _find_network(rank_run, architecture) is None:
+                    progress.log(f"[{number}/{count}] {architecture}")
+                    train_standalone(rank_run, architecture)
                     fitness = evaluator(architecture)[recipe.search.score_name]
-                    write_json(_folder(apart, architecture) / FITNESS, fitness)
-    rows = [row for architecture in chosen if (row := _row(apart, architecture)) is not None]
-    if len(rows) < count:
-        return [f"{len(rows)} of {count} are done; other processes are at work on the rest"]
-    found = {"metric": _metric(apart), "fitness": recipe.search.score_name, "figures": figures(rows), "networks": rows}
-    write_json(apart.directory / RANKING, found)
-    return [*describe(found), f"Report: {write_page(directory)}"]
+                    assert fitness is not None  # the search split has objects to find
+                    # Last: a network whose fitness.json exists is done.
+                    FITNESS.write(_folder(rank_run, architecture), fitness)
+    networks = [network for one in chosen if (network := _find_network(rank_run, one)) is not None]
+    if len(networks) < count:
+        return [f"{len(networks)} of {count} are done; other processes are at work on the rest"]
+    ranking = Ranking(
+        metric=_metric(rank_run),
+        fitness=recipe.search.score_name,
+        quality=measure_quality(networks),
+        networks=networks,
+    )
+    RANKING.write(rank_run.directory, ranking)
+    return [*describe(ranking), f"Report: {write_page(directory)}"]
 
 
 def spread(sampler: BudgetSampler, count: int, seed: int) -> list[Architecture]:
-    """`count` of `POOL` architectures drawn uniformly within the budget, evenly over the range of their MACs.
+    """`count` of `POOL` architectures drawn uniformly within the budget, spread evenly over the range of their MACs.
 
     Raises `UserError` if the budget holds fewer.
     """
@@ -75,10 +90,9 @@ def spread(sampler: BudgetSampler, count: int, seed: int) -> list[Architecture]:
 
 
 def evenly(pool: dict[Architecture, int], count: int) -> list[Architecture]:
-    """`count` of at least as many architectures, evenly over the range of their MACs, which `pool` holds.
+    """`count` architectures of `pool`, which holds the MACs of each, spread evenly over the range of MACs.
 
-    Each is the nearest to the next number of a van der Corput sequence, so that the first of them are spread evenly,
-    too.
+    Each is the nearest to the next number of a van der Corput sequence, so that any first few are spread evenly, too.
     """
     left = dict(pool)
     low, high = min(pool.values()), max(pool.values())
@@ -90,77 +104,79 @@ def evenly(pool: dict[Architecture, int], count: int) -> list[Architecture]:
     return chosen
 
 
-def figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """How the supernet's fitness ranks the networks, and how their MACs alone do."""
-    truth = np.array([row["score"] for row in rows])
-    scores = {"supernet": [row["fitness"] for row in rows], "MACs alone": [row["macs"] for row in rows]}
+def measure_quality(networks: Sequence[RankedNetwork]) -> dict[str, RankingQuality]:
+    """How well the supernet's fitness ranks the networks, and how well their MACs alone do."""
+    truth = np.array([network.score for network in networks])
+    rankings = {
+        "supernet": np.array([network.fitness for network in networks]),
+        "MACs alone": np.array([network.macs for network in networks], np.float64),
+    }
     return {
-        name: {
-            "Kendall's tau": vars(with_interval(kendall_tau, np.array(values, np.float64), truth)),
-            "Spearman's rho": vars(with_interval(spearman_rho, np.array(values, np.float64), truth)),
-            "regret": regret(np.array(values, np.float64), truth),
-            "regret of the top 5": regret(np.array(values, np.float64), truth, top=5),
-        }
-        for name, values in scores.items()
+        name: RankingQuality(
+            kendall_tau=Interval(**vars(with_interval(kendall_tau, scores, truth))),
+            spearman_rho=Interval(**vars(with_interval(spearman_rho, scores, truth))),
+            regret=regret(scores, truth),
+            regret_top_5=regret(scores, truth, top=5),
+        )
+        for name, scores in rankings.items()
     }
 
 
-def describe(found: Mapping[str, Any]) -> list[str]:
-    """Lines for people on what ranking.json holds."""
-    metric = found["metric"]
-    lines = [
-        f"{len(found['networks'])} networks trained standalone; {metric} on the validation set beside what ranks them"
-    ]
-    for name, of in found["figures"].items():
-        correlations = ", ".join(f"{figure} {Estimate(**of[figure])}" for figure in ("Kendall's tau", "Spearman's rho"))
-        lines.append(f"  {name}: {correlations}")
+def describe(ranking: Ranking) -> list[str]:
+    """Lines for users on what ranking.json holds."""
+    metric = ranking.metric
+    lines = [f"{len(ranking.networks)} networks trained standalone; their {metric} on the validation set, ranked by:"]
+    for name, quality in ranking.quality.items():
+        tau, rho = (Estimate(**dict(one)) for one in (quality.kendall_tau, quality.spearman_rho))
+        lines.append(f"  {name}: Kendall's tau {tau}, Spearman's rho {rho}")
         lines.append(
-            f"    its best is {of['regret']:.3f} {metric} below the best of all, the best of its top 5 "
-            f"{of['regret of the top 5']:.3f}"
+            f"    its best network is {quality.regret:.3f} {metric} below the best of all, the best of its top 5 "
+            f"{quality.regret_top_5:.3f}"
         )
     lines.append("In brackets: 95 % intervals by bootstrap over the networks.")
     return lines
 
 
 def train_standalone(run: Run, architecture: Architecture) -> None:
-    """Train one architecture by the schedule of the final networks, and judge it on the validation set."""
-    networks = {architecture.hyphenated: partial(Subnet, run.space, architecture)}
-    pretrain_networks(run, networks)
-    finetune_networks(run, networks)
+    """Train one architecture by the schedule of the winner, and evaluate it on the validation set."""
+    train_networks(run, {architecture.hyphenated: partial(Subnet, run.space, architecture)})
 
 
-def _row(run: Run, architecture: Architecture) -> dict[str, Any] | None:
-    """What is known of an architecture, if it is trained and judged."""
+def _find_network(run: Run, architecture: Architecture) -> RankedNetwork | None:
+    """What is known of an architecture, or None if it is not trained and scored yet."""
     folder = _folder(run, architecture)
-    if not (folder / FITNESS).exists():
+    fitness = FITNESS.find(folder)
+    if fitness is None:
         return None
-    evaluation = read_json(folder / EVALUATION)
-    return {
-        "architecture": str(architecture),
-        "macs": evaluation["macs"],
-        "params": evaluation["params"],
-        "fitness": read_json(folder / FITNESS),
-        "score": evaluation["scores"][_metric(run)],
-    }
+    evaluation = EVALUATION.read(folder)
+    score = evaluation.scores[_metric(run)]
+    assert score is not None
+    return RankedNetwork(
+        architecture=str(architecture),
+        macs=evaluation.macs,
+        params=evaluation.params,
+        fitness=fitness,
+        score=score,
+    )
 
 
 def _metric(run: Run) -> str:
-    """The score of detection that the ranking is measured against."""
+    """The detection score, after standalone training, that the supernet's fitness is compared with."""
     settings = run.recipe.search
     return "mAP" if settings.by_classification else settings.metric
 
 
 def _folder(run: Run, architecture: Architecture) -> Path:
-    return run.directory / "finetune" / architecture.hyphenated
+    return run.directory / FINETUNE / architecture.hyphenated
 
 
 def lock_file(run: Run, architecture: Architecture) -> Path:
-    """Who holds it works on this architecture."""
-    return run.directory / f".{architecture.hyphenated}.lock"
+    """The lock of the process that trains this architecture."""
+    return network_lock(run.directory, architecture.hyphenated)
 
 
 def _van_der_corput(number: int) -> float:
-    """The binary digits of `number`, mirrored at the point: 1/2, 1/4, 3/4, 1/8, 5/8, …"""
+    """The binary digits of `number`, mirrored at the binary point: 1/2, 1/4, 3/4, 1/8, 5/8, …"""
     value, digit = 0.0, 0.5
     while number:
         value += digit * (number & 1)

@@ -1,4 +1,4 @@
-"""An architecture other than the winner, trained as the winner is: another one of the front, say."""
+"""Training an architecture other than the winner as the winner is trained: another one of the front, say."""
 
 from functools import partial
 from pathlib import Path
@@ -6,25 +6,27 @@ from pathlib import Path
 from detnas.distributed import comm
 from detnas.models.backbone import Subnet
 from detnas.run.context import load_run, open_run
-from detnas.run.pipeline import WEIGHTS, finetune_networks, pretrain_networks, write_page
+from detnas.run.networks import train_networks
+from detnas.run.page import write_page
+from detnas.rundir.layout import FINETUNE, WEIGHTS
 from detnas.spaces import Architecture
 from detnas.utils.progress import Progress
 
 
 def retrain(directory: Path, text: str, progress: Progress) -> None:
-    """Train the architecture `text` alone, by the schedule of the run in `directory`, and judge it; continues.
+    """Train the architecture `text` by the schedule of the winner of the run in `directory`, and evaluate it.
 
-    It stands in the run beside the baselines, under its digits, with a detector.safetensors of its own; the page is
-    written again. Raises `UserError` if `directory` holds no run, or `text` is no architecture of its space.
+    Continues where it stopped. The network appears in the run beside the baselines, named by its digits, with a
+    detector.safetensors of its own; the page is written again.
+
+    Raises `UserError` if `directory` holds no run, or `text` is not an architecture of its space.
     """
     recipe, data = load_run(directory)
     architecture = Architecture.parse(text)
     recipe.search_space().check(architecture)
     name = architecture.hyphenated
     with open_run(recipe, directory, data, progress) as run:
-        networks = {name: partial(Subnet, run.space, architecture)}
-        pretrain_networks(run, networks)
-        finetune_networks(run, networks)
+        train_networks(run, {name: partial(Subnet, run.space, architecture)})
         if comm.is_main_process():
-            progress.log(f"Weights: {directory / 'finetune' / name / WEIGHTS}")
+            progress.log(f"Weights: {directory / FINETUNE / name / WEIGHTS}")
             progress.log(f"Report: {write_page(directory)}")

@@ -1,59 +1,46 @@
-"""A run's directory: whose run it holds, and that one process works in it at a time."""
+"""A run directory: held by whoever works in it, and refused where another version of detnas wrote it."""
 
-import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-import torchvision
 import yaml
-from pydantic import ValidationError
 
-from detnas.config import Recipe
-from detnas.data.detection import DetectionSet
-from detnas.data.shapes.prepare import prepare_shapes
-from detnas.data.splits import RunData
-from detnas.spaces import LatencyTable, read_latencies
+from detnas.rundir.layout import (
+    DATA,
+    FORMAT,
+    LOCK,
+    RECIPE,
+    SEARCH_FACTS,
+    STORED_KEYS,
+    SearchFacts,
+    StoredRun,
+)
+from detnas.rundir.record_files import damaged
 from detnas.utils.errors import UserError
-from detnas.utils.files import try_lock, write_json, write_text
+from detnas.utils.files import read_json, try_lock, write_text
 from detnas.version import __version__
 
-RECIPE = "recipe.yaml"
-SPLITS = "splits.json"
-LATENCIES = "latencies.json"
-LOCK = ".lock"
-SHAPES = "data"
-"""Where the embedded data set is drawn."""
-BEFORE_START = {LOCK, SHAPES}
-UNFINISHED = (f".{SHAPES}-", f".{RECIPE}.")
-"""What a run that was cut before recipe.yaml was written may have left: names, and how temporary names begin."""
+UNFINISHED = (f".{DATA}-", f".{RECIPE}.")
+"""How temporary names begin that a run may leave if it is killed before recipe.yaml is written."""
 
 
 @contextmanager
-def claim(directory: Path, recipe: Recipe, shared: bool = False) -> Iterator[None]:
-    """Hold `directory` for a run of `recipe` until the block ends, alone or with others that hold it `shared`.
+def claim(directory: Path, shared: bool = False) -> Iterator[None]:
+    """Hold `directory` for a run until the block ends, alone or together with others that hold it `shared`.
 
-    Raises `UserError` if it holds another recipe's run, or anything else, or if another process works in it.
+    Raises `UserError` if it holds anything but a run of this version, or if another process works in it.
     """
-    stored = _read_stored(directory)
-    if stored is not None:
-        difference = _difference(_completed(stored), recipe.model_dump(mode="json"))
-        if difference:
-            raise UserError(
-                f"--out {directory}: holds the run of another recipe ({difference}); choose another folder, or give "
-                "the recipe that it was begun with"
-            )
-    elif directory.exists() and not (directory.is_dir() and all(map(_before_start, directory.iterdir()))):
+    if find_stored_run(directory) is None and directory.exists() and not _is_unused(directory):
         raise UserError(f"--out {directory}: exists and holds no run; choose a new or an empty folder")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        held = (directory / LOCK).open("w")  # the lock lives as long as the file is open
+        lock = (directory / LOCK).open("w")  # held for as long as the file is open
     except OSError as error:
         raise UserError(f"--out {directory}: cannot be written ({error.strerror}); choose another folder") from None
-    with held:
-        if not try_lock(held, shared=shared):
+    with lock:
+        if not try_lock(lock, shared=shared):
             raise UserError(
                 f"--out {directory}: another process is working in it; wait for it, or stop it, or, while it searches, "
                 f"help it by `detnas search {directory} --join`"
@@ -67,110 +54,62 @@ def claim(directory: Path, recipe: Recipe, shared: bool = False) -> Iterator[Non
                 directory.rmdir()
 
 
-def _before_start(entry: Path) -> bool:
-    return entry.name in BEFORE_START or entry.name.startswith(UNFINISHED)
+def _is_unused(directory: Path) -> bool:
+    """Whether a directory holds nothing but what a run leaves that was killed before it wrote recipe.yaml."""
+    return directory.is_dir() and all(
+        entry.name in (LOCK, DATA) or entry.name.startswith(UNFINISHED) for entry in directory.iterdir()
+    )
 
 
-def draw_data(directory: Path, recipe: Recipe, log: Callable[[str], None]) -> str:
-    """Draw the embedded data set into a run's directory if it is not there yet, and return where it is.
-
-    Raises `UserError` if the recipe has none.
-    """
-    if recipe.data.shapes is None:
-        raise UserError(f"recipe {recipe.name} needs a data set; name its folder by --data DIR")
-    prepare_shapes(directory / SHAPES, recipe.data.shapes, begun=(directory / RECIPE).exists(), log=log)
-    return str(directory / SHAPES)
-
-
-def store_recipe(directory: Path, recipe: Recipe, data: Path, fingerprint: str) -> None:
-    """Write recipe.yaml when the run begins; on later calls check that the data are the same.
-
-    Raises `UserError` if the data set has changed since the run was begun.
-    """
-    stored = _read_stored(directory)
-    if stored is None:
-        tree = {
-            **recipe.model_dump(mode="json"),
-            "versions": versions(),
-            "data_directory": str(data.resolve()),
-            "data_fingerprint": fingerprint,
-        }
-        write_text(directory / RECIPE, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
-    elif stored["data_fingerprint"] != fingerprint:
-        raise UserError(f"{directory}: the data set has changed since this run was begun; choose another --out")
-
-
-def store_splits(directory: Path, data: RunData) -> None:
-    """Write splits.json when the run begins: the images of the sets that were cut from the training images.
-
-    `search` and, unless it has files of its own, `val` list image ids and file names, these relative to the data.
-    """
-    if not (directory / SPLITS).exists():
-        parts = {"search": data.search} | ({"val": data.val} if data.val_is_cut else {})
-        write_json(directory / SPLITS, {name: _images(part, data.directory) for name, part in parts.items()})
-
-
-def store_latencies(directory: Path, latencies: LatencyTable | None) -> None:
-    """Keep the table of latencies that the run budgets by; on later calls check that it is the same.
-
-    Raises `UserError` if it has been measured again since the run was begun.
-    """
-    path = directory / LATENCIES
-    if latencies is not None and not path.exists():
-        latencies.write(path)
-    elif latencies is not None and read_latencies(path) != latencies:
-        raise UserError(
-            f"{directory}: budget.latencies has been measured again since this run was begun; put {path} there, or "
-            "choose another --out"
-        )
-
-
-def _images(part: DetectionSet, folder: Path) -> list[dict[str, Any]]:
-    return [
-        {"id": id, "file": str(file.relative_to(folder) if file.is_relative_to(folder) else file)}
-        for id, file in zip(part.image_ids, part.files, strict=True)
-    ]
-
-
-def read_stored_run(directory: Path) -> dict[str, Any]:
-    """The recipe.yaml of a run directory as a tree. Raises `UserError` if there is none."""
-    stored = _read_stored(directory)
+def read_stored_run(directory: Path) -> StoredRun:
+    """The run in `directory`. Raises `UserError` if there is none, or if another version of detnas wrote it."""
+    stored = find_stored_run(directory)
     if stored is None:
         raise UserError(f"{directory}: holds no run (there is no {RECIPE}); name the --out of a `detnas run`")
     return stored
 
 
-def _read_stored(directory: Path) -> dict[str, Any] | None:
+def find_stored_run(directory: Path) -> StoredRun | None:
+    """The run in `directory`, or None. Raises `UserError` if another version of detnas wrote it."""
     path = directory / RECIPE
-    return yaml.safe_load(path.read_text()) if path.is_file() else None
-
-
-def versions() -> dict[str, str]:
-    return {
-        "detnas": __version__,
-        "torch": str(torch.__version__),
-        "torchvision": str(torchvision.__version__),
-        "python": platform.python_version(),
-    }
-
-
-def _completed(stored: dict[str, Any]) -> dict[str, Any]:
-    """A stored recipe, with the defaults of fields that the version of detnas which stored it did not have."""
+    if not path.is_file():
+        return None
     try:
-        recipe = Recipe.model_validate({key: value for key, value in stored.items() if key in Recipe.model_fields})
-    except ValidationError:
-        return stored  # a field has changed since; the difference will name it
-    return recipe.model_dump(mode="json")
+        tree = yaml.safe_load(path.read_text())
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not YAML ({error}); name the --out of a `detnas run`") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: not the recipe of a run; name the --out of a `detnas run`")
+    _check_format(directory, tree)
+    facts = {key: tree[key] for key in STORED_KEYS if key in tree}
+    try:
+        return StoredRun(recipe={key: value for key, value in tree.items() if key not in facts}, **facts)
+    except ValueError as error:
+        raise damaged(path, error) from None
 
 
-def _difference(stored: dict[str, Any], wanted: dict[str, Any], path: str = "") -> str | None:
-    """The first field in which a stored recipe differs from the wanted one."""
-    for key, value in wanted.items():
-        other = stored.get(key)
-        if isinstance(value, dict) and isinstance(other, dict):
-            difference = _difference(other, value, f"{path}{key}.")
-            if difference:
-                return difference
-        elif other != value:
-            return f"{path}{key}: {other!r} there, {value!r} here"
-    return None
+def write_stored_run(directory: Path, stored: StoredRun) -> None:
+    facts = {key: getattr(stored, key) for key in STORED_KEYS}
+    write_text(directory / RECIPE, yaml.safe_dump({**stored.recipe, **facts}, sort_keys=False, allow_unicode=True))
+
+
+def find_search_facts(directory: Path) -> SearchFacts | None:
+    """What a search by `detnas.search` in `directory` is of, or None. Raises `UserError` as `find_stored_run` does."""
+    if not SEARCH_FACTS.exists(directory):
+        return None
+    tree = read_json(SEARCH_FACTS.path(directory))
+    _check_format(directory, tree if isinstance(tree, dict) else {})
+    return SEARCH_FACTS.read(directory)
+
+
+def _check_format(directory: Path, tree: Mapping[str, Any]) -> None:
+    """Raise `UserError` unless `tree`, of a file that every run has, says that it is of the format that we read."""
+    found = tree.get("format", 1)
+    if found == FORMAT:
+        return
+    versions = tree.get("versions")
+    writer = versions.get("detnas", "unknown") if isinstance(versions, dict) else "unknown"
+    raise UserError(
+        f"{directory}: written by another version of detnas ({writer}, format {found}), which this one ({__version__}, "
+        f"format {FORMAT}) does not continue; use that version, or start a new run in another folder"
+    )

@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from detnas.config import SearchSettings
 from detnas.config.loading import explain
 from detnas.config.renamed import explain_old_key
+from detnas.rundir.directory import find_search_facts
+from detnas.rundir.layout import FORMAT, SEARCH_FACTS, SearchFacts
 from detnas.search.study import study
 from detnas.spaces import COSTS, Architecture, Budget, BudgetSampler, SearchSpace, search_space
 from detnas.utils.errors import UserError, suggestion
-from detnas.utils.files import read_json, write_json
 from detnas.utils.import_string import IMPORT_STRING
 from detnas.utils.progress import Progress
 
@@ -31,8 +32,6 @@ CHOOSING = (
     "storage",
 )
 """The fields of `SearchSettings` that say how candidates are chosen; the others say how detectors are judged."""
-FACTS = "search.json"
-"""What was searched, beside what the search leaves."""
 
 
 def search(
@@ -92,36 +91,36 @@ def _name(fitness: Callable[[Architecture], float]) -> str:
     return f"{fitness.__module__}:{name}" if IMPORT_STRING.fullmatch(f"{fitness.__module__}:{name}") else "own:fitness"
 
 
-def _facts(sampler: BudgetSampler, settings: SearchSettings, seed: int) -> Any:
+def _facts(sampler: BudgetSampler, settings: SearchSettings, seed: int) -> SearchFacts:
     """What makes a search this one and no other, as JSON gives it back."""
     budget = sampler.budget
     bounds = {cost: [None if bound == inf else bound for bound in getattr(budget, cost)] for cost in COSTS}
     latencies = None if budget.latencies is None else asdict(budget.latencies)
     chosen = {field: getattr(settings, field) for field in CHOOSING if field not in ("evaluations", "storage")}
     facts = {
+        "format": FORMAT,
         "seed": seed,
         "space": asdict(sampler.space),
         "budget": bounds | {"size": budget.size, "latencies": latencies},
         "settings": chosen,
     }
-    return json.loads(json.dumps(facts))
+    return SearchFacts.model_validate_json(json.dumps(facts))
 
 
-def _claim(directory: Path, facts: dict[str, Any]) -> None:
+def _claim(directory: Path, facts: SearchFacts) -> None:
     """Write what is searched into a new or empty folder, or raise `UserError` unless it stands there."""
-    file = directory / FACTS
-    if file.exists():
-        stored = read_json(file)
-        for part, wanted in facts.items():
-            if stored.get(part) != wanted:
+    stored = find_search_facts(directory)
+    if stored is not None:
+        for part, wanted in facts:
+            if getattr(stored, part) != wanted:
                 raise UserError(
-                    f"{directory}: holds another search ({part}: {stored.get(part)} there, {wanted} here); choose "
+                    f"{directory}: holds another search ({part}: {getattr(stored, part)} there, {wanted} here); choose "
                     "another folder"
                 )
     elif directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
         raise UserError(f"{directory}: exists and holds no search; choose a new or an empty folder")
     else:
         try:
-            write_json(file, facts)
+            SEARCH_FACTS.write(directory, facts)
         except OSError as error:
             raise UserError(f"{directory}: cannot be written ({error.strerror}); choose another folder") from None

@@ -15,18 +15,12 @@ import torch
 from torch import nn
 
 from detnas.distributed import comm
+from detnas.rundir.layout import TRAINING_DONE, checkpoint_path, checkpoint_paths, checkpoint_step
 from detnas.utils.errors import UserError
-from detnas.utils.files import read_json, write_file
+from detnas.utils.files import write_file
 
-DONE = "done.json"
 KEPT = 2
-EARLIER = "checkpoint.pt"
-"""What the only checkpoint was called in earlier versions."""
 DIGEST = hashlib.sha256().digest_size
-
-
-def checkpoint_path(directory: Path, step: int) -> Path:
-    return directory / f"checkpoint-{step:08}.pt"
 
 
 def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> None:
@@ -40,11 +34,11 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> None:
     digest = hashlib.sha256(buffer.getbuffer()).digest()
     buffer.write(digest)
     write_file(checkpoint_path(directory, step), lambda file: file.write(buffer.getbuffer()))
-    for path in _checkpoints(directory):
+    for path in checkpoint_paths(directory):
         # A later one was damaged, or the training would have gone on from there.
-        if _step(path) > step:
+        if checkpoint_step(path) > step:
             path.unlink()
-    for path in _checkpoints(directory)[KEPT:]:
+    for path in checkpoint_paths(directory)[KEPT:]:
         path.unlink()
 
 
@@ -60,11 +54,11 @@ def newest_checkpoint(directory: Path, log: Callable[[str], None]) -> dict[str, 
 def _newest(directory: Path, log: Callable[[str], None]) -> bytes:
     """What the newest checkpoint that is whole holds; nothing if there is no checkpoint."""
     damaged: list[str] = []
-    for path in _checkpoints(directory):
+    for path in checkpoint_paths(directory):
         data = _whole(path)
         if data is not None:
             if damaged:
-                log(f"  {directory}: {', '.join(damaged)} is damaged; going on from step {_step(path)}")
+                log(f"  {directory}: {', '.join(damaged)} is damaged; going on from step {checkpoint_step(path)}")
             return data
         damaged.append(path.name)
     if damaged:
@@ -72,17 +66,12 @@ def _newest(directory: Path, log: Callable[[str], None]) -> bytes:
             f"{directory}: of its checkpoints ({', '.join(damaged)}) none is whole; remove this folder, and the same "
             "command trains it again"
         )
-    if (directory / EARLIER).exists():
-        raise UserError(
-            f"{directory / EARLIER}: is of an earlier version of detnas, which this one does not continue; finish the "
-            "run with that version, or choose another --out"
-        )
     return b""
 
 
 def is_trained(directory: Path) -> bool:
     """Whether the training in `directory` is done, and its last checkpoint whole."""
-    return comm.broadcast_from_main(lambda: (directory / DONE).exists() and _whole(_last(directory)) is not None)
+    return comm.broadcast_from_main(lambda: TRAINING_DONE.exists(directory) and _whole(_last(directory)) is not None)
 
 
 def load_weights(model: nn.Module, directory: Path, part: str = "") -> None:
@@ -113,7 +102,7 @@ def _plain(value: Any) -> Any:
 
 def _finished(directory: Path) -> bytes:
     """What the last checkpoint of a finished training holds."""
-    if not (directory / DONE).exists():
+    if not TRAINING_DONE.exists(directory):
         raise UserError(
             f"{directory}: this training is not done; `detnas run`, with the --out of this run, finishes it"
         )
@@ -127,16 +116,7 @@ def _finished(directory: Path) -> bytes:
 
 
 def _last(directory: Path) -> Path:
-    return checkpoint_path(directory, read_json(directory / DONE)["steps"])
-
-
-def _checkpoints(directory: Path) -> list[Path]:
-    """From the newest to the oldest."""
-    return sorted(directory.glob("checkpoint-*.pt"), key=_step, reverse=True)
-
-
-def _step(path: Path) -> int:
-    return int(path.stem.removeprefix("checkpoint-"))
+    return checkpoint_path(directory, TRAINING_DONE.read(directory).steps)
 
 
 def _whole(path: Path) -> bytes | None:

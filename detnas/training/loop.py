@@ -11,7 +11,8 @@ from torch import nn
 from detnas.config import TrainingSettings
 from detnas.data.batches import batches, step_keys
 from detnas.distributed import comm
-from detnas.training.checkpoints import DONE, newest_checkpoint, save_checkpoint
+from detnas.rundir.layout import TRAINING_DONE, TrainingDone
+from detnas.training.checkpoints import newest_checkpoint, save_checkpoint
 from detnas.training.data_parallel import average, prepare_data_parallel
 from detnas.training.metrics_log import MetricsLog
 from detnas.training.non_finite import is_finite, refuse_not_finite, report_skipped
@@ -19,7 +20,7 @@ from detnas.training.schedules import learning_rate, set_learning_rate
 from detnas.training.state import TrainingState
 from detnas.training.tasks import Task
 from detnas.utils import signals
-from detnas.utils.files import remove_unfinished, write_json
+from detnas.utils.files import remove_unfinished
 from detnas.utils.progress import Progress
 from detnas.utils.seeds import derive_seed
 
@@ -62,7 +63,7 @@ def train(
     saved = newest_checkpoint(directory, progress.log)
     if saved is not None:
         state.load_state_dict(saved)
-    if not comm.broadcast_from_main((directory / DONE).exists) or state.step < settings.steps:
+    if not comm.broadcast_from_main(lambda: TRAINING_DONE.exists(directory)) or state.step < settings.steps:
         _train_on(state, task, settings, directory, seed, device, progress, passes)
     state.use_average()
 
@@ -125,7 +126,7 @@ def _train_on(
             if asked_to_stop:
                 signals.raise_stop()
     if log:
-        write_json(directory / DONE, {"seconds": log.seconds, "steps": settings.steps})
+        TRAINING_DONE.write(directory, TrainingDone(seconds=log.seconds, steps=settings.steps))
 
 
 def train_step(

@@ -67,10 +67,9 @@ def test_joining_needs_a_trained_supernet(blocks: Path, tmp_path: Path, shell: S
 
 
 def test_join_works_beside_who_holds_the_run_and_where_all_is_done(copied: Path, shell: Shell) -> None:
-    recipe = load_recipe(copied / "recipe.yaml")
     before = (copied / "search/candidates.jsonl").read_text()
     (copied / "search/done.json").unlink()
-    with claim(copied, recipe):
+    with claim(copied):
         assert f"detnas search {copied} --join" in shell.refused("search", copied)
         assert "winner: " in shell("search", copied, "--join")
         assert "winner: " in shell("search", copied, "--join")
@@ -110,9 +109,9 @@ def test_status_of_a_run_under_way(copied: Path, shell: Shell) -> None:
     (copied / "finetune/random/evaluation.json").unlink()
     (copied / "search/done.json").unlink()
     said = shell("status", copied).splitlines()
-    assert "finetune/shuffle3: not begun" in said and "report: not written yet" in said
+    assert "finetune/shuffle3: not started" in said and "report: not written yet" in said
     assert any(line.startswith("finetune/random: 10 of 10 steps saved, loss ") for line in said)
-    assert any(line.startswith("search: under way, 6 of 6 candidates") for line in said)
+    assert any(line.startswith("search: in progress, 6 of 6 candidates") for line in said)
 
 
 def test_status_names_candidates_that_failed(copied: Path, shell: Shell) -> None:
@@ -126,8 +125,8 @@ def test_status_names_candidates_that_failed(copied: Path, shell: Shell) -> None
 def test_status_of_a_run_just_begun(blocks: Path, tmp_path: Path, shell: Shell) -> None:
     run(str(write_recipe(tmp_path / "recipe.yaml")), tmp_path / "run", blocks, stages=())
     said = shell("status", tmp_path / "run").splitlines()
-    assert said[0].endswith("recipe small") and "search: not begun" in said
-    assert sum(line.endswith("not begun") for line in said) == 9  # two supernets, the search, three networks twice
+    assert said[0].endswith("recipe small") and "search: not started" in said
+    assert sum(line.endswith("not started") for line in said) == 9  # two supernets, the search, three networks twice
 
 
 def test_report_is_written_anew(copied: Path, shell: Shell) -> None:

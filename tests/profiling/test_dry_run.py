@@ -24,10 +24,10 @@ from detnas.profiling.workload import images_per_stage, split_sizes
 from detnas.run import context, pipeline
 from detnas.run.context import Run
 from detnas.run.pipeline import STAGES
+from detnas.rundir.layout import CANDIDATES, Candidate
 from detnas.spaces import BudgetSampler
 from detnas.training.schedules import learning_rate
 from detnas.utils.errors import UserError
-from detnas.utils.files import write_json_lines
 from detnas.utils.progress import Progress
 
 CPU = torch.device("cpu")
@@ -249,10 +249,24 @@ class World:
         with run.progress.task("search", settings.evaluations) as bar:
             for candidate in range(settings.evaluations):
                 judged = len(run.data.search) + settings.recalibration_batches * settings.recalibration_batch_size
-                rows.append({"seconds": judged + (4.0 if candidate == 0 else 0.0)})
-                self.now += rows[-1]["seconds"] + 0.5
+                rows.append(self.candidate(candidate, judged + (4.0 if candidate == 0 else 0.0)))
+                self.now += rows[-1].seconds + 0.5
                 bar.advance()
-        write_json_lines(run.directory / "search" / "candidates.jsonl", rows)
+        CANDIDATES.write(run.directory / "search", rows)
+
+    def candidate(self, number: int, seconds: float) -> Candidate:
+        return Candidate(
+            number=number,
+            generation=0,
+            origin="random",
+            architecture="00 00 0000 00",
+            macs=1,
+            params=1,
+            fitness=0.5,
+            metric="mAP",
+            AP50=None,
+            seconds=seconds,
+        )
 
     def finetune(self, run: Run) -> None:
         for name in ("winner", *run.recipe.baselines):

@@ -10,6 +10,7 @@ import yaml
 from PIL import Image, ImageDraw
 
 from detnas.report import Box, Example
+from detnas.rundir.layout import FORMAT
 from detnas.spaces import Architecture, search_space
 
 SPACE = search_space("small")
@@ -38,6 +39,8 @@ def write_recipe(run: Path, **changes: Any) -> None:
         "pretraining": {"source": "folder"},
         "baselines": list(BASELINES),
         "search": {"generations": 6, "population": 20},
+        "format": FORMAT,
+        "data_directory": "/data",
         "versions": {"detnas": "0.1.0", "torch": "2.11.0", "torchvision": "0.26.0", "python": "3.11.9"},
         "data_fingerprint": "9f2c4e",
     }
@@ -115,9 +118,15 @@ def add_ranking(run: Path) -> None:
         }
         for op, at in enumerate((0.31, 0.33, 0.35))
     ]
-    tau = {"Kendall's tau": {"value": 0.71, "low": 0.5, "high": 0.88}}
-    figures = {"supernet": tau, "MACs alone": {"Kendall's tau": {"value": 0.2, "low": None, "high": None}}}
-    write_json(run / "rank" / "ranking.json", {"metric": "mAP", "networks": networks, "figures": figures})
+    nan = float("nan")
+    unknown = {"value": 0.2, "low": nan, "high": nan}
+    rest = {"spearman_rho": unknown, "regret": 0.01, "regret_top_5": 0.0}
+    quality = {
+        "supernet": {"kendall_tau": {"value": 0.71, "low": 0.5, "high": 0.88}, **rest},
+        "MACs alone": {"kendall_tau": unknown, **rest},
+    }
+    ranking = {"metric": "mAP", "fitness": "mAP", "quality": quality, "networks": networks}
+    write_json(run / "rank" / "ranking.json", ranking)
 
 
 def add_evaluation(run: Path, network: str, architecture: str, score: float, images: int = 500) -> None:

@@ -42,8 +42,7 @@ def test_the_networks_lie_evenly_over_the_costs() -> None:
 
 def test_more_networks_than_there_are_are_refused() -> None:
     space = search_space("tiny", 0.25)
-    table = space.cost_table(224)
-    cheapest = sum(map(min, table.macs)) + table.stem.macs
+    cheapest, _ = space.cost_table(224).extent("macs")
     sampler = BudgetSampler(space, Budget(macs=(0, cheapest)))
     with pytest.raises(UserError, match="--n 50: only"):
         spread(sampler, 50, seed=0)
@@ -65,7 +64,7 @@ def test_networks_are_trained_alone_and_compared_with_the_supernet(searched: Pat
     rows = found["networks"]
     assert len(rows) == 3 and found["metric"] == found["fitness"] == "mAP"
     recipe = load_recipe(directory / "recipe.yaml")
-    data = Path(read_stored_run(directory)["data_directory"])
+    data = Path(read_stored_run(directory).data_directory)
     with open_run(recipe, directory, data, QUIET) as current:
         judge = build_evaluator(current)
         for row in rows:
@@ -75,7 +74,7 @@ def test_networks_are_trained_alone_and_compared_with_the_supernet(searched: Pat
             folder = directory / "rank" / "finetune" / row["architecture"].replace(" ", "-")
             assert row["score"] == json.loads((folder / "evaluation.json").read_text())["scores"]["mAP"]
             assert json.loads((folder / "done.json").read_text())["steps"] == recipe.finetune.steps
-    tau = found["figures"]["supernet"]["Kendall's tau"]["value"]
+    tau = found["quality"]["supernet"]["kendall_tau"]["value"]
     expected = kendall_tau(*(np.array([row[key] for row in rows]) for key in ("fitness", "score")))
     assert tau == pytest.approx(expected, nan_ok=True)
     assert any("Kendall's tau" in line for line in lines) and str(directory / "report.html") in lines[-1]

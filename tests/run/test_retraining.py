@@ -43,7 +43,7 @@ def test_another_candidate_gets_weights_scores_and_its_line_on_the_page(
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     shell("retrain", directory, other)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
-    shell("run", directory / "recipe.yaml", "--out", directory, "--data", read_stored_run(directory)["data_directory"])
+    shell("run", directory / "recipe.yaml", "--out", directory, "--data", read_stored_run(directory).data_directory)
     _, winner = load_detector(directory / "detector.safetensors")
     assert winner.architecture == Architecture.parse(best["architecture"])
     _, baseline = load_detector(directory / "finetune" / "shuffle3" / "detector.safetensors")

@@ -11,7 +11,7 @@ from detnas.run.evaluator import build_evaluator
 from detnas.run.pipeline import search_run
 from detnas.search import recalibration_check
 from detnas.search.evaluators.detection import DetectionEvaluator
-from detnas.search.recalibration_check import BEST
+from detnas.search.recalibration_check import NUM_CHECKED
 from detnas.spaces import Architecture
 from detnas.utils.files import try_lock
 from detnas.utils.progress import Progress
@@ -33,9 +33,9 @@ def test_the_best_are_judged_again_the_winner_first(finished: Path) -> None:
     fitness = {row["architecture"]: row["fitness"] for row in rows}
     check = found(finished)
     judged = check["candidates"]
-    assert isinstance(judged, list) and len(judged) == BEST < len(rows)
+    assert isinstance(judged, list) and len(judged) == NUM_CHECKED < len(rows)
     assert judged[0]["architecture"] == json.loads((finished / "search/best.json").read_text())["architecture"]
-    assert [row["fitness"] for row in judged] == sorted(fitness.values(), reverse=True)[:BEST]
+    assert [row["fitness"] for row in judged] == sorted(fitness.values(), reverse=True)[:NUM_CHECKED]
     assert (check["batches"], check["batch_size"], check["metric"]) == (2, 2, "mAP")
     recipe, data = load_run(finished)
     with open_run(recipe, finished, data, Progress(quiet=True), hold="not at all") as run:

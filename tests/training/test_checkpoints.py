@@ -11,16 +11,14 @@ from hypothesis import strategies as st
 from small_recipe import assert_same
 from torch import nn
 
+from detnas.rundir.layout import TRAINING_DONE, TrainingDone, checkpoint_path
 from detnas.training.checkpoints import (
-    DONE,
-    checkpoint_path,
     is_trained,
     load_weights,
     newest_checkpoint,
     save_checkpoint,
 )
 from detnas.utils.errors import UserError
-from detnas.utils.files import write_json
 
 
 def silent(text: str) -> None:
@@ -37,7 +35,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     for step in (10, 20):
         save_checkpoint(folder, step, state(step))
-    write_json(folder / DONE, {"seconds": 1.0, "steps": 20})
+    TRAINING_DONE.write(folder, TrainingDone(seconds=1.0, steps=20))
     return folder
 
 
@@ -119,19 +117,13 @@ def test_where_none_is_whole_nothing_is_begun_anew_silently(two: Path, tmp_path:
     assert "checkpoint-00000010.pt" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_that_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
-    torch.save(state(10), tmp_path / "checkpoint.pt")
-    with pytest.raises(UserError, match=r"checkpoint\.pt: is of an earlier version"):
-        newest_checkpoint(tmp_path, silent)
-
-
 def test_a_checkpoint_that_would_run_code_is_not_read(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> Any:
             return (open, (str(tmp_path / "ran"), "w"))
 
     save_checkpoint(tmp_path, 20, {"model": Evil(), "optimizer": {}, "step": 20})
-    write_json(tmp_path / DONE, {"seconds": 1.0, "steps": 20})
+    TRAINING_DONE.write(tmp_path, TrainingDone(seconds=1.0, steps=20))
     with pytest.raises(Exception, match=r"(?i)weights.only"):
         load_weights(nn.Linear(1, 1), tmp_path)
     with pytest.raises(Exception, match=r"(?i)weights.only"):
@@ -142,7 +134,7 @@ def test_a_checkpoint_that_would_run_code_is_not_read(tmp_path: Path) -> None:
 def test_later_stages_take_the_averaged_weights(tmp_path: Path) -> None:
     averaged = {"weight": torch.full((2, 3), 7.0), "bias": torch.ones(2)}
     save_checkpoint(tmp_path, 20, state(20) | {"average": {"weights": averaged, "updates": {}}})
-    write_json(tmp_path / DONE, {"seconds": 1.0, "steps": 20})
+    TRAINING_DONE.write(tmp_path, TrainingDone(seconds=1.0, steps=20))
     model = nn.Linear(3, 2)
     load_weights(model, tmp_path)
     assert_same(dict(model.state_dict()), averaged)

@@ -43,9 +43,9 @@ def test_images_a_second_count_what_this_process_has_seen(tmp_path: Path, monkey
         clock[0] += 0.5
         log.add(step, {"loss": 3.0, "lr": 0.1}, 8)
     log.close()
-    assert [row["images_per_second"] for row in log.rows] == [16.0, 16.0]
-    assert [row["seconds"] for row in log.rows] == [2.0, 7.0]
-    assert [row["loss"] for row in log.rows] == [pytest.approx(1.8), 3.0] and window == []
+    assert [row.images_per_second for row in log.rows] == [16.0, 16.0]
+    assert [row.seconds for row in log.rows] == [2.0, 7.0]
+    assert [row.loss for row in log.rows] == [pytest.approx(1.8), 3.0] and window == []
 
 
 def test_a_row_is_the_same_wherever_it_was_cut(tmp_path: Path) -> None:
@@ -78,4 +78,4 @@ def test_on_a_gpu_the_memory_is_the_peak_of_its_tensors(tmp_path: Path) -> None:
     torch.zeros(100_000_000, device="cuda")
     log.add(10, {"loss": 1.0, "lr": 0.1}, 8)
     log.close()
-    assert log.rows[0]["memory_mb"] >= 400
+    assert log.rows[0].memory_mb >= 400

@@ -13,6 +13,7 @@ import torch
 from small_recipe import assert_same, checkpoint, small_recipe, write_recipe
 
 import detnas.run.pipeline as pipeline
+import detnas.run.search_stage as search_stage
 from detnas.cli.main import main
 from detnas.training import loop
 from detnas.utils.errors import UserError
@@ -59,7 +60,7 @@ def test_other_errors_are_left_alone(error: BaseException, tmp_path: Path) -> No
          "set supernet_pretrain.precision=bf16, or lower pretraining.image_size"),
         (loop, "train_step", ("supernet-finetune",), "supernet_finetune.batch_size = 2; lower it and lr with it, or "
          "set supernet_finetune.precision=bf16, or lower detector.min_size and max_size"),
-        (pipeline, "search", ("supernet-finetune", "search"),
+        (search_stage, "search", ("supernet-finetune", "search"),
          "search.batch_size = 4, search.recalibration_batch_size = 2"),
     ],
 )  # fmt: skip

@@ -17,20 +17,18 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
+from detnas.rundir.layout import GRACE_SECONDS, LOCK, STUDY
 from detnas.utils.errors import UserError
 from detnas.utils.files import acquire_lock, try_lock
 
 HEARTBEAT = 20
 """Seconds between two signs of life of a worker that evaluates a candidate."""
-GRACE = 120
-"""Seconds without one, after which the worker is taken for dead and its candidate given to another."""
 PATIENCE = 120
 """Seconds that SQLite waits for another process's transaction."""
 REACH = 10
 """Seconds in which a database server must answer."""
 TRIES = 10
 """At making the tables, which several workers may do at the same time."""
-LOCK = ".lock"
 
 
 @contextmanager
@@ -44,14 +42,14 @@ def open_study(
     Trials that were left running by processes which are gone are given up where that can be known at once: in a
     study of `directory` that no other process has open. Raises `UserError` if it cannot be opened, read or written.
     """
-    where = f"search.storage = {url}" if url else str(directory / "study.db")
+    where = f"search.storage = {url}" if url else str(directory / STUDY)
     with (directory / LOCK).open("w") as held, _answering(where, url):
         alone = try_lock(held)
         if not alone:
             acquire_lock(held, shared=True)  # not before whoever was first has made the tables
         study = optuna.create_study(
             study_name=name,
-            storage=_server(url) if url else _sqlite(directory / "study.db"),
+            storage=_server(url) if url else _sqlite(directory / STUDY),
             sampler=sampler,
             directions=directions,
             load_if_exists=True,
@@ -119,4 +117,4 @@ def _server_options() -> dict[str, Any]:
 def _storage(url: str, options: dict[str, Any]) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats, since Optuna 2.9
-        return RDBStorage(url, engine_kwargs=options, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
+        return RDBStorage(url, engine_kwargs=options, heartbeat_interval=HEARTBEAT, grace_period=GRACE_SECONDS)

@@ -10,6 +10,17 @@ from optuna.trial import FrozenTrial, TrialState
 
 from detnas.config import SearchSettings
 from detnas.evaluation.metrics.pareto import pareto_front
+from detnas.rundir.layout import (
+    BEST,
+    CANDIDATES,
+    FAILED,
+    FRONT,
+    SEARCH_DONE,
+    WRITING_LOCK,
+    Candidate,
+    FailedCandidate,
+    SearchDone,
+)
 from detnas.search.evaluators.base import Evaluator
 from detnas.search.samplers.registry import SAMPLERS
 from detnas.search.study.slots import failed_for_good
@@ -18,17 +29,11 @@ from detnas.search.study.trials import ORIGIN, architecture_of, fitness_of, inde
 from detnas.search.study.worker import SCORES, Worker, reason_of
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.errors import UserError
-from detnas.utils.files import acquire_lock, write_json, write_json_lines
+from detnas.utils.files import acquire_lock
 from detnas.utils.progress import Progress
 
-COSTS = {"macs": "macs", "params": "params", "latency": "latency_ms"}
-"""The field of a candidate that holds each cost."""
 SHOWN_EVERY = 50
 """Candidates after which candidates.jsonl is written at the latest: a random search is one long generation."""
-CANDIDATES = "candidates.jsonl"
-FAILED = "failed.jsonl"
-WRITING = ".writing"
-"""Held by who writes, so that no worker writes what it knew before another wrote."""
 
 
 def search(
@@ -77,55 +82,54 @@ def search(
         if worker.evaluations < settings.evaluations:
             progress.log(f"  search: all {len(finished)} architectures within the budget have been evaluated")
         rows = _write(directory, study, sampler, settings)
-        cost = COSTS[settings.second_objective or "macs"]
-        merits = proposer.merits(
-            [Architecture.parse(row["architecture"]) for row in rows], [row["fitness"] for row in rows]
-        )
-        winner = max(zip(merits, rows, strict=True), key=lambda of: (of[0], -of[1][cost], -of[1]["number"]))[1]
+        cost = settings.second_objective or "macs"
+        merits = proposer.merits([Architecture.parse(row.architecture) for row in rows], [row.fitness for row in rows])
+        winner = max(zip(merits, rows, strict=True), key=lambda of: (of[0], -of[1].cost(cost), -of[1].number))[1]
         if settings.second_objective:
-            write_json(directory / "front.json", front(rows, cost))
-        write_json(directory / "best.json", winner)
-        done = {"seconds": sum(row["seconds"] for row in rows), "evaluations": len(rows)}
-        write_json(directory / "done.json", done)
-    return Architecture.parse(winner["architecture"])
+            FRONT.write(directory, front(rows, cost))
+        BEST.write(directory, winner)
+        SEARCH_DONE.write(directory, SearchDone(seconds=sum(row.seconds for row in rows), evaluations=len(rows)))
+    return Architecture.parse(winner.architecture)
 
 
-def front(rows: Sequence[dict[str, Any]], cost: str) -> list[dict[str, Any]]:
+def front(rows: Sequence[Candidate], cost: str) -> list[Candidate]:
     """Of finished candidates, those that none as cheap or cheaper reaches; the cheapest first."""
-    return [rows[place] for place in pareto_front([row[cost] for row in rows], [row["fitness"] for row in rows])]
+    return [rows[place] for place in pareto_front([row.cost(cost) for row in rows], [row.fitness for row in rows])]
 
 
-def candidates(trials: Iterable[FrozenTrial], sampler: BudgetSampler, settings: SearchSettings) -> list[dict[str, Any]]:
+def candidates(trials: Iterable[FrozenTrial], sampler: BudgetSampler, settings: SearchSettings) -> list[Candidate]:
     """The finished candidates in the order of their slots; a generation has as many slots as the population."""
     rows = []
     for trial in sorted(_finished(trials), key=index_of):
         assert trial.duration is not None
         rows.append(
-            {
-                **_place(trial, sampler, settings),
-                **sampler.table.cost(architecture_of(trial, sampler.space).ops).facts(),
-                "fitness": fitness_of(trial),
-                "metric": settings.score_name,
-                "AP50": trial.user_attrs.get(SCORES, {}).get("AP50"),
-                "seconds": round(trial.duration.total_seconds(), 3),
-            }
+            Candidate.model_validate(
+                {
+                    **_place(trial, sampler, settings),
+                    **sampler.table.cost(architecture_of(trial, sampler.space).ops).facts(),
+                    "fitness": fitness_of(trial),
+                    "metric": settings.score_name,
+                    "AP50": trial.user_attrs.get(SCORES, {}).get("AP50"),
+                    "seconds": round(trial.duration.total_seconds(), 3),
+                }
+            )
         )
     return rows
 
 
-def _write(
-    directory: Path, study: optuna.Study, sampler: BudgetSampler, settings: SearchSettings
-) -> list[dict[str, Any]]:
+def _write(directory: Path, study: optuna.Study, sampler: BudgetSampler, settings: SearchSettings) -> list[Candidate]:
     """Write what is known of the candidates by now; those that are finished."""
-    with (directory / WRITING).open("w") as held:
+    with (directory / WRITING_LOCK).open("w") as held:
         acquire_lock(held)
         trials = study.get_trials(deepcopy=False)
         rows = candidates(trials, sampler, settings)
-        write_json_lines(directory / CANDIDATES, rows)
+        CANDIDATES.write(directory, rows)
         failed = sorted(failed_for_good(trials).items())
         if failed:
-            lost = [{**_place(trial, sampler, settings), "error": reason_of(trial)} for _, trial in failed]
-            write_json_lines(directory / FAILED, lost)
+            FAILED.write(
+                directory,
+                [FailedCandidate(**_place(trial, sampler, settings), error=reason_of(trial)) for _, trial in failed],
+            )
     return rows
 
 

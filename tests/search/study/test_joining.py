@@ -20,7 +20,8 @@ from small_recipe import write_recipe
 
 from detnas.config import load_recipe
 from detnas.run.context import open_run
-from detnas.run.pipeline import _study_name, run
+from detnas.run.pipeline import run
+from detnas.run.search_stage import _study_name
 from detnas.utils.progress import Progress
 
 PATIENCE = 300

@@ -1,0 +1,46 @@
+"""What is checked of a run before any training."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from detnas.data.classification import ClassificationSet
+from detnas.data.detection import DetectionSet
+from detnas.distributed import comm
+from detnas.rundir.layout import SEARCH, SEARCH_DONE, SUPERNET_FINETUNE, SUPERNET_PRETRAIN
+from detnas.search.evaluators.custom import import_fitness_function
+from detnas.search.evaluators.detection import evaluation_images
+from detnas.search.study.storage import check_storage
+from detnas.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from detnas.run.context import Run
+
+
+def check_run(run: "Run") -> None:
+    """Raise `UserError` for what would otherwise fail only once training has begun."""
+    search = run.recipe.search
+    if run.pretrains:
+        ClassificationSet(run.recipe, run.data)
+    if search.has_custom_fitness:
+        import_fitness_function(search.fitness)
+    if not search.by_classification:
+        evaluation_images(run.data.search, search, run.seed("search"))
+    for stage in (SUPERNET_PRETRAIN, SUPERNET_FINETUNE):
+        run.paths(stage)
+    for part in (run.data.train, run.data.val):
+        check_sizes(part, run.recipe.detector.max_size)
+    if comm.is_main_process() and search.storage and not SEARCH_DONE.exists(run.directory / SEARCH):
+        check_storage(search.storage)
+
+
+def check_sizes(data: DetectionSet, max_size: int) -> None:
+    """Refuse images so long that nothing is left of the shorter side when the longer is reduced to `max_size`."""
+    too_long = np.flatnonzero(data.sizes.min(axis=1) * max_size < data.sizes.max(axis=1))
+    if len(too_long):
+        first = int(too_long[0])
+        width, height = data.sizes[first].tolist()
+        raise UserError(
+            f"{data.files[first]}: nothing is left of the shorter side of its {width}x{height} pixels where the "
+            f"longer is reduced to detector.max_size = {max_size}; cut it into pieces, or raise max_size"
+        )

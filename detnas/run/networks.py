@@ -1,0 +1,103 @@
+"""Standalone training of networks: on classification, then on detection, then their evaluation."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from detnas.data.images import Images
+from detnas.distributed import comm
+from detnas.evaluation.evaluate import Evaluation, evaluate
+from detnas.evaluation.headline import headline
+from detnas.models.backbone import Subnet
+from detnas.models.create import Network, find_network
+from detnas.models.detectors.build import Detector
+from detnas.models.weights import DetectorInfo, save_detector
+from detnas.run.baselines import network_cost
+from detnas.run.context import Run
+from detnas.rundir.layout import DETECTIONS, EVALUATION, FINETUNE, PRETRAIN, WEIGHTS, WINNER, NetworkEvaluation
+from detnas.training.metrics_log import log_scores
+from detnas.utils.resource_errors import explain_out_of_memory
+
+
+def train_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -> None:
+    """Pre-train, if the recipe does so, and fine-tune what `networks` builds by name, as far as that is not done."""
+    pretrain_networks(run, networks)
+    finetune_networks(run, networks)
+
+
+def pretrain_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -> None:
+    """Train networks on classification, each from scratch, if the recipe pre-trains."""
+    for name, make_backbone in networks.items():
+        stage = f"{PRETRAIN}/{name}"
+        if run.pretrains and not run.is_trained(stage, needed_by=f"{FINETUNE}/{name}"):
+            settings = run.recipe.pretrain
+            task, num_classes = run.classification(settings, "train")
+            run.train(run.classifier(make_backbone, num_classes), task, settings, stage)
+
+
+def finetune_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -> None:
+    """Train networks on detection, on all training images; save them and evaluate them on the validation set."""
+    for name, make_backbone in networks.items():
+        stage = f"{FINETUNE}/{name}"
+        directory = run.directory / stage
+        if not comm.broadcast_from_main(lambda directory=directory: EVALUATION.exists(directory)):  # type: ignore[misc]
+            settings = run.recipe.finetune
+            pretrained = run.directory / PRETRAIN / name if run.pretrains else None
+            detector = run.detector(make_backbone, pretrained)
+            run.train(detector, run.detection(settings, run.data.train), settings, stage)
+            if comm.is_main_process():
+                _save_weights(run, detector, run.directory if name == WINNER else directory)
+            evaluation = _evaluate(run, name, detector)
+            if comm.is_main_process():
+                _write_evaluation(run, name, detector, evaluation)
+        scores = run.read(EVALUATION, stage).scores
+        run.progress.log(f"  {name}: {headline(scores, run.recipe.search.metric)} on the validation set")
+
+
+def _save_weights(run: Run, detector: Detector, directory: Path) -> None:
+    """Write the weights file of a finished detector, unless its backbone is not of the run's search space."""
+    network = find_network(detector)
+    if isinstance(network, Subnet) and network.space == run.space:
+        categories = tuple((category.id, category.name) for category in run.data.train.categories)
+        recipe = run.recipe
+        info = DetectorInfo(
+            run.space, network.architecture, recipe.detector, categories, data=recipe.data, seed=recipe.seed
+        )
+        save_detector(directory / WEIGHTS, detector, info)
+
+
+def _evaluate(run: Run, name: str, detector: Detector) -> Evaluation:
+    """Evaluate a finished detector on the validation set, each process on its shard."""
+    batch_size = run.recipe.search.batch_size
+    shard = run.data.val.subset(comm.shard_indices(len(run.data.val), batch_size))
+    images = Images(shard.files, run.recipe.data.cache_mb, shard.sizes, disk=run.disk_cache)
+    with (
+        explain_out_of_memory(f"search.batch_size = {batch_size}"),
+        run.progress.task(f"evaluate {name}", total=len(shard)) as bar,
+    ):
+        return evaluate(
+            detector,
+            run.data.val,
+            images,
+            batch_size=batch_size,
+            device=run.device,
+            after_batch=lambda count: bar.advance(by=count),
+        )
+
+
+def _write_evaluation(run: Run, name: str, detector: Detector, evaluation: Evaluation) -> None:
+    network = find_network(detector)
+    directory = run.directory / FINETUNE / name
+    DETECTIONS.write(directory, evaluation.results)
+    log_scores(directory, run.recipe.finetune.steps, evaluation.scores)
+    record = NetworkEvaluation.model_validate(
+        {
+            "network": name,
+            "architecture": None if network.architecture is None else str(network.architecture),
+            **network_cost(network, run.sampler).facts(),
+            "images": len(run.data.val),
+            "scores": evaluation.scores,
+            "per_class": evaluation.per_class,
+        }
+    )
+    # Last: a network whose evaluation.json exists is done.
+    EVALUATION.write(directory, record)

@@ -1,0 +1,99 @@
+"""What a run writes into its directory when it begins, and compares with what stands there when it continues."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from detnas.config import Recipe
+from detnas.data.detection import DetectionSet
+from detnas.data.shapes.prepare import prepare_shapes
+from detnas.data.splits import RunData
+from detnas.rundir.directory import find_stored_run, write_stored_run
+from detnas.rundir.layout import DATA, FORMAT, LATENCIES, RECIPE, SPLITS, SplitImage, StoredRun
+from detnas.spaces import LatencyTable, read_latencies
+from detnas.utils.errors import UserError
+from detnas.utils.versions import versions
+
+
+def check_recipe(directory: Path, recipe: Recipe) -> None:
+    """Raise `UserError` if `directory` holds the run of another recipe."""
+    stored = find_stored_run(directory)
+    difference = stored and _difference(stored.recipe, recipe.model_dump(mode="json"))
+    if difference:
+        raise UserError(
+            f"--out {directory}: holds the run of another recipe ({difference}); choose another folder, or give "
+            "the recipe that it was begun with"
+        )
+
+
+def draw_data(directory: Path, recipe: Recipe, log: Callable[[str], None]) -> str:
+    """Draw the embedded data set into a run directory if it is not there yet, and return its folder.
+
+    Raises `UserError` if the recipe has none.
+    """
+    if recipe.data.shapes is None:
+        raise UserError(f"recipe {recipe.name} needs a data set; name its folder by --data DIR")
+    folder = directory / DATA
+    prepare_shapes(folder, recipe.data.shapes, begun=(directory / RECIPE).exists(), log=log)
+    return str(folder)
+
+
+def store_recipe(directory: Path, recipe: Recipe, data: RunData, fingerprint: str) -> None:
+    """Write recipe.yaml when the run begins; later, check that the data set is the same.
+
+    Raises `UserError` if the data set has changed since the run began.
+    """
+    stored = find_stored_run(directory)
+    if stored is None:
+        stored = StoredRun(
+            recipe=recipe.model_dump(mode="json"),
+            format=FORMAT,
+            versions=versions(),
+            data_directory=str(data.directory.resolve()),
+            data_fingerprint=fingerprint,
+        )
+        write_stored_run(directory, stored)
+    elif stored.data_fingerprint != fingerprint:
+        raise UserError(f"{directory}: the data set has changed since this run was begun; choose another --out")
+
+
+def store_splits(directory: Path, data: RunData) -> None:
+    """Write splits.json when the run begins: the images that were taken from the training images."""
+    if not SPLITS.exists(directory):
+        parts = {"search": data.search} | ({"val": data.val} if data.val_is_cut else {})
+        SPLITS.write(directory, {name: _images(part, data.directory) for name, part in parts.items()})
+
+
+def store_latencies(directory: Path, latencies: LatencyTable | None) -> None:
+    """Write the table of latencies that the budget uses when the run begins; later, check that it is the same.
+
+    Raises `UserError` if it has been measured again since the run began.
+    """
+    path = directory / LATENCIES
+    if latencies is not None and not path.exists():
+        latencies.write(path)
+    elif latencies is not None and read_latencies(path) != latencies:
+        raise UserError(
+            f"{directory}: budget.latencies has been measured again since this run was begun; put {path} there, or "
+            "choose another --out"
+        )
+
+
+def _images(part: DetectionSet, folder: Path) -> list[SplitImage]:
+    return [
+        SplitImage(id=id, file=str(file.relative_to(folder) if file.is_relative_to(folder) else file))
+        for id, file in zip(part.image_ids, part.files, strict=True)
+    ]
+
+
+def _difference(stored: dict[str, Any], wanted: dict[str, Any], path: str = "") -> str | None:
+    """The first field in which a stored recipe differs from the wanted one."""
+    for key, value in wanted.items():
+        other = stored.get(key)
+        if isinstance(value, dict) and isinstance(other, dict):
+            difference = _difference(other, value, f"{path}{key}.")
+            if difference:
+                return difference
+        elif other != value:
+            return f"{path}{key}: {other!r} there, {value!r} here"
+    return None

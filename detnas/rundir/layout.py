@@ -1,0 +1,287 @@
+"""What a run leaves on disk: the name of every file and folder, and the type of every record.
+
+    RUN/
+      recipe.yaml                     the recipe, the format, versions and data set of the run (`StoredRun`)
+      splits.json                     images that were taken from the training images (`Splits`)
+      latencies.json                  the table of latencies, if the budget uses one
+      detector.safetensors            the winner's detector
+      report.html                     the page
+      data/                           the embedded data set, if the run draws it
+      images/                         decoded images; it may be deleted at any time
+      supernet-pretrain/              trainings of the supernet
+      supernet-finetune/
+      search/                         study.db, candidates.jsonl, failed.jsonl, best.json, front.json,
+                                      recalibration.json, done.json
+      pretrain/NAME/                  trainings of the winner and of each baseline
+      finetune/NAME/                  the same, and evaluation.json, detections.json, detector.safetensors
+      rank/                           pretrain/ and finetune/ of `detnas rank`, and ranking.json
+
+A folder of a training holds checkpoint-STEP.pt, metrics.jsonl, TensorBoard's events.out.tfevents.*, and at its end
+done.json. Every file is written to a temporary name, flushed and renamed.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from detnas.rundir.record_files import RecordFile, RecordLines
+
+FORMAT = 2
+"""The version of all that is described here. The first edition of detnas, up to 0.1, wrote none."""
+
+# Files of the run directory itself.
+RECIPE = "recipe.yaml"
+LATENCIES = "latencies.json"
+WEIGHTS = "detector.safetensors"
+REPORT = "report.html"
+LOCK = ".lock"
+"""Held while a process works in the run directory, or in its search."""
+DATA = "data"
+IMAGES = "images"
+
+# Folders of the stages.
+SUPERNET_PRETRAIN = "supernet-pretrain"
+SUPERNET_FINETUNE = "supernet-finetune"
+SEARCH = "search"
+PRETRAIN = "pretrain"
+FINETUNE = "finetune"
+RANK = "rank"
+
+WINNER = "winner"
+"""What the network that the search chose is called, beside the baselines."""
+
+# Files of the search.
+STUDY = "study.db"
+GRACE_SECONDS = 120
+"""A worker that has sent no heartbeat to the study for so long counts as dead; its candidate is given to another."""
+WRITING_LOCK = ".writing"
+"""Held by the worker that writes candidates.jsonl, so that none writes what it knew before another wrote."""
+CHECKING_LOCK = ".checking"
+"""Held by the worker that checks the recalibration, when several finish a search together."""
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """The checkpoint of the training in `folder` after `step` steps."""
+    return folder / f"checkpoint-{step:08}.pt"
+
+
+def checkpoint_paths(folder: Path) -> list[Path]:
+    """The checkpoints of the training in `folder`, the newest first."""
+    return sorted(folder.glob("checkpoint-*.pt"), key=checkpoint_step, reverse=True)
+
+
+def checkpoint_step(path: Path) -> int:
+    return int(path.stem.removeprefix("checkpoint-"))
+
+
+def network_lock(folder: Path, name: str) -> Path:
+    """The lock of whoever trains the network `name` in `folder`, of the processes that share a `detnas rank`."""
+    return folder / f".{name}.lock"
+
+
+class Record(BaseModel):
+    """What a file holds. Fields that it does not know are refused: another version of detnas wrote them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StoredRun(Record):
+    """What recipe.yaml holds: the recipe's own keys, and these beside them."""
+
+    recipe: dict[str, Any]
+    format: int
+    versions: dict[str, str]
+    """Of detnas, torch, torchvision and Python, when the run began."""
+    data_directory: str
+    data_fingerprint: str
+    """A digest of the data set, by which a later change of it is noticed."""
+
+
+STORED_KEYS = tuple(name for name in StoredRun.model_fields if name != "recipe")
+"""The keys of recipe.yaml that are not the recipe's."""
+
+
+class SplitImage(Record):
+    id: int
+    file: str
+    """Relative to the data directory where it lies in there."""
+
+
+Splits = dict[str, list[SplitImage]]
+"""The images of the `search` split and, if it was taken from the training images, of `val`."""
+
+
+class TrainingDone(Record):
+    """A finished training."""
+
+    seconds: float
+    steps: int
+
+
+class SearchDone(Record):
+    """A finished search."""
+
+    seconds: float
+    """Of all evaluations together."""
+    evaluations: int
+
+
+class MetricsRow(BaseModel):
+    """Means over some steps of a training; or, without a loss, the scores of the network after the last step.
+
+    What else there is depends on the task: parts of the loss, accuracy, learning rate, images a second and so on.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, int | float | None]
+
+    step: int
+    """The number of steps after which the row was written."""
+    seconds: float | None = None
+    """Of the training so far."""
+    loss: float | None = None
+
+
+class Proposed(Record):
+    """An architecture that the search proposed."""
+
+    number: int
+    """The evaluation index, from 0."""
+    generation: int
+    origin: str
+    """How it was made: "random", "mutation", "crossover", "linear" or "tpe"."""
+    architecture: str
+
+
+class Candidate(Proposed):
+    """An architecture that the search evaluated. A line of candidates.jsonl, and all of best.json."""
+
+    macs: int
+    params: int
+    latency_ms: float | None = None
+    """By the run's table of latencies; not written without one."""
+    fitness: float
+    """The score named `metric` on the search split."""
+    metric: str
+    AP50: float | None
+    seconds: float
+
+    def cost(self, name: str) -> float:
+        """Its "macs", "params" or "latency", the last in milliseconds (0 without a table of latencies)."""
+        return {"macs": self.macs, "params": self.params, "latency": self.latency_ms or 0.0}[name]
+
+
+class FailedCandidate(Proposed):
+    """An architecture whose evaluation was given up. A line of failed.jsonl."""
+
+    error: str
+
+
+class RecalibratedCandidate(Record):
+    """A candidate's fitness in the search, and with BN statistics of other images, of half as many, and of none."""
+
+    number: int
+    architecture: str
+    fitness: float
+    other_images: float
+    half: float
+    none: float
+
+
+class RecalibrationCheck(Record):
+    """The best candidates of a search evaluated with other BN statistics, its winner first."""
+
+    metric: str
+    batches: int
+    batch_size: int
+    seconds: float
+    candidates: list[RecalibratedCandidate]
+
+
+class NetworkEvaluation(Record):
+    """What a trained network costs, and its scores on the validation set."""
+
+    network: str
+    architecture: str | None
+    """None of a network outside the search space's family, such as a ResNet."""
+    macs: int
+    params: int
+    latency_ms: float | None = None
+    """Of the backbone, by the run's table of latencies; not written without one."""
+    images: int
+    scores: dict[str, float | None]
+    """COCO's and VOC's numbers, from 0 to 1; None where the set holds no object to find."""
+    per_class: dict[str, float | None]
+    """COCO's AP by class."""
+
+
+class RankedNetwork(Record):
+    """A network that `detnas rank` trained."""
+
+    architecture: str
+    macs: int
+    params: int
+    fitness: float
+    """By the supernet."""
+    score: float
+    """On the validation set, after standalone training."""
+
+
+class Interval(Record):
+    """An estimate and its 95 % interval; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+
+class RankingQuality(Record):
+    """How well something ranks networks by their score."""
+
+    kendall_tau: Interval
+    spearman_rho: Interval
+    regret: float
+    """By how much its best network is worse than the best of all."""
+    regret_top_5: float
+    """By how much the best of its top 5 networks is worse than the best of all."""
+
+
+class Ranking(Record):
+    """What `detnas rank` found."""
+
+    metric: str
+    """The score after standalone training."""
+    fitness: str
+    """The score that is the supernet's fitness."""
+    quality: dict[str, RankingQuality]
+    """Of the supernet's fitness, and of MACs alone."""
+    networks: list[RankedNetwork]
+
+
+class SearchFacts(Record):
+    """What makes a search by `detnas.search` this one and no other."""
+
+    format: int
+    seed: int
+    space: dict[str, Any]
+    budget: dict[str, Any]
+    settings: dict[str, Any]
+
+
+SPLITS = RecordFile("splits.json", Splits)
+TRAINING_DONE = RecordFile("done.json", TrainingDone)
+METRICS = RecordLines("metrics.jsonl", MetricsRow)
+CANDIDATES = RecordLines("candidates.jsonl", Candidate)
+FAILED = RecordLines("failed.jsonl", FailedCandidate)
+BEST = RecordFile("best.json", Candidate)
+FRONT = RecordFile("front.json", list[Candidate])
+RECALIBRATION = RecordFile("recalibration.json", RecalibrationCheck)
+SEARCH_DONE = RecordFile("done.json", SearchDone)
+EVALUATION = RecordFile("evaluation.json", NetworkEvaluation)
+DETECTIONS = RecordFile("detections.json", list[dict[str, Any]])
+"""COCO results on the validation set."""
+FITNESS = RecordFile("fitness.json", float)
+"""Beside evaluation.json, of a network of `detnas rank`: by the supernet."""
+RANKING = RecordFile("ranking.json", Ranking)
+SEARCH_FACTS = RecordFile("search.json", SearchFacts)
