@@ -9,7 +9,7 @@ from detnas.data.detection import DetectionSet
 from detnas.data.shapes.prepare import prepare_shapes
 from detnas.data.splits import RunData
 from detnas.rundir.directory import find_stored_run, write_stored_run
-from detnas.rundir.layout import DATA, FORMAT, LATENCIES, RECIPE, SPLITS, SplitImage, StoredRun
+from detnas.rundir.layout import DATA, FORMAT, LATENCIES, SPLITS, SplitImage, StoredRun
 from detnas.spaces import LatencyTable, read_latencies
 from detnas.utils.errors import UserError
 from detnas.utils.versions import versions
@@ -34,7 +34,7 @@ def draw_data(directory: Path, recipe: Recipe, log: Callable[[str], None]) -> st
     if recipe.data.shapes is None:
         raise UserError(f"recipe {recipe.name} needs a data set; name its folder by --data DIR")
     folder = directory / DATA
-    prepare_shapes(folder, recipe.data.shapes, begun=(directory / RECIPE).exists(), log=log)
+    prepare_shapes(folder, recipe.data.shapes, log=log)
     return str(folder)
 
 

@@ -11,20 +11,18 @@ from detnas.utils.errors import UserError
 from detnas.utils.files import is_file, read_json
 
 
-def prepare_shapes(directory: Path, settings: ShapesSettings, *, begun: bool, log: Callable[[str], None]) -> None:
+def prepare_shapes(directory: Path, settings: ShapesSettings, *, log: Callable[[str], None]) -> None:
     """Draw the shapes that `settings` ask for into `directory` unless they are there; a drawing is reported to `log`.
 
-    `begun` tells that a run stands whose recipe is known to ask for the same: what it has without the numbers that it
-    was drawn with, an earlier version drew.
     Raises `UserError` if the folder was not drawn by `write_shapes`: it may be anything.
     """
     wanted = settings.model_dump(mode="json")
     if directory.exists():
         numbers = directory / NUMBERS
-        if read_json(numbers) == wanted if is_file(numbers) else begun:
-            return
         if not is_file(numbers):
             raise UserError(f"{directory}: exists and was not drawn for this run; remove it, or choose another --out")
+        if read_json(numbers) == wanted:
+            return
         _remove(directory)
     log(f"Drawing the data set: {directory}")
     write_shapes(directory, **settings.model_dump())

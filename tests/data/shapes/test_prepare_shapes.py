@@ -13,10 +13,10 @@ FEW = ShapesSettings(train=3, val=1, size=32, crops=12, crop_size=16)
 MORE = FEW.model_copy(update={"train": 4})
 
 
-def draw(directory: Path, settings: ShapesSettings, begun: bool = False) -> bool:
+def draw(directory: Path, settings: ShapesSettings) -> bool:
     """Whether something was drawn."""
     said: list[str] = []
-    prepare_shapes(directory, settings, begun=begun, log=said.append)
+    prepare_shapes(directory, settings, log=said.append)
     assert all(str(directory) in line for line in said)
     return bool(said)
 
@@ -24,7 +24,7 @@ def draw(directory: Path, settings: ShapesSettings, begun: bool = False) -> bool
 def test_they_are_drawn_once(tmp_path: Path) -> None:
     assert draw(tmp_path / "data", FEW)
     assert read_json(tmp_path / "data" / "shapes.json") == FEW.model_dump()
-    assert not draw(tmp_path / "data", FEW) and not draw(tmp_path / "data", FEW, begun=True)
+    assert not draw(tmp_path / "data", FEW)
 
 
 def test_others_are_drawn_anew(tmp_path: Path) -> None:
@@ -32,12 +32,6 @@ def test_others_are_drawn_anew(tmp_path: Path) -> None:
     assert draw(tmp_path / "data", MORE)
     assert len(read_json(tmp_path / "data" / "train.json")["images"]) == 4
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
-
-
-def test_what_an_earlier_version_drew_for_a_run_is_taken(tmp_path: Path) -> None:
-    draw(tmp_path / "data", FEW)
-    (tmp_path / "data" / "shapes.json").unlink()
-    assert not draw(tmp_path / "data", FEW, begun=True)
 
 
 def test_a_folder_that_was_not_drawn_is_refused_and_left_alone(tmp_path: Path) -> None:
