@@ -53,7 +53,11 @@ def table(status: RunStatus) -> Group:
 def _rate(stage: StageStatus) -> str:
     if not stage.seconds_per_unit:
         return ""
-    return f"{1 / stage.seconds_per_unit:.3g}/s" if stage.seconds_per_unit < 1 else f"{format_duration(stage.seconds_per_unit)} each"
+    return (
+        f"{1 / stage.seconds_per_unit:.3g}/s"
+        if stage.seconds_per_unit < 1
+        else f"{format_duration(stage.seconds_per_unit)} each"
+    )
 
 
 def _time(seconds: float | None) -> str:

@@ -115,7 +115,7 @@ def test_status_of_a_run_under_way(copied: Path, shell: Shell) -> None:
 
 
 def test_status_names_candidates_that_failed(copied: Path, shell: Shell) -> None:
-    row = {"number": 3, "architecture": "00 00 0000 00", "error": "RuntimeError: no luck"}
+    row = {"number": 3, "generation": 1, "origin": "mutation", "architecture": "00 00 0000 00", "error": "no luck"}
     (copied / "search/failed.jsonl").write_text(json.dumps(row) + "\n")
     assert "6 of 6 candidates, 1 more failed (search/failed.jsonl), best" in shell("status", copied)
     shell("report", copied)
