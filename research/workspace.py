@@ -98,7 +98,7 @@ def data_folder() -> Path:
     shapes = recipe_of().data.shapes
     assert shapes is not None
     with alone_at("data"):
-        prepare_shapes(RUNS / "data", shapes, begun=False, log=Progress().log)
+        prepare_shapes(RUNS / "data", shapes, log=Progress().log)
     return RUNS / "data"
 
 

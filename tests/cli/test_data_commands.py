@@ -9,7 +9,7 @@ from shell import Shell
 from small_recipe import write_blocks
 
 import detnas
-from detnas.data.shapes.write import CLASSES
+from detnas.data.shapes.scenes import CLASSES
 
 
 def test_data_check_of_a_fine_folder(

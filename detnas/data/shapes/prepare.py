@@ -1,4 +1,4 @@
-"""The embedded data set of a run: drawn once, and again only if other shapes are asked for."""
+"""The embedded data set of a run: drawn once, and again only if the recipe asks for another one."""
 
 import shutil
 import tempfile
@@ -6,22 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from detnas.config import ShapesSettings
-from detnas.data.shapes.write import NUMBERS, write_shapes
+from detnas.data.shapes.write import PARAMETERS, write_shapes
 from detnas.utils.errors import UserError
 from detnas.utils.files import is_file, read_json
 
 
 def prepare_shapes(directory: Path, settings: ShapesSettings, *, log: Callable[[str], None]) -> None:
-    """Draw the shapes that `settings` ask for into `directory` unless they are there; a drawing is reported to `log`.
+    """Draw the data set that `settings` describe into `directory`, unless it is there. `log` is called before drawing.
 
-    Raises `UserError` if the folder was not drawn by `write_shapes`: it may be anything.
+    Raises `UserError` if the folder exists and was not written by `write_shapes`: it may hold anything.
     """
-    wanted = settings.model_dump(mode="json")
     if directory.exists():
-        numbers = directory / NUMBERS
-        if not is_file(numbers):
+        parameters = directory / PARAMETERS
+        if not is_file(parameters):
             raise UserError(f"{directory}: exists and was not drawn for this run; remove it, or choose another --out")
-        if read_json(numbers) == wanted:
+        if read_json(parameters) == settings.model_dump(mode="json"):
             return
         _remove(directory)
     log(f"Drawing the data set: {directory}")
@@ -29,6 +28,6 @@ def prepare_shapes(directory: Path, settings: ShapesSettings, *, log: Callable[[
 
 
 def _remove(directory: Path) -> None:
-    """Out of the way in one step: a process that is killed leaves no half of it under its name."""
+    """Remove a directory such that a killed process does not leave a part of it under its name."""
     with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as aside:
         shutil.move(directory, aside)

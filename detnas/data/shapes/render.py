@@ -1,9 +1,9 @@
-"""Drawing for the embedded data set: random streams, grounds, polygons, textures and clutter.
+"""Drawing for the embedded data set: random numbers, backgrounds, polygons, textures and clutter.
 
-A canvas is an array of floats, (height, width, 3) in 0..255. The pixels must be the same on every machine. Therefore
-this file uses only operations that IEEE 754 defines to the last bit (+ - * / sqrt, comparisons, rounding), integers,
-and the doubles of NumPy's frozen `RandomState`. Sines, powers, matrix products and float sums are left out on purpose:
-their last bit depends on the machine.
+A canvas is a float64 array (height, width, 3) with values in 0..255. The pixels must be the same on every machine.
+Therefore this file uses only operations that IEEE 754 defines to the last bit (+ - * / sqrt, comparisons, rounding),
+integers, and the doubles of NumPy's frozen `RandomState`. It avoids sines, powers, matrix products and float sums,
+whose last bit depends on the machine.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ Bools = npt.NDArray[np.bool_]
 Window = tuple[slice, slice]
 T = TypeVar("T")
 
-FULL = 4  # the coverage of a pixel of which all samples, two by two, lie inside a polygon
+FULL = 4
+"""Coverage of a pixel whose 2 x 2 samples all lie inside a polygon."""
 
 
 class Stream:
-    """The random numbers of one image: a function of seed, split and index only."""
+    """The random numbers of one image: a function of seed, split and index."""
 
     def __init__(self, seed: int, split: str, index: int) -> None:
         digest = hashlib.sha256(f"{seed}/{split}/{index}".encode()).digest()
@@ -41,7 +42,7 @@ class Stream:
         return low + (high - low) * float(self._state.random_sample())
 
     def below(self, count: int) -> int:
-        """A whole number in 0..count-1. (`randint` has another integer width on some platforms.)"""
+        """An integer in 0..count-1. (`randint` has another integer width on some platforms.)"""
         return int(float(self._state.random_sample()) * count)
 
     def pick(self, items: Sequence[T]) -> T:
@@ -59,14 +60,14 @@ class Stream:
                 low, position = middle, position - 1
         return math.sqrt(low * high)
 
-    def turn(self) -> tuple[float, float]:
-        """Cosine and sine of a random angle: a rational point of the circle in one of the four quadrants."""
+    def rotation(self) -> tuple[float, float]:
+        """Cosine and sine of a random angle: a rational point on the unit circle, in one of the four quadrants."""
         t = self.uniform(0, 1)
         cosine, sine = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
         return self.pick(((cosine, sine), (-sine, cosine), (-cosine, -sine), (sine, -cosine)))
 
     def tilt(self) -> tuple[float, float]:
-        """Cosine and sine of a random angle within 23 degrees of upright, rational like those of `turn`."""
+        """Cosine and sine of a random angle within 23 degrees of upright, rational as those of `rotation`."""
         t = self.uniform(-0.2, 0.2)
         return (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
 
@@ -91,8 +92,8 @@ def _lattice_positions(stream: Stream, length: int, cell: float) -> tuple[Ints, 
     return index.astype(np.int64), fraction * fraction * (3 - 2 * fraction)
 
 
-def ground(stream: Stream, size: int) -> Floats:
-    """A textured ground of two random colors: octaves of value noise, from a third of the image down to 2 pixels."""
+def draw_background(stream: Stream, size: int) -> Floats:
+    """Two random colors, mixed by octaves of value noise, from a third of the image down to 2 pixels."""
     first = stream.color()
     second = first + (stream.color() - first) * 0.35
     roughness = stream.uniform(0.5, 0.85)
@@ -101,14 +102,14 @@ def ground(stream: Stream, size: int) -> Floats:
     while cell >= 2:
         mixture += value_noise(stream, size, size, cell) * weight
         total, weight, cell = total + weight, weight * roughness, cell / 2
-    # An average of octaves crowds around one half: spread it, so that both colors are seen.
+    # The average of octaves is concentrated around 0.5: spread it, so that both colors are visible.
     mixture = np.clip((mixture / total - 0.5) * 2.5 + 0.5, 0, 1)
     return first + (second - first) * mixture[:, :, None]
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A rasterized polygon: how many of each pixel's samples lie inside (0..FULL), and where its window starts."""
+    """A rasterized polygon: the number of samples of each pixel that lie inside (0..FULL), and the window's corner."""
 
     top: int
     left: int
@@ -116,7 +117,7 @@ class Patch:
 
     @property
     def mask(self) -> Bools:
-        """The pixels that belong to it: those at least half covered."""
+        """The pixels that belong to the polygon: those at least half covered."""
         return 2 * self.coverage >= FULL
 
     @property
@@ -157,13 +158,13 @@ def rasterize(loops: Sequence[Floats]) -> Patch:
 
 
 def paint(canvas: Floats, patch: Patch, color: Floats) -> None:
-    """Blend `color`, (3,) or (height, width, 3) of the patch, into the canvas, in which the patch must lie."""
+    """Blend `color`, (3,) or (height, width, 3) as the patch, into the canvas. The patch must lie inside the canvas."""
     under = canvas[patch.window]
     under += (color - under) * (patch.coverage / FULL)[:, :, None]
 
 
-def eroded(coverage: npt.NDArray[np.uint8], pixels: int) -> npt.NDArray[np.uint8]:
-    """The least coverage within so many pixels up, down, left and right: the form without its rim."""
+def erode(coverage: npt.NDArray[np.uint8], pixels: int) -> npt.NDArray[np.uint8]:
+    """The minimum of the coverage within `pixels` up, down, left and right: the shape without its border."""
     least = np.pad(coverage, pixels)
     for _ in range(pixels):
         middle = least[1:-1, 1:-1]
@@ -173,13 +174,13 @@ def eroded(coverage: npt.NDArray[np.uint8], pixels: int) -> npt.NDArray[np.uint8
 
 
 def texture(stream: Stream, patch: Patch, extent: float) -> Floats:
-    """How much of the second color each pixel of the patch takes, 0..1. Turned independently of the form it fills."""
+    """The weight of the second color at each pixel of the patch, 0..1. Its angle is independent of the shape's."""
     height, width = patch.coverage.shape
     kind = stream.pick(("stripes", "checks", "dots", "noise", "gradient"))
     step = stream.uniform(2, 3 + extent / 10)
     if kind == "noise":
         return value_noise(stream, height, width, step)
-    cosine, sine = stream.turn()
+    cosine, sine = stream.rotation()
     x, y = np.arange(width) - width / 2, (np.arange(height) - height / 2)[:, None]
     along, across = x * cosine - y * sine, x * sine + y * cosine
     mixture: Floats
@@ -196,26 +197,26 @@ def texture(stream: Stream, patch: Patch, extent: float) -> Floats:
     return mixture
 
 
-def visible_colors(stream: Stream, ground_color: Floats) -> tuple[Floats, Floats]:
-    """Two random colors of which a person can tell both, and their mean, from the ground."""
-    black_or_white = np.full(3, 0.0 if _brightness(ground_color) > 127 else 255.0)
+def visible_colors(stream: Stream, background: Floats) -> tuple[Floats, Floats]:
+    """Two random colors that are, as is their mean, easy to distinguish from the background."""
+    black_or_white = np.full(3, 0.0 if _brightness(background) > 127 else 255.0)
     first = black_or_white
     for _ in range(20):
         color = stream.color()
-        if _contrast(color, ground_color) >= 110:
+        if _contrast(color, background) >= 110:
             first = color
             break
     second = first
     for _ in range(20):
         color = first + (stream.color() - first) * stream.uniform(0.2, 0.6)
-        if min(_contrast(color, ground_color), _contrast((first + color) / 2, ground_color)) >= 80:
+        if min(_contrast(color, background), _contrast((first + color) / 2, background)) >= 80:
             second = color
             break
     return first, second
 
 
 def _contrast(first: Floats, second: Floats) -> float:
-    """Difference of brightness plus half the largest difference of a channel, 0..382: eyes follow brightness first."""
+    """Difference of brightness, to which eyes are most sensitive, plus half the largest one of a channel: 0..382."""
     difference = first - second
     return abs(_brightness(difference)) + float(abs(difference).max()) / 2
 
@@ -226,9 +227,9 @@ def _brightness(color: Floats) -> float:
 
 
 def add_clutter(stream: Stream, canvas: Floats, amount: float) -> None:
-    """Draw lines, ragged blobs and specks, none of them a form of the data set.
+    """Draw lines, ragged blobs and specks, none of which resembles a class.
 
-    Amount 1 is 46 of them on 128 x 128 pixels.
+    Amount 1 draws 46 of them on 128 x 128 pixels.
     """
     size = len(canvas)
     units = amount * size * size / (128 * 128)
@@ -250,7 +251,7 @@ def add_clutter(stream: Stream, canvas: Floats, amount: float) -> None:
 
 def _random_line(stream: Stream, size: int) -> Floats:
     """A bent line, far longer than wide."""
-    start, cosine, sine = stream.array(2) * size, *stream.turn()
+    start, cosine, sine = stream.array(2) * size, *stream.rotation()
     length, half_width = stream.uniform(0.15, 0.5) * size, stream.uniform(0.3, 0.8)
     along, across = np.array([cosine, sine]), np.array([-sine, cosine])
     bend = start + along * (length / 2) + across * (stream.uniform(-0.2, 0.2) * length)
@@ -259,14 +260,14 @@ def _random_line(stream: Stream, size: int) -> Floats:
 
 
 def _random_blob(stream: Stream, size: int, radius: float) -> Floats:
-    """A ragged outline, more oblong than any disc or star that `posed` makes."""
+    """A ragged outline, more elongated than any disc or star that `pose` makes."""
     lengths = radius * (0.25 + stream.array(len(_SPOKES)) * 0.75)
     oblong = _SPOKES * lengths[:, None] * np.array([1.0, 0.5])
-    return stream.array(2) * size + _turned(oblong, *stream.turn())
+    return stream.array(2) * size + _rotate(oblong, *stream.rotation())
 
 
 def circle(points: int, radius: float = 1.0, center_x: float = 0.0) -> Floats:
-    """`points` (a multiple of 4) rational points of a circle, starting on the x axis."""
+    """A polygon of `points` (a multiple of 4) rational points on a circle, starting on the x axis."""
     t = np.arange(points // 4) / (points // 4)
     x, y = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
     quadrants = [np.stack(pair, axis=1) for pair in ((x, y), (-y, x), (-x, -y), (y, -x))]
@@ -274,7 +275,7 @@ def circle(points: int, radius: float = 1.0, center_x: float = 0.0) -> Floats:
     return loop
 
 
-def _turned(points: Floats, cosine: float, sine: float) -> Floats:
+def _rotate(points: Floats, cosine: float, sine: float) -> Floats:
     x, y = points[:, 0], points[:, 1]
     return np.stack((x * cosine - y * sine, x * sine + y * cosine), axis=1)
 
@@ -282,11 +283,11 @@ def _turned(points: Floats, cosine: float, sine: float) -> Floats:
 _SPOKES = circle(12)
 
 
-def posed(stream: Stream, loops: Sequence[Floats], extent: float) -> list[Floats]:
-    """The loops stretched a little and tilted at random; their box is centered on 0, 0, its longer side is `extent`."""
+def pose(stream: Stream, loops: Sequence[Floats], extent: float) -> list[Floats]:
+    """Stretch and tilt the loops slightly at random, center their box on 0, 0 and scale its longer side to `extent`."""
     stretch = stream.log_uniform(0.8, 1.25)
     cosine, sine = stream.tilt()
-    turned = [_turned(loop * np.array([stretch, 1.0]), cosine, sine) for loop in loops]
+    turned = [_rotate(loop * np.array([stretch, 1.0]), cosine, sine) for loop in loops]
     low, high = turned[0].min(axis=0), turned[0].max(axis=0)
     scale = extent / float((high - low).max())
     return [(loop - (low + high) / 2) * scale for loop in turned]

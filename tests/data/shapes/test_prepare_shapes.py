@@ -1,4 +1,4 @@
-"""The shapes of a run: drawn once, again when others are asked for, and nothing else is ever removed."""
+"""The shapes of a run: drawn once, drawn again when others are asked for, and nothing else is ever removed."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_they_are_drawn_once(tmp_path: Path) -> None:
     assert not draw(tmp_path / "data", FEW)
 
 
-def test_others_are_drawn_anew(tmp_path: Path) -> None:
+def test_others_are_drawn_again(tmp_path: Path) -> None:
     draw(tmp_path / "data", FEW)
     assert draw(tmp_path / "data", MORE)
     assert len(read_json(tmp_path / "data" / "train.json")["images"]) == 4

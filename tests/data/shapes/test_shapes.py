@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detnas.data.shapes import scenes as drawing
 from detnas.data.shapes import write
-from detnas.data.shapes.render import FULL, Stream, circle, eroded, posed, rasterize
-from detnas.data.shapes.write import CLASSES, draw_crop, draw_scene, write_shapes
+from detnas.data.shapes.render import FULL, Stream, circle, erode, pose, rasterize
+from detnas.data.shapes.scenes import CLASSES, OUTLINES, PlacedObject, VisibleObject, draw_crop, draw_scene
+from detnas.data.shapes.write import write_shapes
 from detnas.utils.errors import UserError
 
 SMALL: dict[str, Any] = {"train": 6, "val": 2, "size": 64, "crops": 24, "crop_size": 32}
@@ -42,7 +44,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[tuple[np.ndarray, list[write.VisibleObject]]]:
+def scenes() -> list[tuple[np.ndarray, list[VisibleObject]]]:
     return [draw_scene(Stream(0, "test", index), 128, 8, 6, 1.0) for index in range(300)]
 
 
@@ -102,39 +104,39 @@ def test_no_crops_means_no_classification_folder(tmp_path: Path) -> None:
 
 def test_boxes_lie_inside_the_image(scenes: list[Any]) -> None:
     for _, objects in scenes:
-        for x, y, width, height in (thing.box for thing in objects):
+        for x, y, width, height in (shape.box for shape in objects):
             assert 0 <= x < x + width <= 128 and 0 <= y < y + height <= 128
 
 
 def test_objects_are_from_min_object_to_half_the_image(scenes: list[Any]) -> None:
-    longer = [max(thing.box[2:]) for _, objects in scenes for thing in objects]
+    longer = [max(shape.box[2:]) for _, objects in scenes for shape in objects]
     assert max(longer) <= 64 + 2  # rounded outwards to whole pixels on both sides
     assert min(longer) >= 0.5 * 8  # at least 60 % of the object is seen
     assert sum(side < 7 for side in longer) < 0.1 * len(longer)
 
 
 def test_all_classes_and_numbers_of_objects_are_about_equally_frequent(scenes: list[Any]) -> None:
-    labels = Counter(thing.label for _, objects in scenes for thing in objects)
+    labels = Counter(shape.label for _, objects in scenes for shape in objects)
     mean = labels.total() / len(CLASSES)
     assert set(labels) == set(range(len(CLASSES)))
     assert max(abs(count - mean) for count in labels.values()) < 0.4 * mean
     assert {len(objects) for _, objects in scenes} >= {1, 2, 3, 4, 5, 6}
 
 
-def test_a_box_is_tight_around_what_differs_from_the_ground() -> None:
+def test_a_box_is_tight_around_what_differs_from_the_background() -> None:
     """Half-covered pixels at the rim may belong to the image of an object without belonging to its box."""
     for index in range(40):
         steps: list[np.ndarray] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(write, "_finished", lambda stream, canvas: canvas)
-            patch.setattr(write, "_paint_object", _recording(write._paint_object, steps))
+            patch.setattr(drawing, "_to_bytes", lambda stream, canvas: canvas)
+            patch.setattr(drawing, "_paint_object", _recording(drawing._paint_object, steps))
             image, objects = draw_scene(Stream(0, "tight", index), 64, 16, 1, 0.0)
-        for thing in objects:
+        for shape in objects:
             rows, columns = np.nonzero((image != steps[0]).any(axis=2))
             painted = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-            x, y, width, height = thing.box
+            x, y, width, height = shape.box
             gap = np.abs(painted - (x, y, x + width, y + height))
-            assert gap.max() <= 2, (index, CLASSES[thing.label])
+            assert gap.max() <= 2, (index, CLASSES[shape.label])
 
 
 def _recording(paint: Any, steps: list[np.ndarray]) -> Any:
@@ -147,29 +149,29 @@ def _recording(paint: Any, steps: list[np.ndarray]) -> Any:
     return wrapped
 
 
-def square_at(label: int, left: int, side: int) -> write._Placed:
+def square_at(label: int, left: int, side: int) -> PlacedObject:
     corners = np.array([(0, 0), (side, 0), (side, side), (0, side)], dtype=float) + np.array([left, 0])
     patch = rasterize([corners])
-    return write._Placed(label, int(patch.mask.sum()), patch.clipped(40))
+    return PlacedObject(label, int(patch.mask.sum()), patch.clipped(40))
 
 
 @pytest.mark.parametrize(("cover_from", "box"), [(6, (0, 0, 6, 10)), (5, None), (0, None), (10, (0, 0, 10, 10))])
 def test_an_object_hidden_too_much_has_no_box(cover_from: int, box: tuple[int, ...] | None) -> None:
-    owner = np.full((40, 40), write.NOBODY)
+    owner = np.full((40, 40), drawing.NO_OBJECT)
     hidden, cover = square_at(3, 0, 10), square_at(4, cover_from, 10)
-    for number, thing in enumerate((hidden, cover)):
-        owner[thing.patch.window][thing.patch.mask] = number
-    seen = write._visible(hidden, 0, owner)
+    for number, shape in enumerate((hidden, cover)):
+        owner[shape.patch.window][shape.patch.mask] = number
+    seen = drawing._visible(hidden, 0, owner)
     assert (seen and seen.box) == box
-    assert write._visible(cover, 1, owner) == write.VisibleObject(4, (cover_from, 0, 10, 10))
+    assert drawing._visible(cover, 1, owner) == VisibleObject(4, (cover_from, 0, 10, 10))
 
 
 def test_what_lies_outside_the_image_counts_as_hidden() -> None:
-    owner = np.full((40, 40), write.NOBODY)
+    owner = np.full((40, 40), drawing.NO_OBJECT)
     for left, box in ((34, (34, 0, 6, 10)), (35, None)):
-        thing = square_at(0, left, 10)
-        owner[thing.patch.window][thing.patch.mask] = left
-        seen = write._visible(thing, left, owner)
+        shape = square_at(0, left, 10)
+        owner[shape.patch.window][shape.patch.mask] = left
+        seen = drawing._visible(shape, left, owner)
         assert (seen and seen.box) == box
 
 
@@ -186,8 +188,8 @@ def test_no_two_forms_look_alike() -> None:
     Drawn forms are tilted only a little; flips in training turn some of them over.
     """
     turns = [_turn(angle) for angle in np.linspace(0, 2 * np.pi, 48, endpoint=False)]
-    upright = {name: _mask(form) for name, form in write._FORMS.items()}
-    for name, form in write._FORMS.items():
+    upright = {name: _mask(form) for name, form in OUTLINES.items()}
+    for name, form in OUTLINES.items():
         for turn in turns:
             mask = _mask(tuple(loop @ turn for loop in form))
             for other in CLASSES:
@@ -215,26 +217,26 @@ def test_objects_are_tilted_a_little_to_either_side() -> None:
     angles = np.degrees(np.arctan2(tilts[:, 1], tilts[:, 0]))
     assert -23 < angles.min() < -20 and 20 < angles.max() < 23
     for _ in range(20):
-        (arrow,) = posed(stream, write._FORMS["arrow"], 40.0)
+        (arrow,) = pose(stream, OUTLINES["arrow"], 40.0)
         tip = arrow[0]
         assert tip[1] < -10 and abs(tip[0]) < 15  # up
 
 
 def test_objects_have_a_dark_outline_around_what_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
-    placed: list[write._Placed] = []
-    paint = write._paint_object
-    monkeypatch.setattr(write, "_finished", lambda stream, canvas: canvas)
-    monkeypatch.setattr(write, "_paint_object", lambda *given: (placed.append(given[2]), paint(*given)))
+    placed: list[PlacedObject] = []
+    paint = drawing._paint_object
+    monkeypatch.setattr(drawing, "_to_bytes", lambda stream, canvas: canvas)
+    monkeypatch.setattr(drawing, "_paint_object", lambda *given: (placed.append(given[2]), paint(*given)))
     filled: list[float] = []
     for index in range(40):
         image, _ = draw_scene(Stream(0, "outline", index), 64, 16, 1, 0.0)
         patch = placed[-1].patch
-        whole, inside = patch.coverage == FULL, eroded(patch.coverage, 2)
+        whole, inside = patch.coverage == FULL, erode(patch.coverage, 2)
         window = image[patch.window]
-        rim = whole & (eroded(patch.coverage, 1) == 0)
-        assert rim.any() and window[rim].max() <= write.DARKEST
+        rim = whole & (erode(patch.coverage, 1) == 0)
+        assert rim.any() and window[rim].max() <= drawing.DARKEST
         filled += window[inside == FULL].ravel().tolist()
-    assert np.mean(filled) > 2 * write.DARKEST
+    assert np.mean(filled) > 2 * drawing.DARKEST
 
 
 def test_clutter_is_scaled() -> None:
