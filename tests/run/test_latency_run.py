@@ -83,8 +83,8 @@ def test_profile_measures_by_both_backends(
     shell: Shell,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(backends, "ROUNDS_SECONDS", 0)
-    monkeypatch.setattr(check, "NETWORKS", 3)
+    monkeypatch.setattr(backends, "MAX_SECONDS", 0)
+    monkeypatch.setattr(check, "NUM_ARCHITECTURES", 3)
     recipe = write_recipe(tmp_path / "recipe.yaml", detector__min_size=32, detector__max_size=32)
     said = shell("profile", recipe, "--latency", "--out", tmp_path / "tables")
     assert said.count("Kendall's tau") == 2 and "1 thread" in said

@@ -1,1 +1,1 @@
-"""Latencies measured on this machine: of every op of every block, and of exported files."""
+"""Latencies measured on this device: tables of every op of every block, and of exported files."""

@@ -1,4 +1,4 @@
-"""What computes networks while they are timed: PyTorch as it is, or ONNX Runtime on the CPU."""
+"""The backends that run networks for latency measurements: eager PyTorch, or ONNX Runtime on the CPU."""
 
 import copy
 import time
@@ -13,38 +13,40 @@ from detnas.distributed.device import device_name
 from detnas.exporting.onnx_model import onnx_model
 from detnas.spaces.latency import BackendName
 
-LEAST_ROUNDS, MOST_ROUNDS, ROUNDS_SECONDS = 5, 51, 20
-"""Every median is over at least and at most so many rounds; none begins after so many seconds but the least."""
+MIN_ROUNDS, MAX_ROUNDS, MAX_SECONDS = 5, 51, 20
+"""The least and the most rounds of a median. After `MAX_SECONDS` no further round starts, once there are the least."""
 
-Run = Callable[[Any], Any]
-"""One pass of a network, or of a part of one, from its input to its (first) output."""
+Runner = Callable[[Any], Any]
+"""A forward pass of a network, or of a part of one, from its input to its (first) output."""
 
 
 class Backend(Protocol):
-    """Holds networks and tells the time. Inputs and outputs are of a type of its own."""
+    """Runs networks and measures time. The type of inputs and outputs is the backend's own."""
 
     name: BackendName
     device: torch.device
-    """Where the networks that it loads, and their examples, lie in PyTorch."""
+    """The torch device of the networks to load and of their example inputs."""
     threads: int
 
-    def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Run]:
-        """`copies` of a network in evaluation mode, each with weights in memory of its own, for inputs as `example`."""
+    def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Runner]:
+        """`copies` of a network in evaluation mode, each with its own weights in memory, for inputs like `example`."""
         ...
 
-    def input(self, images: Tensor) -> Any: ...
-
-    def stamp(self) -> Any:
-        """The time now, of this backend's clock."""
+    def prepare_input(self, images: Tensor) -> Any:
+        """`images` as the input of a runner."""
         ...
 
-    def microseconds(self, stamps: Sequence[Any]) -> list[float]:
-        """From each of the stamps to the next."""
+    def timestamp(self) -> Any:
+        """The current time of the backend's clock."""
+        ...
+
+    def elapsed_us(self, timestamps: Sequence[Any]) -> list[float]:
+        """Microseconds between consecutive timestamps."""
         ...
 
 
 class Eager:
-    """PyTorch without a compiler, in the detectors' memory layout."""
+    """PyTorch without a compiler, in the detectors' memory format (channels last)."""
 
     name: BackendName = "eager"
 
@@ -52,30 +54,30 @@ class Eager:
         self.device = device
         self.threads = torch.get_num_threads()
 
-    def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Run]:
-        laid_out = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return [copy.deepcopy(laid_out) for _ in range(copies)]
+    def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Runner]:
+        converted = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return [copy.deepcopy(converted) for _ in range(copies)]
 
-    def input(self, images: Tensor) -> Tensor:
+    def prepare_input(self, images: Tensor) -> Tensor:
         return images
 
-    def stamp(self) -> Any:
+    def timestamp(self) -> Any:
         if self.device.type == "cpu":
             return time.perf_counter()
-        # The GPU's own clock: to wait for it between two blocks would cost what a network does not.
+        # An event on the GPU's clock: synchronizing between blocks would cost time that a network does not take.
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
 
-    def microseconds(self, stamps: Sequence[Any]) -> list[float]:
+    def elapsed_us(self, timestamps: Sequence[Any]) -> list[float]:
         if self.device.type == "cpu":
-            return _differences(stamps)
+            return _differences(timestamps)
         torch.cuda.synchronize()
-        return [1e3 * before.elapsed_time(after) for before, after in pairwise(stamps)]
+        return [1e3 * before.elapsed_time(after) for before, after in pairwise(timestamps)]
 
 
 class OnnxRuntime:
-    """ONNX Runtime on the CPU. All that it loads shares one pool of memory, as one network would."""
+    """ONNX Runtime on the CPU. All loaded models share one memory arena, as the parts of one network would."""
 
     name: BackendName = "onnxruntime"
     device = torch.device("cpu")
@@ -90,51 +92,51 @@ class OnnxRuntime:
         )
         onnxruntime.create_and_register_allocator(memory, None)
 
-    def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Run]:
+    def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Runner]:
         model = onnx_model(network, (example,))
         options = self.runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
-        # Every model has threads of its own; those that have just run must not spin while the next one runs.
+        # Every model has its own threads; those of a model that has run must not spin while the next model runs.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.add_session_config_entry("session.use_env_allocators", "1")
         return [self._run(model, options) for _ in range(copies)]
 
-    def _run(self, model: bytes, options: Any) -> Run:
+    def _run(self, model: bytes, options: Any) -> Runner:
         session = self.runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        (given,) = session.get_inputs()
-        return lambda x: session.run_with_ort_values(None, {given.name: x})[0]
+        (model_input,) = session.get_inputs()
+        return lambda x: session.run_with_ort_values(None, {model_input.name: x})[0]
 
-    def input(self, images: Tensor) -> Any:
+    def prepare_input(self, images: Tensor) -> Any:
         return self.runtime.OrtValue.ortvalue_from_numpy(images.numpy())
 
-    def stamp(self) -> float:
+    def timestamp(self) -> float:
         return time.perf_counter()
 
-    def microseconds(self, stamps: Sequence[float]) -> list[float]:
-        return _differences(stamps)
+    def elapsed_us(self, timestamps: Sequence[float]) -> list[float]:
+        return _differences(timestamps)
 
 
-def lap(backend: Backend, parts: Sequence[Run], x: Any) -> list[float]:
-    """Microseconds of each of `parts`, run one after the other, each on the output of the one before it."""
-    stamps = [backend.stamp()]
+def time_parts(backend: Backend, parts: Sequence[Runner], x: Any) -> list[float]:
+    """Microseconds of each of `parts`, which run in sequence, each on the output of the one before it."""
+    timestamps = [backend.timestamp()]
     for part in parts:
         x = part(x)
-        stamps.append(backend.stamp())
-    return backend.microseconds(stamps)
+        timestamps.append(backend.timestamp())
+    return backend.elapsed_us(timestamps)
 
 
 def rounds() -> Iterator[bool]:
-    """Whether each round counts. The first does not: it warms up."""
+    """Yields for each round whether it is measured. The first is not: it is for warm-up."""
     yield False
-    began = time.monotonic()
-    for number in range(MOST_ROUNDS):
-        if number >= LEAST_ROUNDS and time.monotonic() > began + ROUNDS_SECONDS:
+    started = time.monotonic()
+    for index in range(MAX_ROUNDS):
+        if index >= MIN_ROUNDS and time.monotonic() > started + MAX_SECONDS:
             return
         yield True
 
 
-def named(backend: Backend) -> str:
-    """The backend's device and threads, for people."""
+def describe_device(backend: Backend) -> str:
+    """The human-readable name of the backend's device, with its number of threads."""
     threads = f", {backend.threads} thread{'s' if backend.threads > 1 else ''}" if backend.device.type == "cpu" else ""
     return f"{device_name(backend.device)}{threads}"
 

@@ -1,4 +1,4 @@
-"""Whether the sum over blocks says what whole networks take."""
+"""Compares the latencies of whole networks with the sums over their blocks in a table."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,12 +11,12 @@ from detnas.spaces import Architecture, Budget, BudgetSampler, LatencyTable, Sea
 from detnas.utils.errors import UserError
 from detnas.utils.seeds import derive_seed
 
-NETWORKS = 12
+NUM_ARCHITECTURES = 12
 
 
 @dataclass(frozen=True)
-class Check:
-    """Networks, and what each takes by the table and as a whole, both (N,) in microseconds."""
+class LatencyCheck:
+    """Architectures with their predicted latencies (by the table) and measured ones, both (N,) in microseconds."""
 
     architectures: list[Architecture]
     predicted: Scores
@@ -24,16 +24,16 @@ class Check:
 
     @property
     def factor(self) -> float:
-        """The one factor on all predictions that fits best (the geometric mean of measured by predicted)."""
+        """The common factor of all predictions that fits best: the geometric mean of measured / predicted."""
         return float(np.exp(np.mean(np.log(self.measured / self.predicted))))
 
     def errors(self, factor: float = 1.0) -> Scores:
-        """(N,) of predictions times `factor`, relative to what was measured."""
-        found: Scores = np.abs(factor * self.predicted / self.measured - 1)
-        return found
+        """The relative errors (N,) of the predictions times `factor`."""
+        errors: Scores = np.abs(factor * self.predicted / self.measured - 1)
+        return errors
 
-    def figures(self) -> dict[str, Any]:
-        """As files keep it."""
+    def statistics(self) -> dict[str, Any]:
+        """JSON-serializable, for the file of the table."""
         errors, fitted = self.errors(), self.errors(self.factor)
         return {
             "mean error": float(errors.mean()),
@@ -51,31 +51,31 @@ class Check:
             ],
         }
 
-    def lines(self) -> list[str]:
-        """For people."""
-        found = self.figures()
+    def describe(self) -> list[str]:
+        """Human-readable lines."""
+        found = self.statistics()
         low, high = self.measured.min() / 1e3, self.measured.max() / 1e3
         return [
-            f"check: {len(self.architectures)} whole networks of {low:.3g} to {high:.3g} ms against their sums: error "
-            f"{found['mean error']:.1%} in the mean, {found['largest error']:.1%} at most; Kendall's tau "
+            f"check: {len(self.architectures)} whole networks of {low:.3g} to {high:.3g} ms and their sums: error "
+            f"{found['mean error']:.1%} on average, {found['largest error']:.1%} at most; Kendall's tau "
             f"{found['kendall tau']:.2f}, Spearman's rho {found['spearman rho']:.2f}",
             f"whole networks take {self.factor:.3f} times their sums; with this factor the error would be "
-            f"{found['mean error with the factor']:.1%} in the mean, {found['largest error with the factor']:.1%} at "
+            f"{found['mean error with the factor']:.1%} on average, {found['largest error with the factor']:.1%} at "
             "most (the table is kept as measured)",
         ]
 
 
-def spread(space: SearchSpace, table: LatencyTable) -> list[Architecture]:
-    """Up to `NETWORKS` architectures, one from each of as many equal parts of the space's range of latencies."""
-    edges = np.linspace(*space.cost_table(latencies=table).extent("latency"), NETWORKS + 1).tolist()
+def select_architectures(space: SearchSpace, table: LatencyTable) -> list[Architecture]:
+    """Up to `NUM_ARCHITECTURES` architectures, one from each of as many equal intervals of the space's latencies."""
+    edges = np.linspace(*space.cost_table(latencies=table).extent("latency"), NUM_ARCHITECTURES + 1).tolist()
     rng = np.random.default_rng(derive_seed(0, "latency check"))
-    chosen: list[Architecture] = []
+    selected: list[Architecture] = []
     for least, most in pairwise(edges):
         try:
             sampler = BudgetSampler(space, Budget(latency=(least, most), latencies=table))
         except UserError:
-            continue  # no architecture is in this part
-        architecture = sampler.sample(rng, frozenset(chosen))
+            continue  # no architecture is in this interval
+        architecture = sampler.sample(rng, frozenset(selected))
         if architecture is not None:
-            chosen.append(architecture)
-    return chosen
+            selected.append(architecture)
+    return selected

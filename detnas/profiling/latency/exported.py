@@ -21,10 +21,10 @@ Inputs = dict[str, NDArray[Any]]
 
 
 def bench_latency(file: Path) -> Iterator[str]:
-    """Time an exported ONNX file on the CPU, batch 1, on an image of noise of `IMAGE` height and width.
+    """Measure the latency of an exported ONNX file on the CPU, batch size 1, on a random image of size `IMAGE`.
 
-    Medians over the rounds of `rounds`, after one to warm up; as many threads as torch has. Lines for people. Raises
-    `UserError` if it is no file that `detnas export` wrote, or ONNX Runtime is not installed.
+    The median over the rounds of `rounds`, with torch's number of threads. Yields human-readable lines. Raises
+    `UserError` for a file that `detnas export` did not write, and if ONNX Runtime is not installed.
     """
     if lacking := missing():
         raise UserError(f'{file}: {" and ".join(lacking)} not installed; pip install "detnas[onnx]"')
@@ -32,17 +32,17 @@ def bench_latency(file: Path) -> Iterator[str]:
         raise UserError(f"{file}: no such file; name one that `detnas export --format onnx` wrote")
     try:
         session = open_session(str(file))
-    except Exception as error:  # the runtime has classes of errors of its own for whatever is in a file
+    except Exception as error:  # ONNX Runtime raises its own exceptions for invalid files
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{file}: not an ONNX model ({reason}); name a file of `detnas export --format onnx`") from None
     about = read_about(session, str(file))
     image = np.random.default_rng(0).integers(0, 256, (*IMAGE, 3), dtype=np.uint8)
     inputs = INPUTS[about["holds"]](image, about)
     times = []
-    for counts in rounds():
+    for is_measured in rounds():
         start = time.perf_counter()
         session.run(None, inputs)
-        if counts:
+        if is_measured:
             times.append(1e3 * (time.perf_counter() - start))
     low, median, high = np.percentile(times, [25, 50, 75])
     threads = torch.get_num_threads()
@@ -60,4 +60,4 @@ INPUTS: dict[str, Callable[[NDArray[np.uint8], dict[str, Any]], Inputs]] = {
     "raw detector": lambda image, about: prepare([image], about).inputs,
     "backbone": lambda image, about: {"images": image.transpose(2, 0, 1)[None].astype(np.float32) / 255},
 }
-"""What is fed, by what a file holds."""
+"""Makes the inputs of a file, by what it contains."""

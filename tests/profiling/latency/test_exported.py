@@ -23,12 +23,12 @@ def test_every_onnx_format_is_timed(
     shell: Shell,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(backends, "ROUNDS_SECONDS", 0)
+    monkeypatch.setattr(backends, "MAX_SECONDS", 0)
     weights = write_weights(tmp_path / "a.safetensors")
     file = detnas.export(weights, format, tmp_path / "a.onnx", check=write_noise(tmp_path))
     said = shell("bench-latency", file)
     assert said.startswith(f"{file}: ") and "1 thread; batch size 1" in said and f"input shape {given}" in said
-    assert f"ms, the median of {backends.LEAST_ROUNDS} runs" in said
+    assert f"ms, the median of {backends.MIN_ROUNDS} runs" in said
 
 
 def test_other_files_are_refused(tmp_path: Path, shell: Shell) -> None:

@@ -17,9 +17,9 @@ from detnas.models.backbone import SpaceBackbone, Subnet
 from detnas.models.ops import OPS
 from detnas.models.ops.shuffle import Op
 from detnas.profiling.latency import backends, profile
-from detnas.profiling.latency.backends import Eager, OnnxRuntime, Run, lap, rounds
-from detnas.profiling.latency.check import NETWORKS, Check
-from detnas.profiling.latency.table import measure
+from detnas.profiling.latency.backends import Eager, OnnxRuntime, Runner, rounds, time_parts
+from detnas.profiling.latency.check import NUM_ARCHITECTURES, LatencyCheck
+from detnas.profiling.latency.table import measure_table
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace, read_latencies, search_space
 
 IMAGES = torch.rand(1, 3, 64, 96)
@@ -47,7 +47,7 @@ class Simulated:
         self.factor = factor
         self.loaded = 0
 
-    def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Run]:
+    def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Runner]:
         assert not network.training
         if isinstance(network, SpaceBackbone):
             taken = self.factor * (STEM + sum(map(weights, network.blocks)))
@@ -63,14 +63,14 @@ class Simulated:
 
         return [run] * copies
 
-    def input(self, images: Tensor) -> int:
+    def prepare_input(self, images: Tensor) -> int:
         return 0
 
-    def stamp(self) -> float:
+    def timestamp(self) -> float:
         return self.now
 
-    def microseconds(self, stamps: Sequence[float]) -> list[float]:
-        return [after - before for before, after in pairwise(stamps)]
+    def elapsed_us(self, timestamps: Sequence[float]) -> list[float]:
+        return [after - before for before, after in pairwise(timestamps)]
 
 
 def expected_rows(space: SearchSpace) -> tuple[tuple[int, ...], ...]:
@@ -79,7 +79,7 @@ def expected_rows(space: SearchSpace) -> tuple[tuple[int, ...], ...]:
 
 @pytest.mark.parametrize("space", [SPACE, search_space("tiny")], ids=lambda space: space.name)
 def test_every_op_of_every_block_is_measured(space: SearchSpace) -> None:
-    table, excess, _ = measure(space, IMAGES, Simulated())
+    table, excess, _ = measure_table(space, IMAGES, Simulated())
     assert table.blocks_us == expected_rows(space) and table.stem_us == STEM
     assert (table.space, table.height, table.width, table.threads) == (space.name, 64, 96, 3)
     assert excess == pytest.approx(0, abs=1e-6)
@@ -88,7 +88,7 @@ def test_every_op_of_every_block_is_measured(space: SearchSpace) -> None:
 
 
 def test_what_pieces_take_longer_is_taken_off_and_told() -> None:
-    table, excess, _ = measure(SPACE, IMAGES, Simulated(boundary=37))
+    table, excess, _ = measure_table(SPACE, IMAGES, Simulated(boundary=37))
     assert excess == pytest.approx(37) and table.blocks_us == expected_rows(SPACE)
 
 
@@ -96,7 +96,7 @@ def test_equal_blocks_share_the_median_of_their_times() -> None:
     class Drifting(Simulated):
         """The first of several equal blocks takes 40 microseconds more."""
 
-        def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Run]:
+        def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Runner]:
             first, *others = super().load(network, example, copies)
 
             def slower(x: int) -> int:
@@ -106,13 +106,13 @@ def test_equal_blocks_share_the_median_of_their_times() -> None:
             return [slower, *others] if len(others) > 1 else [first, *others]
 
     tiny = search_space("tiny")  # three equal blocks in the third stage
-    assert measure(tiny, IMAGES, Drifting())[0].blocks_us == expected_rows(tiny)
+    assert measure_table(tiny, IMAGES, Drifting())[0].blocks_us == expected_rows(tiny)
 
 
 def test_sums_that_are_right_have_no_error() -> None:
-    _, _, found = measure(SPACE, IMAGES, Simulated(boundary=12))
+    _, _, found = measure_table(SPACE, IMAGES, Simulated(boundary=12))
     assert np.array_equal(found.predicted, found.measured)
-    figures = found.figures()
+    figures = found.statistics()
     assert figures["largest error"] == 0 and figures["factor"] == pytest.approx(1)
     assert [figures[name] for name in ("kendall tau", "spearman rho")] == pytest.approx([1, 1])
     for architecture, predicted in zip(found.architectures, found.predicted, strict=True):
@@ -120,39 +120,39 @@ def test_sums_that_are_right_have_no_error() -> None:
 
 
 def test_the_architectures_of_the_check_span_the_range_of_latencies() -> None:
-    table, _, found = measure(SPACE, IMAGES, Simulated())
+    table, _, found = measure_table(SPACE, IMAGES, Simulated())
     low, high = (STEM + sum(map(pick, table.blocks_us)) for pick in (min, max))
-    part = (high - low) / NETWORKS
-    assert len(set(found.architectures)) == len(found.architectures) >= NETWORKS - 2
+    part = (high - low) / NUM_ARCHITECTURES
+    assert len(set(found.architectures)) == len(found.architectures) >= NUM_ARCHITECTURES - 2
     assert found.predicted.min() <= low + 2 * part and found.predicted.max() >= high - 2 * part
     assert (np.diff(found.predicted) > 0).all()
 
 
 def test_a_factor_is_fitted_and_told_and_the_errors_stay() -> None:
-    _, _, right = measure(SPACE, IMAGES, Simulated())
-    found = Check(right.architectures, right.predicted, 1.25 * right.predicted)
-    figures = found.figures()
+    _, _, right = measure_table(SPACE, IMAGES, Simulated())
+    found = LatencyCheck(right.architectures, right.predicted, 1.25 * right.predicted)
+    figures = found.statistics()
     assert figures["factor"] == pytest.approx(1.25)
     assert figures["mean error"] == pytest.approx(0.2) and figures["largest error"] == pytest.approx(0.2)
     assert figures["largest error with the factor"] == pytest.approx(0, abs=1e-12)
     assert figures["kendall tau"] == pytest.approx(1)
-    said = "\n".join(found.lines())
-    assert "error 20.0% in the mean, 20.0% at most; Kendall's tau 1.00, Spearman's rho 1.00" in said
-    assert "1.250 times their sums; with this factor the error would be 0.0% in the mean, 0.0% at most" in said
+    said = "\n".join(found.describe())
+    assert "error 20.0% on average, 20.0% at most; Kendall's tau 1.00, Spearman's rho 1.00" in said
+    assert "1.250 times their sums; with this factor the error would be 0.0% on average, 0.0% at most" in said
     assert [row["measured_ms"] for row in figures["networks"]] == pytest.approx(1.25 * found.predicted / 1e3)
 
 
 def test_a_wrong_order_is_told() -> None:
-    _, _, right = measure(SPACE, IMAGES, Simulated())
-    found = Check(right.architectures, right.predicted, right.predicted[::-1].copy())
-    assert "Kendall's tau -1.00, Spearman's rho -1.00" in found.lines()[0]
+    _, _, right = measure_table(SPACE, IMAGES, Simulated())
+    found = LatencyCheck(right.architectures, right.predicted, right.predicted[::-1].copy())
+    assert "Kendall's tau -1.00, Spearman's rho -1.00" in found.describe()[0]
 
 
 def test_rounds_are_bounded_in_number_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "ROUNDS_SECONDS", 1e9)
-    assert list(rounds()) == [False] + [True] * backends.MOST_ROUNDS
-    monkeypatch.setattr(backends, "ROUNDS_SECONDS", -1)
-    assert list(rounds()) == [False] + [True] * backends.LEAST_ROUNDS
+    monkeypatch.setattr(backends, "MAX_SECONDS", 1e9)
+    assert list(rounds()) == [False] + [True] * backends.MAX_ROUNDS
+    monkeypatch.setattr(backends, "MAX_SECONDS", -1)
+    assert list(rounds()) == [False] + [True] * backends.MIN_ROUNDS
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_an_exported_op_computes_what_the_op_does(digits: str) -> None:
     x = IMAGES
     for module in modules:
         (run,) = backend.load(module, x)
-        ours = torch.from_numpy(run(backend.input(x)).numpy())
+        ours = torch.from_numpy(run(backend.prepare_input(x)).numpy())
         x = module(x)
         torch.testing.assert_close(ours, x, rtol=1e-4, atol=1e-5)
 
@@ -205,7 +205,7 @@ def test_pieces_in_a_row_compute_what_the_network_does(make_backend: Any) -> Non
         runs.append(second)
         x = module(x)
     kept: list[Any] = []
-    times = lap(backend, [*runs, lambda found: kept.append(found) or found], backend.input(IMAGES))
+    times = time_parts(backend, [*runs, lambda found: kept.append(found) or found], backend.prepare_input(IMAGES))
     assert len(times) == len(modules) + 1 and min(times) >= 0
     found = kept[0] if isinstance(kept[0], Tensor) else torch.from_numpy(kept[0].numpy())
     torch.testing.assert_close(found, network(IMAGES)[-1], rtol=1e-4, atol=1e-5)
@@ -236,7 +236,7 @@ def test_what_is_said_and_kept(tmp_path: Path) -> None:
     recipe = small_recipe(space__width=1.0)
     lines = list(profile.profile_latency(recipe, tmp_path))
     assert lines[0] == (
-        "latency of space tiny at 64x64 pixels: an image of 640 x 480 under min_size 48, max_size 64, padded"
+        "latency of space tiny at 64x64 pixels: an image of 640 x 480, resized by min_size 48 and max_size 64, padded"
     )
     (file,) = tmp_path.iterdir()
     assert file.name == "latency-tiny-64x64-eager.json" and any(str(file) in line for line in lines)
@@ -245,5 +245,5 @@ def test_what_is_said_and_kept(tmp_path: Path) -> None:
     kept = json.loads(file.read_text())
     assert (table.backend, table.threads, table.space) == ("eager", 3, "tiny")
     assert any("Kendall's tau 1.00" in line for line in lines)
-    assert kept["check"]["kendall tau"] == pytest.approx(1) and len(kept["check"]["networks"]) == NETWORKS
+    assert kept["check"]["kendall tau"] == pytest.approx(1) and len(kept["check"]["networks"]) == NUM_ARCHITECTURES
     assert any(f"{abs(kept['excess_us']):.1f} us" in line for line in lines)
