@@ -14,7 +14,7 @@ from paths import ROOT
 from detnas.config import recipe_names
 from detnas.utils.files import write_json
 
-TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.name)

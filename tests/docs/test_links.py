@@ -1,4 +1,4 @@
-"""Links of README.md and CHANGELOG.md as the repository's web pages follow them; mkdocs checks those of docs/."""
+"""Links of the Markdown files at the root as the repository's web pages follow them; mkdocs checks those of docs/."""
 
 import re
 from pathlib import Path
@@ -36,7 +36,7 @@ def broken(page: Path) -> list[str]:
     return bad
 
 
-@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"])
 def test_links_lead_to_files_and_headings_that_are_there(name: str) -> None:
     assert broken(ROOT / name) == []
 
