@@ -1,4 +1,4 @@
-"""Everything a run can be told, as one validated tree. Knows no torch: reading a recipe is instant."""
+"""The recipe: all settings of a run as one validated tree. Without torch, so that reading a recipe is instant."""
 
 from detnas.config.detector import OFFICIAL_INPUT, DetectorSettings, FPNSettings, Preprocessing, RetinaNetSettings
 from detnas.config.loading import change_data, load_recipe, recipe_names

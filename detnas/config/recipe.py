@@ -1,4 +1,4 @@
-"""The recipe: a complete experiment."""
+"""The recipe, a complete experiment: its sections, and the checks across them."""
 
 from math import inf
 from pathlib import Path
@@ -26,7 +26,7 @@ from detnas.spaces.space import SPACES
 from detnas.utils.errors import UserError, suggestion
 
 RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}
-"""Baselines drawn within the budget, and which draw each is."""
+"""The baselines that are sampled within the budget, with the number of each sample."""
 
 BASELINES = ("shuffle3", *RANDOM, *published.NAMES)
 
@@ -51,21 +51,21 @@ Files = Annotated[str | tuple[str, ...] | None, BeforeValidator(_files)]
 
 
 class SpaceSettings(Section):
-    """Which search space."""
+    """The search space."""
 
     name: str = "small"
-    """`small` and `large` are the paper's; `tiny` is for trials on a CPU."""
+    """The space to start from. `small` and `large` are the paper's; `tiny` is for CPUs."""
     width: PositiveFloat = 1.0
-    """All channels times this."""
+    """Factor on all channels."""
     stem: PositiveInt | None = None
-    """Channels of the first convolution, in place of that space's own. (Channels are multiples of 4, and rise.)"""
+    """Channels of the first convolution; those of the space by default. All channels are increasing multiples of 4."""
     channels: tuple[PositiveInt, ...] | None = None
-    """Of the blocks, one number a stage, in place of its own."""
+    """Channels of the blocks of each stage; those of the space by default."""
     repeats: tuple[PositiveInt, ...] | None = None
-    """How many blocks each stage has, in place of its own."""
+    """Number of blocks of each stage; those of the space by default."""
     ops: tuple[str, ...] = PAPER_OPS
-    """What each block can be: ops of detnas, and custom ops, which are subclasses of `detnas.CustomOp` named as
-    `package.module:Class` (see docs/extending.md). Their code is imported."""
+    """The ops among which each block chooses: names of ops of detnas, and custom ops, which are subclasses of
+    `detnas.CustomOp` named as `package.module:Class` (see docs/extending.md). Their code is imported."""
 
     @field_validator("name")
     @classmethod
@@ -87,7 +87,7 @@ class SpaceSettings(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.width != 1.0 and (self.stem or self.channels):
-            raise ValueError(f"width {self.width:g} is of a space's own channels; write yours as they are to be")
+            raise ValueError(f"width {self.width:g} scales the space's own channels; leave it out beside channels")
         try:
             self.search_space()
         except UserError as error:
@@ -95,37 +95,37 @@ class SpaceSettings(Section):
         return self
 
     def search_space(self) -> SearchSpace:
-        """The space that these settings describe."""
+        """The search space of these settings. Raises `UserError` if it is not possible."""
         return search_space(
             self.name, self.width, stem=self.stem, channels=self.channels, repeats=self.repeats, ops=self.ops
         )
 
 
 class BudgetSettings(Section):
-    """Bounds on the cost of the backbone (stem and blocks); numbers such as 300M and 1.3G are understood."""
+    """Bounds on the cost of the backbone (stem and blocks). Numbers may have units: 300M, 1.3G."""
 
     macs_min: Count | None = None
-    """MACs, at `size` x `size` pixels."""
+    """Minimum of the multiply-accumulate operations (MACs; the paper calls them FLOPs) at `size` x `size` pixels."""
     macs_max: Count | None = None
-    """The same."""
+    """Maximum of the MACs at `size` x `size` pixels."""
     params_min: Count | None = None
-    """Parameters, of BN too."""
+    """Minimum of the parameters, including those of BN."""
     params_max: Count | None = None
-    """The same."""
+    """Maximum of the parameters, including those of BN."""
     size: PositiveInt = 224
-    """Side in pixels of the square input at which MACs are counted."""
+    """Side in pixels of the square image for which MACs are counted."""
     latency_min: Annotated[float, Field(ge=0)] | None = None
-    """Milliseconds, batch 1, by the table `latencies` and at its image size."""
+    """Minimum of the latency in milliseconds at batch size 1, by the table `latencies` and at its image size."""
     latency_max: Annotated[float, Field(ge=0)] | None = None
-    """The same."""
+    """Maximum of the latency in milliseconds at batch size 1, by the table `latencies` and at its image size."""
     latencies: str | None = None
-    """The table of measured latencies, a file that `detnas profile RECIPE --latency` wrote; relative to the current
+    """The table of measured latencies: a file that `detnas profile RECIPE --latency` wrote, relative to the current
     folder."""
 
     @field_validator("latencies")
     @classmethod
     def _resolve(cls, latencies: str | None) -> str | None:
-        # A run goes on from another folder, too.
+        # Absolute, since a run may be continued from another folder.
         return latencies and str(Path(latencies).resolve())
 
     @model_validator(mode="after")
@@ -139,7 +139,7 @@ class BudgetSettings(Section):
         return self
 
     def latency_bounds(self) -> tuple[float, float]:
-        """In microseconds, which tables count in whole ones."""
+        """The bounds in microseconds, the unit of tables."""
         least, most = self.latency_min or 0, inf if self.latency_max is None else self.latency_max
         return round(1000 * least, 3), round(1000 * most, 3)
 
@@ -232,32 +232,32 @@ class PretrainingSettings(Section):
 
 
 class Recipe(Section):
-    """A complete experiment. The four trainings carry the names of their stages."""
+    """A complete experiment. `pretrain` and `finetune` are the trainings of the winner and of each baseline."""
 
     name: str
-    """What the run directory is called, `runs/NAME`, and the report."""
+    """The name of the run: of its default directory, `runs/NAME`, and in its report."""
     seed: NonNegativeInt = 0
-    """Of everything random: splits, weights, order, paths, search."""
+    """Seed of everything random: splits, initial weights, order of images, augmentation, sampled paths, search."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes the GPU when there is one."""
+    """`auto` uses a GPU if there is one."""
     data: DataSettings = DataSettings()
     space: SpaceSettings = SpaceSettings()
     budget: BudgetSettings = BudgetSettings()
     detector: DetectorSettings
     pretraining: PretrainingSettings = PretrainingSettings()
     init: Literal["official", "fan_in"] = "official"
-    """How fresh kernels are drawn. `official`: with a standard deviation of 1 over the input channels, depthwise ones
-    thus with 1 whatever their size. `fan_in`: depthwise ones with 1 / side, with which the larger kernels learn as fast
-    as the smaller ones where schedules are short."""
+    """Initialization of the convolutions of backbones. `official`: normal, with standard deviation 1 / input channels,
+    which is 1 for depthwise kernels of every size. `fan_in`: the same, but 1 / side for depthwise kernels, so that
+    large kernels learn as fast as small ones in short schedules."""
     supernet_pretrain: SupernetTrainingSettings
     supernet_finetune: SupernetTrainingSettings
     search: SearchSettings = SearchSettings()
     pretrain: TrainingSettings
-    """Of the winner and of each baseline, from scratch."""
     finetune: TrainingSettings
     baselines: tuple[Baseline, ...] = ("shuffle3", "random")
-    """`shuffle3`: every block that op, which is ShuffleNetV2 in this space; `random`, `random2` … `random9`: drawn
-    within the budget; and any published network, in its own space (`detnas models` lists them)."""
+    """The networks that are trained like the winner and compared with it. `shuffle3`: that op in every block, which is
+    ShuffleNetV2 in this space; `random`, `random2` … `random9`: sampled within the budget; or the name of a published
+    network, which has its own space (see `detnas models`)."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -294,8 +294,8 @@ class Recipe(Section):
             field = "pretraining.image_size" if name.endswith("pretrain") else "detector.min_size"
             if getattr(self, name).batch_size == 1 and sides[field] <= space.strides[-1]:
                 raise ValueError(
-                    f"{name}.batch_size 1 is too small for {field} {sides[field]}: the backbone's last maps would hold "
-                    "a single value, of which BN cannot take a variance; raise one of them"
+                    f"{name}.batch_size 1 is too small for {field} {sides[field]}: the backbone's last maps would have "
+                    "a single value, of which BN cannot compute a variance; raise one of them"
                 )
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError(f"baselines {list(self.baselines)}: name each once")
@@ -303,19 +303,21 @@ class Recipe(Section):
 
     @property
     def pretrains_supernet(self) -> bool:
+        """Whether the supernet is pre-trained on classification."""
         return self.pretraining.source != "none" and self.pretraining.supernet
 
     @property
     def search_detector(self) -> DetectorSettings:
-        """The detector as candidates are judged with it."""
+        """The settings of the detector while candidates are evaluated."""
         changes = {"proposals": self.search.proposals} if self.search.proposals else {}
         return self.detector.model_copy(update=changes)
 
     def search_space(self) -> SearchSpace:
+        """The search space, `space`."""
         return self.space.search_space()
 
     def cost_budget(self) -> Budget:
-        """Raises `UserError` if the table of latencies that it names cannot be read."""
+        """The bounds of `budget`. Raises `UserError` if its table of latencies cannot be read."""
         budget = self.budget
         return Budget(
             macs=(budget.macs_min or 0, inf if budget.macs_max is None else budget.macs_max),

@@ -1,4 +1,4 @@
-"""How one of the four trainings runs."""
+"""The settings of a training."""
 
 from itertools import pairwise
 from typing import Annotated, Literal, Self
@@ -10,52 +10,52 @@ from detnas.config.section import Section
 
 
 class TrainingSettings(Section):
-    """Steps, batch, optimizer and schedule of one training."""
+    """Steps, batch size, optimizer, schedule and augmentation of a training."""
 
     steps: PositiveInt
-    """Updates of the weights."""
+    """Number of steps of the optimizer."""
     batch_size: PositiveInt
-    """Images a step, of all processes together."""
+    """Images per step, of all processes together."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum is the paper's."""
+    """The paper uses SGD with momentum."""
     lr: PositiveFloat
-    """The highest learning rate."""
+    """The peak learning rate."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Of SGD."""
+    """Momentum of SGD."""
     weight_decay: NonNegativeFloat = 1e-4
-    """Of weights, and of what `decay_norms` says."""
+    """Weight decay of weights, and of the scales of norms if `decay_norms` is true; biases do not decay."""
     decay_norms: bool = True
-    """Whether BN scales decay too (the paper's detectors: yes; its classifiers: no). Biases never do."""
+    """Whether weight decay applies to the scales of norms (in the paper, for detectors but not for classifiers)."""
     bias_lr_factor: PositiveFloat = 1.0
-    """Learning rate of biases over that of weights (the paper's detectors: 2)."""
+    """Factor on the learning rate of biases (2 for the paper's detectors)."""
     schedule: Literal["linear", "step", "cosine"] = "linear"
-    """`linear` falls to zero, `step` drops to a tenth at each milestone, `cosine` falls to zero."""
+    """How the learning rate decreases: `linear` and `cosine` to zero; `step` to a tenth at each milestone."""
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (2 / 3, 8 / 9)
-    """Of `step`: where the rate drops, as fractions of the steps."""
+    """When the learning rate drops in schedule `step`, as fractions of the steps."""
     warmup: NonNegativeInt = 0
-    """Steps over which the rate rises linearly from a third."""
+    """Number of steps over which the learning rate rises linearly from a third of its value."""
     clip_norm: PositiveFloat | None = None
-    """Gradients are scaled down to this norm."""
+    """Maximum norm of the gradients, to which they are scaled down."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of the moving average of the weights (and BN statistics) that a step keeps, for example 0.9998; what the
-    training leaves is the average then. A tensor's average takes in the steps that trained it, and no others."""
+    """Decay of an exponential moving average (EMA) of the weights and BN statistics, for example 0.9998. If given, the
+    average is the result of the training. A tensor's average includes only the steps that trained the tensor."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """`bf16`: autocast in forward and loss."""
+    """`bf16`: autocast to bfloat16 in the forward pass and the loss."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Of classification."""
+    """Label smoothing of the cross-entropy, in classification."""
     color_jitter: NonNegativeFloat = 0.0
-    """Strength of the changes of brightness, contrast and saturation; 0 for none."""
+    """Strength of random changes of brightness, contrast and saturation; 0 for none."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability of a horizontal flip."""
     vertical_flip: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Probability of a vertical flip (for images without an upright, such as aerial ones)."""
+    """Probability of a vertical flip (for images without a top, such as aerial ones)."""
     scale_jitter: tuple[PositiveFloat, PositiveFloat] | None = None
-    """Of detection: images are resized by a factor drawn from this range, then cropped or padded to their size."""
+    """Range of a random factor by which images are resized, then cropped or padded to their size, in detection."""
     sync_bn: bool = False
-    """Whether the statistics of BN in training are those of the images of all processes; if not, each process has
-    those of its part of the batch. (The paper's detectors: yes; its classifiers: no.)"""
+    """Synchronize BN: normalize by the statistics of the whole batch of all processes in training, not by those of each
+    process's part (in the paper, for detectors but not for classifiers)."""
     workers: NonNegativeInt = 0
-    """Processes that prepare images for each training process, at most one a core; 0 prepares them there."""
+    """Data loading processes per training process, at most one per core; 0 loads images in the training process."""
     checkpoint_every: PositiveInt = 500
     """Steps between checkpoints."""
 
@@ -69,15 +69,14 @@ class TrainingSettings(Section):
 
 
 class SupernetTrainingSettings(TrainingSettings):
-    """The same of a supernet, and how its paths are drawn."""
+    """The settings of a supernet's training: those of a training, and how paths are sampled."""
 
     macs_bins: tuple[Count, ...] | None = None
-    """Rising edges of bins of the backbone's MACs, counted as the budget counts them: for each step a bin is
-    drawn, then a path within it. Without bins a path is drawn from the whole space, as the paper has it."""
-
+    """Increasing edges of bins of the backbone's MACs, counted as in the budget. In each step a bin is sampled, then a
+    path within it. By default paths are sampled uniformly from the whole space, as in the paper."""
     fair_paths: bool = False
-    """Whether each step trains four paths (as many as there are ops) on its batch, in which each op of each block
-    stands once, and sums their gradients (FairNAS's strict fairness): four times the work of a step."""
+    """Strict fairness (FairNAS): each step trains as many paths as there are ops, which together contain every op of
+    every block once, on the same batch, and sums their gradients. A step takes that many times longer."""
 
     @model_validator(mode="after")
     def _check_paths(self) -> Self:
@@ -86,9 +85,9 @@ class SupernetTrainingSettings(TrainingSettings):
             written = ", ".join(f"{edge:,.0f}" for edge in edges)
             raise ValueError(f"macs_bins [{written}] must be two or more edges, each above the one before it")
         if edges is not None and self.fair_paths:
-            raise ValueError("fair_paths draws from the whole space; leave out macs_bins, or fair_paths")
+            raise ValueError("fair_paths samples from the whole space; leave out macs_bins, or fair_paths")
         return self
 
     def paths_per_step(self, ops: int) -> int:
-        """Paths that a step trains, of a space of so many ops."""
+        """The number of paths that a step trains, in a space with `ops` ops."""
         return ops if self.fair_paths else 1

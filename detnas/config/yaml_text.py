@@ -1,4 +1,4 @@
-"""Reading YAML that anybody may have written."""
+"""Parses YAML from untrusted sources."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import yaml
 
 
 def parse_yaml(text: str | bytes, loader: type[yaml.BaseLoader] | type[yaml.SafeLoader]) -> Any:
-    """What `text` says. Raises `ValueError` with one line if it cannot be read."""
+    """The value of the YAML `text`. Raises `ValueError` with a message of one line if it is not valid YAML."""
     try:
         return yaml.load(text, loader)
     except yaml.YAMLError as error:
@@ -14,6 +14,6 @@ def parse_yaml(text: str | bytes, loader: type[yaml.BaseLoader] | type[yaml.Safe
     except RecursionError:
         reason = "it is nested too deep"
     except (ValueError, LookupError, AttributeError, TypeError) as error:
-        # What PyYAML lets through of values that are not what they look like: 2020-13-45, !!bool perhaps.
+        # PyYAML raises these for values that do not fit their type, such as 2020-13-45 or !!bool perhaps.
         reason = f"a value cannot be read: {error}"
     raise ValueError(" ".join(reason.split()))

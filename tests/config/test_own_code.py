@@ -34,7 +34,7 @@ def test_spaces_are_as_their_fields_say() -> None:
         ({"space__ops": ["shuffel3"]}, "op 'shuffel3' is unknown; choose from"),
         ({"space__ops": []}, "one to 10"),
         ({"space__repeats": [1, 1]}, "repeats .* one for each stage"),
-        ({"space__stem": 8}, "width 0.25 is of a space's own channels"),
+        ({"space__stem": 8}, "width 0.25 scales the space's own channels"),
         ({"space__width": 1, "space__channels": [8, 6, 7, 5]}, "multiples of 4"),
         (
             {"space__width": 1, "space__channels": [32, 64, 128], "space__repeats": [1, 1, 1]},
