@@ -1,10 +1,20 @@
-"""The two detectors' settings. The defaults are the paper's; small images want smaller ones."""
+"""The detectors' settings. The defaults are the paper's; small images need smaller ones."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    PlainValidator,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from detnas.config.section import Section
+from detnas.utils.import_string import load_table
 
 Norm = Literal["none", "batch", "group"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -27,30 +37,40 @@ OFFICIAL_INPUT = Preprocessing(image_mean=(0, 0, 0), image_std=(1 / 255, 1 / 255
 """What the official networks were trained on: BGR values in 0-255."""
 
 
-class _Detector(Preprocessing):
+class DetectorSettings(Preprocessing):
+    """What the settings of all detectors have. A detector's own derive from it, with a default for `type`."""
+
+    BOX_COUNTS: ClassVar[tuple[str, ...]] = ()
+    """The fields that say how many boxes an image are worked on."""
+
+    type: str
+    """The detector."""
     min_size: PositiveInt = 800
-    """Images are resized so that the shorter side has this many pixels…"""
+    """Images are resized so that the shorter side has this many pixels, unless the longer one would exceed
+    `max_size`."""
     max_size: PositiveInt = 1333
-    """…unless the longer side would exceed this many."""
+    """The most pixels that the longer side of a resized image has."""
     strides: Strides
+    """The backbone's maps, by their strides, that feed the feature pyramid."""
     fpn_channels: Annotated[int, Field(gt=0, multiple_of=8)] = 256
-    """Of every map of the feature pyramid."""
+    """Channels of every map of the feature pyramid."""
     anchor_sizes: tuple[PositiveInt, ...] = (32, 64, 128, 256, 512)
     """Side in pixels of the anchors, one a pyramid level."""
     anchor_ratios: Factors = (0.5, 1.0, 2.0)
     """Height over width of the anchors."""
     geometry: Literal["torchvision", "maskrcnn-benchmark"] = "torchvision"
-    """Where anchors lie and what a box's right and lower edges are: as in torchvision, or as in the framework of the
-    official code, which official detectors were trained with. See `detnas/models/detectors/geometry.py`."""
+    """How anchors are placed and where a box's right and lower edges lie: as in torchvision, or as in the framework
+    that the official detectors were trained in. See `detnas/models/detectors/geometry.py`."""
     score_threshold: Fraction = 0.05
     """Detections that score less are dropped."""
     nms_threshold: Fraction
+    """Of two boxes of one class that overlap more (IoU), the lower-scoring one is dropped."""
     detections: PositiveInt = 100
-    """At most this many detections an image."""
+    """The most detections an image has."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        levels = len(self.strides) + self._extra_levels
+        levels = self.pyramid_levels
         if len(self.anchor_sizes) != levels:
             raise ValueError(f"anchor_sizes has {len(self.anchor_sizes)} entries, but the pyramid has {levels} levels")
         if not set(self.strides) <= {4, 8, 16, 32} or list(self.strides) != sorted(set(self.strides)):
@@ -65,77 +85,131 @@ class _Detector(Preprocessing):
         return 1.0 if self.geometry == "maskrcnn-benchmark" else 0.0
 
     @property
-    def _extra_levels(self) -> int:
-        """Pyramid levels beyond the backbone's maps."""
-        raise NotImplementedError
+    def pyramid_levels(self) -> int:
+        """Levels of the feature pyramid, with those that it adds to the backbone's maps."""
+        return len(self.strides)
 
 
-class FPNSettings(_Detector):
+class FPNSettings(DetectorSettings):
     """Faster R-CNN with a feature pyramid and the 4conv1fc box head.
 
     Its losses are torchvision's. The official code's differ in two places: smooth-L1 of the box head has beta 1 there,
     not 1/9, and anchors that reach outside the image are not trained.
     """
 
+    BOX_COUNTS = ("rpn_candidates_train", "rpn_candidates", "proposals_train", "proposals", "rois")
+
     type: Literal["fpn"] = "fpn"
-    """Which detector."""
+    """The detector."""
     strides: Strides = (4, 8, 16, 32)
-    """The backbone maps (by stride) that feed the feature pyramid."""
+    """The backbone's maps, by their strides, that feed the feature pyramid."""
     nms_threshold: Fraction = 0.5
     """Of two boxes of one class that overlap more (IoU), the lower-scoring one is dropped."""
     norm: Norm = "batch"
     """Normalization in the pyramid and in the box head; none in the RPN."""
     rpn_candidates_train: PositiveInt = 2000
-    """Best-scoring anchors a level before non-maximum suppression, in training."""
+    """Best-scoring anchors of a pyramid level that non-maximum suppression chooses from, in training."""
     rpn_candidates: PositiveInt = 1000
-    """The same in evaluation."""
+    """Best-scoring anchors of a pyramid level that non-maximum suppression chooses from, in evaluation."""
     proposals_train: PositiveInt = 2000
     """Proposals an image after non-maximum suppression, in training."""
     proposals: PositiveInt = 1000
-    """The same in evaluation; nearly all the cost on a CPU lies here."""
+    """Proposals an image after non-maximum suppression, in evaluation. The box head looks at each of them, which is
+    most of a detector's cost on a CPU."""
     rois: PositiveInt = 512
-    """Proposals an image that the box head is trained on, a quarter of them positive."""
+    """Proposals an image that the box head is trained on, up to a quarter of them positive."""
     roi_canonical_size: PositiveInt = 224
     """A box of this side is pooled from the stride-16 map, half of it from stride 8, and so on."""
     box_convs: Annotated[int, Field(ge=0)] = 4
     """3x3 convolutions in the box head."""
     box_channels: Annotated[int, Field(gt=0, multiple_of=8)] = 256
-    """Of these."""
+    """Output channels of the box head's convolutions."""
     box_features: PositiveInt = 1024
     """Width of the box head's fully connected layer."""
 
     @property
-    def _extra_levels(self) -> int:
-        return 1
+    def pyramid_levels(self) -> int:
+        return len(self.strides) + 1
 
 
-class RetinaNetSettings(_Detector):
+class RetinaNetSettings(DetectorSettings):
     """RetinaNet: one stage, focal loss."""
 
+    BOX_COUNTS = ("candidates",)
+
     type: Literal["retinanet"] = "retinanet"
-    """Which detector."""
+    """The detector."""
     strides: Strides = (8, 16, 32)
-    """The backbone maps (by stride) that feed the feature pyramid."""
+    """The backbone's maps, by their strides, that feed the feature pyramid."""
     extra_levels: Literal[0, 2] = 2
-    """2: P6 and P7 by stride-2 convolutions from P5. 0: none (for small images, where they have no extent)."""
+    """Pyramid levels beyond the backbone's maps. 2: P6 and P7 by stride-2 convolutions from P5. 0: none, for small
+    images, of which these levels would be a few pixels."""
     nms_threshold: Fraction = 0.4
     """Of two boxes of one class that overlap more (IoU), the lower-scoring one is dropped."""
     norm: Norm = "none"
     """Normalization in the pyramid and the towers."""
     head_convs: Annotated[int, Field(ge=1, le=4)] = 4
-    """Convolutions in each of the two towers."""
+    """Convolutions in each of the two towers, of classes and of boxes."""
     anchor_scales: Factors = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
-    """Anchors of each size at these scales."""
+    """Each of `anchor_sizes` is taken at each of these scales."""
     candidates: PositiveInt = 1000
-    """Best-scoring boxes a level before non-maximum suppression."""
+    """Best-scoring boxes of a pyramid level that non-maximum suppression chooses from."""
     losses: Literal["paper", "torchvision"] = "paper"
-    """`paper`: the box head answers 10, 10, 5 and 5 times the offsets and log sizes; a quarter of smooth-L1 with beta
-    0.11; averages over the batch's positive anchors. `torchvision`: offsets and log sizes as they are; L1; averages
-    over each image's positive anchors."""
+    """`paper`: the box tower predicts offsets and log sizes times 10, 10, 5 and 5; its loss is a quarter of smooth-L1
+    with beta 0.11, averaged over the batch's positive anchors. `torchvision`: offsets and log sizes as they are; L1,
+    averaged over each image's positive anchors."""
 
     @property
-    def _extra_levels(self) -> int:
-        return self.extra_levels
+    def pyramid_levels(self) -> int:
+        return len(self.strides) + self.extra_levels
 
 
-DetectorSettings = Annotated[FPNSettings | RetinaNetSettings, Field(discriminator="type")]
+PAPER_DETECTORS: dict[str, type[DetectorSettings]] = {"fpn": FPNSettings, "retinanet": RetinaNetSettings}
+"""The settings of the paper's detectors by type. They are here so that a recipe is read without importing torch; those
+of other detectors are with their implementation, in the table `detnas.models.detectors.DETECTORS`."""
+
+
+def detector_types() -> dict[str, type[DetectorSettings]]:
+    """The settings of every detector by its type. Imports the detectors."""
+    return {name: spec.settings for name, spec in load_table("detnas.models.detectors:DETECTORS").items()}
+
+
+def find_settings(type: str) -> type[DetectorSettings] | None:
+    """The settings of the detector `type`, or None if there is no such detector."""
+    return PAPER_DETECTORS.get(type) or detector_types().get(type)
+
+
+def read_settings(values: Any) -> DetectorSettings:
+    """A detector's settings from their values by field, with `type` among them; settings are given back as they are.
+
+    Raises `ValidationError` for values that do not fit, in which the location of an error begins with the type, and
+    `PydanticCustomError` for an unknown `type`.
+    """
+    if isinstance(values, DetectorSettings):
+        return values
+    type = values.get("type") if isinstance(values, dict) else None
+    settings = find_settings(type) if isinstance(type, str) else None
+    if type is None or settings is None:
+        found = f"type = {type!r}: " if type is not None else "type is missing; "
+        choices = ", ".join(detector_types())
+        raise PydanticCustomError(
+            "detector_type", "{found}choose one of {choices}", {"found": found, "choices": choices}
+        )
+    try:
+        return settings.model_validate(values)
+    except ValidationError as error:
+        lines = [
+            InitErrorDetails(type=one["type"], loc=(type, *one["loc"]), input=one["input"], ctx=one.get("ctx", {}))
+            for one in error.errors()
+        ]
+        raise ValidationError.from_exception_data(error.title, lines) from None
+
+
+AnyDetector = Annotated[
+    SerializeAsAny[DetectorSettings],
+    PlainValidator(
+        read_settings,
+        json_schema_input_type=Annotated[FPNSettings | RetinaNetSettings, Field(discriminator="type")],
+    ),
+]
+"""A recipe's field that takes the settings of any detector. Its JSON schema has the paper's."""

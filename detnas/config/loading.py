@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from detnas.config.detector import find_settings
 from detnas.config.recipe import DataSettings, Recipe
 from detnas.config.renamed import explain_old_key, explain_old_value
 from detnas.config.section import Section
@@ -166,13 +167,11 @@ def explain(error: ValidationError, section: type[Section]) -> str:
 
 def _explain(error: ErrorDetails, section: type[Section]) -> str:
     path = [str(part) for part in error["loc"]]
-    types = [option.model_fields["type"].default for option in _sections(Recipe.model_fields["detector"].annotation)]
-    if len(path) > 1 and path[0] == "detector" and path[1] in types:
-        del path[1]  # the detector's type, which pydantic adds to the location, is not a key of the recipe
+    if len(path) > 1 and path[0] == "detector":
+        del path[1]  # the detector's type, which `read_settings` adds to the location, is not a key of the recipe
     field = ".".join(path)
-    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        found = f" = {error['input']['type']!r}: " if "type" in error["input"] else " is missing; "
-        return f"{field}.type{found}choose one of {', '.join(types)}"
+    if error["type"] == "detector_type":
+        return f"{field}.{error['msg']}"
     if error["type"] == "extra_forbidden":
         return f"unknown key {field}; {_old_key(error, section) or _nearest_key(error, section, path[:-1])}"
     if error["type"] == "missing":
@@ -202,13 +201,11 @@ def _nearest_key(error: ErrorDetails, section: type[Section], parents: list[str]
 
 def _section_at(location: Sequence[int | str], section: type[Section]) -> type[Section]:
     """The section that holds the key at `location`, which is a path from `section`."""
-    options = [section]
-    for part in location[:-1]:
+    for part in map(str, location[:-1]):
         if part in section.model_fields:
-            options = _sections(section.model_fields[str(part)].annotation)
-            section = options[0] if options else section
+            section = next(iter(_sections(section.model_fields[part].annotation)), section)
         else:
-            section = next((option for option in options if option.model_fields["type"].default == part), section)
+            section = find_settings(part) or section  # of the detector, see `read_settings`
     return section
 
 

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from detnas.config.detector import DetectorSettings
+from detnas.config.detector import AnyDetector, DetectorSettings
 from detnas.config.numbers import Count
 from detnas.config.search import SearchSettings
 from detnas.config.section import Section
@@ -243,7 +243,7 @@ class Recipe(Section):
     data: DataSettings = DataSettings()
     space: SpaceSettings = SpaceSettings()
     budget: BudgetSettings = BudgetSettings()
-    detector: DetectorSettings
+    detector: AnyDetector
     pretraining: PretrainingSettings = PretrainingSettings()
     init: Literal["official", "fan_in"] = "official"
     """Initialization of the convolutions of backbones. `official`: normal, with standard deviation 1 / input channels,
@@ -268,7 +268,7 @@ class Recipe(Section):
                 "search.fitness = 'classification' needs a supernet that classifies; choose pretraining.source folder "
                 "or crops, and pretraining.supernet true"
             )
-        if self.search.proposals is not None and self.detector.type != "fpn":
+        if self.search.proposals is not None and not hasattr(self.detector, "proposals"):
             raise ValueError(
                 f"search.proposals {self.search.proposals}: a {self.detector.type} has no proposals; leave it out, or "
                 "choose detector.type fpn"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from detnas.config import FPNSettings, RetinaNetSettings
+from detnas.config import DetectorSettings, FPNSettings
 from detnas.data.decoding import Size
 from detnas.data.images import read_image
 from detnas.exporting.backbones import BackboneModel
@@ -108,7 +108,7 @@ def check_backbone(
     return f"checked on {_counted(images)}: maps within {max(farthest):.1g} of their largest value"
 
 
-def compare(ours: Detections, theirs: Detections, settings: FPNSettings | RetinaNetSettings) -> Difference:
+def compare(ours: Detections, theirs: Detections, settings: DetectorSettings) -> Difference:
     """Match what two models found on one image."""
     near = (
         (ours.labels[:, None] == theirs.labels)
@@ -125,9 +125,7 @@ def compare(ours: Detections, theirs: Detections, settings: FPNSettings | Retina
     )
 
 
-def _lone(
-    found: Detections, alone: NDArray[np.bool_], others: Detections, settings: FPNSettings | RetinaNetSettings
-) -> str | None:
+def _lone(found: Detections, alone: NDArray[np.bool_], others: Detections, settings: DetectorSettings) -> str | None:
     """The best of those that stand `alone`, unless rounding can have decided: at the end of the list, or in
     non-maximum suppression by a box of `others`."""
     full = len(found.scores) == settings.detections or len(others.scores) == settings.detections
@@ -141,7 +139,7 @@ def _lone(
     return None
 
 
-def _settings(info: BackboneInfo | DetectorInfo) -> FPNSettings | RetinaNetSettings:
+def _settings(info: BackboneInfo | DetectorInfo) -> DetectorSettings:
     """Of which those count that say how images become the backbone's input."""
     if isinstance(info, DetectorInfo):
         return info.settings

@@ -7,19 +7,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN, RetinaNet
-from torchvision.models.detection.image_list import ImageList
 
 from detnas.exporting.metadata import about_detector
 from detnas.exporting.onnx_model import onnx_model, open_session, with_about
 from detnas.exporting.postprocess import detections, prepare
-from detnas.models.detectors.build import Detector, first_label
+from detnas.models.detectors.build import Detector, find_spec, first_label
 from detnas.models.detectors.detect import Detections
-from detnas.models.detectors.geometry import CellAnchors, ImageTransform
+from detnas.models.detectors.geometry import ImageTransform
 from detnas.models.weights import DetectorInfo
 
 EXAMPLE = (70, 90)
 """Height and width of the image on which networks are traced; the check is on others."""
+OUTPUTS = {
+    1: {name: {0: "batch", 1: "anchors"} for name in ("logits", "codes")},
+    2: {name: {0: "proposals"} for name in ("proposals", "logits", "codes")},
+}
+"""The outputs of the networks of a detector with so many stages, and the axes whose length varies."""
 
 
 @dataclass(frozen=True)
@@ -55,30 +58,29 @@ def whole_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
 
 
 def raw_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
-    """Backbone, pyramid and heads, for images that `postprocess.prepare` made ready; see `_RawRetinaNet` and
-    `_RawFasterRCNN`."""
-    about = {"holds": "raw detector"} | about_detector(info) | _about_boxes(detector, info)
-    batch = prepare([_pixels(_example().permute(2, 0, 1))], about)
-    images = torch.from_numpy(batch.inputs["images"])
-    sides = {2: "height", 3: "width"}
-    if isinstance(detector, RetinaNet):
-        anchors = {0: "batch", 1: "anchors"}
-        model = onnx_model(
-            _RawRetinaNet(detector),
-            (images.expand(2, -1, -1, -1),),
-            inputs=["images"],
-            outputs=["logits", "codes"],
-            axes={"images": {0: "batch"} | sides, "logits": anchors, "codes": anchors},
-        )
-    else:
-        outputs = ["proposals", "logits", "codes"]
-        model = onnx_model(
-            _RawFasterRCNN(detector),
-            (images, torch.from_numpy(batch.inputs["size"])),
-            inputs=["images", "size"],
-            outputs=outputs,
-            axes={"images": sides} | {name: {0: "proposals"} for name in outputs},
-        )
+    """Backbone, pyramid and heads, for images that `postprocess.prepare` made ready; see `ExportedPart`."""
+    part = find_spec(detector).export(detector)
+    about = {
+        "holds": "raw detector",
+        **about_detector(info),
+        "stages": part.stages,
+        "unscaled_edge": info.settings.unscaled_edge,
+        **part.about,
+    }
+    inputs = {
+        name: torch.from_numpy(x) for name, x in prepare([_pixels(_example().permute(2, 0, 1))], about).inputs.items()
+    }
+    axes = {"images": {2: "height", 3: "width"}} | OUTPUTS[part.stages]
+    if part.stages == 1:
+        inputs["images"] = inputs["images"].expand(2, -1, -1, -1)
+        axes["images"] = {0: "batch"} | axes["images"]
+    model = onnx_model(
+        part.network,
+        tuple(inputs.values()),
+        inputs=list(inputs),
+        outputs=list(OUTPUTS[part.stages]),
+        axes=axes,
+    )
     data = with_about(model, about)
     session = open_session(data)
 
@@ -86,7 +88,7 @@ def raw_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
         batch = prepare([_pixels(one) for one in given], about)
         return [Detections(*found) for found in detections(session.run(None, batch.inputs), batch, about)]
 
-    return DetectorModel({".onnx": data}, detect, takes_batches=isinstance(detector, RetinaNet))
+    return DetectorModel({".onnx": data}, detect, takes_batches=part.stages == 1)
 
 
 class _Whole(nn.Module):
@@ -115,52 +117,6 @@ class _TracedTransform(ImageTransform):
         height, width = (sides * scale).floor().long().unbind()
         size: Any = (height, width)
         return nn.functional.interpolate(image[None], size, mode="bilinear", align_corners=False)[0], target
-
-
-class _RawRetinaNet(nn.Module):
-    """(N, 3, H, W) -> logits (N, anchors, classes) and codes of boxes (N, anchors, 4), level by level."""
-
-    def __init__(self, detector: RetinaNet) -> None:
-        super().__init__()
-        self.backbone, self.head = detector.backbone, detector.head
-        self.eval()
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        answers = self.head(list(self.backbone(images).values()))
-        return answers["cls_logits"], answers["bbox_regression"]
-
-
-class _RawFasterRCNN(nn.Module):
-    """(1, 3, H, W) and its size (2,) without the padding -> proposals (n, 4), logits (n, 1 + classes) with the
-    background first, and codes of boxes (n, 4 + 4 classes).
-
-    What the second stage sees depends on the first, so that choosing the proposals is part of the graph.
-    """
-
-    def __init__(self, detector: FasterRCNN) -> None:
-        super().__init__()
-        self.backbone, self.rpn, self.heads = detector.backbone, detector.rpn, detector.roi_heads
-        self.eval()
-
-    def forward(self, images: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        maps = self.backbone(images)
-        sizes: Any = [(size[0], size[1])]
-        proposals, _ = self.rpn(ImageList(images, sizes), maps)
-        logits, codes = self.heads.box_predictor(self.heads.box_head(self.heads.box_roi_pool(maps, proposals, sizes)))
-        return proposals[0], logits, codes
-
-
-def _about_boxes(detector: Detector, info: DetectorInfo) -> dict[str, Any]:
-    """What `postprocess` needs beside the detector's settings."""
-    about: dict[str, Any] = {"unscaled_edge": info.settings.unscaled_edge}
-    if isinstance(detector, RetinaNet):
-        anchors = detector.anchor_generator
-        return about | {
-            "box_weights": list(detector.box_coder.weights),
-            "cell_anchors": [cell.tolist() for cell in anchors.cell_anchors],
-            "anchor_strides": list(anchors.strides) if isinstance(anchors, CellAnchors) else None,
-        }
-    return about | {"box_weights": list(detector.roi_heads.box_coder.weights)}
 
 
 def _example() -> Tensor:

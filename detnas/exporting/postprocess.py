@@ -55,7 +55,7 @@ def prepare(images: Sequence[Array], about: Mapping[str, Any]) -> Batch:
     for image, one in zip(padded, resized, strict=True):
         image[:, : one.shape[1], : one.shape[2]] = one
     inputs = {"images": padded}
-    if settings["type"] == "fpn":
+    if about["stages"] == 2:
         (size,) = sizes
         inputs["size"] = np.array(size, np.int64)
     return Batch(inputs, sizes, [(one.shape[0], one.shape[1]) for one in images])
@@ -63,8 +63,8 @@ def prepare(images: Sequence[Array], about: Mapping[str, Any]) -> Batch:
 
 def detections(outputs: Sequence[Array], batch: Batch, about: Mapping[str, Any]) -> list[Found]:
     """What is found on each image of `batch`, from what the network gave for it."""
-    kinds = {"retinanet": _one_stage, "fpn": _two_stage}
-    candidates = kinds[about["detector"]["type"]](outputs, batch, about)
+    find_candidates = _two_stage if about["stages"] == 2 else _one_stage
+    candidates = find_candidates(outputs, batch, about)
     return [
         _best(*found, size, given, about)
         for found, size, given in zip(candidates, batch.sizes, batch.given, strict=True)
@@ -72,7 +72,8 @@ def detections(outputs: Sequence[Array], batch: Batch, about: Mapping[str, Any])
 
 
 def _one_stage(outputs: Sequence[Array], batch: Batch, about: Mapping[str, Any]) -> list[Found]:
-    """RetinaNet's candidates, from logits (N, anchors, classes) and codes (N, anchors, 4)."""
+    """Candidates of a detector with one stage, such as RetinaNet, from logits (N, anchors, classes) and codes (N,
+    anchors, 4)."""
     logits, codes = outputs
     height, width = batch.inputs["images"].shape[2:]
     levels = anchors(height, width, about)
@@ -103,7 +104,8 @@ def _level_candidates(
 
 
 def _two_stage(outputs: Sequence[Array], batch: Batch, about: Mapping[str, Any]) -> list[Found]:
-    """Faster R-CNN's candidates, from proposals (n, 4), logits (n, 1 + classes) and codes (n, 4 + 4 classes)."""
+    """Candidates of a detector with two stages, such as Faster R-CNN, from proposals (n, 4), logits (n, 1 + classes)
+    and codes (n, 4 + 4 classes)."""
     proposals, logits, codes = outputs
     (size,) = batch.sizes
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))

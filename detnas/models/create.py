@@ -2,14 +2,14 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 from torch import nn
 
-from detnas.config import FPNSettings, RetinaNetSettings
 from detnas.config.loading import explain
 from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone
+from detnas.models.detectors import DETECTORS
 from detnas.models.detectors.build import Detector, build_detector
 from detnas.models.resnet import ResNet
 from detnas.models.weights import load_weights
@@ -17,9 +17,6 @@ from detnas.spaces import Architecture, SearchSpace, search_space
 from detnas.spaces.published import NAMES, PUBLISHED, RESNETS
 from detnas.utils.errors import UserError, suggestion
 from detnas.utils.files import is_file
-
-DETECTORS: dict[str, type[FPNSettings | RetinaNetSettings]] = {"fpn": FPNSettings, "retinanet": RetinaNetSettings}
-
 
 Network: TypeAlias = Subnet | ResNet
 """A backbone that is trained standalone: it has one path, and a cost."""
@@ -66,10 +63,9 @@ def find_network(model: nn.Module) -> Network:
     return backbone
 
 
-def create_detector(
-    kind: Literal["fpn", "retinanet"], backbone: Backbone, num_classes: int, **settings: Any
-) -> Detector:
-    """torchvision's Faster R-CNN with FPN or RetinaNet around `backbone`, for `num_classes` classes beside background.
+def create_detector(kind: str, backbone: Backbone, num_classes: int, **settings: Any) -> Detector:
+    """A detector around `backbone`, for `num_classes` classes beside background: torchvision's Faster R-CNN with FPN
+    ("fpn"), its RetinaNet ("retinanet"), or another of `detnas.models.detectors.DETECTORS`.
 
     `settings` are the fields of `detnas.config.FPNSettings` or `RetinaNetSettings`; the defaults are the paper's.
     Images are a list of (3, H, W), float32 RGB in 0-1, of any sizes; the detector resizes and normalizes them itself.
@@ -84,7 +80,8 @@ def create_detector(
         raise UserError(f"detector {kind!r} is unknown; choose one of {', '.join(DETECTORS)}")
     if num_classes < 1:
         raise UserError(f"num_classes {num_classes}: must be 1 or more, the background not counted")
+    section = DETECTORS[kind].settings
     try:
-        return build_detector(backbone, num_classes, DETECTORS[kind](**settings))
+        return build_detector(backbone, num_classes, section(**settings))
     except ValidationError as error:
-        raise UserError(f"detector {kind}: {explain(error, DETECTORS[kind])}") from None
+        raise UserError(f"detector {kind}: {explain(error, section)}") from None

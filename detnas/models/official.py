@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, FasterRCNN_ResNet50_FPN_Weights
 from torchvision.models.segmentation import FCN_ResNet50_Weights
 
-from detnas.config import OFFICIAL_INPUT, FPNSettings, RetinaNetSettings
+from detnas.config import OFFICIAL_INPUT, DetectorSettings, FPNSettings, RetinaNetSettings
 from detnas.config.loading import explain
 from detnas.models.backbone import Subnet, Supernet
 from detnas.models.detectors.build import Detector
@@ -141,7 +141,7 @@ class _Reader:
         common: dict[str, Any] = OFFICIAL_INPUT.model_dump() | {"geometry": "maskrcnn-benchmark"}
         normalized = any("fpn_inner4.1." in key for key in self.tensors)
         common["norm"] = "batch" if normalized else "none"
-        kind: type[FPNSettings | RetinaNetSettings]
+        kind: type[DetectorSettings]
         if "rpn.head.cls_tower.0.weight" in self.tensors:
             kind = RetinaNetSettings
             towers = [key for key in self.tensors if key.startswith("rpn.head.cls_tower.") and key.endswith("weight")]

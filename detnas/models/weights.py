@@ -26,7 +26,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from detnas.config import DataSettings, DetectorSettings, FPNSettings, Preprocessing, RetinaNetSettings
+from detnas.config import DataSettings, DetectorSettings, Preprocessing
+from detnas.config.detector import read_settings
 from detnas.models.backbone import Subnet, Supernet
 from detnas.models.detectors.build import Detector, build_detector
 from detnas.models.ops.shuffle import Shuffle
@@ -69,7 +70,7 @@ class DetectorInfo:
 
     space: SearchSpace
     architecture: Architecture | None
-    settings: FPNSettings | RetinaNetSettings
+    settings: DetectorSettings
     categories: tuple[tuple[int, str], ...]
     shuffle: Shuffle = "even_odd"
     data: DataSettings = field(default_factory=DataSettings)
@@ -211,7 +212,7 @@ def _read_info(metadata: dict[str, str]) -> BackboneInfo | DetectorInfo:
     return DetectorInfo(
         space=space,
         architecture=architecture,
-        settings=TypeAdapter(DetectorSettings).validate_python(settings),
+        settings=read_settings(settings),
         categories=tuple((id, name) for id, name in json.loads(metadata["categories"])),
         shuffle=shuffle,
         data=DataSettings.model_validate_json(metadata.get("data", "{}")),

@@ -17,8 +17,6 @@ from detnas.profiling.workload import images_per_stage, split_sizes
 MEASURED_SIDE = 128
 MEASURED_PIXELS = 2 * 128 * 128
 """Measurements use images of at most this side, in batches of about this many pixels, and are scaled up."""
-COUNTS = ("rpn_candidates_train", "rpn_candidates", "proposals_train", "proposals", "rois", "candidates")
-"""The detector settings that determine how many boxes per image are processed."""
 LONG_SECONDS = 0.3
 """A measurement that takes longer than this is not repeated."""
 ASSUMED_CLASSES = 20
@@ -108,9 +106,7 @@ def _measure_detector(settings: DetectorSettings, network: Network, device: torc
     side = min(settings.min_size, MEASURED_SIDE)
     pixel_fraction = (side / settings.min_size) ** 2
     # The number of boxes is reduced in proportion to the pixels, so that their work scales up in the same way.
-    counts = {
-        name: max(1, round(getattr(settings, name) * pixel_fraction)) for name in COUNTS if hasattr(settings, name)
-    }
+    counts = {name: max(1, round(getattr(settings, name) * pixel_fraction)) for name in settings.BOX_COUNTS}
     small = settings.model_copy(update={"min_size": side, "max_size": side, **counts})
     model = build_detector(network, ASSUMED_CLASSES, small).to(device)
     batch_size = _batch_size(side)

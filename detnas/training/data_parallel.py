@@ -7,21 +7,19 @@ from torch import Tensor, nn
 
 from detnas.config import Recipe
 from detnas.distributed import comm
-from detnas.models.detectors.losses import share_normalizers
 from detnas.models.sync_batch_norm import convert_sync_batch_norm
 from detnas.training.state import TrainingState
 from detnas.utils.errors import UserError
 
 
 def prepare_data_parallel(model: nn.Module, sync_bn: bool) -> None:
-    """Make `model` that of one of several processes: begin with the first one's weights, divide its losses by what the
-    whole batch holds, and, with `sync_bn`, normalize by the whole batch. In a single process it stays as it is."""
+    """Make `model` that of one of several processes: begin with the main one's weights and, with `sync_bn`, normalize
+    by the whole batch. In a single process it stays as it is."""
     if comm.world_size() == 1:
         return
     # Generators of different CPUs need not draw the same weights.
     state = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
     _put(comm.broadcast(_flat(state)), state)
-    share_normalizers(model)
     if sync_bn:
         convert_sync_batch_norm(model)
 

@@ -19,14 +19,14 @@ from torchvision.ops import nms
 from detnas.config import OFFICIAL_INPUT
 from detnas.exporting import postprocess
 from detnas.exporting.postprocess import anchors, decode, detections, prepare, suppress
-from detnas.models.detectors.build import _anchors
 from detnas.models.detectors.geometry import ImageTransform
+from detnas.models.detectors.pyramid import build_anchors
 
 SCALES = (1.0, 1.41)
 
 
 def about(kind: str = "retinanet", **changes: Any) -> dict[str, Any]:
-    return {"detector": settings(kind, **changes).model_dump(mode="json")}
+    return {"stages": 2 if kind == "fpn" else 1, "detector": settings(kind, **changes).model_dump(mode="json")}
 
 
 def test_it_needs_numpy_alone(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_two_stage_detector_takes_one_image_and_its_size() -> None:
 def test_anchors_lie_where_the_detectors_do(geometry: str, extra_levels: int, rows: int, columns: int) -> None:
     sizes = (8, 16, 24, 32, 48)[: 3 + extra_levels]
     chosen = settings("retinanet", geometry=geometry, extra_levels=extra_levels, anchor_sizes=sizes)
-    generator = _anchors(chosen, tuple(tuple(size * scale for scale in SCALES) for size in sizes))
+    generator = build_anchors(chosen, SCALES)
     height, width = 32 * rows, 32 * columns
     shapes = [(height // stride, width // stride) for stride in (8, 16, 32)]
     while len(shapes) < len(sizes):
@@ -117,6 +117,7 @@ def test_of_each_class_and_level_the_best_are_kept() -> None:
     """Two levels of one anchor a cell; boxes are the anchors themselves."""
     chosen = settings("retinanet", candidates=2, detections=3, nms_threshold=0.5, score_threshold=0.1)
     described = {
+        "stages": 1,
         "detector": chosen.model_dump(mode="json") | {"strides": [16, 32]},
         "cell_anchors": [[[0.0, 0.0, 16.0, 16.0]], [[0.0, 0.0, 15.0, 16.0]]],
         "anchor_strides": None,

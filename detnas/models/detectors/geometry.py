@@ -27,7 +27,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
 
-from detnas.config import FPNSettings, RetinaNetSettings
+from detnas.config import DetectorSettings
 from detnas.models.detectors.prepared import PreparedImages
 from detnas.models.preprocessing import normalize
 
@@ -35,7 +35,7 @@ from detnas.models.preprocessing import normalize
 class ImageTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
     """torchvision's normalizing, resizing and padding, by a detector's settings, of what has not been through it."""
 
-    def __init__(self, settings: FPNSettings | RetinaNetSettings) -> None:
+    def __init__(self, settings: DetectorSettings) -> None:
         super().__init__(settings.min_size, settings.max_size, list(settings.image_mean), list(settings.image_std))
         self.settings = settings
         self.unscaled = settings.unscaled_edge

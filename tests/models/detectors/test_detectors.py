@@ -11,8 +11,9 @@ from torchvision.models.detection import FasterRCNN
 
 from detnas.config import FPNSettings, RetinaNetSettings
 from detnas.models.backbone import Backbone, Subnet, Supernet, extract_subnet, find_backbone
-from detnas.models.detectors.build import BoxHead, Detector, build_detector, first_label
+from detnas.models.detectors.build import Detector, build_detector, first_label
 from detnas.models.detectors.detect import detect
+from detnas.models.detectors.fpn import BoxHead
 from detnas.spaces import search_space
 
 CPU = torch.device("cpu")

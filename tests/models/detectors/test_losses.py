@@ -8,7 +8,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from detnas.models.backbone import Subnet
 from detnas.models.detectors.build import build_detector
-from detnas.models.detectors.losses import PaperRetinaNetHead
+from detnas.models.detectors.retinanet import PaperRetinaNetHead
 
 BOXES = [[4.0, 6, 30, 40], [20, 20, 60, 50], [50, 2, 61, 13]]
 

@@ -1,0 +1,148 @@
+"""Faster R-CNN with a feature pyramid: torchvision's, and the 4conv1fc box head."""
+
+from math import log2
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+from torchvision.ops.poolers import initLevelMapper
+
+from detnas.config import FPNSettings
+from detnas.distributed import comm
+from detnas.models.backbone import Backbone
+from detnas.models.detectors.geometry import InnerPixelsRoIAlign
+from detnas.models.detectors.pyramid import build_anchors, build_pyramid, norm_layer
+from detnas.models.detectors.spec import Detector, DetectorSpec, ExportedPart
+
+POOLED = 7
+"""Side of the maps that are pooled for the box head."""
+
+
+def build(backbone: Backbone, num_classes: int, settings: FPNSettings) -> FasterRCNN:
+    """The Faster R-CNN that `settings` describe, around `backbone`."""
+    pyramid = build_pyramid(backbone, settings, settings.norm, LastLevelMaxPool())
+    detector = FasterRCNN(
+        pyramid,
+        num_classes=None,
+        rpn_anchor_generator=build_anchors(settings),
+        box_roi_pool=_pooling(settings),
+        box_head=BoxHead(
+            (settings.fpn_channels, POOLED, POOLED),
+            [settings.box_channels] * settings.box_convs,
+            [settings.box_features],
+            norm_layer=norm_layer(settings.norm),
+        ),
+        box_predictor=FastRCNNPredictor(settings.box_features, num_classes + 1),
+        rpn_pre_nms_top_n_train=settings.rpn_candidates_train,
+        rpn_pre_nms_top_n_test=settings.rpn_candidates,
+        rpn_post_nms_top_n_train=settings.proposals_train,
+        rpn_post_nms_top_n_test=settings.proposals,
+        box_batch_size_per_image=settings.rois,
+        box_score_thresh=settings.score_threshold,
+        box_nms_thresh=settings.nms_threshold,
+        box_detections_per_img=settings.detections,
+    )
+    for part in (detector.rpn, detector.roi_heads):
+        sampler = part.fg_bg_sampler
+        part.fg_bg_sampler = CountingSampler(sampler.batch_size_per_image, sampler.positive_fraction)
+        part.register_forward_hook(part.fg_bg_sampler.weigh)
+    return detector
+
+
+def _pooling(settings: FPNSettings) -> MultiScaleRoIAlign:
+    levels = [str(stride) for stride in settings.strides]
+    if settings.geometry == "torchvision":
+        pooling = MultiScaleRoIAlign(
+            levels, output_size=POOLED, sampling_ratio=2, canonical_scale=settings.roi_canonical_size
+        )
+        # It would infer them from the first image it meets, and keep them: wrongly where that is small and padded.
+        pooling.scales = [1 / stride for stride in settings.strides]
+        lowest, highest = (int(log2(settings.strides[end])) for end in (0, -1))
+        pooling.map_levels = initLevelMapper(lowest, highest, canonical_scale=settings.roi_canonical_size)
+        return pooling
+    return InnerPixelsRoIAlign(
+        levels, settings.strides, settings.roi_canonical_size, output_size=POOLED, sampling_ratio=2
+    )
+
+
+class BoxHead(FastRCNNConvFCHead):  # type: ignore[misc]  # untyped
+    """Faster R-CNN's box head, which on a CPU computes a few regions at a time: regions (R, C, 7, 7) -> (R, F).
+
+    The maps of a few regions stay in the processor's caches.
+    """
+
+    REGIONS = 128
+
+    def forward(self, regions: Tensor) -> Tensor:
+        whole = super().forward
+        # An exported graph cannot take as many turns as there are regions.
+        if self.training or regions.device.type != "cpu" or torch.onnx.is_in_onnx_export():
+            return cast(Tensor, whole(regions))
+        return torch.cat([whole(part) for part in torch.split(regions, self.REGIONS)])
+
+
+class CountingSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
+    """torchvision's sampler of anchors or proposals, with which losses are means over what all processes sampled.
+
+    torchvision's losses are means over what one process sampled, which is less where an image has not enough. Processes
+    take the mean of their gradients, which is the gradient of the whole batch's loss only if all divide by what the
+    whole batch holds.
+    """
+
+    weight: Tensor
+    """The weight of this process's mean in the mean of all; 1 in a single process."""
+
+    def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        positive, negative = super().__call__(matched_idxs)
+        sampled = torch.cat([*positive, *negative]).sum().float()
+        self.weight = sampled / comm.all_reduce_mean(sampled)
+        return positive, negative
+
+    def weigh(
+        self, part: nn.Module, inputs: object, output: tuple[Any, dict[str, Tensor]]
+    ) -> tuple[Any, dict[str, Tensor]]:
+        """A forward hook for the part of the detector that samples: its output with the losses, if any, weighted."""
+        found, losses = output
+        return found, {name: loss * self.weight for name, loss in losses.items()}
+
+
+class FasterRCNNNetworks(nn.Module):
+    """Backbone, pyramid and heads: an image (1, 3, H, W) and its size (2,) without the padding -> proposals (n, 4),
+    logits (n, 1 + classes) with the background first, and codes of boxes (n, 4 + 4 classes).
+
+    What the second stage sees depends on the first, so that choosing the proposals is part of it.
+    """
+
+    def __init__(self, detector: FasterRCNN) -> None:
+        super().__init__()
+        self.backbone, self.rpn, self.heads = detector.backbone, detector.rpn, detector.roi_heads
+        self.eval()
+
+    def forward(self, images: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        maps = self.backbone(images)
+        sizes: Any = [(size[0], size[1])]
+        proposals, _ = self.rpn(ImageList(images, sizes), maps)
+        logits, codes = self.heads.box_predictor(self.heads.box_head(self.heads.box_roi_pool(maps, proposals, sizes)))
+        return proposals[0], logits, codes
+
+
+def run_networks(detector: Detector, images: Tensor) -> object:
+    """The box head runs on as many regions as there can be proposals."""
+    maps = list(detector.backbone(images).values())
+    detector.rpn.head(maps)
+    regions = maps[0].new_empty(detector.rpn.post_nms_top_n(), maps[0].shape[1], POOLED, POOLED)
+    return detector.roi_heads.box_predictor(detector.roi_heads.box_head(regions))
+
+
+def export(detector: Detector) -> ExportedPart:
+    about = {"box_weights": list(detector.roi_heads.box_coder.weights)}
+    return ExportedPart(FasterRCNNNetworks(detector), stages=2, about=about)
+
+
+FPN = DetectorSpec(settings=FPNSettings, build=build, first_label=1, run_networks=run_networks, export=export)
