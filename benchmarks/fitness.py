@@ -33,8 +33,8 @@ from benchmarks.official import (
 from benchmarks.supernets import CASES, TINY, Trained, load, supernets_folder, train
 from detnas.config import SearchSettings
 from detnas.data.detection import DetectionSet
-from detnas.models.backbone import extract_subnet
 from detnas.models.detectors.detect import detect
+from detnas.models.supernet import extract_subnet
 from detnas.search.evaluators import recalibration
 from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.search.evaluators.inputs import Inputs

@@ -27,8 +27,9 @@ from detnas.config import TrainingSettings
 from detnas.data.batches import batches
 from detnas.data.images import read_image
 from detnas.data.samples import DetectionSamples
-from detnas.models.backbone import Supernet, find_backbone
+from detnas.models.backbone import find_backbone
 from detnas.models.detectors.detect import Detections, detect
+from detnas.models.supernet import Supernet
 from detnas.spaces import Architecture
 from detnas.training.tasks import DetectionTask
 

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from benchmarks.machine import machine
 from detnas.config import Recipe, TrainingSettings, load_recipe
 from detnas.distributed.device import choose_device
-from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone
+from detnas.models.backbone import Backbone, Subnet, find_backbone
 from detnas.models.classifier import Classifier
 from detnas.models.detectors.build import build_detector, first_label
+from detnas.models.supernet import Supernet
 from detnas.training.loop import one_pass, train_step
 from detnas.training.state import TrainingState
 from detnas.utils.files import write_json

@@ -11,8 +11,8 @@ import torch
 
 from detnas.config import Recipe, load_recipe
 from detnas.data.splits import RunData, open_data
-from detnas.models.backbone import Supernet
 from detnas.models.detectors.build import Detector, build_detector
+from detnas.models.supernet import Supernet
 from detnas.run.pipeline import run
 from detnas.rundir.directory import read_stored_run
 from detnas.rundir.layout import RECIPE

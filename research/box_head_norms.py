@@ -26,8 +26,8 @@ from benchmarks.machine import machine
 from benchmarks.official import MOMENTUM
 from benchmarks.official import recalibrate as recalibrate_by_training_passes
 from benchmarks.supernets import TINY, Trained, load, supernets_folder, train
-from detnas.models.backbone import extract_subnet
 from detnas.models.detectors.build import Detector
+from detnas.models.supernet import extract_subnet
 from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.search.evaluators.recalibration import recalibrate
 from detnas.spaces import Architecture, BudgetSampler

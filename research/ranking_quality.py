@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.supernets import TINY, Trained
 from detnas.evaluation.metrics.correlation import Scores, kendall_tau, with_interval
-from detnas.models.backbone import Supernet
+from detnas.models.supernet import Supernet
 from detnas.run.context import Run, open_run
 from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.spaces import Architecture

@@ -21,9 +21,10 @@ from detnas.config import DataSettings, Recipe, TrainingSettings
 from detnas.data.batches import batches
 from detnas.data.splits import open_data
 from detnas.distributed import comm
-from detnas.models.backbone import Supernet, find_backbone
+from detnas.models.backbone import find_backbone
 from detnas.models.classifier import Classifier
 from detnas.models.detectors.build import build_detector
+from detnas.models.supernet import Supernet
 from detnas.search.evaluators.classification import ClassificationEvaluator
 from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.spaces import Architecture

@@ -1,10 +1,7 @@
-"""Backbones of a search space: the plain network of one architecture, and the supernet that holds every op of every
-block."""
+"""Backbones, and the plain network of one architecture of a search space."""
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -102,7 +99,7 @@ class Subnet(SpaceBackbone):
     def __init__(self, space: SearchSpace, architecture: Architecture, shuffle: Shuffle = "even_odd") -> None:
         space.check(architecture)
         ops = architecture.ops
-        super().__init__(space, lambda index, block: _build_op(space.ops[ops[index]], block, shuffle))
+        super().__init__(space, lambda index, block: build_op(space.ops[ops[index]], block, shuffle))
         self.architecture = architecture
         self.shuffle: Shuffle = shuffle
 
@@ -114,82 +111,10 @@ class Subnet(SpaceBackbone):
         return self.space.cost(self.architecture, size)
 
 
-class ChoiceBlock(nn.Module):
-    """Every op that one block can be; computes the active one.
-
-    `ops` are the space's, by name, and `allowed` the indices of those that the block can be. The others have no
-    weights: an identity, which nothing activates, stands in their place.
-    """
-
-    def __init__(self, block: Block, shuffle: Shuffle, ops: Sequence[str], allowed: Sequence[int]) -> None:
-        super().__init__()
-        self.ops = nn.ModuleList(
-            _build_op(name, block, shuffle) if index in allowed else nn.Identity() for index, name in enumerate(ops)
-        )
-        self.active = allowed[0]
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.ops[self.active](x)
-        return out
-
-
-class Supernet(SpaceBackbone):
-    """Every candidate backbone of a space in one network, with fresh weights; computes the activated architecture.
-
-    `shuffle` is as in `Subnet`. Before anything is activated, every block is the first op that it can be.
-    """
-
-    def __init__(self, space: SearchSpace, shuffle: Shuffle = "even_odd") -> None:
-        allowed = space.allowed_ops
-        super().__init__(space, lambda index, block: ChoiceBlock(block, shuffle, space.ops, allowed[index]))
-        self.shuffle: Shuffle = shuffle
-
-    @property
-    def choices(self) -> list[ChoiceBlock]:
-        """The blocks from input to output."""
-        return [cast(ChoiceBlock, block) for block in self.blocks]
-
-    def activate(self, architecture: Architecture) -> None:
-        """Choose the path that the next forward passes compute.
-
-        Raises `UserError` if the architecture does not fit the space.
-        """
-        self.space.check(architecture)
-        for block, op in zip(self.choices, architecture.ops, strict=True):
-            block.active = op
-
-    def subnet(self, architecture: Architecture) -> Subnet:
-        """The plain network of `architecture` with copies of this supernet's weights and BN statistics.
-
-        The statistics fit no candidate: see recalibration. Raises `UserError` if the architecture does not fit the
-        space.
-        """
-        self.space.check(architecture)
-        subnet = Subnet(self.space, architecture, self.shuffle)
-        subnet.stem = copy.deepcopy(self.stem)
-        subnet.blocks = nn.ModuleList(
-            copy.deepcopy(block.ops[op]) for block, op in zip(self.choices, architecture.ops, strict=True)
-        )
-        return subnet.train(self.training)
-
-
-def _build_op(name: str, block: Block, shuffle: Shuffle) -> nn.Module:
+def build_op(name: str, block: Block, shuffle: Shuffle) -> nn.Module:
     """The op `name` of a space at `block`, with fresh weights."""
     spec: OpSpec = find_op(name)
     return spec.build(block, shuffle)
-
-
-Model = TypeVar("Model", bound=nn.Module)
-
-
-def extract_subnet(model: Model, architecture: Architecture) -> Model:
-    """A copy of `model` in which the plain network of `architecture` stands where the supernet stood.
-
-    Weights and BN statistics are copies: nothing done to the result reaches `model`.
-    """
-    supernet = find_backbone(model)
-    assert isinstance(supernet, Supernet)
-    return copy.deepcopy(model, {id(supernet): supernet.subnet(architecture)})
 
 
 def find_backbone(model: nn.Module) -> Backbone:

@@ -8,10 +8,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from detnas.config.loading import explain
-from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone
+from detnas.models.backbone import Backbone, Subnet, find_backbone
 from detnas.models.detectors import DETECTORS
 from detnas.models.detectors.build import Detector, build_detector
 from detnas.models.resnet import ResNet
+from detnas.models.supernet import Supernet
 from detnas.models.weights import load_weights
 from detnas.spaces import Architecture, SearchSpace, search_space
 from detnas.spaces.published import NAMES, PUBLISHED, RESNETS

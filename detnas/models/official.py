@@ -14,10 +14,11 @@ from torchvision.models.segmentation import FCN_ResNet50_Weights
 
 from detnas.config import OFFICIAL_INPUT, DetectorSettings, FPNSettings, RetinaNetSettings
 from detnas.config.loading import explain
-from detnas.models.backbone import Subnet, Supernet
+from detnas.models.backbone import Subnet
 from detnas.models.detectors.build import Detector
 from detnas.models.official_names import Names, backbone_names, detector_names
 from detnas.models.ops.shuffle import Shuffle
+from detnas.models.supernet import Supernet
 from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace, search_space
 from detnas.spaces.published import PUBLISHED
@@ -26,7 +27,8 @@ from detnas.utils.errors import UserError, suggestion
 SUPERNETS = {"small-supernet": "small", "large-supernet": "large"}
 """Names of supernets, and their spaces'."""
 
-Network: TypeAlias = str | SearchSpace | tuple[SearchSpace, Architecture]
+NetworkName: TypeAlias = str | SearchSpace | tuple[SearchSpace, Architecture]
+"""How an official network is named: see `import_official`."""
 
 STEM = "first_conv.conv.weight"
 """By this tensor a checkpoint's backbone is found."""
@@ -54,7 +56,7 @@ class Imported:
 
 
 def import_official(
-    source: Mapping[str, Any] | str | Path, name: Network, shuffle: Shuffle | None = None
+    source: Mapping[str, Any] | str | Path, name: NetworkName, shuffle: Shuffle | None = None
 ) -> Subnet | Supernet | Detector:
     """A network of ours, in evaluation mode, from weights of the official code (megvii-model/DetNAS).
 
@@ -78,7 +80,7 @@ def import_official(
     return read_official(source, name, shuffle).model
 
 
-def read_official(source: Mapping[str, Any] | str | Path, name: Network, shuffle: Shuffle | None = None) -> Imported:
+def read_official(source: Mapping[str, Any] | str | Path, name: NetworkName, shuffle: Shuffle | None = None) -> Imported:
     """As `import_official`, with what else there is to say."""
     space, architecture = _network(name)
     shuffle = shuffle or ("interleave" if architecture is None else "even_odd")
@@ -221,7 +223,7 @@ def official_categories(num_classes: int) -> tuple[tuple[int, str], ...]:
     return tuple((id, name) for id, name in enumerate(names) if name not in ("__background__", "N/A"))
 
 
-def _network(name: Network) -> tuple[SearchSpace, Architecture | None]:
+def _network(name: NetworkName) -> tuple[SearchSpace, Architecture | None]:
     """The space, and the architecture unless it is a supernet."""
     if isinstance(name, SearchSpace):
         _check_ops(name)
@@ -243,7 +245,7 @@ def _check_ops(space: SearchSpace) -> None:
         raise UserError(f"space {space.name}: official networks have the ops {', '.join(PAPER_OPS)}, not {space.ops}")
 
 
-def _said(name: Network) -> str:
+def _said(name: NetworkName) -> str:
     if isinstance(name, tuple):
         return f"{name[1]} of space {name[0].name}"
     return f"the supernet of space {name.name}" if isinstance(name, SearchSpace) else name

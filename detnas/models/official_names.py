@@ -10,9 +10,10 @@ from itertools import count
 from torch import nn
 from torchvision.models.detection import FasterRCNN
 
-from detnas.models.backbone import ChoiceBlock, Subnet, Supernet
+from detnas.models.backbone import Subnet
 from detnas.models.detectors.build import Detector
 from detnas.models.ops.shuffle import Op
+from detnas.models.supernet import ChoiceBlock, Supernet
 from detnas.spaces import PAPER_OPS
 
 OFFICIAL_OPS = dict(zip(PAPER_OPS, ("shufflenet_3x3", "shufflenet_5x5", "shufflenet_7x7", "xception_3x3"), strict=True))

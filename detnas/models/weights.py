@@ -28,9 +28,10 @@ from torch import nn
 
 from detnas.config import DataSettings, DetectorSettings, Preprocessing
 from detnas.config.detector import read_settings
-from detnas.models.backbone import Subnet, Supernet
+from detnas.models.backbone import Subnet
 from detnas.models.detectors.build import Detector, build_detector
 from detnas.models.ops.shuffle import Shuffle
+from detnas.models.supernet import Supernet
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace
 from detnas.spaces.ops import find_op
 from detnas.utils.errors import UserError

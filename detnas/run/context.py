@@ -18,10 +18,11 @@ from detnas.data.samples import DetectionSamples
 from detnas.data.splits import RunData, open_data
 from detnas.distributed import comm
 from detnas.distributed.device import choose_device
-from detnas.models.backbone import Backbone, Subnet, Supernet, find_backbone, shrink_depthwise
+from detnas.models.backbone import Backbone, Subnet, find_backbone, shrink_depthwise
 from detnas.models.classifier import Classifier
 from detnas.models.create import Network
 from detnas.models.detectors.build import Detector, build_detector
+from detnas.models.supernet import Supernet
 from detnas.run.baselines import baselines
 from detnas.run.checks import check_run
 from detnas.run.store import check_recipe, draw_data, store_latencies, store_recipe, store_splits

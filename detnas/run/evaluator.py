@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from detnas.models.backbone import Supernet
+from detnas.models.supernet import Supernet
 from detnas.run.context import Run
 from detnas.search.evaluators.base import Evaluator
 from detnas.search.evaluators.classification import ClassificationEvaluator

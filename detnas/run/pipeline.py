@@ -21,7 +21,7 @@ from pathlib import Path
 
 from detnas.config import Recipe
 from detnas.distributed import comm
-from detnas.models.backbone import Supernet
+from detnas.models.supernet import Supernet
 from detnas.run.context import Run, load_run, open_run, read_recipe
 from detnas.run.networks import finetune_networks, pretrain_networks
 from detnas.run.page import write_page

@@ -6,7 +6,7 @@ from math import ceil
 
 import numpy as np
 
-from detnas.models.backbone import Supernet
+from detnas.models.supernet import Supernet
 from detnas.spaces import Architecture, Budget, BudgetSampler, SearchSpace
 from detnas.utils.errors import UserError
 

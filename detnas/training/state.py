@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from detnas.config import TrainingSettings
-from detnas.models.backbone import ChoiceBlock
+from detnas.models.supernet import ChoiceBlock
 from detnas.training.ema import WeightEMA
 from detnas.training.schedules import build_optimizer
 

@@ -15,8 +15,8 @@ import detnas
 from detnas.config import Preprocessing
 from detnas.exporting import check
 from detnas.exporting.export import FORMATS
-from detnas.models.backbone import Supernet
 from detnas.models.detectors.detect import detect
+from detnas.models.supernet import Supernet
 from detnas.models.weights import BackboneInfo, DetectorInfo, load_detector, save_backbone, save_detector
 from detnas.utils.errors import UserError
 

@@ -6,17 +6,11 @@ from small_models import ARCHITECTURES, SPACE, fpn, random_images, retinanet
 from torch import nn
 
 from detnas.config import TrainingSettings
-from detnas.models.backbone import (
-    Backbone,
-    Subnet,
-    Supernet,
-    extract_subnet,
-    find_backbone,
-    shrink_depthwise,
-)
+from detnas.models.backbone import Backbone, Subnet, find_backbone, shrink_depthwise
 from detnas.models.classifier import Classifier
 from detnas.models.detectors.build import build_detector
 from detnas.models.ops.shuffle import split_channels
+from detnas.models.supernet import Supernet, extract_subnet
 from detnas.spaces import Architecture, search_space
 from detnas.training.schedules import build_optimizer
 from detnas.utils.errors import UserError

@@ -13,11 +13,12 @@ from paths import TESTS
 
 from detnas import import_official
 from detnas.config import OFFICIAL_INPUT
-from detnas.models.backbone import Backbone, Subnet, Supernet, extract_subnet, find_backbone
+from detnas.models.backbone import Backbone, Subnet, find_backbone
 from detnas.models.detectors.build import first_label
 from detnas.models.official import CLASSIFIER, official_categories, read_official
 from detnas.models.official_names import backbone_names
 from detnas.models.preprocessing import normalize
+from detnas.models.supernet import Supernet, extract_subnet
 from detnas.spaces import Architecture, SearchSpace, search_space
 from detnas.spaces.published import PUBLISHED
 from detnas.utils.errors import UserError

@@ -12,10 +12,11 @@ from safetensors.torch import save_file
 from small_models import ARCHITECTURES, SETTINGS, SPACE, random_images
 
 from detnas.config import OFFICIAL_INPUT, DataSettings
-from detnas.models.backbone import Supernet, extract_subnet, find_backbone
+from detnas.models.backbone import find_backbone
 from detnas.models.create import create_backbone
 from detnas.models.detectors.build import Detector, build_detector
 from detnas.models.detectors.detect import detect
+from detnas.models.supernet import Supernet, extract_subnet
 from detnas.models.weights import (
     BackboneInfo,
     DetectorInfo,

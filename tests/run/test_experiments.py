@@ -10,7 +10,7 @@ from small_recipe import small_recipe, training
 
 from detnas.data.images import Images
 from detnas.data.splits import open_data
-from detnas.models.backbone import Supernet
+from detnas.models.supernet import Supernet
 from detnas.profiling.profile import describe
 from detnas.run import pipeline, status
 from detnas.utils.errors import UserError

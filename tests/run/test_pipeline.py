@@ -26,8 +26,9 @@ from detnas.config import DataSettings, recipe_names
 from detnas.data.images import Images
 from detnas.data.splits import open_data
 from detnas.evaluation.evaluate import evaluate
-from detnas.models.backbone import Supernet, find_backbone
+from detnas.models.backbone import find_backbone
 from detnas.models.detectors.build import Detector
+from detnas.models.supernet import Supernet
 from detnas.models.weights import load_detector
 from detnas.report.collect import collect
 from detnas.rundir.directory import claim

@@ -8,8 +8,9 @@ import torch
 from paths import TESTS
 from torch import nn
 
-from detnas.models.backbone import Subnet, Supernet
+from detnas.models.backbone import Subnet
 from detnas.models.ops import OPS
+from detnas.models.supernet import Supernet
 from detnas.spaces import PAPER_OPS, Architecture, Block, CostTable, search_space
 
 OFFICIAL = TESTS / "fixtures" / "official_flops.json"

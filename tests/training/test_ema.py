@@ -11,8 +11,9 @@ from small_training import Task, settings, train_linear
 from torch import nn
 
 import detnas.training.loop as loop
-from detnas.models.backbone import Subnet, Supernet
+from detnas.models.backbone import Subnet
 from detnas.models.classifier import Classifier
+from detnas.models.supernet import Supernet
 from detnas.models.weights import load_detector
 from detnas.run.pipeline import run
 from detnas.training.checkpoints import load_weights

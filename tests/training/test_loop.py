@@ -11,9 +11,9 @@ from torch import nn
 
 import detnas.training.loop as loop
 from detnas.config import Recipe, TrainingSettings
-from detnas.models.backbone import Supernet
 from detnas.models.classifier import Classifier
 from detnas.models.detectors.build import build_detector
+from detnas.models.supernet import Supernet
 from detnas.run.pipeline import run
 from detnas.training.checkpoints import load_weights
 from detnas.training.loop import one_pass, train, train_step

@@ -10,8 +10,8 @@ from small_recipe import checkpoint, small_recipe
 from small_training import CPU, Cut, Task, assert_same_training, cut_before, settings, timeless, train_linear
 from torch import nn
 
-from detnas.models.backbone import Supernet
 from detnas.models.detectors.build import build_detector
+from detnas.models.supernet import Supernet
 from detnas.training.loop import one_pass, train_step
 from detnas.training.state import TrainingState
 from detnas.utils.errors import UserError

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detnas.config import TrainingSettings
-from detnas.models.backbone import Supernet
+from detnas.models.supernet import Supernet
 from detnas.spaces import Architecture, SearchSpace, search_space
 from detnas.training.loop import train_step
 from detnas.training.paths import PathSampler, path_chooser

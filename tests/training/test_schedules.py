@@ -9,8 +9,8 @@ from small_recipe import small_recipe
 from torch import nn
 
 from detnas.config import TrainingSettings
-from detnas.models.backbone import Supernet
 from detnas.models.detectors.build import build_detector
+from detnas.models.supernet import Supernet
 from detnas.training.schedules import build_optimizer, learning_rate, set_learning_rate
 
 

@@ -9,8 +9,8 @@ from small_recipe import small_recipe
 from torch import Tensor, nn
 
 from detnas.config import Preprocessing
-from detnas.models.backbone import Supernet
 from detnas.models.detectors.build import Detector, build_detector, first_label
+from detnas.models.supernet import Supernet
 from detnas.training.tasks import ClassificationTask, DetectionBatch, DetectionTask
 
 CPU = torch.device("cpu")

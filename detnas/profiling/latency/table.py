@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from detnas.distributed.device import device_name
-from detnas.models.backbone import Subnet, Supernet
+from detnas.models.backbone import Subnet
+from detnas.models.supernet import Supernet
 from detnas.profiling.latency.backends import Backend, Runner, rounds, time_parts
 from detnas.profiling.latency.check import LatencyCheck, select_architectures
 from detnas.spaces import LatencyTable, SearchSpace

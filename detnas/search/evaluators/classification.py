@@ -9,8 +9,8 @@ from torch import Tensor
 from detnas.config import SearchSettings
 from detnas.data.samples import Key
 from detnas.distributed import comm
-from detnas.models.backbone import extract_subnet
 from detnas.models.classifier import Classifier
+from detnas.models.supernet import extract_subnet
 from detnas.search.evaluators.base import Scores
 from detnas.search.evaluators.recalibration import evaluation_indices, recalibrate, recalibration_indices
 from detnas.spaces import Architecture

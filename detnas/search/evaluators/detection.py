@@ -10,10 +10,11 @@ from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
 from detnas.distributed import comm
 from detnas.evaluation.evaluate import Evaluation, evaluation_of
-from detnas.models.backbone import Subnet, Supernet, extract_subnet, find_backbone
+from detnas.models.backbone import Subnet, find_backbone
 from detnas.models.detectors.build import Detector
 from detnas.models.detectors.detect import detect
 from detnas.models.detectors.prepared import PreparedImages
+from detnas.models.supernet import Supernet, extract_subnet
 from detnas.search.evaluators.base import Scores
 from detnas.search.evaluators.inputs import Inputs, input_bytes, padded_pixels
 from detnas.search.evaluators.prefix_cache import PrefixCache

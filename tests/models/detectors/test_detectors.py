@@ -10,10 +10,11 @@ from torch import nn
 from torchvision.models.detection import FasterRCNN
 
 from detnas.config import FPNSettings, RetinaNetSettings
-from detnas.models.backbone import Backbone, Subnet, Supernet, extract_subnet, find_backbone
+from detnas.models.backbone import Backbone, Subnet, find_backbone
 from detnas.models.detectors.build import Detector, build_detector, first_label
 from detnas.models.detectors.detect import detect
 from detnas.models.detectors.fpn import BoxHead
+from detnas.models.supernet import Supernet, extract_subnet
 from detnas.spaces import search_space
 
 CPU = torch.device("cpu")

@@ -10,9 +10,10 @@ from small_models import fpn
 from torch import Tensor, nn
 
 import detnas
-from detnas.models.backbone import Subnet, Supernet, shrink_depthwise
+from detnas.models.backbone import Subnet, shrink_depthwise
 from detnas.models.detectors.build import build_detector
 from detnas.models.ops.shuffle import Op
+from detnas.models.supernet import Supernet
 from detnas.models.weights import DetectorInfo, load_detector, save_detector
 from detnas.spaces import PAPER_OPS, Architecture, Block, Cost, SearchSpace
 from detnas.training.paths import PathSampler, path_chooser

@@ -19,8 +19,9 @@ from torchvision.transforms.v2 import functional
 from detnas.config import Recipe, SearchSettings
 from detnas.data.classification import ClassificationSet, Part
 from detnas.data.splits import RunData, open_data
-from detnas.models.backbone import Subnet, Supernet
+from detnas.models.backbone import Subnet
 from detnas.models.classifier import Classifier
+from detnas.models.supernet import Supernet
 from detnas.run.pipeline import run
 from detnas.search.evaluators.classification import Batches, ClassificationEvaluator
 from detnas.spaces import Architecture

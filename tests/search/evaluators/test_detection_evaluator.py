@@ -21,10 +21,11 @@ from detnas.config import DataSettings, Recipe, SearchSettings
 from detnas.data.images import Images
 from detnas.data.splits import RunData, open_data
 from detnas.evaluation.evaluate import Evaluation, evaluate
-from detnas.models.backbone import Subnet, Supernet, extract_subnet
+from detnas.models.backbone import Subnet
 from detnas.models.detectors.build import Detector, build_detector
 from detnas.models.detectors.detect import detect
 from detnas.models.ops.shuffle import Op
+from detnas.models.supernet import Supernet, extract_subnet
 from detnas.run.pipeline import run
 from detnas.search.evaluators.custom import Candidate, CustomEvaluator, import_fitness_function
 from detnas.search.evaluators.detection import DetectionEvaluator

@@ -10,8 +10,8 @@ from naive_candidate import own_norms
 from small_recipe import assert_same, small_recipe
 from torch import Tensor, nn
 
-from detnas.models.backbone import Supernet, extract_subnet
 from detnas.models.detectors.build import build_detector
+from detnas.models.supernet import Supernet, extract_subnet
 from detnas.search.evaluators.recalibration import recalibrate
 
 BATCHES = 3
