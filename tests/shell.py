@@ -1,4 +1,4 @@
-"""The commands, as a person gives them: the fixture `shell`."""
+"""The fixture `shell`, which runs commands of the command line."""
 
 import sys
 
@@ -15,7 +15,7 @@ class Shell:
         self.capsys = capsys
 
     def __call__(self, *words: object, status: int = 0) -> str:
-        """What the command says on standard output; on standard error if it is to fail."""
+        """The standard output of the command, or its standard error if `status` is not 0."""
         self.monkeypatch.setattr(sys, "argv", ["detnas", *map(str, words)])
         self.capsys.readouterr()
         with pytest.raises(SystemExit) as caught:

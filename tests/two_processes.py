@@ -1,7 +1,7 @@
-"""What two processes compute, for tests to compare with what one computes.
+"""The computations of two processes, for tests that compare them with those of one process.
 
-`python two_processes.py OUT DATA` starts both as torchrun would, without its seconds of start, lets them do everything
-in `WORK`, and leaves what each of them returned, by rank, in the file OUT. DATA holds the colored blocks.
+`python two_processes.py OUT DATA` starts two processes as torchrun would, but faster. Each calls `work` and writes its
+result to the file OUT.RANK. DATA is the folder of the colored blocks.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ from detnas.utils.errors import UserError
 CPU = torch.device("cpu")
 SIZE = 64
 BOXES = (1, 1, 3, 2)
-"""On each of four images: the halves of the batch hold different numbers of positive anchors."""
+"""Boxes on each of four images. The two halves of the batch have different numbers of positive anchors."""
 KINDS = ("classifier", "retinanet", "retinanet by torchvision", "fpn")
 
 
@@ -46,9 +46,9 @@ def settings(**changes: Any) -> TrainingSettings:
 
 
 def model_of(kind: str, seed: int = 0) -> nn.Module:
-    """A model in which nothing is drawn at random: without dropout, and with so few anchors that all are sampled.
+    """A model without randomness: without dropout, and with so few anchors that all are sampled.
 
-    In float64: the gradients of small networks with BN at every turn amplify what float32 rounds.
+    In float64, since small networks with many BN layers amplify the rounding errors of float32 in their gradients.
     """
     torch.manual_seed(seed)
     changes: dict[str, Any] = {"detector__min_size": SIZE}
@@ -73,7 +73,7 @@ def model_of(kind: str, seed: int = 0) -> nn.Module:
 
 
 class FixedDetection:
-    """A detection task on images and targets as they are."""
+    """A detection task without augmentation."""
 
     def losses(self, model: nn.Module, batch: Any, device: torch.device) -> Any:
         return model([image for image, _ in batch], [target for _, target in batch]), {}
@@ -94,32 +94,32 @@ def batch_of(kind: str) -> list[Any]:
     return samples
 
 
-def stepped(kind: str, sync_bn: bool, told: TrainingSettings) -> dict[str, Any]:
-    """One step of training on this process's part of the batch: what it reports, gradients, and the state after it."""
-    model = model_of(kind, seed=comm.rank())  # the first one's weights are everyone's
+def stepped(kind: str, sync_bn: bool, training: TrainingSettings) -> dict[str, Any]:
+    """One training step on this process's part of the batch: its figures, gradients, and the state after it."""
+    model = model_of(kind, seed=comm.rank())  # the weights of rank 0 are broadcast
     prepare_data_parallel(model, sync_bn)
     task: Any = FixedDetection()
     batch: Any = comm.shard(batch_of(kind))
     if kind == "classifier":
         task = ClassificationTask(None, 0.1, small_recipe().detector)
         batch = task.collate(batch)
-    figures = train_step(TrainingState(model, told), task, batch, told, CPU, one_pass(0))
+    figures = train_step(TrainingState(model, training), task, batch, training, CPU, one_pass(0))
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return {"figures": figures, "gradients": gradients, "state": dict(model.state_dict())}
 
 
 def steps() -> dict[str, Any]:
-    """What a step comes to with synchronized BN, of each kind of model."""
+    """A step with synchronized BN, of each kind of model."""
     return {kind: stepped(kind, True, settings()) for kind in KINDS}
 
 
-def apart() -> dict[str, Any]:
-    """With BN of its own in each process."""
+def without_sync_bn() -> dict[str, Any]:
+    """A step in which each process normalizes its own part of the batch."""
     return stepped("classifier", False, settings())
 
 
 def summed_paths() -> dict[str, Any]:
-    """A step of two passes, unclipped."""
+    """The gradients of a step with two paths, without clipping."""
     model = model_of("retinanet")
     prepare_data_parallel(model, sync_bn=True)
     supernet = find_backbone(model)
@@ -130,14 +130,14 @@ def summed_paths() -> dict[str, Any]:
             supernet.activate(supernet.space.uniform(op))
             yield
 
-    told = settings(clip_norm=None)
+    training = settings(clip_norm=None)
     batch = comm.shard(batch_of("retinanet"))
-    train_step(TrainingState(model, told), FixedDetection(), batch, told, CPU, passes())
+    train_step(TrainingState(model, training), FixedDetection(), batch, training, CPU, passes())
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
 def out_of_step() -> str:
-    """What is said when the processes ran different paths."""
+    """The error if the processes ran different paths."""
     model = model_of("classifier")
     supernet = find_backbone(model)
     assert isinstance(supernet, Supernet)
@@ -151,7 +151,7 @@ def out_of_step() -> str:
 
 
 def not_finite() -> float:
-    """The mean of figures of which one process's is not a number."""
+    """The mean of a figure that is NaN in one process."""
     linear = nn.Linear(1, 1)
     linear(torch.ones(1, 1)).sum().backward()
     return average(TrainingState(linear, settings()), torch.tensor([float("nan") if comm.rank() else 1.0])).item()
@@ -169,17 +169,17 @@ def keys() -> list[Any]:
 
 
 def messages() -> dict[str, Any]:
-    """What goes between processes."""
+    """The messages between processes, and the errors that all of them raise."""
     found: dict[str, Any] = {
-        "from first": comm.broadcast_from_main(lambda: {"rank": comm.rank(), "third": 1 / 3, "none": None}),
+        "from main": comm.broadcast_from_main(lambda: {"rank": comm.rank(), "third": 1 / 3, "none": None}),
         "nothing": comm.broadcast_bytes(lambda: b"").decode(),
         "gathered": [text.decode() for text in comm.all_gather_bytes(b"ab" * comm.rank())],
-        "total": comm.all_reduce_int(comm.rank() + 1),
+        "sum": comm.all_reduce_int(comm.rank() + 1),
     }
     refusals: dict[str, Callable[[], object]] = {
-        "of the first": lambda: comm.broadcast_from_main(lambda: refuse("no file")),
-        "of one": lambda: in_agreement(1),
-        "of none": lambda: in_agreement(2),
+        "of the main process": lambda: comm.broadcast_from_main(lambda: refuse("no file")),
+        "of one": lambda: refuse_on_rank(1),
+        "of none": lambda: refuse_on_rank(2),
         "other data": lambda: comm.check_same_on_all_ranks("data set", ("a", "b")[comm.rank()]),
         "same data": lambda: comm.check_same_on_all_ranks("data set", "a"),
         "batches": lambda: check_batches(small_recipe(pretrain__batch_size=5)),
@@ -198,14 +198,14 @@ def refuse(why: str) -> None:
     raise UserError(f"{why} in process {comm.rank()}")
 
 
-def in_agreement(refusing: int) -> None:
+def refuse_on_rank(rank: int) -> None:
     with comm.raise_on_all_ranks():
-        if comm.rank() == refusing:
+        if comm.rank() == rank:
             refuse("no data")
 
 
-def judged(detector: str, data: Path, images: int) -> list[Any]:
-    """Two candidates' evaluations, the second time in the other order."""
+def evaluate_candidates(detector: str, data: Path, images: int) -> list[Any]:
+    """The evaluations of two candidates."""
     recipe: Recipe = small_recipe(detector, search__images=images)
     torch.manual_seed(0)
     supernet = build_detector(Supernet(recipe.search_space()), 3, recipe.detector)
@@ -216,11 +216,11 @@ def judged(detector: str, data: Path, images: int) -> list[Any]:
 
 
 def evaluations(data: Path) -> dict[str, Any]:
-    """Of both detectors, on three batches, and on fewer than there are processes."""
+    """Evaluations with both detectors on three batches, and on fewer batches than processes."""
     return {
-        "retinanet": judged("retinanet", data, 11),
-        "fpn": judged("fpn", data, 11),
-        "one batch": judged("retinanet", data, 3),
+        "retinanet": evaluate_candidates("retinanet", data, 11),
+        "fpn": evaluate_candidates("fpn", data, 11),
+        "one batch": evaluate_candidates("retinanet", data, 3),
     }
 
 
@@ -236,24 +236,25 @@ class ColoredSamples:
 
 
 def accuracies() -> list[Any]:
-    """Of candidates that are judged by classification, on four batches, the last of them short."""
+    """The accuracies of candidates on four batches, the last of which is smaller."""
     recipe = small_recipe()
     torch.manual_seed(0)
     classifier = Classifier(Supernet(recipe.search_space()), 3, head_channels=8)
     samples = ColoredSamples()
-    judge = ClassificationEvaluator(classifier, samples, samples, torch.Tensor.float, recipe.search, seed=1, cache_mb=1)
-    return [judge(recipe.search_space().uniform(op)) for op in ("shuffle3", "shuffle5", "shuffle7", "xception")]
+    to_inputs = torch.Tensor.float
+    evaluator = ClassificationEvaluator(classifier, samples, samples, to_inputs, recipe.search, seed=1, cache_mb=1)
+    return [evaluator(recipe.search_space().uniform(op)) for op in ("shuffle3", "shuffle5", "shuffle7", "xception")]
 
 
-def own_state(state: dict[str, Any]) -> str:
-    """Tells states apart that differ by a bit."""
+def hash_state(state: dict[str, Any]) -> str:
+    """A hash that differs if the states differ by a bit."""
     return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in state.values())).hexdigest()
 
 
 def work(data: Path) -> dict[str, Any]:
     found = {
         "steps": steps(),
-        "apart": apart(),
+        "without sync_bn": without_sync_bn(),
         "summed paths": summed_paths(),
         "out of step": out_of_step(),
         "not finite": not_finite(),
@@ -262,9 +263,8 @@ def work(data: Path) -> dict[str, Any]:
         "evaluations": evaluations(data),
         "accuracies": accuracies(),
     }
-    found["states"] = {
-        name: own_state(one["state"]) for name, one in (*found["steps"].items(), ("apart", found["apart"]))
-    }
+    stepped = found["steps"] | {"without sync_bn": found["without sync_bn"]}
+    found["states"] = {name: hash_state(one["state"]) for name, one in stepped.items()}
     return found
 
 

@@ -129,7 +129,7 @@ def test_status_of_a_run_just_begun(blocks: Path, tmp_path: Path, shell: Shell) 
     assert sum(line.endswith("not started") for line in said) == 9  # two supernets, the search, three networks twice
 
 
-def test_report_is_written_anew(copied: Path, shell: Shell) -> None:
+def test_report_is_written_again(copied: Path, shell: Shell) -> None:
     page = (copied / "report.html").read_text()
     (copied / "report.html").unlink()
     assert str(copied / "report.html") in shell("report", copied)

@@ -55,7 +55,7 @@ def test_evaluate_cuts_the_validation_set_that_the_run_cut(cut: tuple[Path, Path
 
 
 def test_evaluate_takes_data_fields(cut: tuple[Path, Path], tmp_path: Path, shell: Shell) -> None:
-    """Here to judge on a file that has another name; training annotations are not looked at."""
+    """Here a validation file with another name; the training annotations are not read."""
     run, _ = cut
     folder = write_blocks(tmp_path / "data")
     (folder / "val.json").rename(folder / "mine.json")

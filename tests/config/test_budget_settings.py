@@ -57,7 +57,7 @@ def test_latencies_are_bounded_in_milliseconds_by_a_table(
     table.write(tmp_path / "table.json")
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(minimal, ["budget.latencies=table.json", "budget.latency_max=20.001"])
-    # Resolved: a run goes on from another folder, too.
+    # Absolute, since a run may be continued from another folder.
     assert recipe.budget.latencies == str(tmp_path / "table.json")
     assert recipe.cost_budget() == Budget(latency=(0, 20_001), latencies=table)
     assert load_recipe(minimal, ["budget.latencies=table.json"]).cost_budget() == Budget(latencies=table)

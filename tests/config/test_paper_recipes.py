@@ -169,7 +169,7 @@ def test_the_sets_are_the_papers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAPER)
-def test_candidates_are_judged_as_in_the_paper(name: str) -> None:
+def test_candidates_are_evaluated_as_in_the_paper(name: str) -> None:
     search = paper(name).search
     if name == "paper-clsnas":
         assert (search.fitness, search.score_name, search.images) == ("classification", "accuracy", 8000)
@@ -180,7 +180,7 @@ def test_candidates_are_judged_as_in_the_paper(name: str) -> None:
         assert search.recalibration_batches * search.recalibration_batch_size == 500  # 4.2
 
 
-def test_the_held_out_images_of_clsnas_are_enough_to_judge_on() -> None:
+def test_the_held_out_images_of_clsnas_are_enough_to_evaluate_on() -> None:
     recipe = paper("paper-clsnas")
     assert recipe.search.images is not None
     assert recipe.search.images <= round(1_281_167 * recipe.pretraining.search_fraction) < 8100

@@ -23,7 +23,7 @@ Found = list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory, blocks: Path) -> Found:
-    """What each of two processes found, by rank."""
+    """The results of two processes, by rank."""
     out = tmp_path_factory.mktemp("two") / "found"
     subprocess.run([sys.executable, two_processes.__file__, out, blocks], check=True, env=environment(), timeout=300)
     return [torch.load(out.with_name(f"found.{rank}"), weights_only=True) for rank in range(2)]
@@ -64,25 +64,25 @@ def test_without_synchronized_norms_each_process_normalizes_its_part(two: Found)
     """The gradients are other ones, but still the mean of what the processes have alone."""
     alone = two_processes.stepped("classifier", False, two_processes.settings())
     with pytest.raises(AssertionError):
-        assert_close(two[0]["apart"]["gradients"], alone["gradients"], 1e-5)
-    told = two_processes.settings(clip_norm=None)
+        assert_close(two[0]["without sync_bn"]["gradients"], alone["gradients"], 1e-5)
+    training = two_processes.settings(clip_norm=None)
     halves = []
     for half in (slice(0, 2), slice(2, 4)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(comm, "shard", lambda items, half=half: items[half])
-            halves.append(two_processes.stepped("classifier", False, told))
+            halves.append(two_processes.stepped("classifier", False, training))
     mean = {name: (g + halves[1]["gradients"][name]) / 2 for name, g in halves[0]["gradients"].items()}
     norm = torch.stack([gradient.norm() for gradient in mean.values()]).norm()
     clipped = {name: gradient * (0.01 / norm) for name, gradient in mean.items()}
-    assert_close(two[0]["apart"]["gradients"], clipped, 1e-5)
-    for name, tensor in two[0]["apart"]["state"].items():
+    assert_close(two[0]["without sync_bn"]["gradients"], clipped, 1e-5)
+    for name, tensor in two[0]["without sync_bn"]["state"].items():
         if "running" in name:
             expected = (halves[0]["state"][name] + halves[1]["state"][name]) / 2
             assert_close({name: tensor}, {name: expected}, 1e-5)
 
 
 def test_after_a_step_all_processes_hold_the_same_bits(two: Found) -> None:
-    assert set(two[0]["states"]) == {*KINDS, "apart"}
+    assert set(two[0]["states"]) == {*KINDS, "without sync_bn"}
     assert two[0]["states"] == two[1]["states"]
 
 
@@ -103,21 +103,21 @@ def test_the_parts_of_a_batch_make_the_batch(two: Found) -> None:
 
 def test_messages_arrive(two: Found) -> None:
     for found in two:
-        told = found["messages"]
-        assert told["from first"] == {"rank": 0, "third": 1 / 3, "none": None}
-        assert told["nothing"] == "" and told["gathered"] == ["", "ab"] and told["total"] == 3
-        assert told["of the first"] == "no file in process 0"
-        assert told["of one"] == "no data in process 1"
-        assert told["of none"] is None and told["same data"] is None and told["even batches"] is None
-        assert told["other data"].startswith("data set: a on rank 0, b on rank 1")
-        assert told["batches"].startswith("pretrain.batch_size = 5: cannot be divided evenly among 2 processes")
+        messages = found["messages"]
+        assert messages["from main"] == {"rank": 0, "third": 1 / 3, "none": None}
+        assert messages["nothing"] == "" and messages["gathered"] == ["", "ab"] and messages["sum"] == 3
+        assert messages["of the main process"] == "no file in process 0"
+        assert messages["of one"] == "no data in process 1"
+        assert messages["of none"] is None and messages["same data"] is None and messages["even batches"] is None
+        assert messages["other data"].startswith("data set: a on rank 0, b on rank 1")
+        assert messages["batches"].startswith("pretrain.batch_size = 5: cannot be divided evenly among 2 processes")
 
 
 @pytest.mark.parametrize("what", ["retinanet", "fpn", "one batch"])
 def test_an_evaluation_is_the_same_as_in_one_process(what: str, two: Found, blocks: Path) -> None:
-    """Bit for bit, with recalibrated statistics; also where a process has nothing to judge."""
+    """Bit for bit, with recalibrated statistics; also if a process has no images to evaluate."""
     detector, images = ("retinanet", 3) if what == "one batch" else (what, 11)
-    alone = two_processes.judged(detector, blocks, images)
+    alone = two_processes.evaluate_candidates(detector, blocks, images)
     assert any(results for _, _, results in alone)
     assert_same(two[0]["evaluations"][what], alone)
     for (scores, per_class, results), (expected, by_class, _) in zip(two[1]["evaluations"][what], alone, strict=True):

@@ -1,4 +1,4 @@
-"""Runs that torchrun starts: they end as one process does, tell of what ends them, and go on with any number."""
+"""Runs that torchrun starts end as one process does, report why they end, and continue on any number of processes."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from detnas.run import pipeline
 
 
 def torchrun(count: int, *words: object, **options: Any) -> subprocess.Popen[str]:
-    """`torchrun … -m detnas WORDS`, begun."""
+    """Start `torchrun … -m detnas WORDS`."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     return subprocess.Popen(
         [*command, "-m", "detnas", *map(str, words)],
@@ -31,13 +31,13 @@ def torchrun(count: int, *words: object, **options: Any) -> subprocess.Popen[str
     )
 
 
-def said_by_detnas(errors: str) -> list[str]:
-    """What is on standard error but for torchrun's own summary."""
+def lines_of_detnas(errors: str) -> list[str]:
+    """The lines on standard error that are not torchrun's."""
     return [line for line in errors.splitlines() if line.startswith("detnas: ")]
 
 
 def outcome(run: Path) -> list[Any]:
-    """What search and evaluation find out, without their times."""
+    """The results of search and evaluation, without their times."""
     rows = [json.loads(line) for line in (run / "search" / "candidates.jsonl").read_text().splitlines()]
     found: list[Any] = [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
     for name in ("winner", "shuffle3", "random"):
@@ -50,7 +50,7 @@ def outcome(run: Path) -> list[Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("finished", ["fpn"], indirect=True)
 def test_search_and_evaluation_are_those_of_one_process(finished: Path, blocks: Path, tmp_path: Path) -> None:
-    """Of the same trained networks, bit for bit."""
+    """With the same trained networks, bit for bit."""
     copy = tmp_path / "run"
     shutil.copytree(finished, copy)
     shutil.rmtree(copy / "search")
@@ -69,7 +69,7 @@ def test_what_cannot_work_is_refused_once_in_one_line(blocks: Path, tmp_path: Pa
     process = torchrun(2, "run", recipe, "--out", tmp_path / "run", "--data", blocks)
     _, errors = process.communicate(timeout=300)
     assert process.returncode != 0 and "exitcode  : 2" in errors
-    (line,) = said_by_detnas(errors)
+    (line,) = lines_of_detnas(errors)
     assert "finetune.batch_size = 3: cannot be divided evenly among 2 processes" in line
     assert "pipeline.py" not in errors  # no traceback but that of torchrun itself
     assert not (tmp_path / "run").exists()
@@ -78,7 +78,7 @@ def test_what_cannot_work_is_refused_once_in_one_line(blocks: Path, tmp_path: Pa
 @pytest.mark.slow
 @pytest.mark.parametrize("finished", ["retinanet"], indirect=True)
 def test_what_one_process_stumbles_over_is_said_once(finished: Path, blocks: Path, tmp_path: Path) -> None:
-    """Of two batches of the validation set, the second is judged by the second process alone."""
+    """Of two batches of the validation set, only the second process evaluates the second."""
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run/finetune/winner/evaluation.json").unlink()
     shutil.copytree(blocks, tmp_path / "blocks")
@@ -90,7 +90,7 @@ def test_what_one_process_stumbles_over_is_said_once(finished: Path, blocks: Pat
         2, "run", finished.parent / "recipe.yaml", "--out", tmp_path / "run", "--data", tmp_path / "blocks"
     )
     _, errors = process.communicate(timeout=300)
-    (line,) = said_by_detnas(errors)
+    (line,) = lines_of_detnas(errors)
     assert "val5.png: this image cannot be decoded" in line and "exitcode  : 2" in errors
 
 
@@ -124,7 +124,7 @@ def test_a_run_of_which_a_process_is_killed_says_so_and_goes_on_with_one(
         time.sleep(0.05)
     os.kill(children(process.pid)[killed], signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
-    (line,) = said_by_detnas(errors)
+    (line,) = lines_of_detnas(errors)
     # Whichever the other one notices first: that nobody answers, or torchrun's SIGTERM.
     assert (
         "another process" in line and "ended" in line and "--nproc-per-node=2" in line and str(tmp_path / "run") in line
@@ -166,6 +166,6 @@ def test_a_scheduler_that_stops_a_run_of_several_leaves_a_checkpoint(blocks: Pat
         time.sleep(0.1)  # the other one may be a step ahead
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    (line,) = said_by_detnas(errors)
+    (line,) = lines_of_detnas(errors)
     assert "stopped" in line and "--nproc-per-node=2" in line
     assert 0 < checkpoint(stage)["step"] < 5000

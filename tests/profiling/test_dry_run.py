@@ -228,19 +228,19 @@ class World:
 
     now: float = 0.0
 
-    def training(self, name: str, settings: Any, run: Run, a_image: float) -> None:
+    def training(self, name: str, settings: Any, run: Run, per_image: float) -> None:
         """The first step takes 5 seconds more, the checkpoint 3."""
         with run.progress.task(name, settings.steps) as bar:
             for step in range(settings.steps):
-                self.now += settings.batch_size * a_image + (5 if step == 0 else 0)
+                self.now += settings.batch_size * per_image + (5 if step == 0 else 0)
                 bar.advance()
             self.now += 3
 
     def supernet_pretrain(self, run: Run) -> None:
-        self.training("supernet-pretrain", run.recipe.supernet_pretrain, run, a_image=0.1)
+        self.training("supernet-pretrain", run.recipe.supernet_pretrain, run, per_image=0.1)
 
     def supernet_finetune(self, run: Run) -> None:
-        self.training("supernet-finetune", run.recipe.supernet_finetune, run, a_image=1.9)
+        self.training("supernet-finetune", run.recipe.supernet_finetune, run, per_image=1.9)
 
     def search(self, run: Run) -> None:
         """A second an image; half a second for the study; the first candidate takes 4 seconds more."""
@@ -248,8 +248,8 @@ class World:
         rows = []
         with run.progress.task("search", settings.evaluations) as bar:
             for candidate in range(settings.evaluations):
-                judged = len(run.data.search) + settings.recalibration_batches * settings.recalibration_batch_size
-                rows.append(self.candidate(candidate, judged + (4.0 if candidate == 0 else 0.0)))
+                images = len(run.data.search) + settings.recalibration_batches * settings.recalibration_batch_size
+                rows.append(self.candidate(candidate, images + (4.0 if candidate == 0 else 0.0)))
                 self.now += rows[-1].seconds + 0.5
                 bar.advance()
         CANDIDATES.write(run.directory / "search", rows)
@@ -273,7 +273,7 @@ class World:
             done = run.directory / "finetune" / name
             if not done.exists():
                 done.mkdir(parents=True)
-                self.training(name, run.recipe.finetune, run, a_image=0.2 if name == "winner" else 0.39)
+                self.training(name, run.recipe.finetune, run, per_image=0.2 if name == "winner" else 0.39)
                 with run.progress.task(f"evaluate {name}", len(run.data.val)) as bar:
                     for start in range(0, len(run.data.val), run.recipe.search.batch_size):
                         at_a_time = min(run.recipe.search.batch_size, len(run.data.val) - start)
@@ -346,7 +346,7 @@ def test_the_projection_adds_up(world: World, blocks: Path, tmp_path: Path) -> N
         "supernet-pretrain": (16, 5, 1.6, 16_000 * 0.1 + 30),
         # Five images in 9.5 s; two steps; four checkpoints.
         "supernet-finetune": (5, 2, 9.5, 32_000 * 1.9 + 12),
-        # Six images of the search split, two batches of two before; the recipe judges 200 and recalibrates on 100.
+        # Six images of the search split after two batches of two; the recipe evaluates 200 and recalibrates on 100.
         "search": (4, 3, 10.5, 30 * (300 * 1.0 + 0.5)),
         "finetune/winner": (10, 5, 2.0, 1000 * 0.2 + 6),
         # Four at a time; as large as the search split, for want of another number.

@@ -1,4 +1,4 @@
-"""Asked to stop: what is being trained is saved, the command that goes on is said, and nothing changes the result."""
+"""Requests to stop: the training is saved, the command that continues is printed, and the result does not change."""
 
 import json
 import os
@@ -78,7 +78,7 @@ def run(words, where, count, signals):
         "train": (loop, "train_step"),
         "save": (loop, "save_checkpoint"),
         "search": (detnas.search.evaluators.detection.DetectionEvaluator, "__call__"),
-        "judge": (detnas.run.pipeline, "evaluate"),
+        "evaluate": (detnas.run.pipeline, "evaluate"),
     }[where]
     work = getattr(module, name)
 
@@ -169,7 +169,7 @@ def rows(directory: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "memory_mb")} for row in found]
 
 
-def going_on(words: list[object]) -> str:
+def how_to_continue(words: list[object]) -> str:
     command = shlex.join(["detnas", *map(str, words)])
     return f"detnas: stopped; finished work is saved; continue with: {command}\n"
 
@@ -180,7 +180,7 @@ def test_a_scheduler_stops_a_training_which_is_saved_first(
     words: list[object] = ["run", recipe, "--out", tmp_path / "a run", "--data", blocks]
     directory = tmp_path / "a run" / "supernet-pretrain"
     for count, step in ((6, 6), (1, 7)):
-        assert sender(words, "train", count, signal.SIGTERM) == (0, going_on(words))
+        assert sender(words, "train", count, signal.SIGTERM) == (0, how_to_continue(words))
         saved = checkpoint(directory)
         assert saved["step"] == len(saved["window"]) == step
 
@@ -192,13 +192,13 @@ def test_a_scheduler_stops_a_run_at_many_places_and_it_ends_the_same(
     out = tmp_path / "stopped run"
     words = ["run", recipe, "--out", out, "--data", blocks]
     places = [("data", 1), ("train", 1), ("train", 6), ("train", 8), ("save", 1), ("train", 9), ("search", 2),
-              ("train", 2), ("judge", 1)]  # fmt: skip
+              ("train", 2), ("evaluate", 1)]  # fmt: skip
     for where, count in places:
         status, said = sender(words, where, count, signal.SIGTERM)
         assert status == 0, said
-        assert said == going_on(words)
+        assert said == how_to_continue(words)
         assert not list(out.rglob(".*.tmp"))
-    status, said = sender(words, "judge", 99)
+    status, said = sender(words, "evaluate", 99)
     assert status == 0 and said == ""
     for training in ("supernet-pretrain", "supernet-finetune", "pretrain/winner", "finetune/winner"):
         assert_same(checkpoint(out / training), checkpoint(undisturbed / training))
@@ -225,7 +225,7 @@ def test_ctrl_c_and_a_second_signal_stop_in_the_middle_of_a_step(
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_rehearsal_that_is_stopped_leaves_nothing(
+def test_a_dry_run_that_is_stopped_leaves_nothing(
     number: int, status: int, recipe: Path, blocks: Path, sender: Sender
 ) -> None:
     before = set(Path(tempfile.gettempdir()).glob("detnas-dry-run-*"))

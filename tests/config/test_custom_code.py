@@ -1,4 +1,4 @@
-"""Recipes that name code and spaces of the user's own; reading them imports nothing."""
+"""Recipes with custom code and custom spaces; reading them imports nothing."""
 
 import sys
 from typing import Any
@@ -10,11 +10,11 @@ from small_recipe import small_recipe
 from detnas.config import SearchSettings, SpaceSettings
 from detnas.spaces import PAPER_OPS, SearchSpace
 
-OWN = {"space__ops": ["shuffle3", "nowhere.to_be:Found"]}
+CUSTOM = {"space__ops": ["shuffle3", "nowhere.to_be:Found"]}
 
 
 def test_reading_a_recipe_imports_nothing() -> None:
-    recipe = small_recipe(**OWN, search__fitness="nowhere.else:score")
+    recipe = small_recipe(**CUSTOM, search__fitness="nowhere.else:score")
     assert recipe.search_space().ops == ("shuffle3", "nowhere.to_be:Found")
     assert recipe.search.score_name == "nowhere.else:score"
     assert recipe.search.has_custom_fitness and not recipe.search.by_classification
