@@ -1,10 +1,8 @@
-"""What the search's knobs cost and risk: python -m benchmarks.fitness_knobs writes benchmarks/results/fitness_knobs.json.
+"""What settings of the search cost, and how much they change candidates' scores.
 
-Some candidates of the supernets of benchmarks/fitness.py are judged with each setting, beside the most expensive one: seconds a
-candidate, the mean difference of mAP, how the rest of the differences scatters, and Kendall's tau of the two rankings.
-Other images for recalibration show what noise alone does. With `--keep FOLDER` the supernets stay
-there for the next time; with `--tiny` it is a quick trial that prints only. About ten minutes on two quiet cores,
-three of them for the supernets.
+Candidates of the supernets of benchmarks/supernets.py are evaluated with each setting and compared with the most
+expensive one: seconds a candidate, the mean difference of mAP, the standard deviation of the differences, and Kendall's
+tau of the two rankings. The most expensive setting with other images for recalibration shows the size of the noise.
 """
 
 import time
@@ -13,37 +11,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
-from benchmarks.machine import machine
-from benchmarks.supernets import TINY, load, supernets_folder, train
+from benchmarks.command import Keep, Tiny, save
+from benchmarks.supernets import load, supernets_folder, train
 from detnas.evaluation.metrics.correlation import kendall_tau
 from detnas.spaces import Architecture, BudgetSampler
-from detnas.utils.files import write_json
 
-CANDIDATES = 4 if TINY else 8
-KNOBS = {
+KNOBS: dict[str, tuple[tuple[str, ...], ...]] = {
     "fpn": ((), *((f"search.proposals={count}",) for count in (300, 100, 30))),
     "retinanet": (
         *((f"search.recalibration_batches={count}",) for count in (500, 100, 20, 5)),
         *((f"search.images={count}",) for count in (100, 50)),
     ),
 }
-"""By detector, changes to the recipe; the first are the most expensive."""
+"""Changes to the recipe by detector; the most expensive come first."""
 
 
-def judged(
-    kind: str, runs: Path, changes: tuple[str, ...], candidates: list[Architecture], seed: int = 1
+def evaluate(
+    kind: str, runs: Path, changes: tuple[str, ...], candidates: Sequence[Architecture], seed: int = 1
 ) -> tuple[NDArray[np.float64], float]:
-    """The candidates' mAP, and seconds a candidate."""
-    fitness = load(kind, runs, *changes).fitness(seed)
-    fitness.prefixes.room = 0  # candidates at random share less than those of a search
+    """The candidates' mAP, and the seconds that one takes."""
+    evaluator = load(kind, runs, *changes).evaluator(seed)
+    evaluator.prefixes.room = 0  # random candidates have less in common than those of a search
     began = time.perf_counter()
-    scores = [fitness(candidate).scores["mAP"] for candidate in candidates]
-    return np.array(scores), (time.perf_counter() - began) / len(candidates)
+    scores = [evaluator(candidate)["mAP"] for candidate in candidates]
+    return np.array(scores, np.float64), (time.perf_counter() - began) / len(candidates)
 
 
-def compared(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> dict[str, float]:
+def compare(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> dict[str, float]:
     difference = scores - reference
     return {
         "mean difference of mAP": round(float(difference.mean()), 4),
@@ -52,17 +49,17 @@ def compared(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> dic
     }
 
 
-def knob(kind: str, runs: Path, settings: Sequence[tuple[str, ...]]) -> dict[str, Any]:
+def measure(kind: str, runs: Path, settings: Sequence[tuple[str, ...]], count: int) -> dict[str, Any]:
     recipe = load(kind, runs).recipe
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
     rng = np.random.default_rng(0)
-    candidates = [one for _ in range(CANDIDATES) if (one := sampler.sample(rng)) is not None]
-    reference, slowest = judged(kind, runs, settings[0], candidates)
+    candidates = [one for _ in range(count) if (one := sampler.sample(rng)) is not None]
+    reference, slowest = evaluate(kind, runs, settings[0], candidates)
     rows: dict[str, Any] = {name_of(settings[0]): {"seconds": round(slowest, 3)}}
     for changes, seed in ((settings[0], 2), *((changes, 1) for changes in settings[1:])):
-        scores, seconds = judged(kind, runs, changes, candidates, seed)
+        scores, seconds = evaluate(kind, runs, changes, candidates, seed)
         name = f"{name_of(changes)}, other images" if seed == 2 else name_of(changes)
-        rows[name] = {"seconds": round(seconds, 3), **compared(scores, reference)}
+        rows[name] = {"seconds": round(seconds, 3), **compare(scores, reference)}
         print(f"  {name}: {rows[name]}", flush=True)
     return {"standard deviation of mAP between candidates": round(float(reference.std(ddof=1)), 4), "rows": rows}
 
@@ -71,16 +68,20 @@ def name_of(changes: tuple[str, ...]) -> str:
     return ", ".join(change.removeprefix("search.") for change in changes) or "the detector's own proposals"
 
 
-def main() -> None:
-    found: dict[str, Any] = {"machine": machine(), "candidates": CANDIDATES}
-    with supernets_folder() as runs:
+def main(keep: Keep = None, tiny: Tiny = False) -> None:
+    """Measure settings of the search; write benchmarks/results/fitness_knobs.json.
+
+    Takes about ten minutes on two idle cores, three of them for the supernets.
+    """
+    count = 4 if tiny else 8
+    found: dict[str, Any] = {"candidates": count}
+    with supernets_folder(keep) as runs:
         for kind, settings in KNOBS.items():
-            train(kind, runs)
+            train(kind, runs, tiny)
             print(kind, flush=True)
-            found[kind] = knob(kind, runs, settings)
-    if not TINY:
-        write_json(Path(__file__).parent / "results" / "fitness_knobs.json", found)
+            found[kind] = measure(kind, runs, settings, count)
+    save("fitness_knobs", found, tiny)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

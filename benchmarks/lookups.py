@@ -1,23 +1,23 @@
-"""How many cost look-ups a second one process makes: python -m benchmarks.lookups writes benchmarks/results/lookups.json."""
+"""How many cost look-ups and draws within a budget one process makes a second."""
 
 import time
-from pathlib import Path
 
 import numpy as np
+import typer
 
-from benchmarks.machine import machine
+from benchmarks.command import save
 from detnas.spaces import Budget, BudgetSampler, search_space
-from detnas.utils.files import write_json
 
 
 def main() -> None:
+    """Measure cost look-ups and draws of architectures; write benchmarks/results/lookups.json. Takes seconds."""
     rates = {}
     for name in ("tiny", "small", "large"):
         space = search_space(name)
         table = space.cost_table()
         sampler = BudgetSampler(space, Budget())
         rng = np.random.default_rng(0)
-        architectures = [sampler.sample(rng) for _ in range(1000)]
+        architectures = [one for _ in range(1000) if (one := sampler.sample(rng)) is not None]
         began = time.perf_counter()
         for _ in range(50):
             for architecture in architectures:
@@ -28,8 +28,8 @@ def main() -> None:
             sampler.sample(rng)
         drawn = time.perf_counter() - began
         rates[name] = {"look-ups a second": round(50_000 / looked_up), "draws a second": round(1000 / drawn)}
-    write_json(Path(__file__).parent / "results" / "lookups.json", {"machine": machine(), "rates": rates})
+    save("lookups", {"rates": rates})
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,12 +1,9 @@
-"""The official code's way of judging a candidate, as benchmarks/fitness.py compares ours with it (docs/paper.md).
+"""The official code's way of evaluating a candidate, with which benchmarks/fitness.py compares ours (docs/paper.md).
 
-A process of its own builds the detector, reads the supernet, sets all BN statistics to 0 and 1, and runs 500 batches of
-8 training images, flipped at random, in training mode: their losses are computed, and the statistics are exponential
-averages with a momentum of 0.1. It writes a checkpoint. A second process reads that, and judges the images of the
-search split one by one with pycocotools.
-
-`python -m benchmarks.official recalibrate|judge KIND RUNS ARCHITECTURE SEED BATCHES MOMENTUM CHECKPOINT CHANGES`
-is such a process.
+One process builds the detector, reads the supernet, sets all BN statistics to 0 and 1, and runs 500 batches of 8
+training images, flipped at random, in training mode: their losses are computed, and the statistics are exponential
+averages with a momentum of 0.1. It writes a checkpoint. A second process reads that, and evaluates on the images of the
+search split one by one with pycocotools. `python -m benchmarks.official` is such a process.
 """
 
 import contextlib
@@ -15,14 +12,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import nn
 
-from benchmarks.supernets import TINY, Trained, load
+from benchmarks.command import ROOT
+from benchmarks.supernets import CPU, Trained, load
 from detnas.config import TrainingSettings
 from detnas.data.batches import batches
 from detnas.data.images import read_image
@@ -33,56 +32,54 @@ from detnas.models.supernet import Supernet
 from detnas.spaces import Architecture
 from detnas.training.tasks import DetectionTask
 
-CPU = torch.device("cpu")
-BATCHES, BATCH, MOMENTUM = 4 if TINY else 500, 8, 0.1
+BATCHES, BATCH_SIZE, MOMENTUM = 500, 8, 0.1
 WORKERS = 2
 
 
-def judge_in_processes(
+def evaluate_in_processes(
     kind: str,
     runs: Path,
     architecture: Architecture,
     seed: int,
-    batches: int,
+    count: int,
     momentum: float | None,
     changes: tuple[str, ...] = (),
 ) -> float:
-    """A candidate's mAP by the two processes, with `changes` to the recipe."""
+    """A candidate's mAP by the two processes, with `count` batches and `changes` to the recipe."""
     with tempfile.TemporaryDirectory() as temporary:
-        numbers = [str(seed), str(batches), str(momentum)]
-        words = [kind, str(runs), str(architecture), *numbers, f"{temporary}/model.pt", *changes]
-        script = [sys.executable, __file__]
-        subprocess.run([*script, "recalibrate", *words], check=True)
-        return float(subprocess.check_output([*script, "judge", *words], text=True))
+        command = [sys.executable, "-m", "benchmarks.official", kind, str(runs.absolute()), str(architecture)]
+        command += [f"{temporary}/model.pt", *changes]
+        averages = [] if momentum is None else ["--momentum", str(momentum)]
+        numbers = ["--seed", str(seed), "--recalibrate", str(count), *averages]
+        subprocess.run([*command, *numbers], check=True, cwd=ROOT)
+        return float(subprocess.check_output(command, text=True, cwd=ROOT))
 
 
 @torch.no_grad()
 def recalibrate(trained: Trained, architecture: Architecture, seed: int, count: int, momentum: float | None) -> None:
-    """Statistics of one path of the supernet by training passes; with `momentum` None they are plain averages."""
+    """Give a path of the supernet BN statistics by training passes; plain averages if `momentum` is None."""
     supernet = trained.supernet
-    backbone = find_backbone(supernet)
-    assert isinstance(backbone, Supernet)
-    backbone.activate(architecture)
+    activate(trained, architecture)
     for module in supernet.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
             module.momentum = momentum
     supernet.train()
-    torch.manual_seed(seed)  # of the losses' samples
+    torch.manual_seed(seed)  # the losses sample anchors and proposals
     samples = DetectionSamples(
         trained.data.fit,
-        TrainingSettings(steps=count, batch_size=BATCH, lr=1),
+        TrainingSettings(steps=count, batch_size=BATCH_SIZE, lr=1),
         0,
         detector=trained.recipe.detector,
         disk=None,
         group_by_aspect=True,
     )
     task = DetectionTask(samples)
-    for batch in batches(samples, task.collate, batch_size=BATCH, seed=seed, start=0, stop=count, workers=WORKERS):
+    for batch in batches(samples, task.collate, batch_size=BATCH_SIZE, seed=seed, start=0, stop=count, workers=WORKERS):
         task.losses(supernet, batch, CPU)
 
 
-def found_one_by_one(trained: Trained) -> list[Detections]:
+def detect_one_by_one(trained: Trained) -> list[Detections]:
     trained.supernet.eval()
     return [one for file in trained.data.search.files for one in detect(trained.supernet, [read_image(file)], CPU)]
 
@@ -92,7 +89,7 @@ def pycocotools_map(trained: Trained, found: list[Detections]) -> float:
     results: list[dict[str, Any]] = []
     for index, one in enumerate(found):
         results += search.results(index, one.boxes, one.scores, one.labels)
-    if not results:  # which pycocotools does not bear
+    if not results:  # pycocotools raises an error
         return 0.0
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
@@ -105,20 +102,32 @@ def pycocotools_map(trained: Trained, found: list[Detections]) -> float:
     return float(evaluation.stats[0])
 
 
-def main() -> None:
-    command, kind, runs, architecture, seed, count, momentum, checkpoint, *changes = sys.argv[1:]
-    trained = load(kind, Path(runs), *changes)
-    if command == "recalibrate":
-        average = None if momentum == "None" else float(momentum)
-        recalibrate(trained, Architecture.parse(architecture), int(seed), int(count), average)
+def activate(trained: Trained, architecture: Architecture) -> None:
+    backbone = find_backbone(trained.supernet)
+    assert isinstance(backbone, Supernet)
+    backbone.activate(architecture)
+
+
+def main(
+    kind: Annotated[str, typer.Argument()],
+    runs: Annotated[Path, typer.Argument()],
+    architecture: Annotated[str, typer.Argument()],
+    checkpoint: Annotated[Path, typer.Argument()],
+    changes: Annotated[list[str] | None, typer.Argument()] = None,
+    count: Annotated[int, typer.Option("--recalibrate", help="Batches; 0: evaluate the checkpoint.")] = 0,
+    momentum: Annotated[float | None, typer.Option(help="Of the statistics' average; none: a plain average.")] = None,
+    seed: int = 0,
+) -> None:
+    """Recalibrate a candidate of a supernet in RUNS and write CHECKPOINT, or read it and print the candidate's mAP."""
+    trained = load(kind, runs, *(changes or ()))
+    if count:
+        recalibrate(trained, Architecture.parse(architecture), seed, count, momentum)
         torch.save(trained.supernet.state_dict(), checkpoint)
     else:
         trained.supernet.load_state_dict(torch.load(checkpoint, weights_only=True))
-        backbone = find_backbone(trained.supernet)
-        assert isinstance(backbone, Supernet)
-        backbone.activate(Architecture.parse(architecture))
-        print(pycocotools_map(trained, found_one_by_one(trained)))
+        activate(trained, Architecture.parse(architecture))
+        print(pycocotools_map(trained, detect_one_by_one(trained)))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

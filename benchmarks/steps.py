@@ -1,31 +1,28 @@
-"""What a training step costs: a supernet's, and a plain network's with other settings, beside the plain network's.
+"""What a training step of a supernet costs, and one of a plain network with other settings, beside the plain step.
 
-`python -m benchmarks.steps` writes benchmarks/results/steps.json. All variants compute the same architecture on the same batch,
-and their whole steps (forward, backward, clipping, optimizer) take turns, so that whatever else the machine does hits
-all; each ratio is the median of the steps' ratios to the plain step, with the quartiles. About six minutes on two
-cores, of which torch.compile takes two.
+All variants compute the same architecture on the same batch, and their whole steps (forward, backward, clipping,
+optimizer) take turns, so that other work on the machine slows all of them alike. Each ratio is the median of the steps'
+ratios to the plain step, with the quartiles.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from statistics import median, quantiles
 from typing import Any
 
 import torch
+import typer
 from torch import Tensor, nn
 
-from benchmarks.machine import machine
+from benchmarks.command import Tiny, save
 from detnas.config import Recipe, TrainingSettings, load_recipe
-from detnas.distributed.device import choose_device
 from detnas.models.backbone import Backbone, Subnet, find_backbone
 from detnas.models.classifier import Classifier
 from detnas.models.detectors.build import build_detector, first_label
 from detnas.models.supernet import Supernet
 from detnas.training.loop import one_pass, train_step
 from detnas.training.state import TrainingState
-from detnas.utils.files import write_json
 
 CLASSES = 12
 WARM_UP = 5
@@ -34,12 +31,12 @@ PLAIN = "plain"
 
 @dataclass(frozen=True)
 class Case:
-    """A training of a recipe, with a batch that this machine bears."""
+    """A training of a recipe, with batch sizes that a CPU and a GPU can take."""
 
     recipe: str
     training: str
     batch_size: int
-    gpu_batch: int
+    gpu_batch_size: int
     rounds: int = 41
     """More for short steps, whose ratios scatter more."""
     compiled: bool = False
@@ -47,15 +44,15 @@ class Case:
 
 
 CASES = (
-    Case("shapes-quick", "supernet_pretrain", batch_size=32, gpu_batch=512, rounds=161, compiled=True),
-    Case("shapes-quick", "supernet_finetune", batch_size=16, gpu_batch=128, rounds=81),
-    Case("paper-coco-fpn-small", "supernet_pretrain", batch_size=4, gpu_batch=128),
-    Case("paper-coco-fpn-large", "supernet_pretrain", batch_size=2, gpu_batch=128),
+    Case("shapes-quick", "supernet_pretrain", batch_size=32, gpu_batch_size=512, rounds=161, compiled=True),
+    Case("shapes-quick", "supernet_finetune", batch_size=16, gpu_batch_size=128, rounds=81),
+    Case("paper-coco-fpn-small", "supernet_pretrain", batch_size=4, gpu_batch_size=128),
+    Case("paper-coco-fpn-large", "supernet_pretrain", batch_size=2, gpu_batch_size=128),
 )
 
 
 class Fixed:
-    """A task whose one batch lies on the device: nothing but the step is measured."""
+    """A task whose only batch is on the device already, so that nothing but the step is measured."""
 
     def __init__(self, recipe: Recipe, training: str, batch_size: int, device: torch.device) -> None:
         detects = training == "supernet_finetune"
@@ -74,10 +71,10 @@ class Fixed:
         return model(list(self.images), targets), {}
 
 
-def ratios(case: Case, device: torch.device) -> dict[str, Any]:
+def measure(case: Case, device: torch.device) -> dict[str, Any]:
     recipe = load_recipe(case.recipe)
     settings: TrainingSettings = getattr(recipe, case.training)
-    batch = case.gpu_batch if device.type == "cuda" else case.batch_size
+    batch = case.gpu_batch_size if device.type == "cuda" else case.batch_size
     task = Fixed(recipe, case.training, batch, device)
     steps = {
         name: stepper(model, task, settings.model_copy(update=changes), device)
@@ -85,7 +82,7 @@ def ratios(case: Case, device: torch.device) -> dict[str, Any]:
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(WARM_UP + case.rounds):
-        for name in steps if turn % 2 else reversed(steps):  # none always comes first
+        for name in steps if turn % 2 else reversed(steps):  # no variant is always the first
             began = time.perf_counter()
             steps[name]()
             if device.type == "cuda":
@@ -107,9 +104,9 @@ def variants(case: Case, recipe: Recipe, detects: bool, device: torch.device) ->
     torch.manual_seed(0)
 
     def model(backbone: Backbone) -> nn.Module:
-        if detects:
-            return build_detector(backbone, CLASSES, recipe.detector).train().to(device)
-        return Classifier(backbone, CLASSES, recipe.pretraining.head_channels).train().to(device)
+        head = recipe.pretraining.head_channels
+        made = build_detector(backbone, CLASSES, recipe.detector) if detects else Classifier(backbone, CLASSES, head)
+        return made.train().to(device)
 
     supernet = Supernet(space)
     supernet.activate(architecture)
@@ -127,10 +124,10 @@ def variants(case: Case, recipe: Recipe, detects: bool, device: torch.device) ->
 
 
 def channels_first(model: nn.Module) -> nn.Module:
-    """The model in PyTorch's usual layout; backbones ask for channels_last themselves, in their stem."""
+    """The model in PyTorch's default layout; backbones convert to channels_last in their stem."""
     model.to(memory_format=torch.contiguous_format)
     stem = find_backbone(model).stem
-    stem.register_forward_hook(lambda stem, images, features: features.contiguous())  # type: ignore[operator,union-attr]
+    stem.register_forward_hook(lambda stem, images, features: features.contiguous())  # type: ignore[union-attr]
     return model
 
 
@@ -141,15 +138,23 @@ def stepper(model: nn.Module, task: Any, settings: TrainingSettings, device: tor
     return lambda: train_step(state, task, None, settings, device, one_pass(0))
 
 
-def main() -> None:
-    device = choose_device("auto")
+def measure_all(device: torch.device, tiny: bool = False) -> dict[str, Any]:
+    """The results of all cases, by recipe and training."""
     results = {}
-    for case in CASES:
+    for case in (replace(one, rounds=2, compiled=False) for one in CASES[:2]) if tiny else CASES:
         name = f"{case.recipe} {case.training}"
-        results[name] = ratios(case, device)
-        print(name, results[name])
-    write_json(Path(__file__).parent / "results" / "steps.json", {"machine": machine(), "steps": results})
+        results[name] = measure(case, device)
+        print(name, results[name], flush=True)
+    return results
+
+
+def main(tiny: Tiny = False) -> None:
+    """Measure training steps on a CPU; write benchmarks/results/steps.json.
+
+    Takes about six minutes on two cores, of which torch.compile takes two.
+    """
+    save("steps", {"steps": measure_all(torch.device("cpu"), tiny)}, tiny)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

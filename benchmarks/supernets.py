@@ -1,6 +1,5 @@
-"""Small trained supernets, of which benchmarks/fitness.py and benchmarks/fitness_knobs.py judge candidates."""
+"""Small trained supernets, whose candidates other benchmarks evaluate."""
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +14,12 @@ from detnas.models.detectors.build import Detector, build_detector
 from detnas.models.supernet import Supernet
 from detnas.run.pipeline import run
 from detnas.rundir.directory import read_stored_run
-from detnas.rundir.layout import RECIPE
+from detnas.rundir.layout import RECIPE, SUPERNET_FINETUNE, SUPERNET_PRETRAIN
 from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.training.checkpoints import load_weights
 from detnas.utils.progress import Progress
 
-TINY = "--tiny" in sys.argv
+CPU = torch.device("cpu")
 SHORTER = ("supernet_pretrain.steps=600", "supernet_finetune.steps=700")
 TRIAL = (
     *(f"data.shapes.{name}={count}" for name, count in (("train", 60), ("val", 4), ("crops", 40))),
@@ -28,16 +27,16 @@ TRIAL = (
     *(f"supernet_{name}.{field}" for name in ("pretrain", "finetune") for field in ("steps=4", "warmup=2")),
 )
 PAPER_PROPOSALS = ("detector.rpn_candidates=1000", "detector.proposals=1000")
-"""The paper's, where candidates are judged. In training they are the recipe's: it would take hours here."""
+"""The paper's numbers, for evaluation only: a training with so many proposals would take hours on a CPU."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A supernet by a recipe with `changes`; candidates of it are judged with `judging` changed, too."""
+    """A recipe with changes: those for the supernet's training, and further ones for the evaluation of candidates."""
 
     recipe: str
     changes: tuple[str, ...] = SHORTER
-    judging: tuple[str, ...] = ()
+    evaluation: tuple[str, ...] = ()
 
 
 CASES = {
@@ -47,10 +46,10 @@ CASES = {
 
 
 @contextmanager
-def supernets_folder() -> Iterator[Path]:
-    """Where the supernets are trained: what follows `--keep` on the command line, or a temporary folder."""
-    if "--keep" in sys.argv:
-        yield Path(sys.argv[sys.argv.index("--keep") + 1])
+def supernets_folder(keep: Path | None) -> Iterator[Path]:
+    """Where the supernets are trained: the folder to keep, or a temporary one."""
+    if keep is not None:
+        yield keep
     else:
         with tempfile.TemporaryDirectory() as temporary:
             yield Path(temporary)
@@ -58,38 +57,37 @@ def supernets_folder() -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Trained:
-    """What candidates are judged with."""
+    """A trained supernet, and what its candidates are evaluated with."""
 
     recipe: Recipe
     data: RunData
     supernet: Detector
 
-    def fitness(self, seed: int = 1) -> DetectionEvaluator:
+    def evaluator(self, seed: int = 1, device: torch.device = CPU) -> DetectionEvaluator:
         return DetectionEvaluator(
-            self.supernet,
+            self.supernet.to(device),
             self.data.fit,
             self.data.search,
             self.recipe.search,
             seed=seed,
-            device=torch.device("cpu"),
+            device=device,
             cache_mb=self.recipe.data.cache_mb,
         )
 
 
-def train(kind: str, runs: Path) -> None:
-    """Train the supernet of a case in a folder of `runs`, unless one stands there."""
+def train(kind: str, runs: Path, tiny: bool) -> None:
+    """Train the supernet of a case in a folder of `runs`, unless it is there."""
     case = CASES[kind]
-    stages = ("supernet-pretrain", "supernet-finetune")
-    changes = case.changes + TRIAL if TINY else case.changes
-    run(case.recipe, runs / kind, changes=changes, progress=Progress(), stages=stages)
+    changes = case.changes + TRIAL if tiny else case.changes
+    run(case.recipe, runs / kind, changes=changes, progress=Progress(), stages=(SUPERNET_PRETRAIN, SUPERNET_FINETUNE))
 
 
 def load(kind: str, runs: Path, *changes: str) -> Trained:
     """The supernet of a case that was trained in `runs`, with `changes` to the recipe beside those of the case."""
     torch.set_flush_denormal(True)
     directory = runs / kind
-    recipe = load_recipe(directory / RECIPE, (*CASES[kind].judging, *changes))
+    recipe = load_recipe(directory / RECIPE, (*CASES[kind].evaluation, *changes))
     data = open_data(Path(read_stored_run(directory).data_directory), recipe.data, recipe.seed)
     supernet = build_detector(Supernet(recipe.search_space()), len(data.train.categories), recipe.search_detector)
-    load_weights(supernet, directory / "supernet-finetune")
+    load_weights(supernet, directory / SUPERNET_FINETUNE)
     return Trained(recipe, data, supernet)

@@ -1,15 +1,11 @@
-"""How much faster two workers search than one: python -m benchmarks.workers writes benchmarks/results/workers.json.
+"""How much faster two workers search than one.
 
-One and two processes of `detnas search --join`, each with one thread, search with the same small trained supernet by
-turns, in the paper's generations of fifty. The rate counts from when all of them are at work to the last
-candidate's end: waiting for each other at the end of every generation is in it, starting the processes is not. What
-they find is compared, too. Two searches side by side that know nothing of each other show what the machine allows.
-
-With `--keep FOLDER` the supernet stays there for the next time; with `--tiny` it is a quick trial that prints only.
-About twelve minutes on two quiet cores, two of them for the supernet.
+One and two processes of `detnas search --join`, each with one thread, take turns to search with the same small trained
+supernet, in the paper's generations of fifty. The rate counts from the moment when all workers evaluate to the end of
+the last candidate: it includes waiting for each other at the end of every generation, but not starting the processes.
+The candidates and their fitness are compared, too. Two independent searches side by side show what the machine allows.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -20,28 +16,26 @@ from statistics import median
 from typing import Any
 
 import optuna
+import typer
 
-from benchmarks.machine import machine
-from benchmarks.supernets import TINY, supernets_folder, train
+from benchmarks.command import Keep, Tiny, save
+from benchmarks.supernets import supernets_folder, train
 from detnas.rundir.directory import read_stored_run, write_stored_run
-from detnas.utils.files import read_json_lines, write_json
+from detnas.utils.files import read_json_lines
 
-ROUNDS = 1 if TINY else 3
 WAYS = ("one worker", "two workers", "two searches")
 PAPER = {"evaluations": 100, "population": 50, "num_parents": 10, "num_mutations": 20, "num_crossovers": 20}
-SEARCH = (
-    {"evaluations": 6, "population": 3, "num_parents": 2, "num_mutations": 1, "num_crossovers": 1} if TINY else PAPER
-)
+TRIAL = {"evaluations": 6, "population": 3, "num_parents": 2, "num_mutations": 1, "num_crossovers": 1}
 
 
-def searched(trained: Path, way: str) -> tuple[float, list[dict[str, Any]]]:
-    """Candidates a minute, and what was found."""
+def search(trained: Path, way: str, settings: dict[str, int]) -> tuple[float, list[dict[str, Any]]]:
+    """Candidates a minute, and the rows of candidates.jsonl without their seconds."""
     with tempfile.TemporaryDirectory() as folder:
         runs = [Path(folder) / name for name in (("one", "other") if way == "two searches" else ("one",))]
         for copy in runs:
             shutil.copytree(trained, copy, ignore=shutil.ignore_patterns("search"))
             stored = read_stored_run(copy)
-            stored.recipe["search"] |= SEARCH
+            stored.recipe["search"] |= settings
             write_stored_run(copy, stored)
         workers = [runs[0]] if way == "one worker" else [runs[0], runs[-1]]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -55,45 +49,47 @@ def searched(trained: Path, way: str) -> tuple[float, list[dict[str, Any]]]:
             for run in runs
             for trial in optuna.load_study(study_name="search", storage=f"sqlite:///{run}/search/study.db").trials
         ]
-        spells = [(trial.datetime_start, trial.datetime_complete) for trial in trials if trial.datetime_complete]
+        spans = [(trial.datetime_start, trial.datetime_complete) for trial in trials if trial.datetime_complete]
         rows = read_json_lines(runs[0] / "search/candidates.jsonl")
     found = [{key: row[key] for key in row if key != "seconds"} for row in rows]
-    return 60 * _rate(spells, len(workers)), found
+    return 60 * _rate(spans, len(workers)), found
 
 
-def _rate(spells: list[tuple[Any, Any]], workers: int) -> float:
-    """Candidates a second, given when each began and ended, since all workers were at work for the first time."""
-    starts = [start for start, _ in spells]
-    together = [start for start in starts if sum(one <= start < end for one, end in spells) == workers]
+def _rate(spans: list[tuple[Any, Any]], workers: int) -> float:
+    """Candidates a second from the moment when all workers evaluate, given the start and end of each candidate."""
+    starts = [start for start, _ in spans]
+    together = [start for start in starts if sum(one <= start < end for one, end in spans) == workers]
     begin = min(together or starts)
-    parts = [(end - max(start, begin)) / (end - start) for start, end in spells if end > begin]
-    return float(sum(parts) / (max(end for _, end in spells) - begin).total_seconds())
+    parts = [(end - max(start, begin)) / (end - start) for start, end in spans if end > begin]
+    return float(sum(parts) / (max(end for _, end in spans) - begin).total_seconds())
 
 
-def main() -> None:
+def main(keep: Keep = None, tiny: Tiny = False) -> None:
+    """Measure the throughput of one and of two search workers; write benchmarks/results/workers.json.
+
+    Takes about twelve minutes on two idle cores, two of them for the supernet.
+    """
+    settings = TRIAL if tiny else PAPER
     rates: dict[str, list[float]] = {way: [] for way in WAYS}
     found = []
-    with supernets_folder() as runs:
-        train("retinanet", runs)
-        for _ in range(ROUNDS):
+    with supernets_folder(keep) as runs:
+        train("retinanet", runs, tiny)
+        for _ in range(1 if tiny else 3):
             for way in WAYS:
-                rate, rows = searched(runs / "retinanet", way)
+                rate, rows = search(runs / "retinanet", way, settings)
                 rates[way].append(round(rate, 2))
                 found.append(rows)
                 print(f"{way}: {rate:.1f} candidates a minute", flush=True)
     one = median(rates["one worker"])
     result = {
-        "machine": machine(),
         "threads of a worker": 1,
-        "search": SEARCH,
+        "search": settings,
         "candidates a minute": rates,
         "times one worker": {way: round(median(rates[way]) / one, 3) for way in WAYS[1:]},
         "the same candidates with the same fitness": all(rows == found[0] for rows in found),
     }
-    print(json.dumps(result, indent=1))
-    if not TINY:
-        write_json(Path(__file__).parent / "results" / "workers.json", result)
+    save("workers", result, tiny)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

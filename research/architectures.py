@@ -1,45 +1,29 @@
-"""The small benchmark: what architectures are worth that are trained standalone. Writes research/results/architectures.json.
+"""The small benchmark: what architectures are worth, trained standalone.
 
-    python -m research architectures [--only-first N] [--summary] [--tiny]
-
-Trains 48 architectures of `tiny` within the demo's budget, each with two seeds, on the data and by the schedule that
-research/workspace.py has; the first eight are spread over the space by themselves. One to two minutes a training on one
-core. What is done is summed up at the end, or at once with `--summary`: what tells architectures apart, beside
-what tells seeds apart.
+48 architectures of `tiny` within the demo's budget are trained, each with two seeds, on the data and by the schedule of
+research/workspace.py; the first eight already spread over the space. A training takes one to two minutes on one core.
+The question is how much larger the differences between architectures are than those between seeds.
 """
 
-import statistics
-import sys
 from contextlib import ExitStack
-from math import asin, inf, pi
+from typing import Annotated
 
-import numpy as np
+import typer
 
-from benchmarks.machine import machine
-from detnas.evaluation.metrics.correlation import kendall_tau
+from benchmarks.command import machine
 from detnas.run.ranking import lock_file, train_standalone
 from detnas.spaces import Architecture
 from detnas.utils.files import read_json, try_lock_file, write_json
-from research.workspace import (
-    CHANGES,
-    RESULTS,
-    SEEDS,
-    Row,
-    alone_folder,
-    architectures,
-    finished,
-    networks_alone,
-    number_after,
-    recorded,
-)
+from research.statistics import reliability
+from research.workspace import CHANGES, SEEDS, Row, Summary, Tiny, Workspace, recorded, standalone_results
 
-FILE = RESULTS / "architectures.json"
+NAME = "architectures"
 
 
-def train(chosen: list[Architecture]) -> None:
-    chosen = [one for one in chosen if row(one) is None]
+def train(workspace: Workspace, chosen: list[Architecture]) -> None:
+    chosen = [one for one in chosen if row(workspace, one) is None]
     with ExitStack() as stack:
-        runs = [stack.enter_context(networks_alone("retinanet", seed)) for seed in SEEDS]
+        runs = [stack.enter_context(workspace.open_standalone("retinanet", seed)) for seed in SEEDS]
         for place, architecture in enumerate(chosen, start=1):
             for run in runs:
                 with try_lock_file(lock_file(run, architecture)) as mine:
@@ -48,73 +32,60 @@ def train(chosen: list[Architecture]) -> None:
                         train_standalone(run, architecture)
 
 
-def row(architecture: Architecture) -> Row | None:
-    """What is known of an architecture, if it is trained with all seeds, here or where the file was written."""
-    runs = [alone_folder("retinanet", seed) for seed in SEEDS]
-    found = [finished(run, architecture) for run in runs]
-    if not all(found):
-        known = recorded(FILE, changes=list(CHANGES), seeds=list(SEEDS)).get("networks", [])
-        return next((one for one in known if one["architecture"] == str(architecture)), None)
+def row(workspace: Workspace, architecture: Architecture) -> Row | None:
+    """The results of an architecture that is trained with all seeds, here or where the file was written."""
+    folders = [workspace.standalone_folder("retinanet", seed) for seed in SEEDS]
+    found = [one for folder in folders if (one := standalone_results(folder, architecture)) is not None]
+    if len(found) < len(SEEDS):
+        networks = recorded(workspace.results(NAME), changes=list(CHANGES), seeds=list(SEEDS)).get("networks", [])
+        return next((one for one in networks if one["architecture"] == str(architecture)), None)
     return {
         **{key: found[0][key] for key in ("architecture", "macs", "params")},
         **{key: [one[key] for one in found] for key in ("mAP", "AP50", "seconds")},
     }
 
 
-def told_apart(scores: list[list[float]]) -> dict[str, float]:
-    """Standard deviations of (architectures, seeds) scores: between architectures, of their means, and between seeds.
-
-    A perfect ranking has no tau of 1 with the means, in which noise is left: what it has follows, for normal
-    deviates, from the correlation of the means with what architectures are worth.
-    """
-    between = statistics.stdev(map(statistics.mean, scores))
-    within = statistics.mean(map(statistics.variance, scores)) ** 0.5
-    first, second = np.array(scores).T[:2]
-    reliability = max(0.0, 1 - (within / between) ** 2 / len(scores[0])) if between else 0.0
-    return {
-        "standard deviation between architectures": round(between, 5),
-        "standard deviation between seeds": round(within, 5),
-        "ratio": round(between / within, 3) if within else inf,
-        "Kendall's tau of one seed with the other": round(kendall_tau(first, second), 3),
-        "Kendall's tau of a perfect ranking": round(2 / pi * asin(reliability**0.5), 3),
-    }
-
-
-def tried_before() -> list[Row]:
-    """What other data and schedules told apart, in the order in which they were given up."""
-    if not FILE.exists():
+def earlier_trials(workspace: Workspace) -> list[Row]:
+    """The differences with other data and schedules, in the order in which these were given up."""
+    file = workspace.results(NAME)
+    if not file.exists():
         return []
-    latest = read_json(FILE)
-    given_up: list[Row] = latest["tried before"]
+    latest = read_json(file)
+    given_up: list[Row] = latest["earlier trials"]
     if latest["changes"] != list(CHANGES):
-        trial = {**{key: latest[key] for key in ("changes", "told apart")}, "networks": len(latest["networks"])}
+        trial = {**{key: latest[key] for key in ("changes", "differences")}, "networks": len(latest["networks"])}
         given_up.append(trial)
     return given_up
 
 
-def main() -> None:
-    chosen = architectures()[: number_after("--only-first")]
-    if "--summary" not in sys.argv:
-        train(chosen)
-    rows = [found for one in chosen if (found := row(one)) is not None]
+def main(
+    only_first: Annotated[int | None, typer.Option(metavar="N", help="Take the first N architectures only.")] = None,
+    summary: Summary = False,
+    tiny: Tiny = False,
+) -> None:
+    """Train the benchmark's architectures.
+
+    Writes research/results/architectures.json.
+    """
+    workspace = Workspace(tiny)
+    chosen = workspace.architectures()[:only_first]
+    if not summary:
+        train(workspace, chosen)
+    rows = [found for one in chosen if (found := row(workspace, one)) is not None]
     print(f"{len(rows)} of {len(chosen)} architectures are done")
     if len(rows) < 3:
         return
-    figures = {score: told_apart([found[score] for found in rows]) for score in ("mAP", "AP50")}
-    print(figures)
+    differences = {score: reliability([found[score] for found in rows]) for score in ("mAP", "AP50")}
+    print(differences)
     write_json(
-        FILE,
+        workspace.results(NAME),
         {
             "recipe": "shapes-quick",
             "changes": list(CHANGES),
             "machine": machine(),
             "seeds": list(SEEDS),
-            "told apart": figures,
+            "differences": differences,
             "networks": rows,
-            "tried before": tried_before(),
+            "earlier trials": earlier_trials(workspace),
         },
     )
-
-
-if __name__ == "__main__":
-    main()

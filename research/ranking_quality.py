@@ -1,121 +1,123 @@
-"""How well do supernets rank the benchmark's architectures? Writes research/results/ranking_quality.json.
+"""How well supernets rank the benchmark's architectures.
 
-    python -m research ranking-quality [--summary] [--tiny]
-
-Trains a supernet in each of the ways of research/workspace.py, with two seeds, and judges all architectures of
-research/architectures.py by it: without recalibration (by the statistics that the supernet gathered in its training), and
-recalibrated on 20 batches; by that of uniform paths on 5 and on 80, too. The first seed of all ways comes before the
-second. Kendall's tau is that with the mean mAP of the networks trained standalone, as far as there are results of
-research/architectures.py; the mean of the seeds' supernets, with its interval over the networks. Beside it stand the
-rankings by MACs and by how many blocks of an op a network has. A supernet with its architectures takes roughly
-eight minutes on one core.
+A supernet of each kind of research/workspace.py is trained with two seeds and evaluates all architectures of
+research/architectures.py: without recalibration (with the statistics that the supernet gathered in its training), and
+recalibrated on 20 batches; that of uniform paths on 5 and on 80, too. The first seed of all kinds comes before the
+second. Kendall's tau is that with the mean mAP of the networks trained standalone: the mean over the seeds' supernets,
+with its interval over the networks. Beside it stand the rankings by MACs and by how many blocks of an op a network has.
+A supernet with its architectures takes roughly eight minutes on one core.
 """
 
-import statistics
-import sys
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
-from benchmarks.machine import machine
-from benchmarks.supernets import TINY, Trained
+from benchmarks.command import machine
+from benchmarks.supernets import Trained
 from detnas.evaluation.metrics.correlation import Scores, kendall_tau, with_interval
-from detnas.models.supernet import Supernet
+from detnas.models.supernet import Supernet, extract_subnet
 from detnas.run.context import Run, open_run
 from detnas.search.evaluators.detection import DetectionEvaluator
-from detnas.spaces import Architecture
+from detnas.spaces import Architecture, SearchSpace
 from detnas.training.checkpoints import load_weights
 from detnas.utils.files import read_json, try_lock_file, write_json
 from detnas.utils.progress import Progress
-from research.architectures import FILE as ARCHITECTURES
+from research import architectures
+from research.statistics import mean_tau, tau_beyond, tau_gained
 from research.workspace import (
     CHANGES,
-    RESULTS,
-    RUNS,
     SEEDS,
     SUPERNET,
     SUPERNETS,
     TRAININGS,
     Row,
-    architectures,
-    data_folder,
+    Summary,
+    Tiny,
+    Workspace,
     hyphenated,
-    recipe_of,
     recorded,
     seconds_of,
-    supernet,
     supernet_changes,
 )
 
-CLAIM = ("uniform", 2 if TINY else 20)
-"""The row by which the supernet is judged: the paper's way, chosen on the benchmark that was tried before."""
+NAME = "ranking_quality"
+CLAIM = "uniform"
+"""The kind of supernet about which a claim is made: the paper's, chosen on the benchmark that was tried before."""
 UNITS = tuple((kind, seed) for seed in SEEDS for kind in SUPERNETS)
-FILE = RESULTS / "ranking_quality.json"
 MEASURED: Row = {
     "recipe": "shapes-quick",
     "changes": [*CHANGES, *SUPERNET],
     "supernets": {kind: list(changes) for kind, changes in SUPERNETS.items()},
 }
-"""How."""
+"""How all supernets are measured."""
 
 
-def recalibrations(kind: str) -> tuple[int, ...]:
+def claimed_batches(workspace: Workspace) -> int:
+    """The recalibration batches of the claim."""
+    return 2 if workspace.tiny else 20
+
+
+def recalibrations(workspace: Workspace, kind: str) -> tuple[int, ...]:
     """On how many batches candidates are recalibrated; 0: not at all."""
-    return (0, 5, CLAIM[1], 80) if kind == CLAIM[0] and not TINY else (0, CLAIM[1])
+    claimed = claimed_batches(workspace)
+    return (0, 5, claimed, 80) if kind == CLAIM and not workspace.tiny else (0, claimed)
 
 
-def result_file(kind: str, seed: int) -> Path:
-    return RUNS / "ranking" / f"{hyphenated(kind)}-seed{seed}.json"
+def result_file(workspace: Workspace, kind: str, seed: int) -> Path:
+    return workspace.runs / "ranking" / f"{hyphenated(kind)}-seed{seed}.json"
 
 
-def judge(kind: str, seed: int) -> Row:
-    """The fitness of all architectures by a supernet, which is trained unless it is, and what its training took."""
-    folder = supernet(kind, "retinanet", seed)
-    with open_run(recipe_of("retinanet", seed, supernet_changes(kind)), folder, data_folder(), Progress()) as run:
-        judged = {}
-        for batches in recalibrations(kind):
-            way, judging = by_own_statistics if batches else as_trained, fitness(run, max(batches, 1))
-            found = {str(one): round(way(judging, one), 6) for one in architectures()}
-            judged[str(batches)] = found
+def evaluate(workspace: Workspace, kind: str, seed: int) -> Row:
+    """The fitness of all architectures by a supernet, which is trained unless that is done."""
+    folder = workspace.supernet(kind, "retinanet", seed)
+    recipe = workspace.recipe("retinanet", seed, supernet_changes(kind))
+    with open_run(recipe, folder, workspace.data(), Progress()) as run:
+        by_batches = {}
+        for batches in recalibrations(workspace, kind):
+            evaluator, score = load_evaluator(run, max(batches, 1)), recalibrated_score if batches else trained_score
+            found = {str(one): round(score(evaluator, one), 6) for one in workspace.architectures()}
+            by_batches[str(batches)] = found
             run.progress.log(f"{batches} batches: {min(found.values()):.3f} to {max(found.values()):.3f}")
     seconds = {stage: seconds_of(folder / stage) for stage in TRAININGS}
-    return {"supernet": kind, "seed": seed, "seconds": seconds, "fitness by recalibration batches": judged}
+    return {"supernet": kind, "seed": seed, "seconds": seconds, "fitness by recalibration batches": by_batches}
 
 
-def known() -> list[Row]:
-    """What is known of each supernet that is done, here or where the file was written."""
-    earlier = recorded(FILE, **MEASURED).get("judged", [])
+def known(workspace: Workspace) -> list[Row]:
+    """The results of each supernet that is done, here or where the file was written."""
+    earlier = recorded(workspace.results(NAME), **MEASURED).get("evaluated", [])
     units = {(row["supernet"], row["seed"]): row for row in earlier}
     return [
         read_json(file) if file.exists() else units[kind, seed]
         for kind, seed in UNITS
-        if (file := result_file(kind, seed)).exists() or (kind, seed) in units
+        if (file := result_file(workspace, kind, seed)).exists() or (kind, seed) in units
     ]
 
 
-def fitness(run: Run, batches: int) -> DetectionEvaluator:
+def load_evaluator(run: Run, batches: int) -> DetectionEvaluator:
+    """The evaluator of a run's trained supernet, with so many recalibration batches."""
     detector = run.detector(lambda: Supernet(run.space), None)
     load_weights(detector, run.directory / run.trained_supernet)
     search = run.recipe.search.model_copy(update={"recalibration_batches": batches})
     recipe = run.recipe.model_copy(update={"search": search})
-    return Trained(recipe, run.data, detector).fitness(run.seed("search"))
+    return Trained(recipe, run.data, detector).evaluator(run.seed("search"))
 
 
-def by_own_statistics(fitness: DetectionEvaluator, architecture: Architecture) -> float:
-    evaluation = fitness(architecture)
-    assert evaluation is not None
-    return evaluation.scores["mAP"] or 0.0
+def recalibrated_score(evaluator: DetectionEvaluator, architecture: Architecture) -> float:
+    """The mAP of a candidate with statistics of its own."""
+    return evaluator(architecture)["mAP"] or 0.0
 
 
-def as_trained(fitness: DetectionEvaluator, architecture: Architecture) -> float:
-    """The mAP of a candidate with the statistics that the supernet gathered."""
-    return fitness.with_statistics_of(architecture, None).scores["mAP"] or 0.0
+def trained_score(evaluator: DetectionEvaluator, architecture: Architecture) -> float:
+    """The mAP of a candidate with the statistics that the supernet gathered in its training."""
+    candidate = extract_subnet(evaluator.detector, architecture).eval()
+    return evaluator.evaluation(candidate).scores["mAP"] or 0.0
 
 
-def scores(judged: list[Row], batches: int, networks: list[Row]) -> Scores:
+def scores(rows: list[Row], batches: int, networks: list[Row]) -> Scores:
     """The fitness (networks, supernets) of networks by each of the supernets."""
-    by_supernet = [of["fitness by recalibration batches"][str(batches)] for of in judged]
+    by_supernet = [of["fitness by recalibration batches"][str(batches)] for of in rows]
     return np.array([[by[one["architecture"]] for by in by_supernet] for one in networks])
 
 
@@ -132,26 +134,8 @@ def quality(each: Scores, baselines: dict[str, Scores], truth: Scores) -> Row:
     }
 
 
-def mean_tau(each: Scores, truth: Scores) -> float:
-    """The mean of the taus of scores (networks, supernets)."""
-    return statistics.fmean(kendall_tau(column, truth) for column in each.T)
-
-
-def tau_gained(count: int, both: Scores, truth: Scores) -> float:
-    """By how much the mean tau of the first `count` columns is above that of the others."""
-    return mean_tau(both[:, :count], truth) - mean_tau(both[:, count:], truth)
-
-
-def tau_beyond(count: int, both: Scores, truth: Scores) -> float:
-    """The mean tau of the first `count` columns, of what a linear fit to the others leaves of them and of the truth."""
-    known = np.column_stack([np.ones(len(truth)), both[:, count:]])
-    left, truth_left = (of - known @ np.linalg.lstsq(known, of)[0] for of in (both[:, :count], truth))
-    return mean_tau(left, truth_left)
-
-
-def ops_alone(each: Scores, networks: list[Row], truth: Scores) -> Row:
+def ops_alone(space: SearchSpace, each: Scores, networks: list[Row], truth: Scores) -> Row:
     """How a network's number of blocks of each op ranks it, and how scores (networks, supernets) do beyond that."""
-    space = recipe_of().search_space()
     ops = [Architecture.parse(one["architecture"]).ops for one in networks]
     counts = np.array([[of.count(op) for op in range(len(space.ops))] for of in ops], np.float64)
     beyond = with_interval(partial(tau_beyond, each.shape[1]), np.column_stack([each, counts]), truth)
@@ -159,22 +143,24 @@ def ops_alone(each: Scores, networks: list[Row], truth: Scores) -> Row:
     return {"Kendall's tau": taus, "of the claim beyond them": vars(beyond)}
 
 
-def summary(done: list[Row]) -> Row:
-    """How all kinds rank the networks that are trained standalone."""
-    networks = read_json(ARCHITECTURES)["networks"]
-    truth = np.array([statistics.mean(one["mAP"]) for one in networks])
+def summarize(workspace: Workspace, done: list[Row], networks: list[Row]) -> Row:
+    """How all kinds of supernets rank the networks that are trained standalone."""
+    claimed = claimed_batches(workspace)
+    truth = np.array([fmean(one["mAP"]) for one in networks])
     macs = np.array([[one["macs"]] for one in networks], np.float64)
     # In the direction in which they rank these networks better.
     more = mean_tau(macs, truth) >= 0
     baselines = {"MACs": macs if more else -macs}
     by_kind = {kind: [of for of in done if of["supernet"] == kind] for kind in SUPERNETS}
-    if by_kind[CLAIM[0]]:
-        baselines[CLAIM[0]] = scores(by_kind[CLAIM[0]], CLAIM[1], networks)
+    ops = None
+    if by_kind[CLAIM]:
+        baselines[CLAIM] = scores(by_kind[CLAIM], claimed, networks)
+        ops = ops_alone(workspace.recipe().search_space(), baselines[CLAIM], networks, truth)
 
-    def row(kind: str, batches: int, judged: list[Row]) -> Row:
-        found = quality(scores(judged, batches, networks), baselines, truth)
+    def row(kind: str, batches: int, supernets: list[Row]) -> Row:
+        found = quality(scores(supernets, batches, networks), baselines, truth)
         print(kind, batches, found["of each seed"])
-        seeds = [of["seed"] for of in judged]
+        seeds = [of["seed"] for of in supernets]
         return {"supernet": kind, "seeds": seeds, "recalibration batches": batches, **found}
 
     return {
@@ -183,24 +169,30 @@ def summary(done: list[Row]) -> Row:
             "Kendall's tau": vars(with_interval(mean_tau, baselines["MACs"], truth)),
             "better": "more" if more else "fewer",
         },
-        "ops alone": ops_alone(baselines[CLAIM[0]], networks, truth) if CLAIM[0] in baselines else None,
-        "claim": {"supernet": CLAIM[0], "recalibration batches": CLAIM[1]},
+        "ops alone": ops,
+        "claim": {"supernet": CLAIM, "recalibration batches": claimed},
         "rows": [
-            row(kind, batches, judged) for kind, judged in by_kind.items() if judged for batches in recalibrations(kind)
+            row(kind, batches, supernets)
+            for kind, supernets in by_kind.items()
+            if supernets
+            for batches in recalibrations(workspace, kind)
         ],
     }
 
 
-def main() -> None:
-    for kind, seed in () if "--summary" in sys.argv else UNITS:
-        with try_lock_file(RUNS / f".ranking-{hyphenated(kind)}-seed{seed}.lock") as mine:
-            if mine and (kind, seed) not in {(row["supernet"], row["seed"]) for row in known()}:
-                write_json(result_file(kind, seed), judge(kind, seed))
-    done = known()
+def main(summary: Summary = False, tiny: Tiny = False) -> None:
+    """Rank the benchmark's architectures by supernets.
+
+    Writes research/results/ranking_quality.json. The architectures come first.
+    """
+    workspace = Workspace(tiny)
+    for kind, seed in () if summary else UNITS:
+        with try_lock_file(workspace.runs / f".ranking-{hyphenated(kind)}-seed{seed}.lock") as mine:
+            if mine and (kind, seed) not in {(row["supernet"], row["seed"]) for row in known(workspace)}:
+                write_json(result_file(workspace, kind, seed), evaluate(workspace, kind, seed))
+    done = known(workspace)
     print(f"{len(done)} of {len(UNITS)} supernets are done")
-    if done and ARCHITECTURES.exists():
-        write_json(FILE, {**MEASURED, "machine": machine(), **summary(done), "judged": done})
-
-
-if __name__ == "__main__":
-    main()
+    benchmark = workspace.results(architectures.NAME)
+    if done and benchmark.exists():
+        summarized = summarize(workspace, done, read_json(benchmark)["networks"])
+        write_json(workspace.results(NAME), {**MEASURED, "machine": machine(), **summarized, "evaluated": done})

@@ -1,78 +1,58 @@
-"""Keep a finished run's results: python -m research record RUN... writes research/results/NAME.json for each.
+"""Keeps the results of finished runs."""
 
-The results table of the README is then written again from all of these files.
-"""
-
-import sys
 from pathlib import Path
+from typing import Annotated
 
-import yaml
+import typer
 
-from benchmarks.machine import machine
-from detnas.utils.files import read_json, read_json_lines, write_json, write_text
-from detnas.utils.progress import format_duration
+from benchmarks.command import machine
+from detnas.run.context import load_run
+from detnas.rundir.layout import (
+    CANDIDATES,
+    EVALUATION,
+    FINETUNE,
+    PRETRAIN,
+    SEARCH,
+    SUPERNET_FINETUNE,
+    SUPERNET_PRETRAIN,
+    TRAINING_DONE,
+    WINNER,
+)
+from detnas.utils.files import read_json, write_json
+from research import pages
+from research.workspace import RESULTS
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "research" / "results"
-START, END = "<!-- results: research/pages.py -->\n", "<!-- end of results -->"
-STAGES = ("supernet-pretrain", "supernet-finetune", "search", "pretrain", "finetune")
+STAGES = (SUPERNET_PRETRAIN, SUPERNET_FINETUNE, SEARCH, PRETRAIN, FINETUNE)
 
 
-def record(run: Path) -> None:
-    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
-    networks = ["winner", *recipe["baselines"]]
-    evaluations = [read_json(run / "finetune" / network / "evaluation.json") for network in networks]
-    seconds = {stage: sum(read_json(done)["seconds"] for done in run.glob(f"{stage}/**/done.json")) for stage in STAGES}
-    candidates = read_json_lines(run / "search" / "candidates.jsonl")
+def record(directory: Path) -> None:
+    recipe, data = load_run(directory)
+    networks = [EVALUATION.read(directory / FINETUNE / name) for name in (WINNER, *recipe.baselines)]
+    seconds = {
+        stage: sum(float(read_json(done)["seconds"]) for done in (directory / stage).rglob(TRAINING_DONE.name))
+        for stage in STAGES
+    }
+    candidates = CANDIDATES.read(directory / SEARCH)
     write_json(
-        RESULTS / f"{recipe['name']}.json",
+        RESULTS / f"{recipe.name}.json",
         {
-            "recipe": recipe["name"],
-            "detector": recipe["detector"]["type"],
-            "data": Path(recipe["data_directory"]).name if recipe["data"]["shapes"] is None else "shapes (embedded)",
+            "recipe": recipe.name,
+            "detector": recipe.detector.type,
+            "data": data.name if recipe.data.shapes is None else "shapes (embedded)",
             "machine": machine(),
             "seconds": seconds,
             "candidates": len(candidates),
-            "fitness": sorted(round(row["fitness"], 4) for row in candidates if row["fitness"] is not None),
-            "networks": evaluations,
+            "fitness": sorted(round(one.fitness, 4) for one in candidates),
+            "networks": [EVALUATION.dump(one) for one in networks],
         },
     )
 
 
-def table() -> str:
-    lines = [
-        "| recipe, data | network | architecture | MACs at 224 | params | mAP | AP50 | the whole run took |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for path in sorted(RESULTS.glob("*.json")):
-        result = read_json(path)
-        if "data" not in result:  # another bench's
-            continue
-        for place, row in enumerate(result["networks"]):
-            first = place == 0
-            cells = [
-                f"`{result['recipe']}`, {result['data']}" if first else "",
-                row["network"],
-                f"`{row['architecture']}`" if row["architecture"] else "-",  # a ResNet has none
-                f"{row['macs'] / 1e6:.1f}M",
-                f"{row['params'] / 1e6:.2f}M",
-                f"{row['scores']['mAP']:.3f}",
-                f"{row['scores']['AP50']:.3f}",
-                f"{format_duration(sum(result['seconds'].values()))} ({result['machine']['cores']} cores)"
-                if first
-                else "",
-            ]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+def main(runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="The directory of a finished run.")]) -> None:
+    """Keep the results of finished runs.
 
-
-def main() -> None:
-    for run in sys.argv[1:]:
-        record(Path(run))
-    readme = ROOT / "README.md"
-    before, _, rest = readme.read_text().partition(START)
-    write_text(readme, before + START + table() + END + rest.partition(END)[2])
-
-
-if __name__ == "__main__":
-    main()
+    Writes research/results/NAME.json for each RUN, by the name of its recipe, and the pages.
+    """
+    for run in runs:
+        record(run)
+    pages.main()

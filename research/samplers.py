@@ -1,9 +1,10 @@
-"""Is the search better than chance? python -m research samplers writes research/results/samplers.json.
+"""Whether samplers find better candidates than random search does.
 
 Each sampler searches the space of `shapes-quick` with many seeds at equal evaluations, on fitness values that its
-trained supernet gave once and research/results/samplers-fitness.json keeps: a minute on one core. A value that is missing
-there is recorded, from the supernet in runs/search, which is trained if it is not there: for all of them some five
-minutes on two cores for the training, and about half an hour on one for the candidates. Cut it at any time.
+trained supernet gave once and research/results/samplers-fitness.json keeps: a minute on one core. A value that is
+missing there is evaluated with the supernet in runs/search, which is trained unless that is done: for all of them some
+five minutes on two cores for the training, and about half an hour on one for the candidates. It can be stopped at any
+time.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from benchmarks.machine import machine
+from benchmarks.command import machine
 from detnas.config import Recipe, load_recipe
 from detnas.evaluation.metrics.correlation import with_interval
 from detnas.evaluation.metrics.pareto import pareto_front
@@ -27,125 +28,103 @@ from detnas.search.study.trials import distributions
 from detnas.spaces import PAPER_OPS, Architecture, BudgetSampler
 from detnas.utils.files import read_json, write_json
 from detnas.utils.progress import Progress
+from research.statistics import Floats, rounded
+from research.workspace import RESULTS, TRAININGS, Row, Tiny
 
-RESULTS = Path(__file__).parent / "results"
-TABLE = RESULTS / "search-fitness.json"
+TABLE = RESULTS / "samplers-fitness.json"
 RUN = Path("runs") / "search"
 RECIPE = "shapes-quick"
 CHANGES = ("search.images=100", "search.recalibration_batches=10")
 """Half the work a candidate."""
-EVALUATIONS = 50
-SEEDS = 20
-COUNTS = (10, 20, 30, 40, 50)
 NAMES = ("evolution", "random", "nsga2", "tpe")
+SAVE_INTERVAL = 50
+"""Evaluations after which new values are saved."""
 
-SAVED_EVERY = 50
 
-
-class Table:
-    """Fitness by architecture, as recorded; what is missing is judged by the supernet and kept."""
+class FitnessTable:
+    """Fitness by architecture, as recorded; missing values are evaluated with the supernet and kept."""
 
     def __init__(self, recipe: Recipe, stack: ExitStack) -> None:
         self.recipe = recipe
         self.stack = stack
         self.known: dict[str, float] = read_json(TABLE) if TABLE.exists() else {}
-        self._judge: Callable[[Architecture], float] | None = None
+        self.recorded = len(self.known)
+        self._evaluate: Callable[[Architecture], float] | None = None
 
     def __call__(self, architecture: Architecture) -> float:
-        digits = _digits(architecture)
+        digits = str(architecture).replace(" ", "")
         if digits not in self.known:
-            self.known[digits] = self._supernet()(architecture)
-            if len(self.known) % SAVED_EVERY == 0:
+            self._evaluate = self._evaluate or self._load_supernet()
+            self.known[digits] = self._evaluate(architecture)
+            if len(self.known) % SAVE_INTERVAL == 0:
                 self.save()
         return self.known[digits]
 
     def save(self) -> None:
-        write_json(TABLE, self.known)
+        if len(self.known) > self.recorded:
+            write_json(TABLE, self.known)
 
-    def _supernet(self) -> Callable[[Architecture], float]:
-        if self._judge is None:
-            print(f"{len(self.known)} values are known; the others are recorded from {RUN}", flush=True)
-            run(self.recipe, RUN, progress=Progress(), stages=("supernet-pretrain", "supernet-finetune"))
-            scores = build_evaluator(self.stack.enter_context(open_run(self.recipe, RUN, None, Progress())))
+    def _load_supernet(self) -> Callable[[Architecture], float]:
+        print(f"{len(self.known)} values are known; the others are evaluated with {RUN}", flush=True)
+        run(self.recipe, RUN, progress=Progress(), stages=TRAININGS)
+        evaluator = build_evaluator(self.stack.enter_context(open_run(self.recipe, RUN, None, Progress())))
 
-            def judge(architecture: Architecture) -> float:
-                found = scores(architecture)
-                assert found is not None
-                fitness = found[self.recipe.search.score_name]
-                assert fitness is not None
-                return round(fitness, 6)
+        def evaluate(architecture: Architecture) -> float:
+            fitness = evaluator(architecture)[self.recipe.search.score_name]
+            assert fitness is not None
+            return round(fitness, 6)
 
-            space = self.recipe.search_space()
-            for digits, fitness in list(self.known.items())[:1]:
-                if judge(space.architecture([*map(int, digits)])) != fitness:
-                    raise SystemExit(f"{TABLE}: recorded from another supernet than {RUN}; move it away")
-            self._judge = judge
-        return self._judge
+        space = self.recipe.search_space()
+        for digits, fitness in list(self.known.items())[:1]:
+            if evaluate(space.architecture([*map(int, digits)])) != fitness:
+                raise SystemExit(f"{TABLE}: recorded from another supernet than {RUN}; move it away")
+        return evaluate
 
 
-def _digits(architecture: Architecture) -> str:
-    return str(architecture).replace(" ", "")
-
-
-def searched(name: str, recipe: Recipe, sampler: BudgetSampler, seed: int, fitness: Table) -> np.ndarray:
-    """Fitness and MACs of the candidates in the order of their evaluation, (EVALUATIONS, 2)."""
-    changes = {"sampler": name, "evaluations": EVALUATIONS, "second_objective": "macs" if name == "nsga2" else None}
+def search(name: str, recipe: Recipe, sampler: BudgetSampler, seed: int, fitness: FitnessTable, count: int) -> Floats:
+    """Fitness and MACs of `count` candidates in the order of their evaluation, (count, 2)."""
+    changes = {"sampler": name, "evaluations": count, "second_objective": "macs" if name == "nsga2" else None}
     settings = recipe.search.model_copy(update=changes)
     study = optuna.create_study(
         sampler=SAMPLERS[name](sampler, settings, seed),
         directions=["maximize", "minimize"] if settings.second_objective else ["maximize"],
     )
     blocks = distributions(sampler.space)
-    found = []
+    found: list[tuple[float, ...]] = []
 
     def objective(trial: optuna.Trial) -> tuple[float, ...]:
         ops = [PAPER_OPS.index(trial.suggest_categorical(name, PAPER_OPS)) for name in blocks]
-        values = (fitness(sampler.space.architecture(ops)), sampler.table.cost(ops).macs)
+        values = (fitness(sampler.space.architecture(ops)), float(sampler.table.cost(ops).macs))
         found.append(values)
         return values if settings.second_objective else values[:1]
 
-    study.optimize(objective, n_trials=EVALUATIONS)
+    study.optimize(objective, n_trials=count)
     return np.array(found)
 
 
-def hypervolume(candidates: np.ndarray, costliest: float) -> float:
-    """The area between the front and the corner of no fitness at the `costliest` cost, in fitness times 1M MACs."""
+def hypervolume(candidates: Floats, most_macs: float) -> float:
+    """The area between the front and the corner of no fitness at `most_macs`, in fitness times 1M MACs."""
     fitness, macs = candidates.T
     front = pareto_front(macs.tolist(), fitness.tolist())
     gains = np.diff(fitness[front], prepend=0.0)
-    return float((gains * (costliest - macs[front])).sum() / 1e6)
+    return float((gains * (most_macs - macs[front])).sum() / 1e6)
 
 
 def estimate(values: Sequence[float], others: Sequence[float] | None = None) -> dict[str, float]:
-    """The mean over the seeds, or that of the differences of pairs, with its 95 % interval by bootstrap."""
+    """The mean over the seeds, or that of the differences of pairs, with its interval by bootstrap over the seeds."""
     first = np.array(values)
     second = np.zeros(len(first)) if others is None else np.array(others)
-    found = with_interval(lambda one, other: float((one - other).mean()), first, second)
-    return {name: round(value, 5) for name, value in vars(found).items()}
+    return rounded(with_interval(lambda one, other: float((one - other).mean()), first, second))
 
 
-def main() -> None:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    recipe = load_recipe(RECIPE, CHANGES)
-    sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
-    costliest = sampler.budget.macs[1]
-    best: dict[str, list[list[float]]] = {}
-    areas: dict[str, list[float]] = {}
-    with ExitStack() as stack:
-        table = Table(recipe, stack)
-        try:
-            for name in NAMES:
-                found = [searched(name, recipe, sampler, seed, table) for seed in range(SEEDS)]
-                best[name] = [list(accumulate(candidates[:, 0], max)) for candidates in found]
-                areas[name] = [hypervolume(candidates, costliest) for candidates in found]
-        finally:
-            table.save()
+def summarize(best: dict[str, list[list[float]]], areas: dict[str, list[float]], counts: Sequence[int]) -> Row:
+    """The figures of each sampler, from the best fitness so far and the area under the front of each seed."""
     chance = [curve[-1] for curve in best["random"]]
-    results = {}
+    results: Row = {}
     for name, curves in best.items():
         last = [curve[-1] for curve in curves]
         results[name] = {
-            "best fitness after": {str(count): estimate([curve[count - 1] for curve in curves]) for count in COUNTS},
+            "best fitness after": {str(count): estimate([curve[count - 1] for curve in curves]) for count in counts},
             "area under the front": estimate(areas[name]),
         }
         if name != "random":
@@ -155,19 +134,44 @@ def main() -> None:
                 "seeds with a worse one than random": int(sum(map(lt, last, chance))),
                 "area less that of random": estimate(areas[name], areas["random"]),
             }
+    return results
+
+
+def main(tiny: Tiny = False) -> None:
+    """Compare samplers with random search.
+
+    Writes research/results/samplers.json. A quick trial has two seeds, and prints its results.
+    """
+    seeds, counts = (2 if tiny else 20), (10, 20, 30, 40, 50)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    recipe = load_recipe(RECIPE, CHANGES)
+    sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
+    most_macs = sampler.budget.macs[1]
+    assert most_macs is not None
+    best: dict[str, list[list[float]]] = {}
+    areas: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        table = FitnessTable(recipe, stack)
+        try:
+            for name in NAMES:
+                found = [search(name, recipe, sampler, seed, table, counts[-1]) for seed in range(seeds)]
+                best[name] = [list(accumulate(candidates[:, 0].tolist(), max)) for candidates in found]
+                areas[name] = [hypervolume(candidates, most_macs) for candidates in found]
+        finally:
+            table.save()
+    results = summarize(best, areas, counts)
+    if tiny:
+        print(results)
+        return
     write_json(
-        RESULTS / "search.json",
+        RESULTS / "samplers.json",
         {
             "recipe": " --set ".join((RECIPE, *CHANGES)),
             "machine": machine(),
-            "seeds": SEEDS,
-            "evaluations": EVALUATIONS,
+            "seeds": seeds,
+            "evaluations": counts[-1],
             "fitness values": {"recorded": len(table.known), "best": max(table.known.values())},
             "intervals": "95 %, percentile bootstrap over the seeds; a seed's first generation is the same for all",
             "samplers": results,
         },
     )
-
-
-if __name__ == "__main__":
-    main()

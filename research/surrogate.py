@@ -1,196 +1,201 @@
-"""What searches find, judged without training it. Writes research/results/surrogate.json.
+"""What searches find, evaluated by a surrogate instead of training it.
 
-    python -m research surrogate [--summary] [--tiny]
-
-The trainings of one network differ by more than what a search gains, so that the few winners that can be trained standalone
-say little of it (research/comparison.py). Here a linear model of what each op adds at each block is fitted to all
-RetinaNets that have been trained standalone, by research/architectures.py, comparison.py and wide_budget.py, as surrogate
-benchmarks do (Zela et al., "Surrogate NAS benchmarks", 2022); by it any winner is judged against the mean network of
-its budget. So more searches can be judged: those of these benches, and some with further seeds. A search takes two
+The trainings of one network differ by more than what a search gains, so that the few winners that can be trained
+standalone say little of it (research/comparison.py). Here a linear model of what each op adds at each block is fitted
+to all RetinaNets that have been trained standalone by research/architectures.py and research/comparison.py, as
+surrogate benchmarks do (Zela et al., "Surrogate NAS benchmarks", 2022); it compares any winner with the mean network of
+its budget. So more searches can be evaluated: those of the comparisons, and some with further seeds. A search takes two
 minutes on one core, its supernet four.
 """
 
-import sys
 from collections.abc import Sequence
-from math import sqrt
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
 
-from benchmarks.machine import machine
+from benchmarks.command import machine
 from detnas.evaluation.metrics.correlation import Estimate, kendall_tau, with_interval
-from detnas.rundir.layout import BEST, CANDIDATES
-from detnas.search.samplers.linear_model import Floats, LinearModel, indicators
+from detnas.rundir.layout import BEST, CANDIDATES, SEARCH
+from detnas.search.samplers.linear_model import LinearModel, indicators
 from detnas.spaces import Architecture, SearchSpace
 from detnas.utils.files import read_json, try_lock_file, write_json
-from research.architectures import FILE as ARCHITECTURES
-from research.comparing import (
+from research import architectures
+from research.comparison import (
     CLASSIFICATION,
     DETNAS,
     LINEAR,
     RANDOM_SEARCH,
     SCRATCH,
     SEARCHES,
-    STUDENT,
     Comparison,
-    interval,
+    at_equal_macs,
+    in_the_wide_budget,
     searches,
 )
-from research.comparison import AT_EQUAL_MACS
-from research.wide_budget import IN_THE_WIDE_BUDGET
-from research.workspace import CHANGES, RESULTS, RUNS, SUPERNET, TINY, Row, hyphenated, recipe_of, recorded
+from research.statistics import Floats, mean_effect, mean_of, rounded
+from research.workspace import CHANGES, SUPERNET, Row, Summary, Tiny, Workspace, hyphenated, recorded
 
+NAME = "surrogate"
 DETECTOR = "retinanet"
-COMPARISONS = (AT_EQUAL_MACS, IN_THE_WIDE_BUDGET)
-COMPARED = AT_EQUAL_MACS.seeds[DETECTOR]
-SEEDS = COMPARED if TINY else (9, 10, 11, 18, 19, 20)
-SEARCHED: tuple[tuple[Comparison, str, tuple[int, ...]], ...] = (
-    *((AT_EQUAL_MACS, way, tuple(dict.fromkeys((*COMPARED, *SEEDS)))) for way in (DETNAS, RANDOM_SEARCH)),
-    (AT_EQUAL_MACS, LINEAR, SEEDS),
-    *((AT_EQUAL_MACS, way, COMPARED) for way in (SCRATCH, CLASSIFICATION)),
-    *((IN_THE_WIDE_BUDGET, way, SEEDS) for way in (DETNAS, LINEAR)),
-)
-"""Searches that are judged, with which seeds: a comparison's own, and more."""
 POOL, DRAWS = 3000, 4000
 """Random networks whose mean is that of a budget; draws of the posterior."""
 Trainings = dict[tuple[str, int], float]
 """mAP by architecture and seed."""
+Winners = dict[str, dict[str, dict[str, Row]]]
+"""The winner of each search, by comparison, method and seed."""
 LESS = f"{DETNAS} less this"
-FILE = RESULTS / "surrogate.json"
-MEASURED: Row = {
-    "changes": [*CHANGES, *SUPERNET],
-    "within": {of.name: list(of.within) for of, _, _ in SEARCHED},
-    "searches": searches([way for _, way, _ in SEARCHED]),
-}
-"""How."""
+Searched = tuple[Comparison, str, tuple[int, ...]]
+"""A comparison, a method and seeds."""
 
 
-def winner(comparison: Comparison, way: str, seed: int) -> Row | None:
-    """What a search has found, which is done unless it is, and how high it came; None if another process is at it."""
-    earlier = recorded(FILE, **MEASURED).get("winners", {}).get(comparison.name, {}).get(way, {})
-    if str(seed) in earlier:
-        found: Row = earlier[str(seed)]
+def planned(workspace: Workspace) -> list[Searched]:
+    """The searches that are evaluated: the comparisons' own, and more."""
+    narrow, wide = at_equal_macs(workspace), in_the_wide_budget(workspace)
+    compared = narrow.seeds[DETECTOR]
+    seeds = compared if workspace.tiny else (9, 10, 11, 18, 19, 20)
+    return [
+        *((narrow, method, tuple(dict.fromkeys((*compared, *seeds)))) for method in (DETNAS, RANDOM_SEARCH)),
+        (narrow, LINEAR, seeds),
+        *((narrow, method, compared) for method in (SCRATCH, CLASSIFICATION)),
+        *((wide, method, seeds) for method in (DETNAS, LINEAR)),
+    ]
+
+
+def measured(planned: Sequence[Searched]) -> Row:
+    """How all searches are run."""
+    return {
+        "changes": [*CHANGES, *SUPERNET],
+        "within": {of.name: list(of.within) for of, _, _ in planned},
+        "searches": searches([method for _, method, _ in planned]),
+    }
+
+
+def winner(comparison: Comparison, method: str, seed: int, earlier: Winners, summary: bool) -> Row | None:
+    """The winner of a search, which is run unless that is done, and the highest fitness in it.
+
+    None if another process works on it, or if it is not done and there is only a summary to write.
+    """
+    found = earlier.get(comparison.name, {}).get(method, {}).get(str(seed))
+    if found is not None:
         return found
-    known = comparison.known(DETECTOR, way, seed)
-    if known and way != LINEAR:  # whose winner need not be the highest
+    known = comparison.known(DETECTOR, method, seed)
+    if known and method != LINEAR:  # whose winner need not have the highest fitness
         return {"architecture": known[0]["architecture"], "highest fitness": known[0]["fitness"]}
-    with try_lock_file(RUNS / f".surrogate-{comparison.name}-{hyphenated(way)}-seed{seed}.lock") as mine:
-        if not mine or "--summary" in sys.argv:
+    lock = f".surrogate-{comparison.name}-{hyphenated(method)}-seed{seed}.lock"
+    with try_lock_file(comparison.workspace.runs / lock) as mine:
+        if not mine or summary:
             return None
-        folder = comparison.searched(way, DETECTOR, seed) / "search"
+        folder = comparison.search(method, DETECTOR, seed) / SEARCH
         highest = max(row.fitness for row in CANDIDATES.read(folder))
-        architecture = BEST.read(folder).architecture
-        return {"architecture": architecture, "highest fitness": round(highest, 5)}
+        return {"architecture": BEST.read(folder).architecture, "highest fitness": round(highest, 5)}
 
 
-def of_the_benchmark() -> Trainings:
+def of_the_benchmark(workspace: Workspace) -> Trainings:
     """The mAP of every training of research/architectures.py."""
-    networks = read_json(ARCHITECTURES)["networks"]
+    networks = read_json(workspace.results(architectures.NAME))["networks"]
     return {(row["architecture"], seed): score for row in networks for seed, score in enumerate(row["mAP"])}
 
 
-def of_the_comparisons() -> Trainings:
-    rows = [row for comparison in COMPARISONS for row in comparison.trainings(DETECTOR)]
+def of_the_comparisons(comparisons: Sequence[Comparison]) -> Trainings:
+    rows = [row for comparison in comparisons for row in comparison.trainings(DETECTOR)]
     return {(row["architecture"], row["training seed"]): row["mAP"] for row in rows}
 
 
-def left_out(space: SearchSpace, architectures: list[Architecture], truth: list[float]) -> Estimate:
-    """Kendall's tau of what the model expects of each network, fitted to the others, with its mean mAP."""
-    expected = []
+def tau_left_out(space: SearchSpace, architectures: list[Architecture], truth: list[float]) -> Estimate:
+    """Kendall's tau of what the model predicts of each network, fitted to the others, with its mean mAP."""
+    predicted = []
     for place, one in enumerate(architectures):
         others = [(*of[:place], *of[place + 1 :]) for of in (architectures, truth)]
-        expected.append(LinearModel(space, *others).predict([one])[0])
-    return with_interval(kendall_tau, np.array(expected), np.array(truth))
+        predicted.append(LinearModel(space, *others).predict([one])[0])
+    return with_interval(kendall_tau, np.array(predicted), np.array(truth))
 
 
-def parsed(names: Sequence[str]) -> list[Architecture]:
+def parse(names: Sequence[str]) -> list[Architecture]:
     return [Architecture.parse(name) for name in names]
 
 
-def by_students_t(values: Sequence[float], variance: float = 0.0) -> Row:
-    """The mean of independent values, with its 95 % interval, given what else there is of its variance."""
-    spread = sqrt(variance + stdev(values) ** 2 / len(values))
-    return interval(fmean(values), STUDENT[len(values) - 2] * spread)
-
-
 def estimate(draws: Floats, differences: Floats) -> Row:
-    """The mean of what `differences` (searches, blocks, ops) in their ops add, by `draws` (draws, blocks, ops).
-
-    Its 95 % interval holds how little the model knows, and how the searches differ.
-    """
-    gains = np.einsum("dbo,sbo->sd", draws, differences)
-    each = gains.mean(1).tolist()
-    mean = by_students_t(each, float(gains.mean(0).var()))
-    return {"searches": len(each), "mAP": mean, "of each": [round(gain, 4) for gain in each]}
+    """What `differences` (searches, blocks, ops) in their ops add to mAP, by `draws` (draws, blocks, ops)."""
+    mean, each = mean_effect(draws, differences)
+    return {"searches": len(each), "mAP": rounded(mean), "of each": [round(gain, 4) for gain in each]}
 
 
 def mean_network(comparison: Comparison) -> Floats:
     """How often a random network of a budget has an op at a block, (blocks, ops)."""
     sampler, rng = comparison.sampler(), np.random.default_rng(0)
-    return indicators(sampler.space, [one for _ in range(POOL) if (one := sampler.sample(rng)) is not None]).mean(0)
+    pool = [one for _ in range(POOL) if (one := sampler.sample(rng)) is not None]
+    mean: Floats = indicators(sampler.space, pool).mean(0)
+    return mean
 
 
-def above(draws: Floats, chance: Floats, winners: dict[str, dict[str, Row]]) -> Row:
-    """What each way's winners (by way and seed) are above a network of `chance` (blocks, ops), and DetNAS's above
-    those of the other ways with the same seeds."""
-    space = recipe_of().search_space()
-    ways = {way: of for way, of in winners.items() if len(of) > 1}
-    ops = {way: indicators(space, parsed([one["architecture"] for one in of.values()])) for way, of in ways.items()}
-    told = {way: estimate(draws, of - chance) for way, of in ops.items()}
-    for way, of in ways.items():
-        common = [seed for seed in of if seed in ways.get(DETNAS, {})]
-        if way == DETNAS or len(common) < 2:
+def above(space: SearchSpace, draws: Floats, chance: Floats, winners: dict[str, dict[str, Row]]) -> Row:
+    """By how much each method's winners (by method and seed) are above the mean network `chance` (blocks, ops), and
+    DetNAS's above those of the other methods with the same seeds."""
+    methods = {method: of for method, of in winners.items() if len(of) > 1}
+    ops = {
+        method: indicators(space, parse([one["architecture"] for one in of.values()])) for method, of in methods.items()
+    }
+    found = {method: estimate(draws, of - chance) for method, of in ops.items()}
+    for method, of in methods.items():
+        common = [seed for seed in of if seed in methods.get(DETNAS, {})]
+        if method == DETNAS or len(common) < 2:
             continue
-        ours, theirs = (ops[one][[[*ways[one]].index(seed) for seed in common]] for one in (DETNAS, way))
-        told[way][LESS] = estimate(draws, ours - theirs)
-        if SEARCHES[way][0] == SEARCHES[DETNAS][0]:  # on the same supernets
-            higher = [ways[DETNAS][seed]["highest fitness"] - of[seed]["highest fitness"] for seed in common]
-            told[way][f"highest fitness of {LESS}"] = by_students_t(higher)
-    return told
+        ours, theirs = (ops[one][[[*methods[one]].index(seed) for seed in common]] for one in (DETNAS, method))
+        found[method][LESS] = estimate(draws, ours - theirs)
+        if SEARCHES[method][0] == SEARCHES[DETNAS][0]:  # on the same supernets
+            higher = [methods[DETNAS][seed]["highest fitness"] - of[seed]["highest fitness"] for seed in common]
+            found[method][f"highest fitness of {LESS}"] = rounded(mean_of(higher))
+    return found
 
 
-def fitted(trainings: Trainings, chance: dict[str, Floats], winners: dict[str, dict[str, dict[str, Row]]]) -> Row:
-    """How the model of these networks ranks others, and what it tells of winners, by comparison, way and seed, given
-    the mean network of each comparison."""
-    space, rng = recipe_of().search_space(), np.random.default_rng(0)
+def fit(trainings: Trainings, fpn: dict[str, float], chance: dict[str, Floats], winners: Winners) -> Row:
+    """How a model of these trainings ranks networks left out, and those with FPN by their mean mAP in `fpn`.
+
+    And how far it puts the winners above `chance`, the mean network of each comparison.
+    """
+    space = Workspace().recipe().search_space()
     by_network: dict[str, list[float]] = {}
     for (name, _), score in trainings.items():
         by_network.setdefault(name, []).append(score)
-    # Each counts once: how far it is from the sum of its ops is the same in all trainings of a network.
-    architectures, truth = parsed([*by_network]), [fmean(scores) for scores in by_network.values()]
-    model = LinearModel(space, architectures, truth)
+    # Each network counts once: how far it is from the sum of its ops is the same in all its trainings.
+    networks, truth = parse([*by_network]), [fmean(scores) for scores in by_network.values()]
+    model, rng = LinearModel(space, networks, truth), np.random.default_rng(0)
     draws = np.array([model.effects(rng) for _ in range(DRAWS)])
-    with_fpn = AT_EQUAL_MACS.trained("fpn")
-    expected = model.predict(parsed([*with_fpn]))
+    predicted = model.predict(parse([*fpn]))
     return {
         "networks": len(by_network),
         "trainings": len(trainings),
-        "Kendall's tau of networks left out": vars(left_out(space, architectures, truth)),
-        "networks with FPN": len(with_fpn),
-        "Kendall's tau with FPN": vars(with_interval(kendall_tau, expected, np.array([*with_fpn.values()]))),
-        "above the mean network": {name: above(draws, of, winners.get(name, {})) for name, of in chance.items()},
+        "Kendall's tau of networks left out": vars(tau_left_out(space, networks, truth)),
+        "networks with FPN": len(fpn),
+        "Kendall's tau with FPN": vars(with_interval(kendall_tau, predicted, np.array([*fpn.values()]))),
+        "above the mean network": {name: above(space, draws, of, winners.get(name, {})) for name, of in chance.items()},
     }
 
 
-def main() -> None:
-    benchmark, others = of_the_benchmark(), of_the_comparisons()
-    winners: dict[str, dict[str, dict[str, Row]]] = {}
-    for comparison, way, seeds in SEARCHED:
+def main(summary: Summary = False, tiny: Tiny = False) -> None:
+    """Evaluate what searches find by a surrogate.
+
+    Writes research/results/surrogate.json. The architectures and both comparisons come first.
+    """
+    workspace = Workspace(tiny)
+    comparisons = (at_equal_macs(workspace), in_the_wide_budget(workspace))
+    benchmark, others = of_the_benchmark(workspace), of_the_comparisons(comparisons)
+    plan = planned(workspace)
+    earlier = recorded(workspace.results(NAME), **measured(plan)).get("winners", {})
+    winners: Winners = {}
+    for comparison, method, seeds in plan:
         for seed in seeds:
-            if (found := winner(comparison, way, seed)) is not None:
-                winners.setdefault(comparison.name, {}).setdefault(way, {})[str(seed)] = found
-    chance = {of.name: mean_network(of) for of in COMPARISONS}
+            if (found := winner(comparison, method, seed, earlier, summary)) is not None:
+                winners.setdefault(comparison.name, {}).setdefault(method, {})[str(seed)] = found
+    chance = {of.name: mean_network(of) for of in comparisons}
+    fpn = comparisons[0].mean_scores("fpn")
     write_json(
-        FILE,
+        workspace.results(NAME),
         {
-            **MEASURED,
+            **measured(plan),
             "machine": machine(),
-            "fitted to all": fitted(benchmark | others, chance, winners),
-            "fitted to the benchmark": fitted(benchmark, chance, winners),
+            "fitted to all": fit(benchmark | others, fpn, chance, winners),
+            "fitted to the benchmark": fit(benchmark, fpn, chance, winners),
             "winners": winners,
         },
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,313 @@
+"""What docs/results.md and the README say of each file of results."""
+
+from collections.abc import Iterator
+from statistics import fmean
+from typing import Any
+
+from detnas.evaluation.metrics.correlation import Estimate
+from detnas.utils.progress import format_duration
+
+LEAST_RATIO, LEAST_TAU = 1.5, 0.5
+"""What was aimed at."""
+PAPER_DAYS = 44
+"""12 and 12 for the supernet's trainings, 20 for the search (table 4 of FNA)."""
+SECONDS_A_DAY = 86_400
+TAU = "Kendall's tau"
+Found = dict[str, Any]
+Lines = Iterator[str]
+
+
+def benchmark(found: Found) -> Lines:
+    networks = found["networks"]
+    yield (
+        f"{len(networks)} architectures, each trained standalone with {len(found['seeds'])} seeds (both trainings) by "
+        f"`{found['recipe']}` with `{' '.join(found['changes'])}`. Each is in `research/results/architectures.json`. "
+        "Beside those of one op throughout, each is drawn with a mix of ops of its own, evenly over the MACs. "
+        "After so short a schedule the scores mostly show how fast an architecture learns, from the paper's "
+        "initialization ([initialization](initialization.md))."
+    )
+    yield ""
+    taus = ("of one seed with the other", "of a perfect ranking")
+    yield f"| score | from, to | between architectures | between seeds | ratio | tau {' | tau '.join(taus)} |"
+    yield "|---" * 7 + "|"
+    for score, of in found["differences"].items():
+        means = [sum(one[score]) / len(one[score]) for one in networks]
+        cells = [_deviations(of), *(f"{of[f'{TAU} {tau}']:.2f}" for tau in taus)]
+        yield f"| {score} | {min(means):.3f}, {max(means):.3f} | {' | '.join(cells)} |"
+    yield ""
+    yield (
+        "Standard deviations: between architectures of the means of their seeds. A perfect ranking would have the last "
+        f"column's tau with these means, since seeds differ. {ratio(found)}"
+    )
+    yield ""
+    yield (
+        "Data and schedule were changed after looking at the first few networks, to raise the ratio: it is therefore "
+        "no independent result. Earlier trials, by mAP, from `init: fan_in`, the recipe's default then, unless "
+        "another is named (the options `data.shapes.noise` and `init=kaiming`, kernels with the variance of He et "
+        "al., have been removed):"
+    )
+    yield ""
+    yield "| changes to the recipe | networks | between architectures | between seeds | ratio |"
+    yield "|---|---|---|---|---|"
+    for trial in found["earlier trials"]:
+        deviations = _deviations(trial["differences"]["mAP"])
+        yield f"| `{' '.join(trial['changes'])}` | {trial['networks']} | {deviations} |"
+
+
+def _deviations(differences: Found) -> str:
+    between, within, ratio = list(differences.values())[:3]
+    return f"{between:.4f} | {within:.4f} | {ratio:.2f}"
+
+
+def ratio(found: Found) -> str:
+    """Whether the differences between architectures are as large beside those between seeds as was aimed at."""
+    value = found["differences"]["mAP"]["ratio"]
+    reached = "reaches" if value >= LEAST_RATIO else "misses"
+    return (
+        f"With {len(found['networks'])} networks the ratio for mAP {reached} the {LEAST_RATIO} that was aimed at: "
+        f"{value:.2f}."
+    )
+
+
+def ranking(found: Found) -> Lines:
+    yield (
+        f"Kendall's tau between the supernet's fitness and the mean mAP of {found['networks']} networks trained "
+        "standalone: the mean over the supernets, its interval by bootstrap over the networks, and that of each "
+        "supernet. Without recalibration a candidate has the statistics that the supernet gathered in its training. "
+        "The last column is the difference of two taus on the same networks."
+    )
+    yield ""
+    by: dict[str, dict[int, Found]] = {}
+    for row in found["rows"]:
+        by.setdefault(row["supernet"], {})[row["recalibration batches"]] = row
+    counts = sorted({row["recalibration batches"] for row in found["rows"]})
+    claimed = found["claim"]
+    batches, supernet = claimed["recalibration batches"], claimed["supernet"]
+    heads = [*(f"{count} batches" for count in counts), f"{batches}, less {supernet}"]
+    yield f"| supernet | {' | '.join(heads)} |"
+    yield "|---" * (1 + len(heads)) + "|"
+    for kind, rows in by.items():
+        cells = [_taus(rows[count]) if count in rows else "" for count in counts]
+        gained = rows[batches].get(f"tau less that of {supernet}")
+        yield f"| {kind} | {' | '.join(cells)} | {Estimate(**gained) if gained and kind != supernet else ''} |"
+    alone = found["MACs alone"]
+    yield f"| {alone['better']} MACs | {Estimate(**alone[TAU])}{' |' * len(heads)}"
+    yield ""
+    yield f"Supernets by `{found['recipe']}` with `{' '.join(found['changes'])}`, and"
+    yield ""
+    yield from (f"* {kind}: `{' '.join(changes)}`" for kind, changes in found["supernets"].items() if changes)
+    yield ""
+    yield claim(found)
+    if ops := found["ops alone"]:
+        taus = ", ".join(f"`{op}` {Estimate(**tau)}" for op, tau in ops[TAU].items())
+        yield ""
+        yield (
+            "A rule that is known only once networks have been trained: by how many blocks of an op a network has, the "
+            f"tau is, for {taus}. After a linear fit to these counts is subtracted from both, the chosen row's fitness "
+            f"still ranks mAP: {Estimate(**ops['of the claim beyond them'])}."
+        )
+
+
+def _taus(row: Found) -> str:
+    return f"{Estimate(**row[TAU])}: " + ", ".join(f"{tau:.2f}" for tau in row["of each seed"])
+
+
+def claim(found: Found) -> str:
+    """How the supernet ranks networks, by the row that was chosen before the rows were measured."""
+    chosen = found["claim"]
+    row = next((row for row in found["rows"] if chosen.items() <= row.items()), None)
+    if row is None:
+        return "The row that decides has not been measured yet."
+    gained = row["tau less that of MACs"]
+    reached = "reaches" if row[TAU]["value"] >= LEAST_TAU else "misses"
+    count = len(row["of each seed"])
+    above = "clearly above" if gained["low"] > 0 else "not clearly above"
+    return (
+        f"By the row chosen on the benchmark tried before, {row['supernet']} with {row['recalibration batches']} "
+        f"batches (supernets: {count}), it {reached} the tau of {LEAST_TAU} that was aimed at: "
+        f"{Estimate(**row[TAU])}; it is {above} the MACs alone (difference {Estimate(**gained)})."
+    )
+
+
+def comparison(found: Found) -> Lines:
+    yield (
+        f"{_compared(found)} Changed after looking: a first round of one training a network, compared by pairs of "
+        "three seeds, showed no difference, so trainings and analysis were changed; nor did retinanet's first three "
+        "blocks then, so another was added."
+    )
+    yield from methods(found)
+
+
+def wide_budget(found: Found) -> Lines:
+    yield (
+        f"{_compared(found)} It is the budget of the benchmark above, in which the methods need not spend equal MACs. "
+        "Supernets and seeds are others than the ranking's; six seeds were planned, and there was time for three. "
+        "It was added after looking at the comparison at equal MACs, to find out whether the search or the narrowness "
+        "of that budget is at fault."
+    )
+    yield from methods(found)
+    yield ""
+    by_method = [item for of in found["networks"].values() for item in of.items()]
+    macs = [f"{method} {fmean(row['macs'] for row in rows) / 1e6:.1f}M" for method, rows in by_method]
+    yield f"Mean MACs: {', '.join(macs)}."
+
+
+def _compared(found: Found) -> str:
+    return (
+        f"mAP of what each method finds within `{' '.join(found['within'])}`, trained standalone. With each seed and "
+        f"detector (a block) the mean of {found['repeats']} trainings counts: of the one network that was found, or of "
+        "as many random ones. Intervals are by the residual of an analysis of variance by method and block, over the "
+        "blocks that all methods have, not corrected for their number; they do not include what a block does to all "
+        "methods alike."
+    )
+
+
+def methods(found: Found) -> Lines:
+    """A table for each detector."""
+    for detector, of in found["estimates"].items():
+        yield ""
+        heads = (f"{_named(detector)}, blocks: {of['blocks']}", "mAP", "of each block", "DetNAS less this")
+        yield f"| {' | '.join(heads)} | the paper's ordering |"
+        yield "|---|---|---|---|---|"
+        for method, figures in of["methods"].items():
+            gained = figures.get("DetNAS less this")
+            each = ", ".join(f"{value:.3f}" for value in figures["of each block"])
+            cells = [_finely(figures["mAP"]), each, _finely(gained) if gained else "", _holds(gained)]
+            yield f"| {method} | {' | '.join(cells)} |"
+        yield ""
+        yield (
+            f"Residual standard deviation: {of['residual standard deviation']:.3f}; of one network's trainings: "
+            f"{of['standard deviation between trainings']:.3f}."
+        )
+
+
+def _named(detector: str) -> str:
+    return "both detectors" if detector == "both" else detector
+
+
+def _finely(of: Found, digits: int = 3) -> str:
+    return "{value:.{0}f} ({low:.{0}f} to {high:.{0}f})".format(digits, **of)
+
+
+def _holds(gained: Found | None) -> str:
+    """Whether DetNAS is above, as the paper has it."""
+    if gained is None:
+        return ""
+    return "holds" if gained["low"] > 0 else "does not hold: reversed" if gained["high"] < 0 else "no clear difference"
+
+
+def orderings(found: Found) -> str:
+    """Which of the paper's orderings hold."""
+    said = []
+    for detector, of in found["estimates"].items():
+        by_verdict: dict[str, list[str]] = {}
+        for method, figures in of["methods"].items():
+            if method != "DetNAS":
+                by_verdict.setdefault(_holds(figures["DetNAS less this"]), []).append(method)
+        verdicts = "; ".join(f"{verdict} ({', '.join(others)})" for verdict, others in by_verdict.items())
+        said.append(f"{_named(detector)}, blocks: {of['blocks']}: {verdicts}")
+    return "DetNAS above the others as the paper has it? " + ". ".join(said) + "."
+
+
+def surrogate(found: Found) -> Lines:
+    fitted = found["fitted to all"]
+    yield (
+        "The trainings of one network differ by more than a search gains, so that few winners, trained standalone, say "
+        "little of it. Here a linear model of what each op adds at each block takes the place of training: it is "
+        f"fitted to the mean mAP of the {fitted['networks']} RetinaNets on record ({fitted['trainings']} trainings). "
+        "For networks that are left out, its predictions have with their mean mAP a tau of "
+        f"{Estimate(**fitted[f'{TAU} of networks left out'])}, and with that of the {fitted['networks with FPN']} that "
+        f"were trained with FPN {Estimate(**fitted[f'{TAU} with FPN'])}. Each search is that of another supernet; "
+        "intervals include the model's uncertainty and the differences between searches, but not what networks have "
+        "beyond the sum of their ops. Chance is the mean network of the budget. Added after looking at the comparisons "
+        "above, which say so little; the further seeds were chosen before any of their results was known "
+        f"(`python -m research surrogate`). {chance(found)}"
+    )
+    yield ""
+    by_the_benchmark = found["fitted to the benchmark"]["above the mean network"]
+    gains = [f"`{_within(found, name)}` {_finely(of['DetNAS']['mAP'])}" for name, of in by_the_benchmark.items()]
+    yield (
+        "Networks that searches have found are among those. Fitted to the benchmark's networks only, which no search "
+        f"has chosen: {', '.join(gains)}."
+    )
+    for name, by_method in fitted["above the mean network"].items():
+        yield ""
+        heads = (f"within `{_within(found, name)}`", "searches", "mAP above the mean network")
+        yield f"| {' | '.join(heads)} | of each search | DetNAS less this | the same of the highest fitness |"
+        yield "|---|---|---|---|---|---|"
+        for method, of in by_method.items():
+            less = of.get("DetNAS less this")
+            higher = of.get("highest fitness of DetNAS less this")
+            each = ", ".join(f"{gain:.3f}" for gain in of["of each"])
+            cells = [method, str(of["searches"]), _finely(of["mAP"]), each]
+            cells += [_finely(less["mAP"]) if less else "", _finely(higher, 4) if higher else ""]
+            yield f"| {' | '.join(cells)} |"
+
+
+def _within(found: Found, name: str) -> str:
+    return " ".join(found["within"][name])
+
+
+def chance(found: Found) -> str:
+    """Whether the searches beat random networks, by the surrogate."""
+    said = []
+    for name, by_method in found["fitted to all"]["above the mean network"].items():
+        of = by_method["DetNAS"]
+        verdict = "beats" if of["mAP"]["low"] > 0 else "is not shown to beat"
+        gained = f"{_finely(of['mAP'])} of mAP, searches: {of['searches']}"
+        said.append(f"within `{_within(found, name)}` DetNAS {verdict} chance ({gained})")
+    return f"By a surrogate of RetinaNets trained standalone: {'; '.join(said)}."
+
+
+def equal_macs_ranking(found: Found) -> Lines:
+    yield (
+        "The networks that the comparison trained standalone with a detector, evaluated on the whole search split by "
+        "supernets of two seeds, fine-tuned for so many steps (`python -m research equal-macs-ranking`). Those of the "
+        "comparison have 1,600, and found some of these networks."
+    )
+    yield ""
+    heads = list(found["rows"][0])
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
+    for row in found["rows"]:
+        yield f"| {' | '.join(', '.join(map(str, of)) if isinstance(of, list) else str(of) for of in row.values())} |"
+
+
+def demo_cost(found: Found) -> Lines:
+    cores = found["machine"]["cores"]
+    yield (
+        f"`{found['recipe']}`, all stages, on {cores} cores: {found['candidates']} candidates, "
+        f"{len(found['networks'])} networks trained standalone (`python -m research record`)."
+    )
+    yield ""
+    seconds = {**found["seconds"], "in all": sum(found["seconds"].values())}
+    yield f"| {' | '.join(seconds)} |"
+    yield "|---" * len(seconds) + "|"
+    yield f"| {' | '.join(map(format_duration, seconds.values()))} |"
+
+
+def search_cost(found: Found) -> Lines:
+    yield "DetNAS with the first seed by stage, the training of what it found last; one core, while the other was busy:"
+    yield ""
+    yield "| detector | stage | took |"
+    yield "|---|---|---|"
+    for detector, by_method in found["networks"].items():
+        if "DetNAS" in by_method:
+            first = by_method["DetNAS"][0]
+            for stage, seconds in (first["search seconds"] | first["seconds"]).items():
+                yield f"| {detector} | {stage} | {format_duration(seconds)} |"
+
+
+def full_scale(found: Found) -> Lines:
+    yield (
+        "The paper's searches at full size, projected from dry runs on synthetic images (`python -m "
+        "benchmarks.dry_runs`): days of one thread of a CPU. No GPU could be had, so that their throughput on one has "
+        f"not been measured. The paper's own search took {PAPER_DAYS} days of a GPU (1080 Ti)."
+    )
+    yield ""
+    yield "| recipe | supernet-pretrain | supernet-finetune | search | in all |"
+    yield "|---|---|---|---|---|"
+    for recipe in (name for name in found if name.startswith("paper-coco-")):
+        projected = {row["name"]: row["projected"] / SECONDS_A_DAY for row in found[recipe]["rows"]}
+        days = [projected[stage] for stage in ("supernet-pretrain", "supernet-finetune", "search")]
+        yield f"| `{recipe}` | {' | '.join(f'{value:.0f}' for value in [*days, sum(days)])} |"
