@@ -73,8 +73,8 @@ def search(
 ) -> None:
     """Run only the search of a run whose supernet is trained.
 
-    Any number of workers can share a search, and join or leave at any time. To look into its Optuna study:
-    `pip install optuna-dashboard`, then `optuna-dashboard sqlite:///DIR/search/study.db`.
+    Any number of workers can share a search, and join or leave at any time. Its Optuna study can be browsed by
+    `optuna-dashboard sqlite:///DIR/search/study.db`, after `pip install optuna-dashboard`.
     """
     from detnas.distributed import comm
     from detnas.run.pipeline import search_run

@@ -80,7 +80,9 @@ def import_official(
     return read_official(source, name, shuffle).model
 
 
-def read_official(source: Mapping[str, Any] | str | Path, name: NetworkName, shuffle: Shuffle | None = None) -> Imported:
+def read_official(
+    source: Mapping[str, Any] | str | Path, name: NetworkName, shuffle: Shuffle | None = None
+) -> Imported:
     """As `import_official`, with what else there is to say."""
     space, architecture = _network(name)
     shuffle = shuffle or ("interleave" if architecture is None else "even_odd")

@@ -21,7 +21,7 @@ from detnas.data.splits import open_data
 from detnas.profiling.dry_run import DryRun, choose_batch_size, dry_run
 from detnas.profiling.short_recipe import representative_baselines, shorten, shorten_training, steps_to_run, with_images
 from detnas.profiling.workload import images_per_stage, split_sizes
-from detnas.run import context, pipeline
+from detnas.run import context, search_stage
 from detnas.run.context import Run
 from detnas.run.pipeline import STAGES
 from detnas.rundir.layout import CANDIDATES, Candidate
@@ -127,7 +127,7 @@ def test_too_little_memory_is_said_with_what_to_lower(
     def fails(*args: Any, **names: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    where, name = (pipeline, "search") if stage == "search" else (context, "train")
+    where, name = (search_stage, "search") if stage == "search" else (context, "train")
     monkeypatch.setattr(where, name, fails)
     with pytest.raises(UserError, match=rf"^{stage}: out of memory with {field}; lower it"):
         dry_run(small_recipe(pretraining__source="none"), blocks, Progress(quiet=True))
