@@ -25,19 +25,19 @@ from torchvision.transforms import v2
 
 from benchmarks.command import ROOT, Tiny, save
 from detnas.config import FPNSettings, Preprocessing, TrainingSettings
-from detnas.data.batches import StepSampler, batches, loading_processes
+from detnas.data.batches import StepSampler, count_loader_processes, iterate_batches
 from detnas.data.disk_cache import DiskCache
 from detnas.data.downscaling import downscale_sizes
 from detnas.data.formats.coco.read import read_coco
 from detnas.data.image_folder import read_image_folder
 from detnas.data.images import Images
 from detnas.data.samples import ClassSamples, DetectionSamples
-from detnas.data.synthetic import CLASS_SIZES, DETECTION_SIZES, QUALITY, textured_jpeg
+from detnas.data.synthetic import CLASS_SIZES, DETECTION_SIZES, QUALITY, make_noise_jpeg
 from detnas.training.tasks import ClassificationTask, DetectionTask
 
 PHOTO_SIZES = ((2400, 1800), (1800, 2400))
 CLASSES, CATEGORIES, BOXES = 10, 80, 7
-WORKERS = loading_processes(2)
+WORKERS = count_loader_processes(2)
 CACHES = ("none", "disk", "memory")
 CACHE_MB = 10_000
 """More than all images take."""
@@ -49,7 +49,7 @@ def write_images(folder: Path, count: int, sizes: tuple[tuple[int, int], ...], c
     """Write different JPEG files into `classes` folders, and return their entries in a COCO file."""
     rng = np.random.default_rng(0)
     side = 2 * max(max(size) for size in sizes)
-    ground = Image.open(io.BytesIO(textured_jpeg(rng, min(side, 4000), min(side, 4000))))
+    ground = Image.open(io.BytesIO(make_noise_jpeg(rng, min(side, 4000), min(side, 4000))))
     entries = []
     for number in range(count):
         width, height = sizes[number % len(sizes)]
@@ -136,7 +136,7 @@ def plain(dataset: Any, collate: Callable[[Any], Any] | None, batch_size: int) -
 def of_task(task: Any, batch_size: int) -> Loader:
     def load(number: int, count: int) -> Iterable[Any]:
         start, stop = number * count, (number + 1) * count
-        return batches(
+        return iterate_batches(
             task.samples, task.collate, batch_size=batch_size, seed=0, start=start, stop=stop, workers=WORKERS
         )
 

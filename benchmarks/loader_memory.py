@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.command import Tiny
 from detnas.config import TrainingSettings
-from detnas.data.batches import batches, loading_processes
+from detnas.data.batches import count_loader_processes, iterate_batches
 from detnas.data.detection import Category, DetectionSet
 from detnas.data.images import read_image
 from detnas.data.packed_paths import PackedPaths
@@ -29,7 +29,7 @@ from detnas.data.samples import DetectionSamples
 from detnas.training.tasks import DetectionTask
 
 BOXES, BATCH_SIZE, SIDE, DIFFERENT = 7, 16, 16, 20
-WORKERS = loading_processes(2)
+WORKERS = count_loader_processes(2)
 
 
 def write_links(folder: Path, count: int) -> list[str]:
@@ -87,7 +87,9 @@ def batches_of(name: str, names: list[str], steps: int) -> Iterable[Any]:
     if name == "detnas":
         settings = TrainingSettings(steps=steps, batch_size=BATCH_SIZE, lr=0.1)
         task = DetectionTask(DetectionSamples(packed(names), settings, cache_mb=0, group_by_aspect=True))
-        return batches(task.samples, task.collate, batch_size=BATCH_SIZE, seed=0, start=0, stop=steps, workers=WORKERS)
+        return iterate_batches(
+            task.samples, task.collate, batch_size=BATCH_SIZE, seed=0, start=0, stop=steps, workers=WORKERS
+        )
     loader = DataLoader(Listed(names), BATCH_SIZE, shuffle=True, num_workers=WORKERS, multiprocessing_context="fork")
     return itertools.islice(itertools.chain.from_iterable(itertools.repeat(loader)), steps)
 

@@ -23,7 +23,7 @@ from torch import nn
 from benchmarks.command import ROOT
 from benchmarks.supernets import CPU, Trained, load
 from detnas.config import TrainingSettings
-from detnas.data.batches import batches
+from detnas.data.batches import iterate_batches
 from detnas.data.images import read_image
 from detnas.data.samples import DetectionSamples
 from detnas.models.backbone import find_backbone
@@ -75,7 +75,9 @@ def recalibrate(trained: Trained, architecture: Architecture, seed: int, count: 
         group_by_aspect=True,
     )
     task = DetectionTask(samples)
-    for batch in batches(samples, task.collate, batch_size=BATCH_SIZE, seed=seed, start=0, stop=count, workers=WORKERS):
+    for batch in iterate_batches(
+        samples, task.collate, batch_size=BATCH_SIZE, seed=seed, start=0, stop=count, workers=WORKERS
+    ):
         task.losses(supernet, batch, CPU)
 
 

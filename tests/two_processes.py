@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from detnas.config import DataSettings, Recipe, TrainingSettings
-from detnas.data.batches import batches
+from detnas.data.batches import iterate_batches
 from detnas.data.splits import open_data
 from detnas.distributed import comm
 from detnas.models.backbone import find_backbone
@@ -165,7 +165,7 @@ def keys() -> list[Any]:
         def __getitem__(self, key: Any) -> Any:
             return key
 
-    return list(batches(Keys(), list, batch_size=6, seed=0, start=3, stop=8, workers=0))
+    return list(iterate_batches(Keys(), list, batch_size=6, seed=0, start=3, stop=8, workers=0))
 
 
 def messages() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Batches as a function of the step: a run that was cut continues with the batch that came next."""
+"""Batches as a function of the step: an interrupted training resumes with the next batch."""
 
 import atexit
 import multiprocessing
@@ -19,20 +19,20 @@ from detnas.utils.seeds import derive_seed
 from detnas.utils.signals import ignore_signals
 
 PREFETCHED = 2
-"""Batches that each loading process prepares ahead."""
+"""Batches that each worker prepares in advance."""
 
 
 class StepSampler(Sampler[list[Key]]):
-    """The keys of each step's samples, from step `start` to `stop`: shuffled epochs in a row, cut into batches.
+    """The keys of the samples of steps `start` to `stop` (exclusive): consecutive shuffled epochs, cut into batches.
 
-    Where `upright` (size,) has at least a batch of either kind, each batch is of one kind, and each kind has its own
-    epochs: none of its samples comes again before all have come. A kind's share of the steps is its share of the
-    samples: of the first n steps, rounded up or down. So after as many steps as make k epochs of all, every sample has
-    come k times, but for fewer of a kind than a batch has, which have come once more or less.
+    If `is_portrait` (size,) has at least a batch of True and of False, each batch is of one kind, and each kind has its
+    own epochs: no sample is repeated before all of its kind were drawn. The fraction of steps of a kind is its fraction
+    of the samples, in the first n steps rounded up or down. So after the steps of k epochs, every sample was drawn k
+    times, except for fewer than a batch of each kind, which were drawn once more or less often.
     """
 
     def __init__(
-        self, size: int, batch_size: int, seed: int, start: int, stop: int, upright: NDArray[np.bool_] | None = None
+        self, size: int, batch_size: int, seed: int, start: int, stop: int, is_portrait: NDArray[np.bool_] | None = None
     ) -> None:
         self.size = size
         self.batch_size = batch_size
@@ -40,11 +40,12 @@ class StepSampler(Sampler[list[Key]]):
         self.start = start
         self.stop = stop
         kinds = [np.arange(size)]
-        if upright is not None and 1 < batch_size <= min(upright.sum(), (~upright).sum()):
-            kinds = [np.flatnonzero(~upright), np.flatnonzero(upright)]
+        if is_portrait is not None and 1 < batch_size <= min(is_portrait.sum(), (~is_portrait).sum()):
+            kinds = [np.flatnonzero(~is_portrait), np.flatnonzero(is_portrait)]
         self.kinds = kinds
 
     def __iter__(self) -> Iterator[list[Key]]:
+        # These labels of random streams must not change, or runs could not be reproduced.
         streams = [_Stream(kind, self.seed, name) for kind, name in zip(self.kinds, ("epoch", "upright"), strict=False)]
         for step in range(self.start, self.stop):
             kind, turn = self._turn(step)
@@ -59,7 +60,7 @@ class StepSampler(Sampler[list[Key]]):
         return self.stop - self.start
 
     def _turn(self, step: int) -> tuple[int, int]:
-        """The kind of a step's batch, and how many batches of this kind come before it."""
+        """The kind of a step's batch, and the number of earlier batches of this kind."""
         if len(self.kinds) == 1:
             return 0, step
         phase = derive_seed(self.seed, "phase") % self.size
@@ -68,7 +69,7 @@ class StepSampler(Sampler[list[Key]]):
 
 
 class _Stream:
-    """Shuffled epochs of samples, one after another."""
+    """An endless sequence of samples: shuffled epochs, one after another."""
 
     def __init__(self, samples: NDArray[np.int64], seed: int, name: str) -> None:
         self.samples = samples
@@ -85,7 +86,7 @@ class _Stream:
         return int(self.order[within])
 
 
-def batches(
+def iterate_batches(
     samples: Any,
     collate: Callable[[Any], Any] | None,
     *,
@@ -95,14 +96,14 @@ def batches(
     stop: int,
     workers: int,
 ) -> Generator[Any]:
-    """The batches of steps `start` to `stop` (not included), alike for any number of workers.
+    """The batches of steps `start` to `stop` (exclusive), the same for any number of workers.
 
-    Of several training processes, each has its part of every batch.
-    Upright images, where `samples.upright` tells them, have batches of their own. The workers live until the last
-    step or until the generator is closed, each `PREFETCHED` batches ahead, with one thread and the parent's flushing of
-    denormals. Raises the `UserError` that a worker raised.
+    `collate` makes a batch of a list of samples. With several training processes, each gets its shard of every batch.
+    Portrait images have batches of their own, if `samples` has an attribute `is_portrait`; see `StepSampler`. The
+    workers live until the last step or until the generator is closed, and stay `PREFETCHED` batches ahead. Each uses
+    one thread, and flushes denormals if the parent does. Raises the `UserError` that a worker raised.
     """
-    loaders = loading_processes(workers)
+    loaders = count_loader_processes(workers)
     loader = DataLoader(
         samples,
         batch_sampler=(list(comm.shard(keys)) for keys in _sampler(samples, batch_size, seed, start, stop)),
@@ -110,26 +111,26 @@ def batches(
         num_workers=loaders,
         worker_init_fn=_begin_worker,
         prefetch_factor=PREFETCHED if loaders else None,
-        # Forked, they share the data set's memory. Python 3.14 no longer forks by itself.
+        # Forked workers share the memory of the data set. Python 3.14 no longer forks by default.
         multiprocessing_context="fork" if loaders and sys.platform == "linux" else None,
         pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # or it would draw its workers' seeds from the global one
+        generator=torch.Generator(),  # without it, the workers' seeds are drawn from the global generator
     )
     try:
         yield from loader
     except UserError as error:
-        # From a worker it comes as a traceback, which ends in its message.
+        # torch re-raises a worker's error with its traceback as the message, which ends in the original message.
         name = f"{UserError.__module__}.{UserError.__qualname__}: "
         raise UserError(str(error).rpartition(name)[2]) from None
 
 
-def step_keys(samples: Any, batch_size: int, seed: int, step: int) -> list[Key]:
-    """The keys of one step's samples, of all training processes."""
+def get_step_keys(samples: Any, batch_size: int, seed: int, step: int) -> list[Key]:
+    """The keys of one step's samples, those of all training processes."""
     return next(iter(_sampler(samples, batch_size, seed, step, step + 1)))
 
 
 def _sampler(samples: Any, batch_size: int, seed: int, start: int, stop: int) -> StepSampler:
-    return StepSampler(len(samples), batch_size, seed, start, stop, getattr(samples, "upright", None))
+    return StepSampler(len(samples), batch_size, seed, start, stop, getattr(samples, "is_portrait", None))
 
 
 def _begin_worker(worker: int) -> None:
@@ -138,13 +139,14 @@ def _begin_worker(worker: int) -> None:
 
 @atexit.register
 def _end_workers() -> None:
-    """Where a generator was left open: multiprocessing would send SIGTERM, which they ignore, and wait for ever."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would complain of their deaths
+    """Kill the workers of a generator that was not closed: multiprocessing would send SIGTERM, which they ignore, and
+    wait forever."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report their deaths as errors
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()
 
 
-def loading_processes(workers: int) -> int:
-    """How many processes prepare images where a recipe asks for `workers`: one a core at most."""
+def count_loader_processes(workers: int) -> int:
+    """The number of processes that load images if a recipe asks for `workers`: at most one per core."""
     return min(workers, comm.cores_per_process())

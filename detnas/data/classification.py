@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from detnas.config import Recipe, TrainingSettings
-from detnas.data.crops import CropSamples, crop_objects
+from detnas.data.crops import CropSamples, find_crop_objects
 from detnas.data.disk_cache import DiskCache
 from detnas.data.image_folder import read_image_folder
 from detnas.data.images import Images
@@ -33,7 +33,7 @@ class ClassificationSet:
         judged = recipe.search.by_classification
         if self.settings.source == "crops":
             for part in (data.fit, data.search) if judged else (data.fit,):
-                crop_objects(part)
+                find_crop_objects(part)
             self.num_classes = len(data.train.categories) + (self.settings.background > 0)
         else:
             assert self.settings.folder is not None  # the recipe refuses source=folder without one

@@ -13,7 +13,7 @@ from detnas.config import TrainingSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
 from detnas.data.images import Images
-from detnas.data.samples import GRAY, Key, color_and_flips, seeded_rng
+from detnas.data.samples import GRAY, Key, build_augmentation, seeded_rng
 from detnas.utils.errors import UserError
 
 SMALLEST = 4
@@ -39,8 +39,8 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
         self.data = data
         self.size = size
         self.images = Images(data.files, cache_mb, data.sizes, disk=disk)
-        self.changes = v2.Compose(color_and_flips(settings))
-        self.objects = crop_objects(data)
+        self.changes = v2.Compose(build_augmentation(settings))
+        self.objects = find_crop_objects(data)
         self.num_background = round(len(self.objects) * background / (1 - background))
 
     def __len__(self) -> int:
@@ -70,7 +70,7 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
     def _background(self, image: int) -> tuple[float, float, float]:
         """A random square: of 20 tries the one that overlaps boxes least, or the first that hardly does."""
         width, height = self.data.sizes[image]
-        boxes = self.data.boxes[self.data.of(image)]  # crowds too: they are no background
+        boxes = self.data.boxes[self.data.rows_of(image)]  # crowds too: they are no background
         tries = []
         for _ in range(20):
             row = self.objects[int(torch.randint(len(self.objects), ())), 1]
@@ -98,7 +98,7 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
         return resized
 
 
-def crop_objects(data: DetectionSet) -> NDArray[np.int64]:
+def find_crop_objects(data: DetectionSet) -> NDArray[np.int64]:
     """The objects worth cutting out, (n, 2): the image and the row of each box. Raises `UserError` without any."""
     image_of = np.repeat(np.arange(len(data)), np.diff(data.starts))
     whole = np.flatnonzero((data.boxes[:, 2:].min(axis=1) >= SMALLEST) & ~data.crowd)

@@ -92,7 +92,7 @@ def read_pixels(path: Path, size: Size | None = None) -> NDArray[np.uint8]:
     if size is not None and not fits:
         width, height = header.shown
         raise UserError(
-            f"{path}: the image has {width}x{height} pixels, but the annotations say {size[0]}x{size[1]}; mend width "
+            f"{path}: the image has {width}x{height} pixels, but the annotations say {size[0]}x{size[1]}; fix width "
             "and height there, or the image"
         )
     return TURNS[header.orientation](pixels) if header.is_turned(size) else pixels

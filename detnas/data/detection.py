@@ -40,21 +40,21 @@ class DetectionSet:
     def __len__(self) -> int:
         return len(self.files)
 
-    def of(self, index: int) -> slice:
+    def rows_of(self, index: int) -> slice:
         """Where the boxes of image `index` stand."""
         return slice(int(self.starts[index]), int(self.starts[index + 1]))
 
     def training_boxes(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Boxes (n, 4) as x1, y1, x2, y2 within the image, and labels (n,), without crowds."""
-        keep = ~self.crowd[self.of(index)]
-        boxes = self.boxes[self.of(index)][keep].copy()
+        keep = ~self.crowd[self.rows_of(index)]
+        boxes = self.boxes[self.rows_of(index)][keep].copy()
         boxes[:, 2:] += boxes[:, :2]
         width, height = self.sizes[index]
-        return np.clip(boxes, 0, [width, height, width, height]), self.labels[self.of(index)][keep]
+        return np.clip(boxes, 0, [width, height, width, height]), self.labels[self.rows_of(index)][keep]
 
     def subset(self, indices: Sequence[int]) -> "DetectionSet":
         """The images with these indices, in this order."""
-        slices = [np.arange(self.of(index).start, self.of(index).stop) for index in indices]
+        slices = [np.arange(self.rows_of(index).start, self.rows_of(index).stop) for index in indices]
         rows = np.concatenate([*slices, np.empty(0, np.int64)]).astype(np.int64)
         return DetectionSet(
             files=self.files.take(indices),
@@ -68,7 +68,7 @@ class DetectionSet:
             categories=self.categories,
         )
 
-    def relabeled(self, categories: tuple[Category, ...]) -> "DetectionSet":
+    def relabel(self, categories: tuple[Category, ...]) -> "DetectionSet":
         """The same boxes by other categories, which are matched by name; each that occurs must be among them."""
         place = {category.name: label for label, category in enumerate(categories)}
         new = np.array([place[category.name] for category in self.categories], np.int64)
@@ -78,7 +78,7 @@ class DetectionSet:
         """The data set as a COCO dictionary, with its own image and category ids."""
         annotations = []
         for index, image_id in enumerate(self.image_ids):
-            for row in range(self.of(index).start, self.of(index).stop):
+            for row in range(self.rows_of(index).start, self.rows_of(index).stop):
                 annotations.append(
                     {
                         "id": row + 1,

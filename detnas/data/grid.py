@@ -63,9 +63,9 @@ def choose(data: DetectionSet, count: int) -> list[int]:
     for label in np.argsort(frequency, kind="stable").tolist():
         if frequency[label] and label not in shown and len(chosen) < count:
             candidates = np.unique(image_of[data.labels == label]).tolist()
-            best = max(candidates, key=lambda index: len(set(data.labels[data.of(index)].tolist()) - shown))
+            best = max(candidates, key=lambda index: len(set(data.labels[data.rows_of(index)].tolist()) - shown))
             chosen.append(best)
-            shown |= set(data.labels[data.of(best)].tolist())
+            shown |= set(data.labels[data.rows_of(best)].tolist())
     evenly = [*np.linspace(0, len(data) - 1, count).round().astype(int).tolist(), *range(len(data))]
     return sorted(list(dict.fromkeys([*chosen, *evenly]))[:count])
 
@@ -76,10 +76,10 @@ def _cells(split: str, data: DetectionSet, count: int) -> Iterator[Tensor]:
         image = read_image(data.files[index], (width, height))
         scale = (CELL - MARGIN) / max(width, height)
         size = [max(1, round(height * scale)), max(1, round(width * scale))]
-        boxes = data.boxes[data.of(index)].copy()
+        boxes = data.boxes[data.rows_of(index)].copy()
         boxes[:, 2:] += boxes[:, :2]
         boxes *= np.tile([size[1] / width, size[0] / height], 2)
-        labels, crowd = data.labels[data.of(index)], data.crowd[data.of(index)]
+        labels, crowd = data.labels[data.rows_of(index)], data.crowd[data.rows_of(index)]
         captions = [
             data.categories[label].name + (" (crowd)" if is_crowd else "")
             for label, is_crowd in zip(labels, crowd, strict=True)

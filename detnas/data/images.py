@@ -32,7 +32,7 @@ class Images:
     """Images by index, decoded: all kept if they fit, else decoded each time.
 
     They are kept in memory if they take about `cache_mb` megabytes at most, or else, as they are read, by `disk` if
-    they can fit there. `sizes` (N, 2) are the width and height that each must have; with `seen` (N, 2), each is
+    they can fit there. `sizes` (N, 2) are the width and height that each must have; with `target_sizes` (N, 2), each is
     reduced to that size. Raises `UserError` when it reads an image of another size, or one that cannot be decoded.
     """
 
@@ -42,12 +42,12 @@ class Images:
         cache_mb: int,
         sizes: NDArray[np.int64] | None = None,
         *,
-        seen: NDArray[np.int64] | None = None,
+        target_sizes: NDArray[np.int64] | None = None,
         disk: DiskCache | None = None,
     ) -> None:
         self.files = files
         self.sizes = sizes
-        self.seen = sizes if seen is None else seen
+        self.target_sizes = sizes if target_sizes is None else target_sizes
         self.disk: DiskCache | None = None
         self.cache: PackedImages | None = None
         size = self._bytes()
@@ -64,7 +64,9 @@ class Images:
         if self.cache is not None:
             return self.cache[index]
         if self.disk is not None:
-            how = "" if self.sizes is None or self.seen is None else f"{self.sizes[index]} to {self.seen[index]}"
+            how = ""
+            if self.sizes is not None and self.target_sizes is not None:
+                how = f"{self.sizes[index]} to {self.target_sizes[index]}"
             return self.disk.fetch(self.files[index], how, partial(self._decoded, index))
         return self._decoded(index)
 
@@ -72,12 +74,12 @@ class Images:
         """What all take; without their sizes, as a few of them let expect."""
         # These few are read in any case: what is wrong with all of them is then known before work starts.
         probe = [self._decoded(index).numel() for index in range(0, len(self), max(1, len(self) // PROBED))]
-        if self.seen is not None:
-            return 3 * int(self.seen.prod(axis=1).sum())
+        if self.target_sizes is not None:
+            return 3 * int(self.target_sizes.prod(axis=1).sum())
         return sum(probe) * len(self) // max(1, len(probe))
 
     def _decoded(self, index: int) -> Tensor:
-        if self.sizes is None or self.seen is None:
+        if self.sizes is None or self.target_sizes is None:
             return read_image(self.files[index])
         width, height = self.sizes[index].tolist()
-        return downscale(read_image(self.files[index], (width, height)), *self.seen[index].tolist())
+        return downscale(read_image(self.files[index], (width, height)), *self.target_sizes[index].tolist())

@@ -69,11 +69,11 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
             enlarged = max((1.0, *(settings.scale_jitter or ())))
             self.sizes = downscale_sizes(data.sizes, detector.min_size, detector.max_size, enlarged)
             self.unscaled_edge = detector.unscaled_edge
-        self.images = Images(data.files, cache_mb, data.sizes, seen=self.sizes, disk=disk)
-        self.upright: NDArray[np.bool_] | None = None
+        self.images = Images(data.files, cache_mb, data.sizes, target_sizes=self.sizes, disk=disk)
+        self.is_portrait: NDArray[np.bool_] | None = None
         """(N,): which images make batches of their own."""
         if group_by_aspect:
-            self.upright = data.sizes[:, 0] < data.sizes[:, 1]
+            self.is_portrait = data.sizes[:, 0] < data.sizes[:, 1]
 
     def __len__(self) -> int:
         return len(self.data)
@@ -133,7 +133,7 @@ class ClassSamples(Dataset[tuple[Tensor, int]]):
             crop = [v2.Resize(round(size * 8 / 7), antialias=True), v2.CenterCrop(size)]
         else:
             crop = [v2.RandomResizedCrop(size, scale=(min_scale, 1.0), antialias=True)]
-        self.changes = v2.Compose([*crop, *color_and_flips(settings)])
+        self.changes = v2.Compose([*crop, *build_augmentation(settings)])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -148,7 +148,7 @@ class ClassSamples(Dataset[tuple[Tensor, int]]):
             return self.changes(self.images[index]), int(self.labels[index])
 
 
-def color_and_flips(settings: TrainingSettings | None) -> list[v2.Transform]:
+def build_augmentation(settings: TrainingSettings | None) -> list[v2.Transform]:
     changes: list[v2.Transform] = []
     if settings is None:
         return [v2.Identity()]

@@ -109,7 +109,7 @@ def _read(
     if len(formats) == 1 and not (format := formats.pop()).lists_categories:
         names = {category.name for split in parts.values() for part in split for category in part.categories}
         shared = known if names <= {category.name for category in known} else format.number_categories(names)
-        parts = {split: [part.relabeled(shared) for part in found] for split, found in parts.items()}
+        parts = {split: [part.relabel(shared) for part in found] for split, found in parts.items()}
     for split, found in parts.items():
         _check_parts(sources[split], found)
     return {split: join(found) for split, found in parts.items()}

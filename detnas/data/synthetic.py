@@ -39,7 +39,7 @@ def write_synthetic_data(directory: Path, *, classification: bool) -> None:
     another. The same at each call.
     """
     rng = np.random.default_rng(0)
-    encoded = [textured_jpeg(rng, width, height) for width, height in DETECTION_SIZES]
+    encoded = [make_noise_jpeg(rng, width, height) for width, height in DETECTION_SIZES]
     for split, count in IMAGES.items():
         folder = directory / split
         folder.mkdir(parents=True)
@@ -47,14 +47,14 @@ def write_synthetic_data(directory: Path, *, classification: bool) -> None:
             (folder / f"{number}.jpg").write_bytes(encoded[number % len(encoded)])
         (directory / f"{split}.json").write_text(json.dumps(_coco(rng, count, DETECTION_SIZES)))
     if classification:
-        encoded = [textured_jpeg(rng, width, height) for width, height in CLASS_SIZES]
+        encoded = [make_noise_jpeg(rng, width, height) for width, height in CLASS_SIZES]
         for number in range(CLASSES):
             folder = directory / CLASSIFICATION / f"class {number:03d}"
             folder.mkdir(parents=True)
             (folder / "0.jpg").write_bytes(encoded[number % len(encoded)])
 
 
-def textured_jpeg(rng: np.random.Generator, width: int, height: int) -> bytes:
+def make_noise_jpeg(rng: np.random.Generator, width: int, height: int) -> bytes:
     """A JPEG file of noise, about as large in bytes as that of a photograph."""
     canvas = np.full((height, width, 3), 127.0)
     for cell, strength in GRAIN:

@@ -129,7 +129,7 @@ def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: 
             "add them, or name their folder by data.train_images or data.val_images",
         ),
         *_some("files that are no images, or damaged", broken, "replace them"),
-        *_some("images of another size than the annotations say", resized, "mend width and height, or the images"),
+        *_some("images of another size than the annotations say", resized, "fix width and height, or the images"),
         *_some(
             f"{tag} that have the stated size both as viewers show them and as stored, while others have it only as "
             "stored",
@@ -144,7 +144,7 @@ def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: 
 def _box_issues(tree: dict[str, Any]) -> list[Issue]:
     """What is wrong or remarkable with the boxes of images that are listed."""
     sizes = {image["id"]: (image["width"], image["height"]) for image in tree["images"]}
-    remedy = "mend them, or set data.bad_boxes=drop to leave them out"
+    remedy = "fix them, or set data.bad_boxes=drop to leave them out"
     flat = [_name(a) for a in tree["annotations"] if not has_area(a["bbox"])]
     outside = [
         _name(a, sizes)

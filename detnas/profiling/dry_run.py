@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from detnas.config import Recipe, TrainingSettings
-from detnas.data.batches import loading_processes
+from detnas.data.batches import count_loader_processes
 from detnas.data.detection import DetectionSet
 from detnas.profiling.short_recipe import (
     MIN_STEPS,
@@ -272,7 +272,7 @@ class DryRun:
         for name, count in self.networks.items():
             if count > 1:
                 yield f"  {name} represents the {count} networks of its kind."
-        workers = max(loading_processes(getattr(self.recipe, name).workers) for name in TRAININGS)
+        workers = max(count_loader_processes(getattr(self.recipe, name).workers) for name in TRAININGS)
         if workers and not self.on_gpu:
             yield f"  Memory is that of the training process, without up to {workers} data loading processes."
         if not self.memory.can_reset:
@@ -320,7 +320,7 @@ def choose_batch_size(
 
 def _subset(data: DetectionSet, size: int) -> DetectionSet:
     """At most `size` images with boxes, evenly spaced in the set."""
-    with_boxes = [index for index in range(len(data)) if not data.crowd[data.of(index)].all()]
+    with_boxes = [index for index in range(len(data)) if not data.crowd[data.rows_of(index)].all()]
     positions = np.linspace(0, len(with_boxes) - 1, min(size, len(with_boxes))).round().astype(int)
     return data.subset([with_boxes[position] for position in positions])
 

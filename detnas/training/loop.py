@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from detnas.config import TrainingSettings
-from detnas.data.batches import batches, step_keys
+from detnas.data.batches import iterate_batches, get_step_keys
 from detnas.distributed import comm
 from detnas.rundir.layout import TRAINING_DONE, TrainingDone
 from detnas.training.checkpoints import newest_checkpoint, save_checkpoint
@@ -85,7 +85,7 @@ def _train_on(
         remove_unfinished(directory)
         log = MetricsLog(directory, state.step, state.window, device)
     state.model.train()
-    stream = batches(
+    stream = iterate_batches(
         task.samples,
         task.collate,
         batch_size=settings.batch_size,
@@ -110,7 +110,7 @@ def _train_on(
                 state.skipped = 0
             else:
                 state.skipped += 1
-                keys = step_keys(task.samples, settings.batch_size, seed, step)
+                keys = get_step_keys(task.samples, settings.batch_size, seed, step)
                 images = [task.samples.name(key) for key in keys]
                 report_skipped(state, settings, directory, {**figures, "lr": rate}, images, progress.log)
             if log:

@@ -18,7 +18,7 @@ class Task(Protocol):
     """What the training loop asks of a task."""
 
     samples: Any
-    """A map-style data set indexed by `detnas.data.samples.Key`; `batches` looks at its `upright`, if it has one."""
+    """A map-style data set indexed by `detnas.data.samples.Key`. `iterate_batches` uses its `is_portrait`, if any."""
 
     def collate(self, samples: list[Any]) -> Any:
         """A batch from samples."""

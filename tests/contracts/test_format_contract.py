@@ -41,9 +41,9 @@ def contents(data: DetectionSet) -> dict[str, Example]:
     found = {}
     for index, file in enumerate(data.files):
         assert file.is_file()
-        boxes = data.boxes[data.of(index)]
+        boxes = data.boxes[data.rows_of(index)]
         assert np.abs(boxes - boxes.round()).max(initial=0) < 1e-9
-        names = [data.categories[label].name for label in data.labels[data.of(index)]]
+        names = [data.categories[label].name for label in data.labels[data.rows_of(index)]]
         width, height = data.sizes[index].tolist()
         pairs = zip(names, map(tuple, boxes.round().astype(int).tolist()), strict=True)
         found[file.stem] = Example(file.stem, width, height, tuple(pairs))

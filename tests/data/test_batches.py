@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
-from detnas.data.batches import StepSampler, batches
+from detnas.data.batches import StepSampler, iterate_batches
 from detnas.distributed.device import choose_device
 from detnas.utils.errors import UserError
 
@@ -99,7 +99,7 @@ class Keys(Dataset):
 
 
 def stream(start: int, stop: int, workers: int = 0) -> list[list[tuple[int, int]]]:
-    return list(batches(Keys(), list, batch_size=3, seed=5, start=start, stop=stop, workers=workers))
+    return list(iterate_batches(Keys(), list, batch_size=3, seed=5, start=start, stop=stop, workers=workers))
 
 
 def test_batches_are_those_of_the_sampler_with_any_number_of_workers() -> None:
@@ -119,10 +119,10 @@ def test_drawing_batches_leaves_the_global_generator_alone() -> None:
 
 def test_batches_are_grouped_by_what_the_samples_say() -> None:
     samples = Keys()
-    samples.upright = np.array([True, False, True, False, True, False, True])
+    samples.is_portrait = np.array([True, False, True, False, True, False, True])
     for workers in (0, 2):
-        found = list(batches(samples, list, batch_size=3, seed=5, start=2, stop=8, workers=workers))
-        assert found == keys(7, 3, 5, 2, 8, samples.upright.tolist())
+        found = list(iterate_batches(samples, list, batch_size=3, seed=5, start=2, stop=8, workers=workers))
+        assert found == keys(7, 3, 5, 2, 8, samples.is_portrait.tolist())
 
 
 class Refused(Keys):
@@ -133,7 +133,7 @@ class Refused(Keys):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_what_a_worker_refuses_is_said_in_one_line(workers: int) -> None:
     with pytest.raises(UserError) as refusal:
-        list(batches(Refused(), list, batch_size=3, seed=5, start=0, stop=2, workers=workers))
+        list(iterate_batches(Refused(), list, batch_size=3, seed=5, start=0, stop=2, workers=workers))
     assert str(refusal.value) == "a.png: this image cannot be decoded (UserError: no); replace it"
 
 
@@ -146,14 +146,14 @@ class SetUp(Keys):
 
 def test_workers_have_one_thread_and_flush_denormals() -> None:
     choose_device("cpu")
-    (found,) = batches(SetUp(), list, batch_size=2, seed=0, start=0, stop=1, workers=1)
+    (found,) = iterate_batches(SetUp(), list, batch_size=2, seed=0, start=0, stop=1, workers=1)
     assert found == [(1, 1), (1, 1)]
 
 
 def test_a_process_with_an_open_generator_ends() -> None:
     """Its workers ignore SIGTERM, by which multiprocessing would end them."""
     code = """
-from detnas.data.batches import batches
+from detnas.data.batches import iterate_batches
 
 class Keys:
     def __len__(self):
@@ -162,7 +162,7 @@ class Keys:
     def __getitem__(self, key):
         return key
 
-stream = batches(Keys(), list, batch_size=2, seed=0, start=0, stop=50, workers=1)
+stream = iterate_batches(Keys(), list, batch_size=2, seed=0, start=0, stop=50, workers=1)
 next(stream)
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

@@ -31,7 +31,7 @@ def test_images_that_are_none_and_sizes_that_differ_are_errors(tmp_path: Path) -
     (tmp_path / "train" / "20.png").write_text("hello")
     Image.new("RGB", (10, 12)).save(tmp_path / "train" / "30.png")
     lines, fine = check(tmp_path, DataSettings(), Progress(quiet=True))
-    assert not fine and lines[-1] == "Mend the errors before training."
+    assert not fine and lines[-1] == "Fix the errors before training."
     assert any("ERROR: 1 files that are no images, or damaged (first: 20.png, its" in line for line in lines)
     assert any("ERROR: 1 images of another size" in line and "30.png: 10x12, not 24x24" in line for line in lines)
 

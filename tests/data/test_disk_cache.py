@@ -14,7 +14,7 @@ from PIL import Image
 import detnas.data.disk_cache as disk_cache
 import detnas.data.images as images_module
 from detnas.config import TrainingSettings
-from detnas.data.batches import batches
+from detnas.data.batches import iterate_batches
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
 from detnas.data.formats.coco.read import read_coco
@@ -59,7 +59,7 @@ def cached(data: DetectionSet, folder: Path, megabytes: float = 10, side: int | 
     seen = None if side is None else np.full_like(data.sizes, side)
     disk = DiskCache(folder, 1)
     disk.capacity = int(megabytes * 1e6)
-    return Images(data.files, 0, data.sizes, seen=seen, disk=disk)
+    return Images(data.files, 0, data.sizes, target_sizes=seen, disk=disk)
 
 
 def kept(folder: Path) -> list[Path]:
@@ -169,7 +169,7 @@ def test_batches_are_the_same_with_every_cache_and_number_of_workers(data: Detec
 
     def stream(workers: int, cache_mb: int, disk: DiskCache | None) -> list[list[bytes]]:
         task = DetectionTask(DetectionSamples(data, settings, cache_mb, disk=disk))
-        found = batches(task.samples, task.collate, batch_size=3, seed=0, start=0, stop=10, workers=workers)
+        found = iterate_batches(task.samples, task.collate, batch_size=3, seed=0, start=0, stop=10, workers=workers)
         return [[part.numpy().tobytes() for part in (one.pixels, one.boxes, one.labels)] for one in found]
 
     expected = stream(0, 0, None)

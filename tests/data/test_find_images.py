@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from detnas.data.batches import batches
+from detnas.data.batches import iterate_batches
 from detnas.data.image_folder import read_image_folder
 from detnas.data.images import Images, read_image
 from detnas.data.packed_images import PackedImages
@@ -99,7 +99,7 @@ def test_an_image_of_another_size_than_stated_is_refused(cache_mb: int, tmp_path
         Image.fromarray(PIXELS).save(tmp_path / name)
     files = [tmp_path / "a.png", tmp_path / "b.png"]
     assert Images(files, cache_mb, np.array([[30, 20], [30, 20]]))[1].shape == (3, 20, 30)
-    with pytest.raises(UserError, match=r"b\.png: the image has 30x20 pixels, but the annotations say 20x30; mend"):
+    with pytest.raises(UserError, match=r"b\.png: the image has 30x20 pixels, but the annotations say 20x30; fix"):
         Images(files, cache_mb, np.array([[30, 20], [20, 30]]))
 
 
@@ -110,7 +110,7 @@ def test_an_image_that_breaks_in_training_is_named_whoever_reads_it(workers: int
     images = Images(files, cache_mb=0)
     files[3].write_bytes(b"")
     with pytest.raises(UserError) as refusal:
-        list(batches(images_by_key(images), None, batch_size=2, seed=0, start=0, stop=3, workers=workers))
+        list(iterate_batches(images_by_key(images), None, batch_size=2, seed=0, start=0, stop=3, workers=workers))
     assert str(refusal.value) == f"{files[3]}: this image cannot be decoded (its format is unknown); replace it"
 
 

@@ -23,7 +23,7 @@ def test_chosen_images_show_every_category_and_are_the_same_each_time(tmp_path: 
     assert choose(data, 2)[1] == 31  # where both rare ones are
     chosen = choose(data, 6)
     assert {17, 31} & set(chosen) and len(chosen) == 6 == len(set(chosen)) and chosen == sorted(chosen)
-    assert {int(label) for index in chosen for label in data.labels[data.of(index)]} == {0, 1, 2}
+    assert {int(label) for index in chosen for label in data.labels[data.rows_of(index)]} == {0, 1, 2}
     assert choose(data, 6) == chosen and choose(data.subset([3, 4]), 6) == [0, 1]
 
 

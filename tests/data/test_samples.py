@@ -113,7 +113,7 @@ def test_scale_jitter_keeps_boxes_on_their_objects(
 def test_scale_jitter_draws_the_scale_and_the_place(data: DetectionSet) -> None:
     samples = DetectionSamples(data, training(scale_jitter=[0.5, 0.9], flip=0), cache_mb=100)
     for index in (0, 1, 3):  # wide, high, almost square
-        _, _, width, height = data.boxes[data.of(index)][0]
+        _, _, width, height = data.boxes[data.rows_of(index)][0]
         boxes = [samples[index, seed][1]["boxes"][0].tolist() for seed in range(60)]
         for length, low, high in ((width, 0, 2), (height, 1, 3)):
             factors = [(box[high] - box[low]) / length for box in boxes]
@@ -134,7 +134,7 @@ def test_an_image_of_another_size_than_stated_is_refused(cache_mb: int, tmp_path
     write_coco(tmp_path / "train.json", tmp_path / "train", tree_of([(40, 30, [(1, [2, 2, 20, 20])])] * 60))
     data = read_coco(tmp_path / "train.json", tmp_path / "train")
     Image.new("RGB", (41, 30)).save(data.files[58])  # since it was read
-    words = r"590\.png: the image has 41x30 pixels, but the annotations say 40x30; mend"
+    words = r"590\.png: the image has 41x30 pixels, but the annotations say 40x30; fix"
     for samples in (
         lambda: DetectionSamples(data, training(), cache_mb),
         lambda: CropSamples(data, 32, 0.1, training(), cache_mb),

@@ -85,7 +85,7 @@ def test_boxes_lie_on_their_objects_whichever_way_was_annotated(orientation: int
     data = open_data(folder, DataSettings(val_fraction=0.01), seed=0).train
     place = data.image_ids.index(30)
     assert (Images(data.files, 0, data.sizes)[place].permute(1, 2, 0).numpy() == pixels).all()
-    assert data.boxes[data.of(place)].tolist() == [box]
+    assert data.boxes[data.rows_of(place)].tolist() == [box]
     assert any("read as stored, for only so they have the stated size (first: 30.png" in note for note in notes(folder))
 
 

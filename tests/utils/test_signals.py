@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from small_recipe import assert_same, checkpoint, write_recipe
 
-from detnas.data.batches import batches
+from detnas.data.batches import iterate_batches
 from detnas.data.samples import Key
 from detnas.run.pipeline import run
 from detnas.utils import signals
@@ -245,7 +245,7 @@ class Samples:
 def test_a_process_that_prepares_images_outlives_a_signal_and_not_its_training() -> None:
     """A signal to it would end the training in the middle of a step; and it must not be left behind."""
     before = active_children()
-    with closing(batches(Samples(), None, batch_size=1, seed=0, start=0, stop=40, workers=1)) as stream:
+    with closing(iterate_batches(Samples(), None, batch_size=1, seed=0, start=0, stop=40, workers=1)) as stream:
         next(stream)
         (worker,) = set(active_children()) - set(before)
         assert worker.pid

@@ -64,9 +64,9 @@ def test_annotations_need_not_stand_in_the_order_of_the_images(images: Path, tmp
     tree = changed(lambda tree: tree["annotations"].reverse())
     (tmp_path / "a.json").write_text(json.dumps(tree))
     data = read_coco(tmp_path / "a.json", images)
-    assert data.boxes[data.of(0)].tolist() == [[20, 5, 15, 20], [2, 3, 10, 12]]
-    assert data.boxes[data.of(1)].tolist() == [[1, 1, 8, 8]]
-    assert data.labels[data.of(0)].tolist() == [2, 0]
+    assert data.boxes[data.rows_of(0)].tolist() == [[20, 5, 15, 20], [2, 3, 10, 12]]
+    assert data.boxes[data.rows_of(1)].tolist() == [[1, 1, 8, 8]]
+    assert data.labels[data.rows_of(0)].tolist() == [2, 0]
 
 
 # Not COCO
@@ -336,7 +336,7 @@ def test_a_subset_holds_its_images_in_the_order_asked_for(tmp_path: Path) -> Non
         assert part.files[place] == data.files[index]
         assert part.sizes[place].tolist() == data.sizes[index].tolist()
         for name in ("boxes", "labels", "areas", "crowd"):
-            ours, theirs = getattr(part, name)[part.of(place)], getattr(data, name)[data.of(index)]
+            ours, theirs = getattr(part, name)[part.rows_of(place)], getattr(data, name)[data.rows_of(index)]
             assert ours.tolist() == theirs.tolist() and ours.dtype == theirs.dtype
     empty = data.subset([])
     assert len(empty) == 0 and empty.boxes.shape == (0, 4) and empty.ground_truth()["images"] == []

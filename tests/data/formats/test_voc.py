@@ -40,16 +40,16 @@ def tree(tmp_path: Path) -> Path:
 def test_corners_become_continuous_pixels(tree: Path) -> None:
     annotation(tree, xml_of([("cat", (1, 1, 24, 24), 0), ("dog", (3, 4, 3, 4), 1), ("dog", (2.5, 4, 9.75, 8), 0)], ""))
     data = opened(tree)
-    assert data.boxes[data.of(0)].tolist() == [[0, 0, 24, 24], [2, 3, 1, 1], [1.5, 3, 8.25, 5]]
-    assert data.areas[data.of(0)].tolist() == [576, 1, 41.25]
-    assert [data.categories[label].name for label in data.labels[data.of(0)]] == ["cat", "dog", "dog"]
+    assert data.boxes[data.rows_of(0)].tolist() == [[0, 0, 24, 24], [2, 3, 1, 1], [1.5, 3, 8.25, 5]]
+    assert data.areas[data.rows_of(0)].tolist() == [576, 1, 41.25]
+    assert [data.categories[label].name for label in data.labels[data.rows_of(0)]] == ["cat", "dog", "dog"]
     assert data.sizes.tolist() == [[24, 24]] * 3
 
 
 def test_difficult_objects_are_crowds(tree: Path) -> None:
     annotation(tree, xml_of([DOG, ("cat", (2, 2, 9, 9), 1)], ""))
     data = opened(tree)
-    assert data.crowd[data.of(0)].tolist() == [False, True]
+    assert data.crowd[data.rows_of(0)].tolist() == [False, True]
     boxes, labels = data.training_boxes(0)
     assert boxes.tolist() == [[2, 3, 12, 14]] and data.categories[labels[0]].name == "dog"
 

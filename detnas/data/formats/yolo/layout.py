@@ -67,12 +67,12 @@ def read_split(file: Path, split: Split, images: str | None = None) -> YoloSet |
             if key == "test":
                 continue
             raise
-        if key != "test" or any(map(label_file, files)):
+        if key != "test" or any(map(find_label_file, files)):
             return YoloSet(file, names, root, files)
     return None
 
 
-def label_file(image: Path) -> Path | None:
+def find_label_file(image: Path) -> Path | None:
     """The file of an image's labels: under labels/ where the image is under images/, or beside it."""
     parts = list(image.with_suffix(".txt").parts)
     places = [place for place, part in enumerate(parts[:-1]) if part == "images"]

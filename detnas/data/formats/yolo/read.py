@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from detnas.data.decoding import Size, UnreadableImage, read_header
-from detnas.data.formats.yolo.layout import YoloSet, label_file
+from detnas.data.formats.yolo.layout import YoloSet, find_label_file
 from detnas.data.validation import READERS
 from detnas.utils.errors import UserError
 from detnas.utils.files import is_file
@@ -19,7 +19,7 @@ def load_yolo(yolo_set: YoloSet) -> dict[str, Any]:
     Raises `UserError`, naming file, line and value, on labels that are not YOLO's or images that cannot be read.
     """
     sizes = _sizes(yolo_set)
-    labels = [label_file(file) for file in yolo_set.files]
+    labels = [find_label_file(file) for file in yolo_set.files]
     if not any(labels):
         raise UserError(
             f"{yolo_set.description}: none of its {len(labels):,} images under {yolo_set.images} has labels; put "
