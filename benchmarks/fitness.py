@@ -143,7 +143,7 @@ def measure(kind: str, runs: Path, size: Size) -> tuple[list[Row], list[Row]]:
         Row("one process, no checkpoints", in_this_process(load(kind, runs, *changes))),
         Row("passes without losses, to the last norm", without_losses(trained, fresh, one_by_one)),
         Row("images prepared once", without_losses(trained, evaluator.calibration, kept_one_by_one)),
-        Row("evaluated in batches", without_losses(trained, evaluator.calibration, evaluator.judged)),
+        Row("evaluated in batches", without_losses(trained, evaluator.calibration, evaluator.evaluated)),
         Row("hotcoco", ours(trained.evaluator(), prefixes=False)),
     ]
     sampler = BudgetSampler(trained.recipe.search_space(), trained.recipe.cost_budget())

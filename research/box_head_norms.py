@@ -134,7 +134,7 @@ def choose(trained: Trained, count: int) -> list[Architecture]:
 
 def score(candidate: Detector, evaluator: DetectionEvaluator, proposals: int) -> float:
     with_proposals(candidate.eval(), proposals)
-    value = evaluator.evaluation(candidate).scores["mAP"]
+    value = evaluator.evaluate_candidate(candidate).scores["mAP"]
     assert value is not None
     return value
 

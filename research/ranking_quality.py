@@ -112,7 +112,7 @@ def recalibrated_score(evaluator: DetectionEvaluator, architecture: Architecture
 def trained_score(evaluator: DetectionEvaluator, architecture: Architecture) -> float:
     """The mAP of a candidate with the statistics that the supernet gathered in its training."""
     candidate = extract_subnet(evaluator.detector, architecture).eval()
-    return evaluator.evaluation(candidate).scores["mAP"] or 0.0
+    return evaluator.evaluate_candidate(candidate).scores["mAP"] or 0.0
 
 
 def scores(rows: list[Row], batches: int, networks: list[Row]) -> Scores:

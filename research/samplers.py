@@ -23,9 +23,9 @@ from detnas.evaluation.metrics.pareto import pareto_front
 from detnas.run.context import open_run
 from detnas.run.evaluator import build_evaluator
 from detnas.run.pipeline import run
-from detnas.search.samplers.registry import SAMPLERS
-from detnas.search.study.trials import distributions
-from detnas.spaces import PAPER_OPS, Architecture, BudgetSampler
+from detnas.search.samplers import SAMPLERS
+from detnas.search.samplers.base import EvaluationRecord
+from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.files import read_json, write_json
 from detnas.utils.progress import Progress
 from research.statistics import Floats, rounded
@@ -81,24 +81,20 @@ class FitnessTable:
         return evaluate
 
 
-def search(name: str, recipe: Recipe, sampler: BudgetSampler, seed: int, fitness: FitnessTable, count: int) -> Floats:
+def search(
+    name: str, recipe: Recipe, budget_sampler: BudgetSampler, seed: int, fitness: FitnessTable, count: int
+) -> Floats:
     """Fitness and MACs of `count` candidates in the order of their evaluation, (count, 2)."""
-    changes = {"sampler": name, "evaluations": count, "second_objective": "macs" if name == "nsga2" else None}
-    settings = recipe.search.model_copy(update=changes)
-    study = optuna.create_study(
-        sampler=SAMPLERS[name](sampler, settings, seed),
-        directions=["maximize", "minimize"] if settings.second_objective else ["maximize"],
-    )
-    blocks = distributions(sampler.space)
+    second = "macs" if SAMPLERS[name].takes_second_objective else None
+    settings = recipe.search.model_copy(update={"sampler": name, "evaluations": count, "second_objective": second})
+    sampler = SAMPLERS[name](budget_sampler, settings, seed)
+    history: list[EvaluationRecord] = []
     found: list[tuple[float, ...]] = []
-
-    def objective(trial: optuna.Trial) -> tuple[float, ...]:
-        ops = [PAPER_OPS.index(trial.suggest_categorical(name, PAPER_OPS)) for name in blocks]
-        values = (fitness(sampler.space.architecture(ops)), float(sampler.table.cost(ops).macs))
+    for index in range(count):
+        architecture = sampler.propose(history, index).architecture
+        values = (fitness(architecture), float(budget_sampler.table.cost(architecture.ops).macs))
         found.append(values)
-        return values if settings.second_objective else values[:1]
-
-    study.optimize(objective, n_trials=count)
+        history.append(EvaluationRecord(index, architecture, "finished", values if second else values[:1]))
     return np.array(found)
 
 

@@ -3,7 +3,7 @@
     python toy_search.py FOLDER STORAGE SEED
 
 Three workers search in FOLDER (STORAGE, if not empty, is the server's address), and one of them is killed, and another
-begun, after every few candidates. Each judgment is a line in FOLDER/judged; how many were killed is printed.
+begun, after every few candidates. Each evaluation is a line in FOLDER/evaluated; how many were killed is printed.
 """
 
 import os
@@ -18,7 +18,7 @@ import numpy as np
 
 from detnas.config import SearchSettings
 from detnas.search.evaluators.base import Evaluator
-from detnas.search.study import storage
+from detnas.search.study import optuna_internals
 from detnas.search.study.study import search
 from detnas.spaces import PAPER_OPS, Architecture, Budget, BudgetSampler, SearchSpace
 from detnas.utils.progress import Progress
@@ -35,35 +35,37 @@ def fitness(architecture: Architecture) -> dict[str, float | None]:
     return {"mAP": value, "AP50": value / 2}
 
 
-def toy_search(directory: Path, judge: Evaluator = fitness, progress: Progress | None = None, **changes: Any) -> None:
+def toy_search(
+    directory: Path, evaluator: Evaluator = fitness, progress: Progress | None = None, **changes: Any
+) -> None:
     """Search with changed settings, and let what is left of the study's name."""
     name = changes.pop("name", "search")
     settings = SETTINGS.model_copy(update=changes)
-    search(judge, SAMPLER, settings, directory, seed=7, progress=progress or Progress(quiet=True), name=name)
+    search(evaluator, SAMPLER, settings, directory, seed=7, progress=progress or Progress(quiet=True), name=name)
 
 
 def noted(log: Path) -> Evaluator:
     """Takes a moment, and notes it in `log` when it begins."""
 
-    def judge(architecture: Architecture) -> dict[str, float | None]:
+    def evaluate(architecture: Architecture) -> dict[str, float | None]:
         with log.open("a") as file:  # of several processes, each line whole
             file.write(f"{architecture}\n")
         time.sleep(0.02)
         return fitness(architecture)
 
-    return judge
+    return evaluate
 
 
-def judgments(log: Path) -> list[str]:
+def evaluations(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
 def killed_at_random(folder: Path, url: str | None, seed: int) -> int:
     chance = random.Random(seed)
-    log = folder / "judged"
-    storage.HEARTBEAT, storage.GRACE_SECONDS = 1, 4
+    log = folder / "evaluated"
+    optuna_internals.HEARTBEAT, optuna_internals.GRACE = 1, 4
     workers: set[int] = set()
-    kills, judged, until = 0, 0, 3
+    kills, evaluated, until = 0, 0, 3
     missing = WORKERS
     while True:
         for _ in range(missing):
@@ -80,12 +82,12 @@ def killed_at_random(folder: Path, url: str | None, seed: int) -> int:
             missing += status != 0
         if not workers and not missing:
             return kills
-        judged = len(judgments(log))
-        if workers and judged >= until:
+        evaluated = len(evaluations(log))
+        if workers and evaluated >= until:
             time.sleep(chance.uniform(0, 0.04))
             os.kill(chance.choice(sorted(workers)), signal.SIGKILL)
             kills += 1
-            until = judged + chance.randint(1, 5)
+            until = evaluated + chance.randint(1, 5)
 
 
 def _worked(folder: Path, url: str | None, log: Path) -> int:

@@ -251,7 +251,7 @@ class Recipe(Section):
     large kernels learn as fast as small ones in short schedules."""
     supernet_pretrain: SupernetTrainingSettings
     supernet_finetune: SupernetTrainingSettings
-    search: SearchSettings = SearchSettings()
+    search: SearchSettings = Field(default_factory=SearchSettings)
     pretrain: TrainingSettings
     finetune: TrainingSettings
     baselines: tuple[Baseline, ...] = ("shuffle3", "random")

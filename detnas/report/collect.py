@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from detnas.config.search import find_evaluator
 from detnas.report.recalibration import RecalibrationCheck
 from detnas.spaces import PAPER_OPS
 from detnas.utils.errors import UserError
@@ -135,15 +136,20 @@ class Run:
     @property
     def by_classification(self) -> bool:
         """Whether candidates were judged by classification, of a supernet that did not learn detection."""
-        return (self.recipe.get("search") or {}).get("fitness") == "classification"
+        return bool(self._evaluator.task == "classification")
 
     @property
     def metric(self) -> str:
         """The name of the score that is the candidates' fitness."""
-        fitness = str((self.recipe.get("search") or {}).get("fitness", ""))
-        if ":" in fitness:
-            return fitness
-        return "accuracy" if self.by_classification else self.detection_metric
+        return str(self._evaluator.score.format(fitness=self._fitness, metric=self.detection_metric))
+
+    @property
+    def _fitness(self) -> str:
+        return str((self.recipe.get("search") or {}).get("fitness", "detection"))
+
+    @property
+    def _evaluator(self) -> Any:
+        return find_evaluator(self._fitness)
 
     @property
     def ops(self) -> Sequence[str]:

@@ -124,7 +124,7 @@ def _search_plots(run: Run) -> list[Plot]:
     )
     won = ""
     if run.best and run.best.fitness is not None and run.best.fitness < leader.fitness:
-        won = f" The winner is evaluation {run.best.number}, by the linear model."
+        won = f" The winner is evaluation {run.best.number}, by the model of the sampler."
     return [
         Plot(
             "plot-cost",

@@ -8,8 +8,6 @@ from detnas.data.classification import ClassificationSet
 from detnas.data.detection import DetectionSet
 from detnas.distributed import comm
 from detnas.rundir.layout import SEARCH, SEARCH_DONE, SUPERNET_FINETUNE, SUPERNET_PRETRAIN
-from detnas.search.evaluators.custom import import_fitness_function
-from detnas.search.evaluators.detection import evaluation_images
 from detnas.search.study.storage import check_storage
 from detnas.utils.errors import UserError
 
@@ -22,10 +20,7 @@ def check_run(run: "Run") -> None:
     search = run.recipe.search
     if run.pretrains:
         ClassificationSet(run.recipe, run.data)
-    if search.has_custom_fitness:
-        import_fitness_function(search.fitness)
-    if not search.by_classification:
-        evaluation_images(run.data.search, search, run.seed("search"))
+    search.evaluator.load().check(run)
     for stage in (SUPERNET_PRETRAIN, SUPERNET_FINETUNE):
         run.paths(stage)
     for part in (run.data.train, run.data.val):

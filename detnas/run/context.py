@@ -157,6 +157,19 @@ class Run:
             load_weights(backbone, pretrained, part="backbone")
         return detector
 
+    def supernet_detector(self) -> Detector:
+        """The supernet in the detector as it was fine-tuned, on the run's device."""
+        detector = self.detector(lambda: Supernet(self.space), None, self.recipe.search_detector)
+        load_weights(detector, self.directory / SUPERNET_FINETUNE)
+        return detector.to(self.device)
+
+    def supernet_classifier(self) -> Classifier:
+        """The supernet in the classifier as it was pre-trained, on the run's device."""
+        num_classes = ClassificationSet(self.recipe, self.data).num_classes
+        classifier = self.classifier(lambda: Supernet(self.space), num_classes)
+        load_weights(classifier, self.directory / SUPERNET_PRETRAIN)
+        return classifier.to(self.device)
+
     def _fresh(self, make_backbone: Callable[[], Backbone]) -> Backbone:
         backbone = make_backbone()
         if self.recipe.init == "fan_in":

@@ -28,7 +28,8 @@ def search_stage(run: Run) -> None:
             evaluator = build_evaluator(run)
             if not is_searched:
                 _search(run, evaluator)
-            if isinstance(evaluator, DetectionEvaluator):
+            if settings.evaluator.checks_recalibration:
+                assert isinstance(evaluator, DetectionEvaluator)
                 check_recalibration(evaluator, run.directory / SEARCH, run.progress)
     best = run.read(BEST, SEARCH)
     run.progress.log(f"  winner: {best.architecture}, {settings.score_name} {best.fitness:.3f} on the search split")
@@ -52,7 +53,8 @@ def _search(run: Run, evaluator: Evaluator) -> None:
 def _can_check_recalibration(run: Run) -> bool:
     """Whether a finished search was interrupted before the check, and the supernet's weights are still there."""
     is_missing = not comm.broadcast_from_main(lambda: RECALIBRATION.exists(run.directory / SEARCH))
-    return is_missing and run.recipe.search.fitness == "detection" and is_trained(run.directory / run.trained_supernet)
+    can_check = run.recipe.search.evaluator.checks_recalibration
+    return is_missing and can_check and is_trained(run.directory / run.trained_supernet)
 
 
 def _study_name(run: Run) -> str:

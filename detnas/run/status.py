@@ -1,9 +1,7 @@
 """The progress of a run, read from its directory alone."""
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +16,6 @@ from detnas.rundir.layout import (
     FAILED,
     FINETUNE,
     FRONT,
-    GRACE_SECONDS,
     METRICS,
     PRETRAIN,
     RECIPE,
@@ -32,12 +29,10 @@ from detnas.rundir.layout import (
     WINNER,
     Candidate,
 )
+from detnas.search.study.optuna_internals import count_trials
 from detnas.spaces import Cost
 
 State = Literal["not started", "started", "in progress", "done"]
-FINISHED = "SELECT COUNT(*) FROM trials WHERE state = 'COMPLETE'"
-RUNNING = """SELECT COUNT(*) FROM trials JOIN trial_heartbeats USING (trial_id)
-WHERE state = 'RUNNING' AND heartbeat > datetime('now', ?)"""
 SAVED = (METRICS.name, CANDIDATES.name, STUDY, TRAINING_DONE.name, EVALUATION.name)
 """The files that stages write as they proceed."""
 LAST = 20
@@ -221,14 +216,7 @@ def _failed(folder: Path) -> str:
 def _count_in_study(path: Path, known: int) -> tuple[int, int]:
     """Finished candidates, and candidates that workers evaluate now, by the study; else the `known` number and 0.
 
-    The study knows sooner than candidates.jsonl. The tables are Optuna's; a study on a server is not asked.
+    The study knows sooner than candidates.jsonl. A study on a server is not asked.
     """
-    if not path.exists():
-        return known, 0
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=1)) as study:
-            ((finished,),) = study.execute(FINISHED).fetchall()
-            ((running,),) = study.execute(RUNNING, (f"-{GRACE_SECONDS} seconds",)).fetchall()
-    except sqlite3.Error:
-        return known, 0
+    finished, running = count_trials(path) or (known, 0)
     return max(known, finished), running

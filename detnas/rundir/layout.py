@@ -53,8 +53,6 @@ WINNER = "winner"
 
 # Files of the search.
 STUDY = "study.db"
-GRACE_SECONDS = 120
-"""A worker that has sent no heartbeat to the study for so long counts as dead; its candidate is given to another."""
 WRITING_LOCK = ".writing"
 """Held by the worker that writes candidates.jsonl, so that none writes what it knew before another wrote."""
 CHECKING_LOCK = ".checking"

@@ -20,7 +20,7 @@ from detnas.utils.errors import UserError, suggestion
 from detnas.utils.import_string import IMPORT_STRING
 from detnas.utils.progress import Progress
 
-CHOOSING = (
+FIELDS = (
     "sampler",
     "second_objective",
     "evaluations",
@@ -31,7 +31,7 @@ CHOOSING = (
     "num_crossovers",
     "storage",
 )
-"""The fields of `SearchSettings` that say how candidates are chosen; the others say how detectors are judged."""
+"""The fields of `SearchSettings` that say how candidates are chosen; the others say how detectors are evaluated."""
 
 
 def search(
@@ -46,38 +46,41 @@ def search(
 ) -> Architecture:
     """Search `space` (or one of detnas's, by name) for the architecture of the highest `fitness` within `budget`.
 
-    `fitness` is called once for each candidate and gives a finite number. `settings` are the fields of
-    `detnas.config.SearchSettings` that say how candidates are chosen (`CHOOSING`), by default the paper's evolution:
-    1000 evaluations in generations of 50. With `second_objective` and the sampler `nsga2` there are two objectives, of which the
-    one given back is the best in fitness. Of the sampler `linear` it is the best of those evaluated by its model.
+    `fitness` is called once for each candidate and returns a finite number. `settings` are the fields of
+    `detnas.config.SearchSettings` that say how candidates are chosen (`FIELDS`), by default the paper's evolution:
+    1000 evaluations in generations of 50. With the sampler `nsga2` and a `second_objective`, the architecture returned
+    is the one of the front with the highest fitness. With the sampler `linear` it is the evaluated one that its model
+    expects most of.
 
     Leaves in the folder `out` what the search of a run leaves: study.db (Optuna's), candidates.jsonl with every
-    candidate's fitness and costs, best.json, front.json where there are two objectives, done.json. The same call again
-    goes on where it was cut, evaluates nothing twice and ends in the same result, if `fitness` gives the same again; it
-    may ask for more evaluations. Several processes that make the same call at once share the work.
+    candidate's fitness and costs, best.json, front.json if there are two objectives, done.json. The same call again
+    continues where it was cut, evaluates nothing twice and ends in the same result, if `fitness` returns the same
+    values; it may ask for more evaluations. Several processes that make the same call at once share the work.
 
     A candidate whose fitness raises or is not finite is tried three times and then given up (failed.jsonl).
-    Raises `UserError` for settings, a space or a budget that cannot be, if `out` holds anything else or another search,
-    and if all candidates of the first generation fail.
+    Raises `UserError` for invalid settings, an unknown space, a budget that nothing meets, an `out` that holds anything
+    else or another search, and if all candidates of the first generation fail.
     """
     space = search_space(space) if isinstance(space, str) else space
     chosen = _settings(settings, _name(fitness))
-    sampler = BudgetSampler(space, budget or Budget())
-    if chosen.second_objective == "latency" and sampler.budget.latencies is None:
+    budget_sampler = BudgetSampler(space, budget or Budget())
+    if chosen.second_objective == "latency" and budget_sampler.budget.latencies is None:
         raise UserError("second_objective latency needs a table of latencies; give the budget one by latencies=")
     directory = Path(out)
-    _claim(directory, _facts(sampler, chosen, seed))
+    _claim(directory, _facts(budget_sampler, chosen, seed))
 
     def evaluate(architecture: Architecture) -> dict[str, float | None]:
         return {chosen.score_name: float(fitness(architecture))}
 
-    return study.search(evaluate, sampler, chosen, directory, seed=seed, progress=progress or Progress(quiet=True))
+    return study.search(
+        evaluate, budget_sampler, chosen, directory, seed=seed, progress=progress or Progress(quiet=True)
+    )
 
 
 def _settings(settings: dict[str, Any], name: str) -> SearchSettings:
     for field in settings:
-        if field not in CHOOSING:
-            remedy = explain_old_key(SearchSettings, field) or suggestion(field, CHOOSING)
+        if field not in FIELDS:
+            remedy = explain_old_key(SearchSettings, field) or suggestion(field, FIELDS)
             raise UserError(f"detnas.search: there is no setting {field}; {remedy}")
     try:
         return SearchSettings.model_validate(settings | {"fitness": name})
@@ -86,21 +89,23 @@ def _settings(settings: dict[str, Any], name: str) -> SearchSettings:
 
 
 def _name(fitness: Callable[[Architecture], float]) -> str:
-    """What the score is called in candidates.jsonl: `module:function`, where the function has such a name."""
+    """The name of the score in candidates.jsonl: `module:function` if the function has such a name."""
     name = str(getattr(fitness, "__name__", type(fitness).__name__))
-    return f"{fitness.__module__}:{name}" if IMPORT_STRING.fullmatch(f"{fitness.__module__}:{name}") else "own:fitness"
+    return (
+        f"{fitness.__module__}:{name}" if IMPORT_STRING.fullmatch(f"{fitness.__module__}:{name}") else "custom:fitness"
+    )
 
 
-def _facts(sampler: BudgetSampler, settings: SearchSettings, seed: int) -> SearchFacts:
-    """What makes a search this one and no other, as JSON gives it back."""
-    budget = sampler.budget
+def _facts(budget_sampler: BudgetSampler, settings: SearchSettings, seed: int) -> SearchFacts:
+    """What identifies a search, as it is read back from JSON."""
+    budget = budget_sampler.budget
     bounds = {cost: [None if bound == inf else bound for bound in getattr(budget, cost)] for cost in COSTS}
     latencies = None if budget.latencies is None else asdict(budget.latencies)
-    chosen = {field: getattr(settings, field) for field in CHOOSING if field not in ("evaluations", "storage")}
+    chosen = {field: getattr(settings, field) for field in FIELDS if field not in ("evaluations", "storage")}
     facts = {
         "format": FORMAT,
         "seed": seed,
-        "space": asdict(sampler.space),
+        "space": asdict(budget_sampler.space),
         "budget": bounds | {"size": budget.size, "latencies": latencies},
         "settings": chosen,
     }
@@ -108,7 +113,7 @@ def _facts(sampler: BudgetSampler, settings: SearchSettings, seed: int) -> Searc
 
 
 def _claim(directory: Path, facts: SearchFacts) -> None:
-    """Write what is searched into a new or empty folder, or raise `UserError` unless it stands there."""
+    """Write what is searched into a new or empty folder. Raises `UserError` if the folder holds anything else."""
     stored = find_search_facts(directory)
     if stored is not None:
         for part, wanted in facts:

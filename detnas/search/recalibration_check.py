@@ -1,4 +1,4 @@
-"""How much the best candidates' fitness owes to the images that they were recalibrated on."""
+"""A check of how much the best candidates' fitness depends on the images that they were recalibrated on."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -24,27 +24,27 @@ from detnas.utils.files import try_lock_file
 from detnas.utils.progress import Progress
 
 NUM_CHECKED = 3
-"""Candidates that are judged again: enough to see whether the first would still be the first."""
+"""Candidates that are evaluated again: enough to see whether the first would still be the first."""
 
 
-def check_recalibration(fitness: DetectionEvaluator, directory: Path, progress: Progress) -> None:
-    """Judge the best candidates of the finished search in `directory` with other BN statistics, and keep their scores.
+def check_recalibration(evaluator: DetectionEvaluator, directory: Path, progress: Progress) -> None:
+    """Evaluate the best candidates of the finished search in `directory` with other BN statistics.
 
     Once with as many other training images, once with the first half of the batches, and once without recalibration,
-    by the statistics that the supernet gathered. Leaves recalibration.json, unless it stands or another worker is at
-    it.
+    with the statistics that the supernet gathered. Writes recalibration.json, unless it exists or another worker is
+    making it.
     """
     with ExitStack() as stack:
-        mine = comm.broadcast_from_main(
+        is_mine = comm.broadcast_from_main(
             lambda: (
                 stack.enter_context(try_lock_file(directory / CHECKING_LOCK)) and not RECALIBRATION.exists(directory)
             )
         )
-        if not mine:
+        if not is_mine:
             return
         began = time.perf_counter()
-        rows = [_judged(row, fitness, progress) for row in _broadcast_best(directory)]
-        settings = fitness.settings
+        rows = [_evaluate_again(row, evaluator, progress) for row in _broadcast_best(directory)]
+        settings = evaluator.settings
         check = RecalibrationCheck(
             metric=settings.score_name,
             batches=settings.recalibration_batches,
@@ -69,17 +69,17 @@ def best_candidates(directory: Path) -> Sequence[Candidate]:
     return rows[:NUM_CHECKED]
 
 
-def _judged(row: Candidate, fitness: DetectionEvaluator, progress: Progress) -> RecalibratedCandidate:
+def _evaluate_again(row: Candidate, evaluator: DetectionEvaluator, progress: Progress) -> RecalibratedCandidate:
     architecture = Architecture.parse(row.architecture)
-    half = max(1, fitness.settings.recalibration_batches // 2)
+    half = max(1, evaluator.settings.recalibration_batches // 2)
     calibrations: dict[str, Iterable[PreparedImages] | None] = {
-        "other_images": fitness.other_calibration(),
-        "half": islice(fitness.calibration, half),
+        "other_images": evaluator.draw_other_calibration(),
+        "half": islice(evaluator.calibration, half),
         "none": None,
     }
     scores: dict[str, Any] = {}
     with progress.task(f"recalibration of candidate {row.number}", total=len(calibrations)) as bar:
         for name, batches in calibrations.items():
-            scores[name] = fitness.with_statistics_of(architecture, batches).scores[fitness.settings.score_name]
+            scores[name] = evaluator.evaluate_with(architecture, batches).scores[evaluator.settings.score_name]
             bar.advance()
     return RecalibratedCandidate(number=row.number, architecture=row.architecture, fitness=row.fitness, **scores)

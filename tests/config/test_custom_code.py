@@ -8,16 +8,18 @@ from pydantic import ValidationError
 from small_recipe import small_recipe
 
 from detnas.config import SearchSettings, SpaceSettings
+from detnas.config.search import CUSTOM
+from detnas.search.evaluators import EVALUATORS
 from detnas.spaces import PAPER_OPS, SearchSpace
 
-CUSTOM = {"space__ops": ["shuffle3", "nowhere.to_be:Found"]}
+WITH_CUSTOM_OP = {"space__ops": ["shuffle3", "nowhere.to_be:Found"]}
 
 
 def test_reading_a_recipe_imports_nothing() -> None:
-    recipe = small_recipe(**CUSTOM, search__fitness="nowhere.else:score")
+    recipe = small_recipe(**WITH_CUSTOM_OP, search__fitness="nowhere.else:score")
     assert recipe.search_space().ops == ("shuffle3", "nowhere.to_be:Found")
     assert recipe.search.score_name == "nowhere.else:score"
-    assert recipe.search.has_custom_fitness and not recipe.search.by_classification
+    assert recipe.search.evaluator is EVALUATORS[CUSTOM] and not recipe.search.by_classification
     assert not any(name.startswith("nowhere") for name in sys.modules)
 
 

@@ -115,7 +115,7 @@ def test_proposals_while_searching_are_those_of_an_fpn_that_detects(minimal: Pat
     assert (recipe.search_detector.proposals, recipe.detector.proposals) == (30, 10)
     assert recipe.search_detector == recipe.detector.model_copy(update={"proposals": 30})
     assert small_recipe("fpn").search_detector == small_recipe("fpn").detector
-    with pytest.raises(ValidationError, match="proposals 30: judging by classification has no proposals"):
+    with pytest.raises(ValidationError, match="proposals 30: classification has no proposals"):
         small_recipe("fpn", search__proposals=30, search__fitness="classification")
 
 

@@ -1,4 +1,4 @@
-"""The search by any function: as the search of a run, cut anywhere, and never two in one folder."""
+"""The search by any function: as the search of a run, and never two in one folder."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from latency_tables import synthetic
 
 import detnas
-from detnas.search.api import CHOOSING
+from detnas.search.api import FIELDS
 from detnas.spaces import Architecture, Budget, SearchSpace
 from detnas.utils.errors import UserError
 
@@ -22,20 +22,13 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-class Cut(BaseException):
-    """Where a test kills a search."""
-
-
 class Counting:
-    """A fitness that knows what it was asked; may be cut."""
+    """A fitness that knows what it was asked."""
 
-    def __init__(self, cut_at: int | None = None) -> None:
+    def __init__(self) -> None:
         self.asked: list[Architecture] = []
-        self.cut_at = cut_at
 
     def __call__(self, architecture: Architecture) -> float:
-        if len(self.asked) == self.cut_at:
-            raise Cut
         self.asked.append(architecture)
         return sum(op * 3**place for place, op in enumerate(architecture.ops)) / 1000
 
@@ -47,22 +40,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("sampler", ["evolution", "linear", "random", "tpe"])
-def test_a_search_that_was_cut_ends_as_one_that_was_not(sampler: str, tmp_path: Path) -> None:
-    whole = Counting()
-    best = detnas.search(whole, SPACE, tmp_path / "whole", seed=3, sampler=sampler, **SETTINGS)
-    with pytest.raises(Cut):
-        detnas.search(Counting(cut_at=7), SPACE, tmp_path / "cut", seed=3, sampler=sampler, **SETTINGS)
-    rest = Counting()
-    assert detnas.search(rest, SPACE, tmp_path / "cut", seed=3, sampler=sampler, **SETTINGS) == best
-    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
-    assert rest.asked == whole.asked[7:]
-    if sampler != "linear":  # whose model says which is the best
-        assert best == max(whole.asked, key=Counting())
-    assert detnas.search(Counting(cut_at=0), SPACE, tmp_path / "cut", seed=3, sampler=sampler, **SETTINGS) == best
-
-
-def test_more_evaluations_go_on(tmp_path: Path) -> None:
+def test_more_evaluations_continue(tmp_path: Path) -> None:
     fewer = SETTINGS | {"evaluations": 6}
     detnas.search(Counting(), SPACE, tmp_path / "grown", **fewer)
     more = Counting()
@@ -147,4 +125,4 @@ def test_latencies_may_bound_and_compete(tmp_path: Path) -> None:
 
 
 def test_every_setting_of_the_choice_is_one_of_a_recipe() -> None:
-    assert set(CHOOSING) <= set(detnas.config.SearchSettings.model_fields)
+    assert set(FIELDS) <= set(detnas.config.SearchSettings.model_fields)

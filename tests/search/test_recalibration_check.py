@@ -28,24 +28,24 @@ def found(run: Path) -> dict[str, object]:
     return values
 
 
-def test_the_best_are_judged_again_the_winner_first(finished: Path) -> None:
+def test_the_best_are_evaluated_again_the_winner_first(finished: Path) -> None:
     rows = [json.loads(line) for line in (finished / "search/candidates.jsonl").read_text().splitlines()]
     fitness = {row["architecture"]: row["fitness"] for row in rows}
     check = found(finished)
-    judged = check["candidates"]
-    assert isinstance(judged, list) and len(judged) == NUM_CHECKED < len(rows)
-    assert judged[0]["architecture"] == json.loads((finished / "search/best.json").read_text())["architecture"]
-    assert [row["fitness"] for row in judged] == sorted(fitness.values(), reverse=True)[:NUM_CHECKED]
+    evaluated = check["candidates"]
+    assert isinstance(evaluated, list) and len(evaluated) == NUM_CHECKED < len(rows)
+    assert evaluated[0]["architecture"] == json.loads((finished / "search/best.json").read_text())["architecture"]
+    assert [row["fitness"] for row in evaluated] == sorted(fitness.values(), reverse=True)[:NUM_CHECKED]
     assert (check["batches"], check["batch_size"], check["metric"]) == (2, 2, "mAP")
     recipe, data = load_run(finished)
     with open_run(recipe, finished, data, Progress(quiet=True), hold="not at all") as run:
-        judge = build_evaluator(run)
-        assert isinstance(judge, DetectionEvaluator)
-        for row in judged:
+        evaluator = build_evaluator(run)
+        assert isinstance(evaluator, DetectionEvaluator)
+        for row in evaluated:
             architecture = Architecture.parse(row["architecture"])
-            first = [next(iter(judge.calibration))]
-            assert judge.with_statistics_of(architecture, first).scores["mAP"] == row["half"]
-            assert judge.with_statistics_of(architecture, None).scores["mAP"] == row["none"]
+            first = [next(iter(evaluator.calibration))]
+            assert evaluator.evaluate_with(architecture, first).scores["mAP"] == row["half"]
+            assert evaluator.evaluate_with(architecture, None).scores["mAP"] == row["none"]
 
 
 def test_a_finished_search_that_was_cut_before_it_gets_it(copied: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_finished_search_that_was_cut_before_it_gets_it(copied: Path) -> None:
 
 
 def test_it_is_not_made_twice(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recalibration_check, "_judged", lambda *_: pytest.fail("judged again"))
+    monkeypatch.setattr(recalibration_check, "_evaluate_again", lambda *_: pytest.fail("evaluated again"))
     before = (copied / "search/recalibration.json").stat()
     search_run(copied, Progress(quiet=True))
     assert (copied / "search/recalibration.json").stat().st_mtime_ns == before.st_mtime_ns

@@ -1,13 +1,14 @@
-"""A fitness that users bring: a function of a candidate and its detector."""
+"""A custom fitness: a user's function of a candidate and its detector."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Self
 
 from detnas.distributed import comm
 from detnas.evaluation.evaluate import Evaluation
 from detnas.models.detectors.build import Detector
-from detnas.search.evaluators.base import Scores
+from detnas.search.evaluators.base import EvaluatedRun, RunEvaluator, Scores
 from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.spaces import Architecture, BudgetSampler, Cost
 from detnas.utils.errors import UserError
@@ -16,55 +17,64 @@ from detnas.utils.import_string import import_object
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a fitness function of yours is given: an architecture, what it costs, and its detector.
+    """What a custom fitness function is given: an architecture, what it costs, and its detector.
 
     `cost` is that of the backbone as the budget counts it: MACs, parameters, and microseconds where
     `budget.latencies` names a table. `detector` has the supernet's weights and BN statistics of its own; it is in
     evaluation mode on the run's device, and a copy: whatever is done to it reaches no other candidate. It takes a list
-    of images (3, H, W) float RGB in 0-1, and gives torchvision's dictionaries of boxes, scores and labels.
+    of images (3, H, W) float RGB in 0-1, and returns torchvision's dictionaries of boxes, scores and labels.
     """
 
     architecture: Architecture
     cost: Cost
     detector: Detector
-    _fitness: DetectionEvaluator = field(repr=False)
+    _evaluator: DetectionEvaluator = field(repr=False)
 
     @cached_property
     def evaluation(self) -> Evaluation:
         """How good the detector is on the search split, in 0-1: `scores` by name (mAP, AP50, VOC07, …) and `per_class`,
-        COCO's AP by the name of the class; None where the split holds no such boxes. Computed when first asked for; of
-        several processes all must ask."""
-        return self._fitness.evaluation(self.detector)
+        COCO's AP by the name of the class; None where the split holds no such boxes. Computed when first asked for;
+        with several processes, all of them must ask."""
+        return self._evaluator.evaluate_candidate(self.detector)
 
 
 FitnessFunction = Callable[[Candidate], float]
 
 
-class CustomEvaluator:
-    """Judges candidates by the function at `place`, `package.module:function`: higher is better.
+class CustomEvaluator(RunEvaluator):
+    """Scores candidates by the function `fitness`, `package.module:function`: higher is better.
 
     Raises `UserError` if it cannot be imported or called.
     """
 
-    def __init__(self, place: str, fitness: DetectionEvaluator, sampler: BudgetSampler) -> None:
-        self.place = place
-        self.function = import_fitness_function(place)
+    def __init__(self, fitness: str, evaluator: DetectionEvaluator, sampler: BudgetSampler) -> None:
         self.fitness = fitness
+        self.function = import_fitness_function(fitness)
+        self.evaluator = evaluator
         self.sampler = sampler
 
+    @classmethod
+    def check(cls, run: EvaluatedRun) -> None:
+        import_fitness_function(run.recipe.search.fitness)
+        DetectionEvaluator.check(run)
+
+    @classmethod
+    def from_run(cls, run: EvaluatedRun) -> Self:
+        return cls(run.recipe.search.fitness, DetectionEvaluator.from_run(run), run.sampler)
+
     def __call__(self, architecture: Architecture) -> Scores:
-        """Its value, by the function's name, and the scores that it asked for."""
+        """The function's value, by the name `fitness`, and the scores of detection if the function asked for them."""
         cost = self.sampler.table.cost(architecture.ops)
-        detector = self.fitness.candidate(architecture, self.fitness.calibration)
-        candidate = Candidate(architecture, cost, detector, self.fitness)
+        detector = self.evaluator.extract_candidate(architecture, self.evaluator.calibration)
+        candidate = Candidate(architecture, cost, detector, self.evaluator)
         value = float(self.function(candidate))
         scores = candidate.evaluation.scores if "evaluation" in vars(candidate) else {}
-        return scores | {self.place: comm.broadcast_from_main(lambda: value)}
+        return scores | {self.fitness: comm.broadcast_from_main(lambda: value)}
 
 
-def import_fitness_function(place: str) -> FitnessFunction:
-    """The function at `place`. Raises `UserError` if it cannot be imported or called."""
-    function: FitnessFunction = import_object(place, "search.fitness")
+def import_fitness_function(fitness: str) -> FitnessFunction:
+    """The function `package.module:function`. Raises `UserError` if it cannot be imported or called."""
+    function: FitnessFunction = import_object(fitness, "search.fitness")
     if not callable(function):
-        raise UserError(f"search.fitness: {place} is no function; name one of a detnas.Candidate that gives a number")
+        raise UserError(f"search.fitness: {fitness} is no function; name one of a detnas.Candidate that gives a number")
     return function

@@ -1,7 +1,8 @@
-"""The fitness of a candidate: its mAP on the search split, with BN statistics of its own."""
+"""A candidate's fitness by detection: its mAP on the search split, with BN statistics of its own."""
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Self
 
 import torch
 
@@ -15,7 +16,7 @@ from detnas.models.detectors.build import Detector
 from detnas.models.detectors.detect import detect
 from detnas.models.detectors.prepared import PreparedImages
 from detnas.models.supernet import Supernet, extract_subnet
-from detnas.search.evaluators.base import Scores
+from detnas.search.evaluators.base import EvaluatedRun, RunEvaluator, Scores
 from detnas.search.evaluators.inputs import Inputs, input_bytes, padded_pixels
 from detnas.search.evaluators.prefix_cache import PrefixCache
 from detnas.search.evaluators.recalibration import evaluation_indices, recalibrate, recalibration_indices
@@ -25,14 +26,14 @@ from detnas.utils.memory import available_memory
 from detnas.utils.seeds import derive_seed
 
 MEMORY_SHARE = 0.25
-"""Of the available memory, what maps may take."""
+"""The part of the available memory that kept maps may take."""
 
 
-class DetectionEvaluator:
-    """Judges candidates of a trained supernet detector, each on a copy: no call changes the next one's answer.
+class DetectionEvaluator(RunEvaluator):
+    """Scores candidates of a fine-tuned supernet detector, each on a copy: no call changes the next one's scores.
 
-    Images for recalibration are drawn from `fit` by `seed` once, so that all candidates see the same. What all of
-    them take and compute alike is kept, of inputs and maps together at most `cache_mb` megabytes.
+    The images for recalibration are drawn from `fit` by `seed` once, so that all candidates see the same. What
+    candidates share, prepared images and the maps behind the same first ops, is kept, at most `cache_mb` megabytes.
     """
 
     def __init__(
@@ -51,23 +52,40 @@ class DetectionEvaluator:
         self.settings = settings
         self.device = device
         self.search = evaluation_images(search, settings, seed)
-        self.own = comm.shard_indices(len(self.search), settings.batch_size)
+        self.shard = comm.shard_indices(len(self.search), settings.batch_size)
         """Indices in `search` of the images that this process evaluates on."""
         self.fit = fit
         self.seed = seed
         calibration = fit.subset(recalibration_indices(len(fit), settings, seed))
-        judged = self.search.subset(self.own)
-        parts = ((calibration, settings.recalibration_batch_size), (judged, settings.batch_size))
+        evaluated = self.search.subset(self.shard)
+        parts = ((calibration, settings.recalibration_batch_size), (evaluated, settings.batch_size))
         resizing = detector.transform.settings
-        pixels = sum(padded_pixels(data, batch, resizing) for data, batch in parts)
+        pixels = sum(padded_pixels(data, batch_size, resizing) for data, batch_size in parts)
         room = cache_mb * 10**6 - input_bytes(pixels)
         self.inputs = partial(Inputs, detector=resizing, device=device, cache_mb=cache_mb, disk=disk)
-        self.calibration, self.judged = (self.inputs(data, batch, kept=room >= 0) for data, batch in parts)
+        self.calibration, self.evaluated = (self.inputs(data, batch_size, kept=room >= 0) for data, batch_size in parts)
         supernet = find_backbone(detector)
         assert isinstance(supernet, Supernet)
-        passes = sum(-(-len(data) // batch) for data, batch in parts)
+        passes = sum(-(-len(data) // batch_size) for data, batch_size in parts)
         room = _room_for_maps(room) if device.type == "cpu" else 0
         self.prefixes = PrefixCache(supernet.space, pixels, passes, room)
+
+    @classmethod
+    def check(cls, run: EvaluatedRun) -> None:
+        evaluation_images(run.data.search, run.recipe.search, run.seed("search"))
+
+    @classmethod
+    def from_run(cls, run: EvaluatedRun) -> Self:
+        return cls(
+            run.supernet_detector(),
+            run.data.fit,
+            run.data.search,
+            run.recipe.search,
+            seed=run.seed("search"),
+            device=run.device,
+            cache_mb=run.recipe.data.cache_mb,
+            disk=run.disk_cache,
+        )
 
     def __call__(self, architecture: Architecture) -> Scores:
         """The candidate's scores on the search split in 0-1, by name: COCO's twelve numbers and VOC's two."""
@@ -80,39 +98,39 @@ class DetectionEvaluator:
         assert isinstance(backbone, Subnet)
         with self.prefixes.shared(backbone):
             recalibrate(candidate, self.calibration)
-            return self.evaluation(candidate)
+            return self.evaluate_candidate(candidate)
 
-    def other_calibration(self) -> Inputs:
-        """As many batches for recalibration as those that all candidates see, of images drawn again; kept nowhere."""
+    def draw_other_calibration(self) -> Inputs:
+        """As many batches for recalibration as all candidates see, of images drawn again; they are not kept."""
         images = recalibration_indices(len(self.fit), self.settings, derive_seed(self.seed, "other pictures"))
         return self.inputs(self.fit.subset(images), self.settings.recalibration_batch_size, kept=False)
 
-    def with_statistics_of(self, architecture: Architecture, batches: Iterable[PreparedImages] | None) -> Evaluation:
-        """The evaluation of `candidate` with these batches."""
-        return self.evaluation(self.candidate(architecture, batches))
+    def evaluate_with(self, architecture: Architecture, batches: Iterable[PreparedImages] | None) -> Evaluation:
+        """The evaluation of a candidate that is recalibrated on `batches`, or not at all."""
+        return self.evaluate_candidate(self.extract_candidate(architecture, batches))
 
-    def candidate(self, architecture: Architecture, batches: Iterable[PreparedImages] | None) -> Detector:
-        """The candidate alone, in evaluation mode, recalibrated on these batches; without any, with the statistics that
-        the supernet gathered."""
+    def extract_candidate(self, architecture: Architecture, batches: Iterable[PreparedImages] | None) -> Detector:
+        """A copy of the candidate in evaluation mode, recalibrated on `batches`; if None, with the statistics that the
+        supernet gathered in its training."""
         candidate = extract_subnet(self.detector, architecture).eval()
         if batches is not None:
             recalibrate(candidate, batches)
         return candidate
 
-    def evaluation(self, candidate: Detector) -> Evaluation:
-        """How good it is on the search split; as calling this with its architecture says, where nothing races."""
-        found = [one for images in self.judged for one in detect(candidate, images, self.device)]
-        return evaluation_of(self.search, self.own, found)
+    def evaluate_candidate(self, candidate: Detector) -> Evaluation:
+        """The evaluation of an extracted candidate on the search split."""
+        found = [one for images in self.evaluated for one in detect(candidate, images, self.device)]
+        return evaluation_of(self.search, self.shard, found)
 
 
 def _room_for_maps(room: int) -> int:
-    """Of `room` bytes, what can be taken without pressing others: the maps of a long search fill all they are given."""
+    """What of `room` bytes may be taken without exhausting the memory: a long search fills all that it is given."""
     available = available_memory()
     return room if available is None else min(room, int(MEMORY_SHARE * available))
 
 
 def evaluation_images(search: DetectionSet, settings: SearchSettings, seed: int) -> DetectionSet:
-    """The images of the search split that candidates are judged on.
+    """The images of the search split that candidates are evaluated on.
 
     Raises `UserError` if none of them holds a box.
     """

@@ -1,4 +1,4 @@
-"""Evaluating a candidate with several processes: the main process chooses it, all of them evaluate it."""
+"""Evaluation with several processes: the main process chooses a candidate, and all of them evaluate it."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What every candidate of a search sees: its images, in batches, as detectors take them."""
+"""The images that every candidate of a search sees, in batches as detectors take them."""
 
 from collections.abc import Iterator
 
@@ -15,13 +15,13 @@ from detnas.models.detectors.prepared import PreparedImages, on_device, prepare
 PADDED_TO = 32
 """torchvision pads a batch's height and width to multiples of this."""
 VALUE_BYTES = 4
-"""Of a float32."""
+"""Bytes of a float32."""
 
 
 class Inputs:
-    """The images of `data` in batches, again and again: decoded, resized, normalized and padded once if `kept`.
+    """Iterates over the images of `data` in batches, any number of times: decoded, resized, normalized and padded once
+    if they are `kept`, and each time if not; then the decoded images are kept as `Images` says.
 
-    If not, each time, and the decoded images are kept as `Images` says.
     Raises `UserError` for an image that cannot be decoded or is not as large as it should be.
     """
 
@@ -55,7 +55,7 @@ class Inputs:
 
 
 def padded_pixels(data: DetectionSet, batch_size: int, detector: DetectorSettings) -> int:
-    """How many pixels all batches have together, as the detector resizes and pads them."""
+    """The pixels of all batches together, as the detector resizes and pads them."""
     scale = np.minimum(detector.min_size / data.sizes.min(axis=1), detector.max_size / data.sizes.max(axis=1))
     sides = np.floor(data.sizes * scale[:, None])
     pixels = 0
@@ -66,5 +66,5 @@ def padded_pixels(data: DetectionSet, batch_size: int, detector: DetectorSetting
 
 
 def input_bytes(pixels: int) -> int:
-    """What prepared batches of so many pixels take."""
+    """Bytes of prepared batches with so many pixels."""
     return 3 * VALUE_BYTES * pixels

@@ -1,4 +1,4 @@
-"""Candidates that begin with the same ops share what these compute."""
+"""A cache of feature maps for candidates that begin with the same ops."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -18,14 +18,14 @@ Prefix = tuple[int, ...]
 class PrefixCache:
     """The maps behind the first blocks of candidates, kept for later ones that begin with the same ops.
 
-    The map behind a block depends on the images, and on the supernet's ops up to there: in recalibration each batch
-    is normalized by its own statistics, in judging by those that came of these ops in recalibration. So what a
-    candidate finds is the same, to the bit, whether it begins with the images or with another one's maps.
+    The map behind a block depends on the images and on the supernet's ops up to there: in recalibration each batch
+    is normalized by its own statistics, in the evaluation by those that these ops had in recalibration. So the outputs
+    of a candidate are the same, to the bit, whether it begins with the images or with another one's maps.
 
     All candidates must come from one supernet and see the same batches in the same order, in `passes` passes, of
-    `pixels` pixels in all after padding; one that is dropped before the last pass leaves nothing. The maps kept take at
-    most `room` bytes; those of the longest and least recently used prefixes give way. Nothing is kept where those of
-    one candidate take more.
+    `pixels` pixels in all after padding; one that is dropped before the last pass leaves nothing. The kept maps take at
+    most `room` bytes; those of the longest and least recently used prefixes are dropped first. Nothing is kept where
+    the maps of one candidate take more.
     """
 
     def __init__(self, space: SearchSpace, pixels: int, passes: int, room: int) -> None:
@@ -33,19 +33,19 @@ class PrefixCache:
         self.sizes = _sizes(space, pixels)
         self.room = room
         self.maps: OrderedDict[Prefix, list[Tensor]] = OrderedDict()
-        """By pass. A prefix is always used after longer ones that begin with it, and so is kept as long as they are."""
+        """The map of each pass. A prefix is always used after longer ones that begin with it, and so kept as long."""
 
     @contextmanager
     def shared(self, backbone: Subnet) -> Iterator[None]:
-        """Let `backbone` begin with maps of earlier candidates in the passes of this block, and keep its own.
+        """Let `backbone` begin with maps of earlier candidates in the passes of this context, and keep its own.
 
-        The backbone is of no use afterwards: it has lost the layers whose maps are known.
+        The backbone cannot be used afterwards: it has lost the layers whose maps are known.
         """
         if sum(self.sizes) > self.room:
             yield
             return
         ops = backbone.architecture.ops
-        prefixes = [ops[:depth] for depth in range(len(ops))]  # nobody else has all ops
+        prefixes = [ops[:depth] for depth in range(len(ops))]  # no other candidate has all ops
         known = [prefix for prefix in prefixes if prefix in self.maps]
         self._use(known)
         self._make_room(prefixes[len(known) :])
@@ -70,7 +70,7 @@ class PrefixCache:
 
 
 class _Recall(nn.Module):
-    """Gives the maps of pass after pass, whatever it is given."""
+    """Returns the map of each pass in turn, whatever its input."""
 
     def __init__(self, maps: Sequence[Tensor]) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ def _sizes(space: SearchSpace, pixels: int) -> list[int]:
 
 
 def _layer(depth: int) -> str:
-    """The name of the layer in a backbone behind which so many blocks have run."""
+    """The name of the layer in a backbone after which `depth` blocks have run."""
     return f"blocks.{depth - 1}" if depth else "stem"
 
 

@@ -1,4 +1,4 @@
-"""A candidate with BN statistics of its own."""
+"""Recalibration: a candidate's own BN statistics."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,21 +16,21 @@ from detnas.utils.seeds import derive_seed
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
-    """Compute the BN statistics of `model` afresh from batches of what it takes, but for those behind RoI pooling.
+    """Compute the BN statistics of `model` again from batches of its inputs, except for those behind RoI pooling.
 
     A detector takes lists of images (3, H, W) float in 0-1, or `PreparedImages`; a classifier normalized images
     (N, 3, S, S).
 
     For a copy that `extract_subnet` made: the supernet's shared statistics belong to no candidate, and must not be
     changed by one (paper, section 3.3). Only this BN runs in training mode; no losses are computed and nothing is drawn
-    at random. The statistics are plain averages over the batches: with PyTorch's usual momentum of 0.1 the last 19
-    batches would be all that counts. As in PyTorch, the variance averaged is the unbiased one of each batch.
+    at random. The statistics are plain averages over the batches: with PyTorch's usual momentum of 0.1 only the last
+    19 batches would count. As in PyTorch, the variance averaged is the unbiased one of each batch.
 
     The norms behind RoI pooling keep the statistics of the supernet's training, where RoIs were sampled for the losses,
     up to a quarter of them positive. The official code recomputes these too, from such samples, which takes
-    targets and random draws. Of the proposals in a pass without losses nearly all are background: by their
-    statistics the box head answers wrongly (research/box_head_norms.py). All paths share it, and where it has BN, the
-    maps that it looks into are normalized by the candidate's own statistics.
+    targets and random draws. Of the proposals in a pass without losses nearly all are background: with their
+    statistics the box head answers wrongly (research/box_head_norms.py). All paths share the box head, and the maps
+    that it pools are normalized by the candidate's own statistics.
 
     A pass ends with its last norm: heads without one, or with one that is kept, are not computed.
     """
@@ -52,22 +52,22 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
 
 
 def _norms_but_of(model: nn.Module, parts: Iterable[nn.Module]) -> list[_BatchNorm]:
-    """The norms of `model` but those of some parts."""
+    """The norms of `model` that are in none of `parts`."""
     excepted = {norm for part in parts for norm in part.modules()}
     return [module for module in model.modules() if isinstance(module, _BatchNorm) and module not in excepted]
 
 
 class _LastNormRan(Exception):
-    """Nothing that this pass would still compute changes a statistic."""
+    """The rest of this pass changes no statistic."""
 
 
 class _ShortPasses:
-    """Forward passes that end with their last norm. The first ends before `heads`, and tells which that is."""
+    """Forward passes that end with their last norm. The first ends before `heads`, and shows which norm is the last."""
 
     def __init__(self, norms: Iterable[nn.Module], heads: Iterable[nn.Module]) -> None:
         self.ran = 0
         self.last = 0
-        """How often norms run in a pass."""
+        """The number of calls of norms in a pass; 0 until the first has ended."""
         self.hooks = [norm.register_forward_hook(self._norm_ran) for norm in norms]
         self.hooks += [head.register_forward_pre_hook(self._heads_begin) for head in heads]
 
@@ -91,10 +91,8 @@ class _ShortPasses:
 
 
 def recalibration_indices(size: int, settings: SearchSettings, seed: int) -> list[int]:
-    """The images, of `size`, that all candidates of a search are recalibrated on.
-
-    Whole permutations one after another, so that none repeats before it must.
-    """
+    """Which of `size` images all candidates of a search are recalibrated on: whole permutations one after another, so
+    that none repeats before all have been drawn."""
     rng = np.random.default_rng(derive_seed(seed, "recalibration"))
     count = settings.recalibration_batches * settings.recalibration_batch_size
     rounds = [rng.permutation(size) for _ in range(-(-count // size))]
@@ -102,7 +100,7 @@ def recalibration_indices(size: int, settings: SearchSettings, seed: int) -> lis
 
 
 def evaluation_indices(size: int, settings: SearchSettings, seed: int) -> list[int]:
-    """The images, of the search split's `size`, that all candidates of a search are judged on."""
+    """Which of the `size` images of the search split all candidates of a search are evaluated on."""
     if settings.images is None or settings.images >= size:
         return list(range(size))
     chosen = np.random.default_rng(derive_seed(seed, "search pictures")).permutation(size)

@@ -1,16 +1,11 @@
-"""What is evaluated in each slot of the search, as Optuna's samplers are asked for it."""
+"""What a sampler is: it proposes the architectures that a search evaluates."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-from optuna import Study
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
 
 from detnas.config import SearchSettings
-from detnas.search.study.trials import ORIGIN, distributions, index_of, parameters
 from detnas.spaces import Architecture, BudgetSampler
 
 TRIES = 100
@@ -18,45 +13,70 @@ TRIES = 100
 
 
 class SpaceExhausted(Exception):
-    """Every architecture within the budget has been evaluated."""
+    """Every architecture within the budget has been proposed."""
 
 
 class Proposal(NamedTuple):
-    """An architecture to evaluate, and where it came from: random, mutation, crossover, linear or tpe."""
+    """An architecture to evaluate."""
 
     architecture: Architecture
     origin: str
+    """How it was made: random, mutation, crossover, linear or tpe."""
 
 
-class Sampler(BaseSampler):
-    """Fills the *slots* of a search, which are the places in the sequence of its evaluations.
+@dataclass(frozen=True, slots=True)
+class EvaluationRecord:
+    """What is known of one evaluation of a search."""
 
-    What it proposes is within the budget of `sampler`, and nothing is proposed for two slots.
+    index: int
+    """The evaluation index: its place in the sequence of the search's evaluations, from 0."""
+    architecture: Architecture
+    state: Literal["finished", "running", "failed"]
+    values: tuple[float, ...] = ()
+    """Of a finished evaluation: the fitness, and the cost that is the second objective if the search has one."""
+
+    @property
+    def fitness(self) -> float:
+        return self.values[0]
+
+
+History = Sequence[EvaluationRecord]
+"""The evaluations of a search that have begun, by index; one that failed and is tried again has a record a try."""
+
+
+class Sampler(ABC):
+    """Proposes the architecture of each evaluation of a search: within the budget, and none for two evaluations.
+
+    A proposal is a function of the seed and the history alone, so that it is the same whichever process asks for it.
     """
 
-    def __init__(self, sampler: BudgetSampler, settings: SearchSettings, seed: int) -> None:
-        self.sampler = sampler
+    takes_second_objective: ClassVar[bool] = False
+    """Whether it searches for the front of fitness and a cost."""
+
+    def __init__(self, budget_sampler: BudgetSampler, settings: SearchSettings, seed: int) -> None:
+        self.budget_sampler = budget_sampler
+        self.space = budget_sampler.space
         self.settings = settings
         self.seed = seed
 
+    @classmethod
+    def check(cls, settings: SearchSettings) -> None:
+        """Raise `ValueError` for settings with which it cannot search."""
+        if cls.takes_second_objective and settings.second_objective is None:
+            raise ValueError(
+                f"sampler {settings.sampler} needs a second objective; let second_objective be macs, params or latency"
+            )
+
+    @property
+    def generation_size(self) -> int:
+        """Evaluations that may run at the same time: the history of an evaluation holds all earlier generations
+        completely. A search without generations is a single one."""
+        return self.settings.evaluations
+
     @abstractmethod
-    def propose(self, study: Study, slot: int) -> Proposal:
-        """What is evaluated in `slot`. Raises `SpaceExhausted` when nothing new is left for it."""
+    def propose(self, history: History, index: int) -> Proposal:
+        """What evaluation `index` evaluates. Raises `SpaceExhausted` if nothing new is left within the budget."""
 
     def merits(self, architectures: Sequence[Architecture], fitness: Sequence[float]) -> list[float]:
-        """By what the winner of those evaluated is chosen, the highest: fitness, unless a sampler knows better."""
+        """How good each of some evaluated architectures is; the search returns the best. By default, their fitness."""
         return list(fitness)
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return distributions(self.sampler.space)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """One op name a block."""
-        proposal = self.propose(study, index_of(trial))
-        study._storage.set_trial_user_attr(trial._trial_id, ORIGIN, proposal.origin)
-        return parameters(proposal.architecture, self.sampler.space)
-
-    def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
-        raise ValueError(f"{name} is no block of space {self.sampler.space.name}")

@@ -5,69 +5,63 @@ from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 import numpy as np
-from optuna import Study
-from optuna.trial import FrozenTrial
 
 from detnas.config import SearchSettings
-from detnas.search.samplers.base import Proposal, Sampler, SpaceExhausted
-from detnas.search.study.trials import architecture_of, index_of
+from detnas.search.samplers.base import History, Proposal, Sampler, SpaceExhausted
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.seeds import derive_seed
 
 
 class Propose(Protocol):
-    """Gives an architecture that is not in `seen` for a place of a generation; None if nothing new is left."""
+    """Proposes an architecture that is not in `seen` for a place in a generation; None if nothing new is left."""
 
     def __call__(self, place: int, seen: AbstractSet[Architecture], rng: np.random.Generator) -> Proposal | None: ...
 
 
 class GenerationalSampler(Sampler):
-    """Generations of `population` architectures, the first random.
+    """Makes generations of `population` architectures, the first of them random.
 
-    Proposals are a function of the seed and of the earlier generations' values alone. So they are the same whichever
-    process makes them, and in whatever order a generation is evaluated; only it must not begin before the one before it
-    is complete.
+    Proposals depend on the records of earlier generations alone, and not on the order in which a generation is
+    evaluated.
     """
 
-    def __init__(self, sampler: BudgetSampler, settings: SearchSettings, seed: int) -> None:
-        super().__init__(sampler, settings, seed)
-        self._made: dict[int, list[Proposal]] = {}
+    def __init__(self, budget_sampler: BudgetSampler, settings: SearchSettings, seed: int) -> None:
+        super().__init__(budget_sampler, settings, seed)
+        self._made_from: tuple[int, History] = (-1, [])
+        self._proposals: list[Proposal] = []
 
     @abstractmethod
-    def proposer(self, study: Study, generation: int) -> Propose | None:
-        """What proposes a generation, given the earlier ones; None if nothing is known from them."""
+    def proposer(self, earlier: History, generation: int) -> Propose | None:
+        """What proposes a generation, given the records of all earlier ones; None if they tell nothing."""
 
-    def propose(self, study: Study, slot: int) -> Proposal:
-        generation, place = divmod(slot, self.settings.population)
-        if generation not in self._made:
-            self._made = {generation: self._generation(study, generation)}
-        proposals = self._made[generation]
-        if place >= len(proposals):
+    @property
+    def generation_size(self) -> int:
+        return self.settings.population
+
+    def propose(self, history: History, index: int) -> Proposal:
+        generation, place = divmod(index, self.settings.population)
+        earlier = [record for record in history if record.index < generation * self.settings.population]
+        if self._made_from != (generation, earlier):
+            self._proposals = self._generation(earlier, generation)
+            self._made_from = (generation, earlier)
+        if place >= len(self._proposals):
             raise SpaceExhausted
-        return proposals[place]
+        return self._proposals[place]
 
-    def generation_of(self, trial: FrozenTrial) -> int:
-        return index_of(trial) // self.settings.population
-
-    def before(self, study: Study, generation: int) -> list[FrozenTrial]:
-        """The trials of the earlier generations."""
-        trials = study.get_trials(deepcopy=False)
-        return [trial for trial in trials if trial.params and self.generation_of(trial) < generation]
-
-    def fresh(self, seen: AbstractSet[Architecture], rng: np.random.Generator) -> Proposal | None:
-        """One at random; None if nothing new is left."""
-        architecture = self.sampler.sample(rng, seen)
+    def propose_random(self, seen: AbstractSet[Architecture], rng: np.random.Generator) -> Proposal | None:
+        """A random architecture that is not in `seen`; None if nothing new is left."""
+        architecture = self.budget_sampler.sample(rng, seen)
         return None if architecture is None else Proposal(architecture, "random")
 
-    def _generation(self, study: Study, generation: int) -> list[Proposal]:
-        """All of a generation; fewer than the population when the budget holds no more."""
-        propose = self.proposer(study, generation)
-        seen = {architecture_of(trial, self.sampler.space) for trial in self.before(study, generation)}
+    def _generation(self, earlier: History, generation: int) -> list[Proposal]:
+        """All proposals of a generation; fewer than the population where the budget holds no more."""
+        propose = self.proposer(earlier, generation)
+        seen = {record.architecture for record in earlier}
         proposals: list[Proposal] = []
         for place in range(self.settings.population):
-            slot = generation * self.settings.population + place
-            rng = np.random.default_rng(derive_seed(self.seed, "search", slot))
-            proposal = propose(place, seen, rng) if propose else self.fresh(seen, rng)
+            index = generation * self.settings.population + place
+            rng = np.random.default_rng(derive_seed(self.seed, "search", index))
+            proposal = propose(place, seen, rng) if propose else self.propose_random(seen, rng)
             if proposal is None:
                 break
             proposals.append(proposal)

@@ -1,60 +1,40 @@
 """A search in generations, whose children descend from parents of the earlier ones."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
-from optuna import Study
-from optuna.samplers import BaseGASampler
-from optuna.trial import FrozenTrial, TrialState
 
-from detnas.config import SearchSettings
-from detnas.search.samplers.base import TRIES, Proposal
+from detnas.search.samplers.base import TRIES, History, Proposal
 from detnas.search.samplers.generational import GenerationalSampler, Propose
 from detnas.search.samplers.operators import crossover, mutate
-from detnas.search.study.trials import architecture_of, index_of
-from detnas.spaces import Architecture, BudgetSampler
+from detnas.spaces import Architecture
 
 
-class GeneticSampler(GenerationalSampler, BaseGASampler):
-    """After the first generation: mutants, crossovers and fresh random ones.
+class GeneticSampler(GenerationalSampler):
+    """After the first generation, makes children by mutation and by crossover, and fills up with random ones."""
 
-    Who is a parent, `select_parent` of the subclass says.
-    """
+    @abstractmethod
+    def select_parents(self, earlier: History, generation: int) -> History:
+        """The finished evaluations that a generation descends from, given the records of all earlier ones."""
 
-    def __init__(self, sampler: BudgetSampler, settings: SearchSettings, seed: int) -> None:
-        super().__init__(sampler, settings, seed)
-        self.population_size = settings.population
-
-    def get_trial_generation(self, study: Study, trial: FrozenTrial) -> int:
-        return self.generation_of(trial)
-
-    def get_population(self, study: Study, generation: int) -> list[FrozenTrial]:
-        """What is finished of a generation, in the order of the slots."""
-        finished = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-        return sorted((trial for trial in finished if self.generation_of(trial) == generation), key=index_of)
-
-    def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
-        """In the order of the slots: Optuna gives them as selected at first, and later in the order of its storage."""
-        return sorted(super().get_parent_population(study, generation), key=index_of)
-
-    def proposer(self, study: Study, generation: int) -> Propose | None:
-        space = self.sampler.space
-        parents = [architecture_of(parent, space) for parent in self.get_parent_population(study, generation)]
+    def proposer(self, earlier: History, generation: int) -> Propose | None:
+        selected = sorted(self.select_parents(earlier, generation), key=lambda record: record.index)
+        parents = [record.architecture for record in selected]
 
         def propose(place: int, seen: AbstractSet[Architecture], rng: np.random.Generator) -> Proposal | None:
             if place < self.settings.num_mutations + self.settings.num_crossovers:
                 origin = "mutation" if place < self.settings.num_mutations else "crossover"
                 for _ in range(TRIES):
                     child = self._child(origin, parents, rng)
-                    if child not in seen and self.sampler.allows(child):
+                    if child not in seen and self.budget_sampler.allows(child):
                         return Proposal(child, origin)
-            return self.fresh(seen, rng)
+            return self.propose_random(seen, rng)
 
         return propose if parents else None
 
     def _child(self, origin: str, parents: Sequence[Architecture], rng: np.random.Generator) -> Architecture:
-        space = self.sampler.space
         if origin == "mutation":
-            return mutate(space, parents, self.settings.mutation_probability, rng)
-        return crossover(space, parents, rng)
+            return mutate(self.space, parents, self.settings.mutation_probability, rng)
+        return crossover(self.space, parents, rng)

@@ -4,55 +4,50 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
-from optuna import Study
-from optuna.trial import TrialState
 
-from detnas.search.samplers.base import Proposal
+from detnas.search.samplers.base import History, Proposal
 from detnas.search.samplers.generational import GenerationalSampler, Propose
 from detnas.search.samplers.linear_model import Floats, LinearModel
-from detnas.search.study.trials import architecture_of, fitness_of, index_of
 from detnas.spaces import Architecture, SearchSpace
 
 
 class LinearSampler(GenerationalSampler):
-    """After the first generation each candidate is the best by a draw of what the ops add to fitness, from the
+    """After the first generation, each candidate is the best by a draw of what the ops add to fitness, from the
     posterior given the earlier generations (Thompson sampling).
 
-    A candidate's fitness is known by weights of the supernet alone. What is peculiar to the one candidate there says
-    little of a network; what an op adds over many candidates says more. So the winner, too, is the best by the model of
-    those evaluated, and not the one whose own fitness is the highest.
+    A candidate's fitness is measured with the supernet's weights. What is peculiar to one candidate there says little
+    about the network; what an op adds over many candidates says more. So the search's best architecture, too, is the
+    evaluated one that the model expects most of, and not the one with the highest fitness of its own.
     """
 
-    def proposer(self, study: Study, generation: int) -> Propose | None:
-        finished = [trial for trial in self.before(study, generation) if trial.state == TrialState.COMPLETE]
-        if not finished:
+    def proposer(self, earlier: History, generation: int) -> Propose | None:
+        known = {record.architecture: record.fitness for record in earlier if record.state == "finished"}
+        if not known:
             return None
-        space = self.sampler.space
-        known = {architecture_of(trial, space): fitness_of(trial) for trial in sorted(finished, key=index_of)}
-        model = LinearModel(space, list(known), list(known.values()))
+        model = LinearModel(self.space, list(known), list(known.values()))
 
         def propose(place: int, seen: AbstractSet[Architecture], rng: np.random.Generator) -> Proposal | None:
-            start = self.sampler.sample(rng, seen)
+            start = self.budget_sampler.sample(rng, seen)
             if start is None:
                 return None
             effects = model.effects(rng)
-            best = climbed(space, start, effects, lambda one: one not in seen and self.sampler.allows(one))
+            best = climb(self.space, start, effects, lambda one: one not in seen and self.budget_sampler.allows(one))
             return Proposal(best, "linear")
 
         return propose
 
     def merits(self, architectures: Sequence[Architecture], fitness: Sequence[float]) -> list[float]:
-        expected: list[float] = LinearModel(self.sampler.space, architectures, fitness).predict(architectures).tolist()
+        expected: list[float] = LinearModel(self.space, architectures, fitness).predict(architectures).tolist()
         return expected
 
 
-def climbed(
+def climb(
     space: SearchSpace, start: Architecture, effects: Floats, allowed: Callable[[Architecture], bool]
 ) -> Architecture:
-    """Where steps lead from `start`, each to the best of the allowed architectures that differ in one block or in two,
-    until none is better: by the sum of the `effects` (blocks, ops) of their ops.
+    """Climb from `start` to an allowed architecture of which no allowed one that differs in one or two blocks is
+    better, by the sum of the `effects` (blocks, ops) of its ops. Each step is to the best of these neighbors.
 
-    Two, because between close bounds on a cost no single block may be free to change.
+    Two blocks, because between close bounds on a cost no single block may be free to change.
     """
     blocks, ops = np.indices(effects.shape).reshape(2, -1)
     first, second = np.triu_indices(len(blocks))

@@ -11,46 +11,44 @@ from typing import Any
 import optuna
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.samplers import BaseSampler
+from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
-from detnas.rundir.layout import GRACE_SECONDS, LOCK, STUDY
+from detnas.rundir.layout import LOCK, STUDY
+from detnas.search.study import optuna_internals
 from detnas.utils.errors import UserError
 from detnas.utils.files import acquire_lock, try_lock
 
-HEARTBEAT = 20
-"""Seconds between two signs of life of a worker that evaluates a candidate."""
-PATIENCE = 120
+TRANSACTION_TIMEOUT = 120
 """Seconds that SQLite waits for another process's transaction."""
-REACH = 10
+CONNECT_TIMEOUT = 10
 """Seconds in which a database server must answer."""
 TRIES = 10
-"""At making the tables, which several workers may do at the same time."""
+"""Attempts at making the tables, which several workers may do at the same time."""
 
 
 @contextmanager
 def open_study(
-    directory: Path, url: str | None, name: str, sampler: BaseSampler, directions: Sequence[StudyDirection]
+    directory: Path, url: str | None, name: str, directions: Sequence[StudyDirection]
 ) -> Iterator[optuna.Study]:
-    """The study `name` at `url`, or else in `directory` / study.db, made if it is not there, until the block ends.
+    """Open the study `name` at `url`, or else in `directory` / study.db, until the block ends; make it if necessary.
 
-    `directions` are those of its objectives.
-
-    Trials that were left running by processes which are gone are given up where that can be known at once: in a
-    study of `directory` that no other process has open. Raises `UserError` if it cannot be opened, read or written.
+    `directions` are those of its objectives. Running trials of processes that are gone are failed where that is known
+    at once: in a study of `directory` that no other process has open. Raises `UserError` if the study cannot be opened,
+    read or written.
     """
     where = f"search.storage = {url}" if url else str(directory / STUDY)
-    with (directory / LOCK).open("w") as held, _answering(where, url):
+    with (directory / LOCK).open("w") as held, _explain_errors(where, url):
         alone = try_lock(held)
         if not alone:
-            acquire_lock(held, shared=True)  # not before whoever was first has made the tables
+            acquire_lock(held, shared=True)  # not before the first process has made the tables
         study = optuna.create_study(
             study_name=name,
             storage=_server(url) if url else _sqlite(directory / STUDY),
-            sampler=sampler,
+            sampler=RandomSampler(),  # never asked: workers add trials that detnas's samplers propose
             directions=directions,
             load_if_exists=True,
         )
@@ -63,12 +61,13 @@ def open_study(
 
 def check_storage(url: str) -> None:
     """Raise `UserError` if the server at `url` does not answer, or the driver for it is not installed."""
-    with _answering(f"search.storage = {url}", url), sqlalchemy.create_engine(url, **_server_options()).connect():
+    with _explain_errors(f"search.storage = {url}", url), sqlalchemy.create_engine(url, **_server_options()).connect():
         pass
 
 
 @contextmanager
-def _answering(where: str, url: str | None) -> Iterator[None]:
+def _explain_errors(where: str, url: str | None) -> Iterator[None]:
+    """Raise `UserError`, which begins with `where`, for what a storage may raise in the block."""
     try:
         if url:
             sqlalchemy.make_url(url)
@@ -86,16 +85,14 @@ def _answering(where: str, url: str | None) -> Iterator[None]:
         reason = str(getattr(cause, "orig", cause)).strip().partition("\n")[0]
         raise UserError(
             f"{where}: the study cannot be reached, read or written ({reason}); what is finished is kept: fix that, "
-            "and the same command goes on"
+            "and the same command continues"
         ) from None
 
 
 def _sqlite(path: Path) -> RDBStorage:
-    # Every transaction is a writing one from its beginning. Python's own begin with the first change: two workers
-    # that have both read a trial as waiting would both make it theirs.
-    options = {"connect_args": {"timeout": PATIENCE, "isolation_level": None}}
+    options = {"connect_args": {"timeout": TRANSACTION_TIMEOUT, "isolation_level": None}}
     storage = _storage(f"sqlite:///{path}", options)
-    sqlalchemy.event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    optuna_internals.begin_immediately(storage)
     return storage
 
 
@@ -111,10 +108,15 @@ def _server(url: str) -> RDBStorage:
 
 
 def _server_options() -> dict[str, Any]:
-    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": REACH}}
+    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT}}
 
 
 def _storage(url: str, options: dict[str, Any]) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats, since Optuna 2.9
-        return RDBStorage(url, engine_kwargs=options, heartbeat_interval=HEARTBEAT, grace_period=GRACE_SECONDS)
+        return RDBStorage(
+            url,
+            engine_kwargs=options,
+            heartbeat_interval=optuna_internals.HEARTBEAT,
+            grace_period=optuna_internals.GRACE,
+        )

@@ -22,8 +22,9 @@ from detnas.rundir.layout import (
     SearchDone,
 )
 from detnas.search.evaluators.base import Evaluator
-from detnas.search.samplers.registry import SAMPLERS
-from detnas.search.study.slots import failed_for_good
+from detnas.search.samplers import SAMPLERS
+from detnas.search.samplers.base import Sampler
+from detnas.search.study.claims import failed_for_good
 from detnas.search.study.storage import open_study
 from detnas.search.study.trials import ORIGIN, architecture_of, fitness_of, index_of
 from detnas.search.study.worker import SCORES, Worker, reason_of
@@ -38,7 +39,7 @@ SHOWN_EVERY = 50
 
 def search(
     evaluator: Evaluator,
-    sampler: BudgetSampler,
+    budget_sampler: BudgetSampler,
     settings: SearchSettings,
     directory: Path,
     *,
@@ -46,27 +47,27 @@ def search(
     progress: Progress,
     name: str = "search",
 ) -> Architecture:
-    """Evaluate `settings.evaluations` candidates, or all there are, and return the best.
+    """Evaluate `settings.evaluations` candidates, or all within the budget, and return the best.
 
-    `evaluator` gives a candidate's scores by name; that of `settings.score_name` is its fitness. Other processes may
-    do the same at the same time: each candidate is evaluated by one of them, and all leave the same.
+    `evaluator` returns a candidate's scores by name; the one named `settings.score_name` is its fitness. Other
+    processes may do the same at the same time: each candidate is evaluated by one of them, and all leave the same
+    files.
 
-    Leaves `candidates.jsonl`, `best.json` and `done.json` in `directory`, `front.json` if there are two
-    objectives, and `failed.jsonl` if candidates failed;
-    `study.db` too, unless the settings name a storage. Continues a study that it finds there, in a shared storage that
-    of this `name`.
+    Leaves `candidates.jsonl`, `best.json` and `done.json` in `directory`, `front.json` if there are two objectives,
+    `failed.jsonl` if candidates failed, and `study.db` unless the settings name a storage. Continues the study that it
+    finds there, or the one of this `name` in a shared storage.
 
     Raises `UserError` if the storage does not answer, or all candidates of the first generation failed.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directory.mkdir(parents=True, exist_ok=True)
-    proposer = SAMPLERS[settings.sampler](sampler, settings, seed)
+    sampler = SAMPLERS[settings.sampler](budget_sampler, settings, seed)
     if settings.storage:
         progress.log(f"  study {name} at {settings.storage}")
     kept = f"study {name} in that storage" if settings.storage else str(directory)
     directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if settings.second_objective else [])]
-    with open_study(directory, settings.storage, name, proposer, directions) as study:
-        worker = Worker(study, proposer, evaluator, settings, progress.log)
+    with open_study(directory, settings.storage, name, directions) as study:
+        worker = Worker(study, sampler, evaluator, settings, progress.log)
         shown = start = len(_finished(study.get_trials(deepcopy=False)))
         with progress.task("search", total=settings.evaluations, start=start) as bar:
             for trials in worker.work():
@@ -78,12 +79,12 @@ def search(
                     bar.advance(f"best {best:.3f}", len(finished) - bar.done)
                 if len(finished) - shown >= min(settings.population, SHOWN_EVERY):
                     shown = len(finished)
-                    _write(directory, study, sampler, settings)
+                    _write(directory, study, sampler)
         if worker.evaluations < settings.evaluations:
             progress.log(f"  search: all {len(finished)} architectures within the budget have been evaluated")
-        rows = _write(directory, study, sampler, settings)
+        rows = _write(directory, study, sampler)
         cost = settings.second_objective or "macs"
-        merits = proposer.merits([Architecture.parse(row.architecture) for row in rows], [row.fitness for row in rows])
+        merits = sampler.merits([Architecture.parse(row.architecture) for row in rows], [row.fitness for row in rows])
         winner = max(zip(merits, rows, strict=True), key=lambda of: (of[0], -of[1].cost(cost), -of[1].number))[1]
         if settings.second_objective:
             FRONT.write(directory, front(rows, cost))
@@ -93,22 +94,22 @@ def search(
 
 
 def front(rows: Sequence[Candidate], cost: str) -> list[Candidate]:
-    """Of finished candidates, those that none as cheap or cheaper reaches; the cheapest first."""
+    """The finished candidates that no other of the same or a lower cost equals in fitness, the cheapest first."""
     return [rows[place] for place in pareto_front([row.cost(cost) for row in rows], [row.fitness for row in rows])]
 
 
-def candidates(trials: Iterable[FrozenTrial], sampler: BudgetSampler, settings: SearchSettings) -> list[Candidate]:
-    """The finished candidates in the order of their slots; a generation has as many slots as the population."""
+def candidates(trials: Iterable[FrozenTrial], sampler: Sampler) -> list[Candidate]:
+    """The finished candidates, by evaluation index."""
     rows = []
     for trial in sorted(_finished(trials), key=index_of):
         assert trial.duration is not None
         rows.append(
             Candidate.model_validate(
                 {
-                    **_place(trial, sampler, settings),
-                    **sampler.table.cost(architecture_of(trial, sampler.space).ops).facts(),
+                    **_identity(trial, sampler),
+                    **sampler.budget_sampler.table.cost(architecture_of(trial, sampler.space).ops).facts(),
                     "fitness": fitness_of(trial),
-                    "metric": settings.score_name,
+                    "metric": sampler.settings.score_name,
                     "AP50": trial.user_attrs.get(SCORES, {}).get("AP50"),
                     "seconds": round(trial.duration.total_seconds(), 3),
                 }
@@ -117,33 +118,32 @@ def candidates(trials: Iterable[FrozenTrial], sampler: BudgetSampler, settings: 
     return rows
 
 
-def _write(directory: Path, study: optuna.Study, sampler: BudgetSampler, settings: SearchSettings) -> list[Candidate]:
-    """Write what is known of the candidates by now; those that are finished."""
+def _write(directory: Path, study: optuna.Study, sampler: Sampler) -> list[Candidate]:
+    """Write candidates.jsonl and failed.jsonl as the study stands, and return the rows of the first."""
     with (directory / WRITING_LOCK).open("w") as held:
         acquire_lock(held)
         trials = study.get_trials(deepcopy=False)
-        rows = candidates(trials, sampler, settings)
+        rows = candidates(trials, sampler)
         CANDIDATES.write(directory, rows)
         failed = sorted(failed_for_good(trials).items())
         if failed:
-            FAILED.write(
-                directory,
-                [FailedCandidate(**_place(trial, sampler, settings), error=reason_of(trial)) for _, trial in failed],
-            )
+            lost = [FailedCandidate(**_identity(trial, sampler), error=reason_of(trial)) for _, trial in failed]
+            FAILED.write(directory, lost)
     return rows
 
 
-def _place(trial: FrozenTrial, sampler: BudgetSampler, settings: SearchSettings) -> dict[str, Any]:
+def _identity(trial: FrozenTrial, sampler: Sampler) -> dict[str, Any]:
+    """The fields of `Proposed`."""
     return {
         "number": index_of(trial),
-        "generation": index_of(trial) // settings.generation_size,
+        "generation": index_of(trial) // sampler.generation_size,
         "origin": trial.user_attrs[ORIGIN],
         "architecture": str(architecture_of(trial, sampler.space)),
     }
 
 
 def _refuse_if_none_works(trials: Iterable[FrozenTrial], first: int, kept: str) -> None:
-    """Raise `UserError` if all `first` candidates of the first generation failed, of a study that is `kept` there."""
+    """Raise `UserError` if all `first` candidates of the first generation failed; `kept` names what holds the study."""
     failed = failed_for_good(trials)
     if failed and failed.keys() >= set(range(first)):
         reason = reason_of(failed[first - 1])

@@ -1,44 +1,44 @@
-"""Optuna's trials as what they evaluate: an architecture, in a slot of the search."""
+"""Optuna's trials as the search reads them: an architecture, and which of the search's evaluations evaluates it."""
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.trial import FrozenTrial, Trial
+from collections.abc import Iterable
 
+from optuna.trial import FrozenTrial, TrialState
+
+from detnas.search.parameters import architecture_from
+from detnas.search.samplers.base import EvaluationRecord, History
 from detnas.spaces import Architecture, SearchSpace
 
-SLOT = "slot"
+INDEX = "index"
+"""The attribute of a trial that holds its evaluation index: several trials may try one evaluation."""
 ORIGIN = "origin"
+"""The attribute that holds how its architecture was made."""
 
 
-def block_names(repeats: tuple[int, ...]) -> list[str]:
-    """The Optuna parameter of each block, given the blocks of each stage: `stage1_block0` and so on."""
-    return [f"stage{stage}_block{place}" for stage, blocks in enumerate(repeats, start=1) for place in range(blocks)]
-
-
-def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """The choices of each block, as Optuna wants them."""
-    names = block_names(space.repeats)
-    return {
-        name: CategoricalDistribution([space.ops[op] for op in allowed])
-        for name, allowed in zip(names, space.allowed_ops, strict=True)
-    }
-
-
-def parameters(architecture: Architecture, space: SearchSpace) -> dict[str, str]:
-    """Optuna's parameters of an architecture: one op name a block."""
-    names = block_names(space.repeats)
-    return {name: space.ops[op] for name, op in zip(names, architecture.ops, strict=True)}
-
-
-def architecture_of(trial: Trial | FrozenTrial, space: SearchSpace) -> Architecture:
+def architecture_of(trial: FrozenTrial, space: SearchSpace) -> Architecture:
     """The architecture that a trial evaluates."""
-    return space.architecture([space.ops.index(trial.params[name]) for name in block_names(space.repeats)])
+    return architecture_from(trial.params, space)
 
 
-def index_of(trial: Trial | FrozenTrial) -> int:
-    """Which of the search's evaluations a trial is, from 0: as it was enqueued, or else its number."""
-    return int(trial.user_attrs.get(SLOT, trial.number))
+def index_of(trial: FrozenTrial) -> int:
+    """The evaluation index of a trial, from 0; of a trial that another program added, its number."""
+    return int(trial.user_attrs.get(INDEX, trial.number))
 
 
 def fitness_of(trial: FrozenTrial) -> float:
     """The first objective of a finished trial."""
     return float(trial.values[0])
+
+
+def history_of(trials: Iterable[FrozenTrial], space: SearchSpace) -> History:
+    """What samplers learn from: a record for each trial that has an architecture."""
+    return [
+        EvaluationRecord(
+            index_of(trial),
+            architecture_of(trial, space),
+            "finished" if finished else "failed" if trial.state == TrialState.FAIL else "running",
+            tuple(trial.values) if finished else (),
+        )
+        for trial in sorted(trials, key=lambda trial: (index_of(trial), trial.number))
+        if trial.params
+        for finished in [trial.state == TrialState.COMPLETE]
+    ]

@@ -1,7 +1,6 @@
-"""A candidate's fitness: against a naive re-implementation, without a trace, whatever was judged before."""
+"""A candidate's fitness: against a naive re-implementation, without a trace, whatever was evaluated before."""
 
 import contextlib
-import copy
 import io
 import sys
 import types
@@ -15,7 +14,6 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from small_recipe import assert_same, checkpoint, small_recipe, write_blocks
-from torch import nn
 
 from detnas.config import DataSettings, Recipe, SearchSettings
 from detnas.data.images import Images
@@ -72,7 +70,7 @@ def fitness_of(trained: Trained, seed: int = 1, cache_mb: int = 100, **changes: 
 def naive_fitness(
     trained: Trained, architecture: Architecture, calibration: list[Path], batch_size: int
 ) -> list[float]:
-    """The subnet built by hand, its statistics averaged by hand, judged image by image by pycocotools."""
+    """The subnet built by hand, its statistics averaged by hand, evaluated image by image by pycocotools."""
     recipe, data, supernet = trained
     model = build_detector(Subnet(recipe.search_space(), architecture), 3, recipe.detector)
     inherit_naively(model, supernet, architecture)
@@ -114,23 +112,6 @@ def test_fitness_is_that_of_a_naive_re_implementation(trained: Trained, architec
     assert by_hand[1] > 0.01  # or this compares nothing
 
 
-def test_the_supernet_is_the_same_bit_by_bit_afterwards(trained: Trained) -> None:
-    _, _, detector = trained
-    detector.train()
-    (supernet,) = (module for module in detector.modules() if isinstance(module, Supernet))
-    supernet.activate(ARCHITECTURES[1])
-    before = copy.deepcopy(dict(detector.state_dict()))
-    modes = [module.training for module in detector.modules()]
-    momenta = [module.momentum for module in detector.modules() if isinstance(module, nn.BatchNorm2d)]
-    fitness = fitness_of(trained)
-    for architecture in ARCHITECTURES:
-        fitness(architecture)
-    assert_same(dict(detector.state_dict()), before)
-    assert [module.training for module in detector.modules()] == modes
-    assert [module.momentum for module in detector.modules() if isinstance(module, nn.BatchNorm2d)] == momenta
-    assert [block.active for block in supernet.blocks] == list(ARCHITECTURES[1].ops)
-
-
 def test_fitness_does_not_depend_on_the_order(trained: Trained) -> None:
     forward, backward = fitness_of(trained), fitness_of(trained)
     first = {architecture: forward.evaluate(architecture) for architecture in ARCHITECTURES}
@@ -156,7 +137,7 @@ def test_images_for_recalibration_are_drawn_from_the_training_part_by_seed(train
 
 def test_a_search_on_fewer_images_takes_some_of_the_search_split(trained: Trained) -> None:
     fitness = fitness_of(trained, images=5)
-    assert len(fitness.judged.data) == len(fitness.search) == 5
+    assert len(fitness.evaluated.data) == len(fitness.search) == 5
     assert set(fitness.search.image_ids) < set(trained[1].search.image_ids)
     found = {row["image_id"] for row in fitness.evaluate(ARCHITECTURES[0]).results}
     assert found == set(fitness.search.image_ids)
@@ -193,7 +174,7 @@ def test_what_is_kept_changes_no_bit(trained: Trained) -> None:
     expected = [whole_passes(trained, fitness_of(trained), architecture) for architecture in order]
     for cache_mb in (0, 2, 4, 100):  # nothing is kept, inputs, some of the maps too, all of them
         fitness = fitness_of(trained, cache_mb=cache_mb, batch_size=4)
-        assert (fitness.calibration.batches is None, fitness.judged.batches is None) == (cache_mb == 0,) * 2
+        assert (fitness.calibration.batches is None, fitness.evaluated.batches is None) == (cache_mb == 0,) * 2
         for architecture, other in zip(order, expected, strict=True):
             one = fitness.evaluate(architecture)
             assert one.results == other.results and one.scores == other.scores
@@ -254,8 +235,8 @@ def test_other_statistics_are_those_of_the_given_images(trained: Trained) -> Non
     fitness = fitness_of(trained)
     architecture = ARCHITECTURES[1]
     before = fitness.evaluate(architecture)
-    assert fitness.with_statistics_of(architecture, fitness.calibration).results == before.results
-    other = fitness.other_calibration()
+    assert fitness.evaluate_with(architecture, fitness.calibration).results == before.results
+    other = fitness.draw_other_calibration()
     files = [Path(file) for file in other.data.files]
     assert (
         len(files) == 12
@@ -263,22 +244,22 @@ def test_other_statistics_are_those_of_the_given_images(trained: Trained) -> Non
         and set(files) <= set(trained[1].fit.files)
     )
     by_hand = naive_fitness(trained, architecture, files, batch_size=4)
-    found = fitness.with_statistics_of(architecture, other).scores
+    found = fitness.evaluate_with(architecture, other).scores
     assert [found[name] for name in ("mAP", "AP50", "AP75")] == pytest.approx(by_hand, abs=1e-6)
-    assert list(fitness.other_calibration().data.files) == list(other.data.files)
+    assert list(fitness.draw_other_calibration().data.files) == list(other.data.files)
     assert fitness.evaluate(architecture).results == before.results
 
 
 def test_without_recalibration_a_candidate_has_the_supernets_statistics(trained: Trained) -> None:
     fitness = fitness_of(trained)
     candidate = extract_subnet(trained[2], ARCHITECTURES[1]).eval()
-    found = [one for images in fitness.judged for one in detect(candidate, images, CPU)]
-    scores = fitness.with_statistics_of(ARCHITECTURES[1], None).results
+    found = [one for images in fitness.evaluated for one in detect(candidate, images, CPU)]
+    scores = fitness.evaluate_with(ARCHITECTURES[1], None).results
     assert len(scores) == sum(len(one.scores) for one in found) > 0
     assert [one["score"] for one in scores] == pytest.approx([float(s) for one in found for s in one.scores], abs=1e-4)
 
 
-def test_an_own_fitness_is_given_the_candidate_that_detection_judges(
+def test_a_custom_fitness_is_given_the_candidate_that_detection_evaluates(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Candidate] = []
@@ -290,26 +271,26 @@ def test_an_own_fitness_is_given_the_candidate_that_detection_judges(
             tensor.data.zero_()  # reaches no other candidate
         return score
 
-    functions = types.ModuleType("own_functions")
+    functions = types.ModuleType("custom_functions")
     functions.ap50, functions.macs = ap50, lambda candidate: -candidate.cost.macs  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "own_functions", functions)
+    monkeypatch.setitem(sys.modules, "custom_functions", functions)
     recipe, _, supernet = trained
     sampler = BudgetSampler(recipe.search_space(), Budget())
     before = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
-    judge = CustomEvaluator("own_functions:ap50", fitness_of(trained), sampler)
+    evaluator = CustomEvaluator("custom_functions:ap50", fitness_of(trained), sampler)
     for architecture in (ARCHITECTURES[1], ARCHITECTURES[2], ARCHITECTURES[1]):
         evaluation = fitness_of(trained).evaluate(architecture)
-        assert judge(architecture) == evaluation.scores | {"own_functions:ap50": evaluation.scores["AP50"]}
+        assert evaluator(architecture) == evaluation.scores | {"custom_functions:ap50": evaluation.scores["AP50"]}
         assert seen[-1].evaluation == evaluation and seen[-1].architecture == architecture
     assert_same(before, dict(supernet.state_dict()))
     # What is not asked for is not computed.
     monkeypatch.setattr("detnas.search.evaluators.detection.detect", None)
     macs = recipe.search_space().cost(ARCHITECTURES[1]).macs
-    cheap = CustomEvaluator("own_functions:macs", fitness_of(trained), sampler)
-    assert cheap(ARCHITECTURES[1]) == {"own_functions:macs": -macs}
+    cheap = CustomEvaluator("custom_functions:macs", fitness_of(trained), sampler)
+    assert cheap(ARCHITECTURES[1]) == {"custom_functions:macs": -macs}
 
 
-def test_an_own_fitness_that_is_no_function_is_refused() -> None:
+def test_a_custom_fitness_that_is_no_function_is_refused() -> None:
     with pytest.raises(UserError, match=r"search.fitness: detnas.version:__version__ is no function"):
         import_fitness_function("detnas.version:__version__")
     with pytest.raises(UserError, match=r"search.fitness: nowhere:score cannot be imported"):

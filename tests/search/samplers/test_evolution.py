@@ -5,21 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import optuna
 import pytest
+from sampling import sample
 
 from detnas.config import SearchSettings
 from detnas.search.samplers.base import SpaceExhausted
 from detnas.search.samplers.evolution import EvolutionSampler
-from detnas.search.study.slots import enqueue
-from detnas.search.study.trials import ORIGIN, architecture_of, block_names, index_of
 from detnas.spaces import PAPER_OPS, Architecture, Budget, BudgetSampler, SearchSpace, search_space
 
 SMALL = search_space("small")
 FOUR_BLOCKS = SearchSpace("four-blocks", 4, (8, 12, 16, 20), (1, 1, 1, 1))
 SETTINGS = SearchSettings(evaluations=100, population=20, num_parents=5, num_mutations=8, num_crossovers=8)
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass
@@ -39,24 +35,12 @@ def additive(space: SearchSpace, seed: int = 0) -> Callable[[Architecture], floa
     return fitness
 
 
-def study_of(
-    sampler: BudgetSampler, settings: SearchSettings, fitness: Callable[[Architecture], float], seed: int = 0
+def sampled(
+    budget_sampler: BudgetSampler, settings: SearchSettings, fitness: Callable[[Architecture], float], seed: int = 0
 ) -> list[Candidate]:
-    """The candidates of a plain Optuna study with this sampler, by slot."""
-    study = optuna.create_study(sampler=EvolutionSampler(sampler, settings, seed), direction="maximize")
-
-    def objective(trial: optuna.Trial) -> float:
-        ops = [
-            PAPER_OPS.index(trial.suggest_categorical(name, PAPER_OPS)) for name in block_names(sampler.space.repeats)
-        ]
-        return fitness(sampler.space.architecture(ops))
-
-    study.optimize(objective, n_trials=settings.evaluations)
-    assert [index_of(trial) for trial in study.trials] == list(range(settings.evaluations))
-    return [
-        Candidate(architecture_of(trial, sampler.space), trial.user_attrs[ORIGIN], trial.value or 0.0)
-        for trial in study.trials
-    ]
+    """The candidates that the sampler proposes, by index."""
+    found = sample(EvolutionSampler(budget_sampler, settings, seed), fitness)
+    return [Candidate(*one) for one in zip(found.architectures, found.origins, found.fitness, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +55,14 @@ def bounded() -> BudgetSampler:
 
 @pytest.fixture(scope="module")
 def candidates(wide: BudgetSampler) -> list[Candidate]:
-    return study_of(wide, SETTINGS, additive(SMALL))
+    return sampled(wide, SETTINGS, additive(SMALL))
 
 
 def parents_of(candidates: list[Candidate], generation: int) -> list[Architecture]:
     """The best of all history before a generation."""
     history = candidates[: generation * SETTINGS.population]
-    best = sorted(range(len(history)), key=lambda slot: (-history[slot].fitness, slot))[: SETTINGS.num_parents]
-    return [history[slot].architecture for slot in best]
+    best = sorted(range(len(history)), key=lambda index: (-history[index].fitness, index))[: SETTINGS.num_parents]
+    return [history[index].architecture for index in best]
 
 
 def distance(one: Architecture, other: Architecture) -> int:
@@ -140,7 +124,7 @@ def test_parents_come_from_all_history_not_from_the_last_generation(wide: Budget
     """The best are in the first generation; the later ones are made worthless."""
     count = itertools.count()
     fitness = additive(SMALL)
-    found = study_of(wide, SETTINGS, lambda a: fitness(a) if next(count) < 20 else -1.0)
+    found = sampled(wide, SETTINGS, lambda a: fitness(a) if next(count) < 20 else -1.0)
     first = parents_of(found, 1)
     for generation in range(1, 5):
         assert parents_of(found, generation) == first
@@ -149,14 +133,14 @@ def test_parents_come_from_all_history_not_from_the_last_generation(wide: Budget
 
 
 def test_nothing_is_evaluated_twice_and_all_is_within_the_budget(bounded: BudgetSampler) -> None:
-    found = [one.architecture for one in study_of(bounded, SETTINGS, additive(SMALL))]
+    found = [one.architecture for one in sampled(bounded, SETTINGS, additive(SMALL))]
     assert len(set(found)) == 100
     assert all(280e6 <= SMALL.cost(architecture).macs <= 300e6 for architecture in found)
 
 
-def test_a_seed_is_a_study(wide: BudgetSampler, candidates: list[Candidate]) -> None:
-    again = study_of(wide, SETTINGS, additive(SMALL))
-    other = study_of(wide, SETTINGS, additive(SMALL), seed=1)
+def test_a_seed_is_a_search(wide: BudgetSampler, candidates: list[Candidate]) -> None:
+    again = sampled(wide, SETTINGS, additive(SMALL))
+    other = sampled(wide, SETTINGS, additive(SMALL), seed=1)
     assert again == candidates
     assert not {one.architecture for one in other} & {one.architecture for one in candidates[:20]}
 
@@ -164,7 +148,7 @@ def test_a_seed_is_a_study(wide: BudgetSampler, candidates: list[Candidate]) -> 
 def test_a_generation_without_new_children_is_filled_with_random_ones(wide: BudgetSampler) -> None:
     """A single parent that never mutates: all its children have been seen."""
     told = SETTINGS.model_copy(update={"evaluations": 40, "num_parents": 1, "mutation_probability": 1e-12})
-    found = study_of(wide, told, additive(SMALL))
+    found = sampled(wide, told, additive(SMALL))
     assert [one.origin for one in found] == ["random"] * 40
     assert len({one.architecture for one in found}) == 40
 
@@ -182,10 +166,10 @@ def test_the_search_ends_when_every_architecture_has_been_evaluated_once() -> No
     told = SETTINGS.model_copy(
         update={"evaluations": len(within), "population": 5, "num_mutations": 2, "num_crossovers": 2}
     )
-    found = [one.architecture for one in study_of(sampler, told, additive(FOUR_BLOCKS))]
+    found = [one.architecture for one in sampled(sampler, told, additive(FOUR_BLOCKS))]
     assert len(found) == len(within) >= 18 and set(found) == within
     with pytest.raises(SpaceExhausted):
-        study_of(sampler, told.model_copy(update={"evaluations": len(within) + 1}), additive(FOUR_BLOCKS))
+        sampled(sampler, told.model_copy(update={"evaluations": len(within) + 1}), additive(FOUR_BLOCKS))
 
 
 def test_evolution_finds_better_than_random_does(wide: BudgetSampler) -> None:
@@ -194,7 +178,7 @@ def test_evolution_finds_better_than_random_does(wide: BudgetSampler) -> None:
     for seed in range(3):
         fitness = additive(SMALL, seed)
         told = SETTINGS.model_copy(update={"evaluations": 160})
-        found.append(max(one.fitness for one in study_of(wide, told, fitness, seed)))
+        found.append(max(one.fitness for one in sampled(wide, told, fitness, seed)))
         rng = np.random.default_rng(seed)
         drawn.append(max(fitness(SMALL.architecture(rng.integers(4, size=20).tolist())) for _ in range(160)))
     assert np.mean(found) > np.mean(drawn) + 0.04
@@ -204,25 +188,6 @@ def test_evolution_finds_better_than_random_does(wide: BudgetSampler) -> None:
 def test_the_best_of_a_small_space_is_found_before_half_of_it_is_seen() -> None:
     sampler = BudgetSampler(FOUR_BLOCKS, Budget())
     told = SETTINGS.model_copy(update={"evaluations": 100, "population": 10, "num_mutations": 4, "num_crossovers": 4})
-    assert [max(one.fitness for one in study_of(sampler, told, additive(FOUR_BLOCKS, s), s)) for s in range(3)] == [
+    assert [max(one.fitness for one in sampled(sampler, told, additive(FOUR_BLOCKS, s), s)) for s in range(3)] == [
         1.0
     ] * 3
-
-
-def test_proposals_depend_on_earlier_generations_alone(wide: BudgetSampler, candidates: list[Candidate]) -> None:
-    """Another process that joins in the middle of a generation makes the same, in any order."""
-    study = optuna.create_study(sampler=EvolutionSampler(wide, SETTINGS, 0), direction="maximize")
-    fitness = additive(SMALL)
-    for generation in range(3):
-        for place in np.random.default_rng(generation).permutation(20).tolist():
-            slot = 20 * generation + place
-            proposal = EvolutionSampler(wide, SETTINGS, 0).propose(study, slot)
-            assert proposal == (candidates[slot].architecture, candidates[slot].origin)
-            enqueue(study, slot, proposal, SMALL)
-        study.optimize(lambda trial: fitness(architecture_of(trial, SMALL)), n_trials=20)
-
-
-def test_an_unknown_parameter_is_refused(wide: BudgetSampler) -> None:
-    study = optuna.create_study(sampler=EvolutionSampler(wide, SETTINGS, 0), direction="maximize")
-    with pytest.raises(ValueError, match="no block of space small"):
-        study.optimize(lambda trial: trial.suggest_float("lr", 0, 1), n_trials=1)

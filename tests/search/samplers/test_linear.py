@@ -4,19 +4,16 @@ import itertools
 from collections.abc import Callable
 
 import numpy as np
-import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling import Sampled, sample
 
 from detnas.config import SearchSettings
-from detnas.search.samplers.linear import climbed
+from detnas.search.samplers import SAMPLERS
+from detnas.search.samplers.linear import climb
 from detnas.search.samplers.linear_model import SHRINKAGES, LinearModel
-from detnas.search.samplers.registry import SAMPLERS
-from detnas.search.study.trials import ORIGIN, architecture_of, distributions
 from detnas.spaces import PAPER_OPS, Architecture, Budget, BudgetSampler, SearchSpace
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 SPACE = SearchSpace("toy", 4, (8, 16, 24, 32), (2, 1, 2, 1))
 EVERY = [SPACE.architecture(ops) for ops in itertools.product(range(len(PAPER_OPS)), repeat=6)]
@@ -90,7 +87,7 @@ def test_steps_end_where_no_change_of_one_block_or_two_is_better(seed: int, widt
     def allowed(one: Architecture) -> bool:
         return one not in seen and sampler.allows(one)
 
-    end = climbed(SPACE, start, effects, allowed)
+    end = climb(SPACE, start, effects, allowed)
     assert allowed(end) and added(effects, end) >= added(effects, start)
     near = [one for one in EVERY if sum(map(int.__ne__, one.ops, end.ops)) <= 2 and allowed(one)]
     assert max(added(effects, one) for one in near) == pytest.approx(added(effects, end))
@@ -98,26 +95,18 @@ def test_steps_end_where_no_change_of_one_block_or_two_is_better(seed: int, widt
 
 def test_without_bounds_the_steps_lead_to_the_best() -> None:
     effects = np.random.default_rng(0).normal(size=(6, len(PAPER_OPS)))
-    assert climbed(SPACE, EVERY[0], effects, FREE.allows).ops == tuple(effects.argmax(1).tolist())
+    assert climb(SPACE, EVERY[0], effects, FREE.allows).ops == tuple(effects.argmax(1).tolist())
 
 
-def found(name: str, seed: int, fitness: Callable[[Architecture], float]) -> tuple[optuna.Study, Architecture]:
-    """A study, and the winner by its sampler."""
+def found(name: str, seed: int, fitness: Callable[[Architecture], float]) -> tuple[Sampled, Architecture]:
+    """What is sampled, and the best of it by the sampler's merits."""
     chosen = SearchSettings(
         sampler=name, evaluations=60, population=10, num_parents=5, num_mutations=4, num_crossovers=4
     )
     sampler = SAMPLERS[name](FREE, chosen, seed)
-    study = optuna.create_study(sampler=sampler, direction="maximize")
-
-    def objective(trial: optuna.Trial) -> float:
-        return fitness(
-            SPACE.architecture([PAPER_OPS.index(trial.suggest_categorical(b, PAPER_OPS)) for b in distributions(SPACE)])
-        )
-
-    study.optimize(objective, n_trials=60)
-    evaluated = [architecture_of(trial, SPACE) for trial in study.trials]
-    merits = sampler.merits(evaluated, [trial.values[0] for trial in study.trials])
-    return study, evaluated[int(np.argmax(merits))]
+    sampled = sample(sampler, fitness)
+    merits = sampler.merits(sampled.architectures, sampled.fitness)
+    return sampled, sampled.architectures[int(np.argmax(merits))]
 
 
 def test_under_noise_it_finds_better_than_evolution_and_than_its_own_highest_fitness() -> None:
@@ -131,15 +120,14 @@ def test_under_noise_it_finds_better_than_evolution_and_than_its_own_highest_fit
             return added(truth, one) + 1.5 * float(error[EVERY.index(one)])
 
         for name in ("evolution", "linear"):
-            study, winner = found(name, seed, fitness)
+            sampled, winner = found(name, seed, fitness)
             worth[name].append(added(truth, winner))
-        worth["highest"].append(added(truth, architecture_of(study.best_trial, SPACE)))
+        worth["highest"].append(added(truth, sampled.architectures[int(np.argmax(sampled.fitness))]))
     mean = {name: float(np.mean(of)) for name, of in worth.items()}
     assert mean["linear"] > mean["evolution"] + 0.5 and mean["linear"] > mean["highest"] + 0.1, mean
 
 
 def test_after_the_first_generation_all_comes_from_the_model() -> None:
-    study, _ = found("linear", 0, lambda one: float(one.ops[0]))
-    origins = [trial.user_attrs[ORIGIN] for trial in study.trials]
-    assert origins == ["random"] * 10 + ["linear"] * 50
-    assert {architecture_of(trial, SPACE).ops[0] for trial in study.trials[20:]} == {3}
+    sampled, _ = found("linear", 0, lambda one: float(one.ops[0]))
+    assert sampled.origins == ["random"] * 10 + ["linear"] * 50
+    assert {architecture.ops[0] for architecture in sampled.architectures[20:]} == {3}

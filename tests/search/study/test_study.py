@@ -16,7 +16,6 @@ from latency_tables import synthetic
 from paths import TESTS
 
 from detnas.config import SearchSettings
-from detnas.search.samplers.evolution import EvolutionSampler
 from detnas.search.study.study import search
 from detnas.spaces import PAPER_OPS, Architecture, Budget, BudgetSampler, SearchSpace
 from detnas.utils.progress import Progress, ProgressBar
@@ -31,17 +30,17 @@ class Cut(BaseException):
     """Where a test kills a search; no error of a candidate."""
 
 
-class Judge:
+class CountingEvaluator:
     """A fitness without a detector; may be cut in an evaluation (counted from 0)."""
 
     def __init__(self, cut_at: int | None = None) -> None:
         self.cut_at = cut_at
-        self.judged: list[Architecture] = []
+        self.evaluated: list[Architecture] = []
 
     def __call__(self, architecture: Architecture) -> dict[str, float | None]:
-        if len(self.judged) == self.cut_at:
+        if len(self.evaluated) == self.cut_at:
             raise Cut
-        self.judged.append(architecture)
+        self.evaluated.append(architecture)
         fitness = float(GAINS[range(6), list(architecture.ops)].mean())
         return {"mAP": fitness, "AP50": fitness / 2}
 
@@ -66,12 +65,16 @@ class CutBetween(Progress):
         yield Cutter(self, name, total, start)
 
 
-def run_search(directory: Path, judge: Judge | None = None, progress: Progress | None = None, **changes: Any) -> Judge:
-    judge = judge or Judge()
+def run_search(
+    directory: Path, evaluator: CountingEvaluator | None = None, progress: Progress | None = None, **changes: Any
+) -> CountingEvaluator:
+    evaluator = evaluator or CountingEvaluator()
     settings = SETTINGS.model_copy(update=changes.pop("settings", {}))
     sampler = changes.pop("sampler", SAMPLER)
-    search(judge, sampler, settings, directory, seed=changes.get("seed", 7), progress=progress or Progress(quiet=True))
-    return judge
+    search(
+        evaluator, sampler, settings, directory, seed=changes.get("seed", 7), progress=progress or Progress(quiet=True)
+    )
+    return evaluator
 
 
 def rows(directory: Path) -> list[dict[str, Any]]:
@@ -110,14 +113,14 @@ def test_what_a_search_leaves(whole: Path) -> None:
 
 
 @pytest.mark.parametrize("cut_at", range(12))
-def test_a_search_cut_while_a_candidate_is_judged_ends_the_same(cut_at: int, whole: Path, tmp_path: Path) -> None:
-    first = Judge(cut_at)
+def test_a_search_cut_while_a_candidate_is_evaluated_ends_the_same(cut_at: int, whole: Path, tmp_path: Path) -> None:
+    first = CountingEvaluator(cut_at)
     with pytest.raises(Cut):
         run_search(tmp_path, first)
     assert not (tmp_path / "done.json").exists()
     second = run_search(tmp_path)
     assert rows(tmp_path) == rows(whole) and best(tmp_path) == best(whole)
-    assert len(first.judged) == cut_at and len(second.judged) == 12 - cut_at  # nothing is judged again
+    assert len(first.evaluated) == cut_at and len(second.evaluated) == 12 - cut_at  # nothing is evaluated again
 
 
 @pytest.mark.parametrize("cut_at", [1, 4, 7, 8, 11, 12])
@@ -126,26 +129,26 @@ def test_a_search_cut_between_two_candidates_ends_the_same(cut_at: int, whole: P
         run_search(tmp_path, progress=CutBetween(cut_at))
     second = run_search(tmp_path)
     assert rows(tmp_path) == rows(whole) and best(tmp_path) == best(whole)
-    assert len(second.judged) == 12 - cut_at
+    assert len(second.evaluated) == 12 - cut_at
 
 
 def test_a_search_cut_again_and_again_ends_the_same(whole: Path, tmp_path: Path) -> None:
     for cut_at in (0, 0, 4, 0, 3, 1, 0):
         with pytest.raises(Cut):
-            run_search(tmp_path, Judge(cut_at))
+            run_search(tmp_path, CountingEvaluator(cut_at))
     run_search(tmp_path)
     assert rows(tmp_path) == rows(whole) and best(tmp_path) == best(whole)
 
 
 @pytest.mark.slow
-def test_a_trial_that_another_process_left_running_is_judged_again(whole: Path, tmp_path: Path) -> None:
+def test_a_trial_that_another_process_left_running_is_evaluated_again(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(Cut):
         run_search(tmp_path, progress=CutBetween(4))
     script = (
         "import os, sys, pathlib\n"
         f"sys.path[:0] = {[str(folder) for folder in (Path(__file__).parent, TESTS)]}\n"
         "from test_study import *\n"
-        "class Killed(Judge):\n"
+        "class Killed(CountingEvaluator):\n"
         "    def __call__(self, architecture):\n"
         "        os.kill(os.getpid(), 9)\n"
         f"run_search(pathlib.Path({str(tmp_path)!r}), Killed())\n"
@@ -158,11 +161,10 @@ def test_a_trial_that_another_process_left_running_is_judged_again(whole: Path, 
     assert rows(tmp_path) == rows(whole) and best(tmp_path) == best(whole)
 
 
-def test_a_trial_that_was_asked_and_has_no_slot_yet_is_given_up(whole: Path, tmp_path: Path) -> None:
+def test_a_trial_that_was_asked_and_has_no_index_yet_is_given_up(whole: Path, tmp_path: Path) -> None:
     study = optuna.create_study(
         study_name="search",
         storage=f"sqlite:///{tmp_path / 'study.db'}",
-        sampler=EvolutionSampler(SAMPLER, SETTINGS, 7),
         direction="maximize",
     )
     study._storage.create_new_trial(study._study_id)
@@ -170,16 +172,16 @@ def test_a_trial_that_was_asked_and_has_no_slot_yet_is_given_up(whole: Path, tmp
     assert rows(tmp_path) == rows(whole)
 
 
-def test_a_finished_search_judges_nothing(whole: Path, tmp_path: Path) -> None:
+def test_a_finished_search_evaluates_nothing(whole: Path, tmp_path: Path) -> None:
     run_search(tmp_path)
-    assert run_search(tmp_path).judged == []
+    assert run_search(tmp_path).evaluated == []
     assert rows(tmp_path) == rows(whole)
 
 
 def test_a_search_goes_on_when_more_evaluations_are_asked_for(whole: Path, tmp_path: Path) -> None:
     run_search(tmp_path, settings={"evaluations": 6})
     assert rows(tmp_path) == rows(whole)[:6]
-    assert len(run_search(tmp_path).judged) == 6
+    assert len(run_search(tmp_path).evaluated) == 6
     assert rows(tmp_path) == rows(whole)
 
 
@@ -194,16 +196,16 @@ def test_the_search_ends_with_the_space_and_says_so(tmp_path: Path, capsys: pyte
     )
     sampler = BudgetSampler(SPACE, Budget(macs=(0, costs[6])))
     count = sum(cost <= costs[6] for cost in costs)
-    judge = run_search(tmp_path, sampler=sampler, progress=Progress(), settings={"evaluations": 50})
-    assert len(judge.judged) == len(set(judge.judged)) == len(rows(tmp_path)) == count >= 7
+    evaluator = run_search(tmp_path, sampler=sampler, progress=Progress(), settings={"evaluations": 50})
+    assert len(evaluator.evaluated) == len(set(evaluator.evaluated)) == len(rows(tmp_path)) == count >= 7
     assert f"all {count} architectures within the budget" in capsys.readouterr().out
     assert json.loads((tmp_path / "done.json").read_text())["evaluations"] == count
     again = run_search(tmp_path, sampler=sampler, settings={"evaluations": 50})
-    assert again.judged == [] and len(rows(tmp_path)) == count
+    assert again.evaluated == [] and len(rows(tmp_path)) == count
 
 
 def test_of_equals_the_cheaper_one_wins(tmp_path: Path) -> None:
-    class Equal(Judge):
+    class Equal(CountingEvaluator):
         def __call__(self, architecture: Architecture) -> dict[str, float | None]:
             return {"mAP": 0.5, "AP50": 0.7}
 
@@ -212,20 +214,20 @@ def test_of_equals_the_cheaper_one_wins(tmp_path: Path) -> None:
 
 
 def test_a_search_is_guided_by_the_score_that_the_recipe_names(tmp_path: Path) -> None:
-    class Scores(Judge):
+    class Scores(CountingEvaluator):
         def __call__(self, architecture: Architecture) -> dict[str, float | None]:
             other = float(GAINS[range(6), list(architecture.ops)].min())
             return super().__call__(architecture) | {"VOC07": other}
 
     for metric in ("AP50", "VOC07"):
-        judge = run_search(tmp_path / metric, Scores(), settings={"metric": metric, "evaluations": 5})
-        expected = [Scores()(architecture)[metric] for architecture in judge.judged]
+        evaluator = run_search(tmp_path / metric, Scores(), settings={"metric": metric, "evaluations": 5})
+        expected = [Scores()(architecture)[metric] for architecture in evaluator.evaluated]
         assert [row["fitness"] for row in rows(tmp_path / metric)] == expected
         assert best(tmp_path / metric)["fitness"] == max(expected) and best(tmp_path / metric)["metric"] == metric
 
 
 def test_a_search_by_accuracy_is_guided_by_it_and_says_so(tmp_path: Path) -> None:
-    class Classifies(Judge):
+    class Classifies(CountingEvaluator):
         def __call__(self, architecture: Architecture) -> dict[str, float | None]:
             return {"accuracy": super().__call__(architecture)["mAP"]}
 
@@ -274,24 +276,8 @@ def test_one_objective_leaves_no_front(whole: Path) -> None:
     assert not (whole / "front.json").exists()
 
 
-@pytest.mark.parametrize("name", ["nsga2", "linear", "tpe", "random"])
-def test_a_search_by_another_sampler_that_is_cut_ends_the_same(name: str, tmp_path: Path) -> None:
-    settings = NSGA2 if name == "nsga2" else {"sampler": name}
-    run_search(tmp_path / "whole", settings=settings)
-    for cut_at in (0, 3, 5):
-        with pytest.raises(Cut):
-            run_search(tmp_path / "cut", Judge(cut_at), settings=settings)
-    second = run_search(tmp_path / "cut", settings=settings)
-    assert rows(tmp_path / "cut") == rows(tmp_path / "whole") and best(tmp_path / "cut") == best(tmp_path / "whole")
-    assert len(second.judged) == 4  # nothing is judged again
-    if name == "nsga2":
-        assert front(tmp_path / "cut") == front(tmp_path / "whole")
-    elif name != "linear":
-        assert {row["generation"] for row in rows(tmp_path / "whole")} == {0}
-
-
 def test_of_equals_the_one_of_lower_cost_wins(tmp_path: Path) -> None:
-    class Equal(Judge):
+    class Equal(CountingEvaluator):
         def __call__(self, architecture: Architecture) -> dict[str, float | None]:
             return {"mAP": 0.5, "AP50": 0.7}
 

@@ -20,9 +20,9 @@ from optuna.trial import TrialState
 from postgresql import postgresql
 from toy_search import fitness, toy_search
 
-from detnas.search.samplers.base import Proposal
-from detnas.search.samplers.tpe import TPESampler_
-from detnas.search.study.slots import ATTEMPTS, DEATHS, GIVEN_BACK, enqueue, trials_by_index
+from detnas.search.samplers.base import History, Proposal
+from detnas.search.samplers.tpe import TPESampler
+from detnas.search.study.claims import ATTEMPTS, DEATHS, GIVEN_BACK, enqueue, trials_by_index
 from detnas.search.study.trials import architecture_of, index_of
 from detnas.spaces import Architecture
 from detnas.utils.errors import UserError
@@ -70,56 +70,43 @@ def trials(directory: Path, url: str | None = None, name: str = "search") -> lis
     return optuna.load_study(study_name=name, storage=storage).trials
 
 
+def open_study(directory: Path) -> optuna.Study:
+    return optuna.load_study(study_name="search", storage=f"sqlite:///{directory / 'study.db'}")
+
+
 def states(directory: Path) -> list[str]:
     return [trial.state.name for trial in trials(directory)]
 
 
 class Counting:
-    """Counts how often each architecture is judged, and may do something before that."""
+    """Counts how often each architecture is evaluated, and may do something before that."""
 
     def __init__(self, before: Callable[[Architecture, int], object] = lambda architecture, time: None) -> None:
         self.before = before
-        self.judged: Counter[str] = Counter()
+        self.evaluated: Counter[str] = Counter()
 
     def __call__(self, architecture: Architecture) -> dict[str, float | None]:
-        self.judged[str(architecture)] += 1
-        self.before(architecture, self.judged[str(architecture)])
+        self.evaluated[str(architecture)] += 1
+        self.before(architecture, self.evaluated[str(architecture)])
         return fitness(architecture)
 
 
 @pytest.mark.parametrize("address", WHO, indirect=True)
 def test_three_workers_leave_what_one_leaves(address: str | None, alone: Path, tmp_path: Path) -> None:
     """On a server, each in a folder of its own, as on several machines."""
-    judges = [toy.noted(tmp_path / "judged") for _ in range(3)]
+    evaluators = [toy.noted(tmp_path / "evaluated") for _ in range(3)]
     folders = [tmp_path / str(number if address else 0) for number in range(3)]
     with ThreadPoolExecutor(3) as pool:
         list(
             pool.map(
-                lambda one: toy_search(*one, storage=address, name="three", **SMALL), zip(folders, judges, strict=True)
+                lambda one: toy_search(*one, storage=address, name="three", **SMALL),
+                zip(folders, evaluators, strict=True),
             )
         )
     for folder in folders:
         assert left(folder) == left(alone)
         assert (folder / "best.json").read_bytes() == (folders[0] / "best.json").read_bytes()
-    assert Counter(toy.judgments(tmp_path / "judged")) == Counter(row["architecture"] for row in rows(alone))
-
-
-@pytest.mark.parametrize("sampler", ["nsga2", "linear", "random", "tpe"])
-def test_workers_of_any_sampler_share_a_search(sampler: str, tmp_path: Path) -> None:
-    """With TPE, they need not leave what one leaves."""
-    told = SMALL | {"sampler": sampler, "second_objective": "params" if sampler == "nsga2" else None}
-    toy_search(tmp_path / "alone", **told)
-    judges = [toy.noted(tmp_path / "judged") for _ in range(3)]
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda judge: toy_search(tmp_path / "shared", judge, **told), judges))
-    found = rows(tmp_path / "shared")
-    assert sorted(toy.judgments(tmp_path / "judged")) == sorted(row["architecture"] for row in found)
-    assert [row["number"] for row in found] == list(range(10))
-    if sampler != "tpe":
-        assert left(tmp_path / "shared") == left(tmp_path / "alone")
-    if sampler == "nsga2":
-        shared, alone = (json.loads((tmp_path / who / "front.json").read_text()) for who in ("shared", "alone"))
-        assert [row["number"] for row in shared] == [row["number"] for row in alone]
+    assert Counter(toy.evaluations(tmp_path / "evaluated")) == Counter(row["architecture"] for row in rows(alone))
 
 
 @pytest.mark.slow
@@ -145,37 +132,37 @@ def test_workers_killed_at_random_lose_no_candidate_and_repeat_none(address: str
         if trial.datetime_start and trial.state != TrialState.WAITING:
             started[str(architecture_of(trial, toy.SPACE))] += 1
             assert trial.datetime_start <= finished[index_of(trial)].datetime_start  # nobody began what was finished
-    assert Counter(toy.judgments(folder / "judged")) <= started
+    assert Counter(toy.evaluations(folder / "evaluated")) <= started
 
 
 # Coming, going and sleeping
 
 
-def test_an_architecture_that_two_workers_propose_at_the_same_moment_is_judged_once(
+def test_an_architecture_that_two_workers_propose_at_the_same_moment_is_evaluated_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another worker adds a trial for a later slot before this one has added its own."""
-    propose = TPESampler_.propose
+    """Another worker adds a trial for a later evaluation before this one has added its own."""
+    propose = TPESampler.propose
     doubled: list[Proposal] = []
 
-    def doubling(sampler: TPESampler_, study: optuna.Study, slot: int) -> Proposal:
-        proposal = propose(sampler, study, slot)
-        if slot == 6 and not doubled:
+    def doubling(sampler: TPESampler, history: History, index: int) -> Proposal:
+        proposal = propose(sampler, history, index)
+        if index == 6 and not doubled:
             doubled.append(proposal)
-            enqueue(study, 7, proposal, toy.SPACE)
+            enqueue(open_study(tmp_path), 7, proposal, toy.SPACE)
         return proposal
 
-    monkeypatch.setattr(TPESampler_, "propose", doubling)
-    judge = Counting()
-    toy_search(tmp_path, judge, sampler="tpe", **SMALL)
-    assert doubled and set(judge.judged.values()) == {1} and len(judge.judged) == 10
+    monkeypatch.setattr(TPESampler, "propose", doubling)
+    evaluator = Counting()
+    toy_search(tmp_path, evaluator, sampler="tpe", **SMALL)
+    assert doubled and set(evaluator.evaluated.values()) == {1} and len(evaluator.evaluated) == 10
     assert [row["number"] for row in rows(tmp_path)] == list(range(10))
     assert rows(tmp_path)[7]["architecture"] == str(doubled[0].architecture)
 
 
 def test_a_worker_that_is_stopped_gives_its_candidate_back(alone: Path, tmp_path: Path) -> None:
     def stop(architecture: Architecture, time: int) -> None:
-        if len(first.judged) == 3:
+        if len(first.evaluated) == 3:
             raise StopRequested(signal.SIGTERM)
 
     first, second = Counting(stop), Counting()
@@ -185,17 +172,17 @@ def test_a_worker_that_is_stopped_gives_its_candidate_back(alone: Path, tmp_path
     assert GIVEN_BACK in trials(tmp_path)[2].user_attrs
     toy_search(tmp_path, second, **SMALL)
     assert left(tmp_path) == left(alone)
-    assert (first.judged + second.judged).total() == 11 and not (tmp_path / "failed.jsonl").exists()
+    assert (first.evaluated + second.evaluated).total() == 11 and not (tmp_path / "failed.jsonl").exists()
 
 
 def test_a_worker_that_was_taken_for_dead_neither_counts_twice_nor_fails(alone: Path, tmp_path: Path) -> None:
     def sleep(architecture: Architecture, time: int) -> None:
         """So long that others take the candidate from it, and that they finish it."""
-        if len(judge.judged) in (2, 5) and time == 1:
-            study = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'study.db'}")
+        if len(evaluator.evaluated) in (2, 5) and time == 1:
+            study = open_study(tmp_path)
             mine = study.trials[-1]
             study.tell(mine.number, state=TrialState.FAIL)
-            if len(judge.judged) == 5:
+            if len(evaluator.evaluated) == 5:
                 copy = optuna.create_trial(
                     value=fitness(architecture)["mAP"],
                     params=mine.params,
@@ -205,16 +192,16 @@ def test_a_worker_that_was_taken_for_dead_neither_counts_twice_nor_fails(alone: 
                 study.add_trial(copy)
                 raise ValueError("as it wakes up")
 
-    judge = Counting(sleep)
-    toy_search(tmp_path, judge, **SMALL)
+    evaluator = Counting(sleep)
+    toy_search(tmp_path, evaluator, **SMALL)
     assert left(tmp_path) == left(alone)
-    assert judge.judged.total() == 11 and max(judge.judged.values()) == 2
+    assert evaluator.evaluated.total() == 11 and max(evaluator.evaluated.values()) == 2
     assert not (tmp_path / "failed.jsonl").exists()
 
 
 def test_what_a_killed_worker_only_announced_is_evaluated(alone: Path, tmp_path: Path) -> None:
     toy_search(tmp_path, **SMALL | {"evaluations": 2})
-    study = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    study = open_study(tmp_path)
     row = rows(alone)[2]
     model = trials(alone)[2]
     for _ in range(2):  # two of them for the same slot
@@ -223,20 +210,20 @@ def test_what_a_killed_worker_only_announced_is_evaluated(alone: Path, tmp_path:
                 state=TrialState.WAITING,
                 params=model.params,
                 distributions=model.distributions,
-                user_attrs={key: model.user_attrs[key] for key in ("slot", "origin")},
+                user_attrs={key: model.user_attrs[key] for key in ("index", "origin")},
             )
         )
-    judge = Counting()
-    toy_search(tmp_path, judge, **SMALL)
+    evaluator = Counting()
+    toy_search(tmp_path, evaluator, **SMALL)
     assert left(tmp_path) == left(alone)
-    assert judge.judged[row["architecture"]] == 1 and judge.judged.total() == 8
+    assert evaluator.evaluated[row["architecture"]] == 1 and evaluator.evaluated.total() == 8
 
 
 def test_who_has_the_study_alone_waits_for_no_grace_period(
     alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toy_search(tmp_path, **SMALL | {"evaluations": 2})
-    study = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    study = open_study(tmp_path)
     study._storage.create_new_trial(study._study_id, trials(alone)[2])
     with sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'study.db'}").begin() as connection:
         connection.execute(sqlalchemy.text("update trials set state = 'RUNNING' where number = 2"))
@@ -257,10 +244,10 @@ def failing(architecture: str, times: int = 99) -> Counting:
 
 
 def test_a_candidate_that_fails_twice_is_evaluated_at_the_third_time(alone: Path, tmp_path: Path) -> None:
-    judge = failing(rows(alone)[4]["architecture"], times=2)
-    toy_search(tmp_path, judge, **SMALL)
+    evaluator = failing(rows(alone)[4]["architecture"], times=2)
+    toy_search(tmp_path, evaluator, **SMALL)
     assert left(tmp_path) == left(alone)
-    assert judge.judged[rows(alone)[4]["architecture"]] == 3 and judge.judged.total() == 12
+    assert evaluator.evaluated[rows(alone)[4]["architecture"]] == 3 and evaluator.evaluated.total() == 12
     assert not (tmp_path / "failed.jsonl").exists()
 
 
@@ -269,9 +256,9 @@ def test_a_candidate_that_fails_three_times_is_left_out(
 ) -> None:
     """The best of the first generation, which has children otherwise; one worker and three do the same."""
     bad = max(rows(alone)[:4], key=lambda row: row["fitness"])
-    judge = failing(bad["architecture"])
-    toy_search(tmp_path / "one", judge, Progress(), **SMALL)
-    assert judge.judged.pop(bad["architecture"]) == ATTEMPTS and set(judge.judged.values()) == {1}
+    evaluator = failing(bad["architecture"])
+    toy_search(tmp_path / "one", evaluator, Progress(), **SMALL)
+    assert evaluator.evaluated.pop(bad["architecture"]) == ATTEMPTS and set(evaluator.evaluated.values()) == {1}
     found = rows(tmp_path / "one")
     assert [row["number"] for row in found] == [number for number in range(10) if number != bad["number"]]
     facts = {key: bad[key] for key in ("number", "generation", "origin", "architecture")}
@@ -289,21 +276,21 @@ def test_a_candidate_that_fails_three_times_is_left_out(
 def test_a_candidate_whose_workers_die_again_and_again_is_left_out(alone: Path, tmp_path: Path) -> None:
     """No search would end that has such a candidate, and workers begun again whenever they die."""
     toy_search(tmp_path, **SMALL | {"evaluations": 1})
-    study = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    study = open_study(tmp_path)
     model = trials(alone)[1]
     dead = optuna.create_trial(
         state=TrialState.FAIL,
         params=model.params,
         distributions=model.distributions,
-        user_attrs={key: model.user_attrs[key] for key in ("slot", "origin")},
+        user_attrs={key: model.user_attrs[key] for key in ("index", "origin")},
     )
     for _ in range(DEATHS):
         study.add_trial(dead)
-    judge = Counting()
-    toy_search(tmp_path, judge, **SMALL)
+    evaluator = Counting()
+    toy_search(tmp_path, evaluator, **SMALL)
     (failed,) = rows(tmp_path, "failed.jsonl")
     assert failed["number"] == 1 and "death of each process" in failed["error"]
-    assert failed["architecture"] == rows(alone)[1]["architecture"] not in judge.judged
+    assert failed["architecture"] == rows(alone)[1]["architecture"] not in evaluator.evaluated
     assert trials_by_index(trials(tmp_path)).keys() == set(range(10)) - {1}
 
 
@@ -311,20 +298,20 @@ def test_a_candidate_whose_workers_die_again_and_again_is_left_out(alone: Path, 
 def test_a_fitness_that_is_no_number_is_a_failure(value: float | None, alone: Path, tmp_path: Path) -> None:
     bad = rows(alone)[2]["architecture"]
 
-    def judge(architecture: Architecture) -> dict[str, float | None]:
+    def evaluator(architecture: Architecture) -> dict[str, float | None]:
         return fitness(architecture) | ({"mAP": value} if str(architecture) == bad else {})
 
-    toy_search(tmp_path, judge, **SMALL)
+    toy_search(tmp_path, evaluator, **SMALL)
     assert [row["error"] for row in rows(tmp_path, "failed.jsonl")] == [f"ValueError: its mAP is {value}"]
 
 
 def test_a_search_in_which_nothing_works_ends_and_says_so(tmp_path: Path) -> None:
-    def judge(architecture: Architecture) -> dict[str, float | None]:
+    def evaluator(architecture: Architecture) -> dict[str, float | None]:
         raise ZeroDivisionError("no such device")
 
     for _ in range(2):
         with pytest.raises(UserError) as caught:
-            toy_search(tmp_path, judge, **SMALL)
+            toy_search(tmp_path, evaluator, **SMALL)
         said = str(caught.value)
         assert "all 4 candidates" in said and "ZeroDivisionError: no such device" in said and str(tmp_path) in said
     assert not (tmp_path / "done.json").exists() and len(states(tmp_path)) == 12
@@ -333,12 +320,12 @@ def test_a_search_in_which_nothing_works_ends_and_says_so(tmp_path: Path) -> Non
 @pytest.mark.parametrize("error", [MemoryError(), UserError("no such file"), OSError(28, "No space left")])
 def test_what_the_process_lacks_is_no_failure_of_the_candidate(error: Exception, alone: Path, tmp_path: Path) -> None:
     def lack(architecture: Architecture, time: int) -> None:
-        if len(judge.judged) == 2:
+        if len(evaluator.evaluated) == 2:
             raise error
 
-    judge = Counting(lack)
+    evaluator = Counting(lack)
     with pytest.raises(type(error)):
-        toy_search(tmp_path, judge, **SMALL)
+        toy_search(tmp_path, evaluator, **SMALL)
     assert states(tmp_path) == ["COMPLETE", "FAIL"] and GIVEN_BACK in trials(tmp_path)[1].user_attrs
     toy_search(tmp_path, **SMALL)
     assert left(tmp_path) == left(alone)
@@ -348,7 +335,7 @@ def test_what_the_process_lacks_is_no_failure_of_the_candidate(error: Exception,
 
 
 def test_a_candidate_costs_few_transactions_that_write(tmp_path: Path) -> None:
-    """Announced, a sign of life, begun, its scores, finished; and each generation's parents."""
+    """Added, a heartbeat, begun, its scores, finished."""
     writes: list[str] = []
 
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
@@ -375,9 +362,9 @@ def test_a_candidate_costs_few_transactions_that_write(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["one", "other"])
 def test_a_server_keeps_studies_apart_by_name(name: str, server: str, alone: Path, tmp_path: Path) -> None:
-    judge = Counting()
-    toy_search(tmp_path, judge, storage=server, name=name, **SMALL)
-    assert left(tmp_path) == left(alone) and judge.judged.total() == 10
+    evaluator = Counting()
+    toy_search(tmp_path, evaluator, storage=server, name=name, **SMALL)
+    assert left(tmp_path) == left(alone) and evaluator.evaluated.total() == 10
     assert not (tmp_path / "study.db").exists()
 
 

@@ -1,10 +1,10 @@
-"""Which slot is free, and whose it is."""
+"""Which evaluation is free, and whose it is."""
 
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from detnas.search.study.slots import (
+from detnas.search.study.claims import (
     ATTEMPTS,
     DEATHS,
     ERROR,
@@ -13,7 +13,7 @@ from detnas.search.study.slots import (
     open_indices,
     trials_by_index,
 )
-from detnas.search.study.trials import SLOT
+from detnas.search.study.trials import INDEX
 
 STATES = {
     "w": TrialState.WAITING,
@@ -28,14 +28,14 @@ MARKS = {"e": {ERROR: "ValueError: no"}, "b": {GIVEN_BACK: True}}
 
 
 def trials(text: str) -> list[FrozenTrial]:
-    """Trials by number, each a slot and the letter of a state: `0c 1r 1f`; failed by an error e, given back b."""
+    """Trials by number, each an index and the letter of a state: `0c 1r 1f`; failed by an error e, given back b."""
     made = []
-    for number, (*slot, letter) in enumerate(text.split()):
+    for number, (*index, letter) in enumerate(text.split()):
         state = STATES[letter]
         trial = optuna.create_trial(
             state=state,
             value=0.5 if state == TrialState.COMPLETE else None,
-            user_attrs={SLOT: int("".join(slot))} | MARKS.get(letter, {}),
+            user_attrs={INDEX: int("".join(index))} | MARKS.get(letter, {}),
         )
         trial.number = number
         made.append(trial)
@@ -70,16 +70,16 @@ def trials(text: str) -> list[FrozenTrial]:
         ("0c " + "1b " * 10 + "2c", [1]),
     ],
 )
-def test_the_slots_that_are_open(text: str, expected: list[int]) -> None:
+def test_the_evaluations_that_are_open(text: str, expected: list[int]) -> None:
     """Of seven evaluations in generations of three."""
-    assert open_indices(trials(text), evaluations=7, population=3) == expected
+    assert open_indices(trials(text), evaluations=7, generation_size=3) == expected
 
 
 @pytest.mark.parametrize(
     ("text", "holder"),
     [("0r", 0), ("0r 0w", 0), ("0w 0r", 0), ("0f 0r", 1), ("0c 0w", 0), ("0f 0e 0w 0r", 2), ("0f", None), ("1r", None)],
 )
-def test_of_two_trials_the_earlier_holds_their_slot(text: str, holder: int | None) -> None:
+def test_of_two_trials_the_earlier_holds_their_index(text: str, holder: int | None) -> None:
     held = trials_by_index(trials(text)).get(0)
     assert (held and held.number) == holder
 
