@@ -10,11 +10,10 @@ on, a box head's statistics are those of the supernet's training (research/box_h
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import typer
@@ -45,21 +44,14 @@ Evaluate = Callable[[Architecture], float]
 """Returns a candidate's mAP."""
 
 
-@dataclass(frozen=True)
-class Size:
-    """How much is measured."""
+class Size(NamedTuple):
+    """How much is measured: candidates of the first rows, official recalibrations of each, their batches, and
+    candidates of the search."""
 
-    candidates: int = 3
-    """Of the first rows."""
-    seeds: int = 3
-    """Recalibrations of each candidate by the official procedure."""
-    batches: int = BATCHES
-    """Of the official recalibration."""
-    evaluations: int = 16
-    """Candidates of the search."""
-
-
-TRIAL = Size(candidates=1, seeds=2, batches=4, evaluations=4)
+    candidates: int
+    seeds: int
+    batches: int
+    evaluations: int
 
 
 class Row:
@@ -183,7 +175,7 @@ def results(table: list[Row], by_seed: list[Row]) -> dict[str, Any]:
     first = seconds[table[0].name] = fmean([second for row in by_seed for second in row.seconds])
     lines = []
     for row, above in zip(table, [table[0], *table], strict=False):
-        line = {"way": row.name, "candidates": len(row.seconds), "seconds": round(seconds[row.name], 3)}
+        line = {"procedure": row.name, "candidates": len(row.seconds), "seconds": round(seconds[row.name], 3)}
         line["times cheaper"] = round(first / seconds[row.name], 2)
         line["saves of the row above"] = round(1 - seconds[row.name] / seconds[above.name], 3)
         if row.scores.keys() >= set(few):
@@ -214,12 +206,13 @@ def main(keep: Keep = None, tiny: Tiny = False) -> None:
 
     Takes about forty minutes, three of them for the supernets.
     """
+    size = Size(1, 2, 4, 4) if tiny else Size(3, 3, BATCHES, 16)
     found: dict[str, Any] = {"supernets": {name: vars(case) for name, case in CASES.items()}}
     with supernets_folder(keep) as runs:
         for kind in CASES:
             train(kind, runs, tiny)
             print(kind, flush=True)
-            found[kind] = results(*measure(kind, runs, TRIAL if tiny else Size()))
+            found[kind] = results(*measure(kind, runs, size))
     save("fitness", found, tiny)
 
 

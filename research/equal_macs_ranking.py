@@ -1,4 +1,4 @@
-"""What supernets can tell of networks of equal MACs.
+"""How well supernets rank networks of equal MACs.
 
 All networks that `python -m research comparison` has trained standalone with a detector are evaluated, on the whole
 search split, by supernets of two seeds, fine-tuned for as many steps as those of the comparison, and with FPN for fewer

@@ -23,12 +23,12 @@ behaves at that scale, and nothing about COCO. Intervals are of 95 %."""
 Section = tuple[str, str, str, Callable[[Found], Lines | str]]
 """A title, the name of a file of results, the key without which it has not been measured, and what to say of it."""
 SECTIONS: tuple[Section, ...] = (
-    ("What a benchmark here can tell", "architectures", "networks", sections.benchmark),
+    ("How much architectures differ", "architectures", "networks", sections.benchmark),
     ("How well supernets rank", "ranking_quality", "rows", sections.ranking),
     ("The paper's comparison at equal MACs", "comparison", "estimates", sections.comparison),
     ("The same within the recipe's own budget", "wide_budget", "estimates", sections.wide_budget),
     ("Does the search beat chance?", "surrogate", "winners", sections.surrogate),
-    ("What supernets can tell at equal MACs", "equal_macs_ranking", "rows", sections.equal_macs_ranking),
+    ("How supernets rank at equal MACs", "equal_macs_ranking", "rows", sections.equal_macs_ranking),
     ("What the demo cost", "shapes-quick", "seconds", sections.demo_cost),
     ("What the comparison's searches cost", "comparison", "networks", sections.search_cost),
 )

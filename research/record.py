@@ -7,32 +7,24 @@ import typer
 
 from benchmarks.command import machine
 from detnas.run.context import load_run
-from detnas.rundir.layout import (
-    CANDIDATES,
-    EVALUATION,
-    FINETUNE,
-    PRETRAIN,
-    SEARCH,
-    SUPERNET_FINETUNE,
-    SUPERNET_PRETRAIN,
-    TRAINING_DONE,
-    WINNER,
-)
+from detnas.rundir import layout
 from detnas.utils.files import read_json, write_json
 from research import pages
 from research.workspace import RESULTS
 
-STAGES = (SUPERNET_PRETRAIN, SUPERNET_FINETUNE, SEARCH, PRETRAIN, FINETUNE)
+STAGES = (layout.SUPERNET_PRETRAIN, layout.SUPERNET_FINETUNE, layout.SEARCH, layout.PRETRAIN, layout.FINETUNE)
 
 
 def record(directory: Path) -> None:
     recipe, data = load_run(directory)
-    networks = [EVALUATION.read(directory / FINETUNE / name) for name in (WINNER, *recipe.baselines)]
+    networks = [
+        layout.EVALUATION.read(directory / layout.FINETUNE / name) for name in (layout.WINNER, *recipe.baselines)
+    ]
     seconds = {
-        stage: sum(float(read_json(done)["seconds"]) for done in (directory / stage).rglob(TRAINING_DONE.name))
+        stage: sum(float(read_json(done)["seconds"]) for done in (directory / stage).rglob(layout.TRAINING_DONE.name))
         for stage in STAGES
     }
-    candidates = CANDIDATES.read(directory / SEARCH)
+    candidates = layout.CANDIDATES.read(directory / layout.SEARCH)
     write_json(
         RESULTS / f"{recipe.name}.json",
         {
@@ -43,7 +35,7 @@ def record(directory: Path) -> None:
             "seconds": seconds,
             "candidates": len(candidates),
             "fitness": sorted(round(one.fitness, 4) for one in candidates),
-            "networks": [EVALUATION.dump(one) for one in networks],
+            "networks": [layout.EVALUATION.dump(one) for one in networks],
         },
     )
 

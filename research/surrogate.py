@@ -149,10 +149,8 @@ def above(space: SearchSpace, draws: Floats, chance: Floats, winners: dict[str, 
 
 
 def fit(trainings: Trainings, fpn: dict[str, float], chance: dict[str, Floats], winners: Winners) -> Row:
-    """How a model of these trainings ranks networks left out, and those with FPN by their mean mAP in `fpn`.
-
-    And how far it puts the winners above `chance`, the mean network of each comparison.
-    """
+    """How well a model of these trainings ranks networks, left out ones and those whose mean mAP with FPN is in `fpn`,
+    and by how much it puts the winners above `chance`, the mean network of each comparison."""
     space = Workspace().recipe().search_space()
     by_network: dict[str, list[float]] = {}
     for (name, _), score in trainings.items():

@@ -22,16 +22,7 @@ from detnas.data.shapes.prepare import prepare_shapes
 from detnas.run.context import Run, open_run
 from detnas.run.pipeline import run
 from detnas.run.ranking import POOL, evenly, lock_file, train_standalone
-from detnas.rundir.layout import (
-    EVALUATION,
-    FINETUNE,
-    PRETRAIN,
-    SEARCH,
-    SEARCH_DONE,
-    SUPERNET_FINETUNE,
-    SUPERNET_PRETRAIN,
-    TRAINING_DONE,
-)
+from detnas.rundir import layout
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.files import acquire_lock, read_json
 from detnas.utils.progress import Progress
@@ -90,7 +81,7 @@ SUPERNETS = {
     "scratch": ("pretraining.supernet=false", "supernet_finetune.steps=2300"),
 }
 """The kinds of supernets, and the further changes with which each is trained."""
-TRAININGS = (SUPERNET_PRETRAIN, SUPERNET_FINETUNE)
+TRAININGS = (layout.SUPERNET_PRETRAIN, layout.SUPERNET_FINETUNE)
 Tiny = Annotated[bool, typer.Option("--tiny", help="A quick trial, in runs/research-tiny with its results.")]
 Summary = Annotated[bool, typer.Option("--summary", help="Measure nothing; only summarize what has been measured.")]
 
@@ -178,12 +169,12 @@ class Workspace:
         with self.lock(folder.name):
             recipe = self.recipe(detector, seed, supernet_changes(kind))
             run(recipe, folder, self.data(), stages=())
-            self.take_stage(SUPERNET_PRETRAIN, self.supernet_folder(kind, "retinanet", seed), folder)
+            self.take_stage(layout.SUPERNET_PRETRAIN, self.supernet_folder(kind, "retinanet", seed), folder)
             return run(recipe, folder, self.data(), progress=Progress(), stages=TRAININGS)
 
     def take_stage(self, stage: str, source: Path, target: Path) -> None:
         """Copy a finished stage of one run directory into another, unless it is there; never a part of it."""
-        if TRAINING_DONE.exists(source / stage) and not TRAINING_DONE.exists(target / stage):
+        if layout.TRAINING_DONE.exists(source / stage) and not layout.TRAINING_DONE.exists(target / stage):
             shutil.rmtree(target / stage, ignore_errors=True)
             (target / stage).parent.mkdir(exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.runs) as temporary:
@@ -193,7 +184,7 @@ class Workspace:
 
 def standalone_results(folder: Path, architecture: Architecture) -> Row | None:
     """The results of an architecture that has been trained standalone in a run directory."""
-    evaluation = EVALUATION.find(folder / FINETUNE / architecture.hyphenated)
+    evaluation = layout.EVALUATION.find(folder / layout.FINETUNE / architecture.hyphenated)
     if evaluation is None:
         return None
     return {
@@ -201,7 +192,9 @@ def standalone_results(folder: Path, architecture: Architecture) -> Row | None:
         "macs": evaluation.macs,
         "params": evaluation.params,
         **{name: round(evaluation.scores[name] or 0.0, 5) for name in ("mAP", "AP50")},
-        "seconds": {stage: seconds_of(folder / stage / architecture.hyphenated) for stage in (PRETRAIN, FINETUNE)},
+        "seconds": {
+            stage: seconds_of(folder / stage / architecture.hyphenated) for stage in (layout.PRETRAIN, layout.FINETUNE)
+        },
     }
 
 
@@ -216,7 +209,7 @@ def hyphenated(words: str) -> str:
 
 def seconds_of(folder: Path) -> float:
     """The seconds that a stage took, given its folder; 0 if it is not done."""
-    done = SEARCH_DONE.find(folder) if folder.name == SEARCH else TRAINING_DONE.find(folder)
+    done = layout.SEARCH_DONE.find(folder) if folder.name == layout.SEARCH else layout.TRAINING_DONE.find(folder)
     return round(done.seconds, 1) if done else 0.0
 
 
