@@ -1,4 +1,4 @@
-"""The classification set of a run: an image folder, or the crops of the detection set's boxes."""
+"""The classification data of a run: an image folder, or crops of the boxes of the detection data."""
 
 from typing import Literal
 
@@ -18,29 +18,29 @@ Part = Literal["train", "fit", "search"]
 
 
 class ClassificationSet:
-    """What backbones learn before detection, in the parts of `RunData`: `train` is all, the supernet learns from `fit`.
+    """The classification on which backbones are pre-trained, in the same parts as `RunData`.
 
-    Crops are cut from the images of the detection set's own parts. Of a folder, where candidates are judged on it
-    (`search.fitness: classification`), a share drawn by the recipe's seed is `search` and the rest `fit`; otherwise
-    `fit` is all of it.
+    `train` is all of it, the supernet is trained on `fit`, and candidates are evaluated on `search`. Crops come from
+    the same parts of the detection data. Of a folder, a random fraction is `search` if candidates are evaluated by
+    classification (`search.fitness: classification`) and the rest `fit`; otherwise `fit` is all of it.
 
-    Raises `UserError` for a folder that cannot be used, and for parts without an object to cut out.
+    Raises `UserError` for a folder that cannot be used, and for parts without an object to crop.
     """
 
     def __init__(self, recipe: Recipe, data: RunData) -> None:
         self.settings = recipe.pretraining
         self.data = data
-        judged = recipe.search.by_classification
+        by_classification = recipe.search.by_classification
         if self.settings.source == "crops":
-            for part in (data.fit, data.search) if judged else (data.fit,):
+            for part in (data.fit, data.search) if by_classification else (data.fit,):
                 find_crop_objects(part)
             self.num_classes = len(data.train.categories) + (self.settings.background > 0)
         else:
             assert self.settings.folder is not None  # the recipe refuses source=folder without one
-            folder = data.directory / self.settings.folder  # an absolute folder stays itself
+            folder = data.directory / self.settings.folder  # an absolute folder stays as it is
             self.files, self.labels, classes = read_image_folder(folder)
             self.num_classes = len(classes)
-            aside = max(1, round(len(self.files) * self.settings.search_fraction)) if judged else 0
+            aside = max(1, round(len(self.files) * self.settings.search_fraction)) if by_classification else 0
             if aside >= len(self.files):
                 raise UserError(
                     f"pretraining.folder {folder}: of its {len(self.files)} images none is left to train on"
@@ -55,12 +55,14 @@ class ClassificationSet:
             }
 
     def samples(
-        self, part: Part, changes: TrainingSettings | None, cache_mb: int, disk: DiskCache | None = None
+        self, part: Part, augmentation: TrainingSettings | None, cache_mb: int, disk: DiskCache | None = None
     ) -> ClassSamples | CropSamples:
-        """The samples of a part, changed at random as `changes` say, or as they are judged."""
+        """The samples of a part, augmented as `augmentation` says; without it, as they are evaluated."""
         settings = self.settings
         if settings.source == "crops":
             boxes = {"train": self.data.train, "fit": self.data.fit, "search": self.data.search}[part]
-            return CropSamples(boxes, settings.image_size, settings.background, changes, cache_mb, disk)
+            return CropSamples(boxes, settings.image_size, settings.background, augmentation, cache_mb, disk)
         images = Images(self.files.take(self.indices[part]), cache_mb, disk=disk)
-        return ClassSamples(images, self.labels[self.indices[part]], settings.image_size, settings.min_scale, changes)
+        return ClassSamples(
+            images, self.labels[self.indices[part]], settings.image_size, settings.min_scale, augmentation
+        )

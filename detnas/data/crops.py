@@ -1,4 +1,4 @@
-"""A classification set from boxes alone: the crops of a detection set's objects, and background."""
+"""A classification data set from boxes: crops of the objects of a detection data set, and of background."""
 
 from math import log
 
@@ -16,15 +16,16 @@ from detnas.data.images import Images
 from detnas.data.samples import GRAY, Key, build_augmentation, seeded_rng
 from detnas.utils.errors import UserError
 
-SMALLEST = 4
-"""Boxes with a side of fewer pixels show too little to learn from."""
+MIN_SIDE = 4
+"""Minimum side of a box in pixels: smaller ones show too little to learn from."""
 
 
 class CropSamples(Dataset[tuple[Tensor, int]]):
-    """Square crops (3, size, size) uint8 with the label of their object; background has the label after the last.
+    """Square crops (3, size, size) uint8 with the label of their object; background has the last label.
 
-    An object's crop is jittered in place and scale; a background crop is a random square, as large as some object
-    of the set, that hardly overlaps any box of its image. Without `settings` nothing else is changed.
+    The crop of an object is jittered in position and scale. A background crop is a random square, as large as a random
+    object of the data set, that hardly overlaps any box of its image. `background` is the fraction of background crops.
+    Colors and flips are augmented as `settings` say; without `settings` they are not.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
         self.data = data
         self.size = size
         self.images = Images(data.files, cache_mb, data.sizes, disk=disk)
-        self.changes = v2.Compose(build_augmentation(settings))
+        self.transforms = v2.Compose(build_augmentation(settings))
         self.objects = find_crop_objects(data)
         self.num_background = round(len(self.objects) * background / (1 - background))
 
@@ -50,27 +51,27 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
         index, seed = key
         with seeded_rng(seed):
             image, label, x, y, side = self._place(index)
-            return self.changes(self._crop(self.images[image], x, y, side)), label
+            return self.transforms(self._crop(self.images[image], x, y, side)), label
 
     def name(self, key: Key) -> str:
-        """The file that a crop is cut from, and where: x, y and side in pixels."""
+        """The image file of a crop and its position (x, y, side) in pixels, for messages."""
         index, seed = key
         with seeded_rng(seed):
             image, _, *place = self._place(index)
         return f"{self.data.files[image]} at ({', '.join(f'{value:.0f}' for value in place)})"
 
     def _place(self, index: int) -> tuple[int, int, float, float, float]:
-        """The image, the label and the square (x, y, side) of a crop, drawn from the global generator."""
+        """The image, the label and the square (x, y, side) of a crop, drawn from torch's global generator."""
         if index < len(self.objects):
             image, row = self.objects[index].tolist()
-            return image, int(self.data.labels[row]), *_around(*self.data.boxes[row])
+            return image, int(self.data.labels[row]), *_jittered_square(*self.data.boxes[row])
         image = int(torch.randint(len(self.data), ()))
         return image, len(self.data.categories), *self._background(image)
 
     def _background(self, image: int) -> tuple[float, float, float]:
-        """A random square: of 20 tries the one that overlaps boxes least, or the first that hardly does."""
+        """A random square (x, y, side): the first of 20 that hardly overlaps a box, or else the one that does least."""
         width, height = self.data.sizes[image]
-        boxes = self.data.boxes[self.data.rows_of(image)]  # crowds too: they are no background
+        boxes = self.data.boxes[self.data.rows_of(image)]  # including crowds, which are not background
         tries = []
         for _ in range(20):
             row = self.objects[int(torch.randint(len(self.objects), ())), 1]
@@ -83,7 +84,7 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
         return x, y, side
 
     def _crop(self, image: Tensor, x: float, y: float, side: float) -> Tensor:
-        """The square, with gray where it leaves the image, resized."""
+        """Cut out the square, padded with gray outside the image, and resize it."""
         left, top, length = round(x), round(y), max(1, round(side))
         height, width = image.shape[-2:]
         inside = image[:, max(top, 0) : top + length, max(left, 0) : left + length]
@@ -99,19 +100,19 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
 
 
 def find_crop_objects(data: DetectionSet) -> NDArray[np.int64]:
-    """The objects worth cutting out, (n, 2): the image and the row of each box. Raises `UserError` without any."""
+    """The objects to crop, (n, 2): indices of image and box. Raises `UserError` if there are none."""
     image_of = np.repeat(np.arange(len(data)), np.diff(data.starts))
-    whole = np.flatnonzero((data.boxes[:, 2:].min(axis=1) >= SMALLEST) & ~data.crowd)
-    if len(whole) == 0:
+    rows = np.flatnonzero((data.boxes[:, 2:].min(axis=1) >= MIN_SIDE) & ~data.crowd)
+    if len(rows) == 0:
         raise UserError(
-            f"pretraining.source: no box of the {len(data)} images to cut crops from is {SMALLEST} pixels wide and "
+            f"pretraining.source: no box of the {len(data)} images to cut crops from is {MIN_SIDE} pixels wide and "
             "high; choose source folder or none"
         )
-    return np.stack((image_of[whole], whole), axis=1)
+    return np.stack((image_of[rows], rows), axis=1)
 
 
-def _around(x: float, y: float, width: float, height: float) -> tuple[float, float, float]:
-    """A square around a box: 1 to 1.6 times its longer side, moved by up to a tenth of it."""
+def _jittered_square(x: float, y: float, width: float, height: float) -> tuple[float, float, float]:
+    """A random square (x, y, side) around a box: 1 to 1.6 times its longer side, shifted by up to a tenth of it."""
     longer = max(width, height)
     side = longer * float(torch.empty(()).uniform_(0, log(1.6)).exp())
     move_x, move_y = ((torch.rand(2) - 0.5) * 0.2 * longer).tolist()
@@ -119,9 +120,9 @@ def _around(x: float, y: float, width: float, height: float) -> tuple[float, flo
 
 
 def _overlap(boxes: NDArray[np.float64], x: float, y: float, side: float) -> float:
-    """The largest overlap of a square with any of the boxes (x, y, width, height), as a share of the smaller one.
+    """The largest overlap of a square with any of the boxes (x, y, width, height), as a fraction of the smaller area.
 
-    Not IoU: that is small for an object that lies whole in a large square.
+    Not IoU, which is small for a small object that lies entirely in a large square.
     """
     corner = np.array([x, y])
     common = np.minimum(boxes[:, :2] + boxes[:, 2:], corner + side) - np.maximum(boxes[:, :2], corner)

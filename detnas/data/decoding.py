@@ -1,10 +1,9 @@
-"""Image files: which way up they are, and their pixels.
+"""Decoding of image files, with their EXIF orientation.
 
-An EXIF tag can ask viewers to turn or mirror what is stored. Labeling tools (labelImg, CVAT, Roboflow) and Ultralytics
-show and read images so turned; COCO's own tools, Pillow and torchvision read what is stored. Which of them made some
-boxes is told by the width and height that stand with them. The rule: an image is read as viewers show it, unless it
-has the stated size only as it is stored. (Where no size is stated, as in YOLO and in image folders, it is read as
-viewers show it.)
+The EXIF orientation asks viewers to rotate or mirror the stored pixels. Labeling tools (labelImg, CVAT, Roboflow) and
+Ultralytics apply it; COCO's own tools, Pillow and torchvision do not. The width and height in the annotations tell
+which of them the boxes refer to. The rule: the orientation is applied, as viewers do, unless the image has the stated
+size only as it is stored. Where no size is stated, as in YOLO data sets and image folders, it is applied.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,10 +19,10 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from detnas.utils.errors import UserError
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""What a file in a folder is called that is taken for an image."""
+"""Suffixes of the files in a folder that are taken for images."""
 
 ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
-"""The last bytes of whole files, by format."""
+"""The last bytes of a complete file, by format."""
 
 TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: lambda pixels: pixels[:, ::-1],
@@ -34,39 +33,39 @@ TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: np.rot90(pixels),
 }
-"""What is to be done with pixels (H, W, 3) by EXIF orientation; 1 is upright."""
+"""The transformation of pixels (H, W, 3) that each EXIF orientation asks for; 1 asks for none."""
 
 Size = tuple[int, int]
 """Width and height in pixels."""
 
 
 class UnreadableImage(Exception):
-    """Why a file's pixels cannot be read."""
+    """An image file that cannot be decoded; the message is the reason, without the file's name."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says before its pixels."""
+    """The size of an image and its EXIF orientation."""
 
     stored: Size
     orientation: int
 
     @property
     def shown(self) -> Size:
-        """The size that viewers show."""
+        """The size with the orientation applied, as viewers show it."""
         width, height = self.stored
         return (height, width) if self.orientation >= 5 else (width, height)
 
     def is_turned(self, stated: Size | None) -> bool:
-        """Whether the image is to be turned where it has to have the size `stated`: the rule above."""
+        """Whether the orientation is applied, if annotations state the size `stated`: the rule of this module."""
         return self.orientation in TURNS and (stated is None or stated == self.shown)
 
 
 def read_header(path: Path, *, decode: bool = False) -> Header:
-    """The header of an image that can be read.
+    """The header of an image, after a check that the image can be decoded.
 
-    JPEG and PNG files are decoded to make sure of it if `decode`, or if they have not the end of whole files: broken
-    downloads are cut short. Others are always decoded.
+    JPEG and PNG files are decoded only with `decode`, or if they do not end as complete files do, as after a broken
+    download. Files of other formats are always decoded.
     Raises `UnreadableImage`.
     """
     with _opened(path) as image:
@@ -78,9 +77,9 @@ def read_header(path: Path, *, decode: bool = False) -> Header:
 
 
 def read_pixels(path: Path, size: Size | None = None) -> NDArray[np.uint8]:
-    """An image as RGB, (H, W, 3) uint8, turned as the rule above says; alpha is left out.
+    """An image as RGB, (H, W, 3) uint8, with its orientation applied by the rule of this module; without alpha.
 
-    Raises `UserError` if it cannot be decoded, or if it has neither way the width and height of `size`.
+    Raises `UserError` if it cannot be decoded, or if its width and height are not `size` in either orientation.
     """
     try:
         with _opened(path) as image:
@@ -103,7 +102,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             yield image
-    except Exception as error:  # on damaged files Pillow's readers raise nearly anything
+    except Exception as error:  # Pillow's readers raise almost any exception on damaged files
         raise UnreadableImage(_reason(error)) from None
 
 
@@ -121,11 +120,11 @@ def _header(image: Image.Image) -> Header:
 
 def _orientation(image: Image.Image) -> int:
     if image.format == "TIFF":
-        return 1  # Pillow turns these itself
+        return 1  # Pillow applies it itself
     try:
-        # Not image.getexif(): where a PNG has no tag before its pixels, that decodes them to look behind.
+        # Not image.getexif(): for a PNG without a tag before its pixels, it decodes them to look for one behind.
         orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
-    except Exception:  # as viewers do: tags that cannot be read turn nothing
+    except Exception:  # like viewers, ignore tags that cannot be read
         return 1
     return orientation if orientation in TURNS else 1
 
@@ -139,7 +138,7 @@ def _last_bytes(path: Path, count: int) -> bytes:
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     """The pixels as (H, W, 3)."""
     if image.mode.startswith("I;16"):
-        # Gray of 16 bits, which `convert` would cut off at 255. Colors of 16 bits are opened as bytes.
+        # 16-bit gray, which `convert` would clip at 255. Pillow opens 16-bit colors as 8-bit ones.
         gray = np.rint(np.asarray(image, np.float32) / 257).astype(np.uint8)
         return np.repeat(gray[:, :, None], 3, axis=2)
     if image.mode == "P" and "transparency" in image.info:

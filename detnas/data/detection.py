@@ -1,4 +1,4 @@
-"""A detection data set in memory: packed arrays, whatever format it was read from."""
+"""A detection data set in memory, as packed arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from detnas.data.packed_paths import PackedPaths
 
 @dataclass(frozen=True)
 class Category:
-    """A category as the data set knows it; its label is its place in `DetectionSet.categories`, from 0."""
+    """A category with the id of the data set. Its label is its index in `DetectionSet.categories`."""
 
     id: int
     name: str
@@ -20,32 +20,33 @@ class Category:
 
 @dataclass(frozen=True)
 class DetectionSet:
-    """Images with boxes.
-
-    `boxes` is (B, 4) float64, x, y, width, height in pixels, all images' boxes in a row; those of image i are
-    `starts[i]:starts[i + 1]`. `labels` (B,) int64 from 0, `areas` (B,) float64 pixels, `crowd` (B,) bool.
-    """
+    """N images with B boxes in all."""
 
     files: PackedPaths
     image_ids: tuple[int, ...]
     sizes: NDArray[np.int64]
     """(N, 2): width and height in pixels."""
     boxes: NDArray[np.float64]
+    """(B, 4): x, y, width, height in pixels, ordered by image."""
     labels: NDArray[np.int64]
+    """(B,): indices into `categories`."""
     areas: NDArray[np.float64]
+    """(B,) in square pixels, by which COCO AP distinguishes object sizes."""
     crowd: NDArray[np.bool_]
+    """(B,): whether a box is not trained on and ignored in evaluation."""
     starts: NDArray[np.int64]
+    """(N + 1,): the boxes of image i are rows `starts[i]:starts[i + 1]`."""
     categories: tuple[Category, ...]
 
     def __len__(self) -> int:
         return len(self.files)
 
     def rows_of(self, index: int) -> slice:
-        """Where the boxes of image `index` stand."""
+        """The rows of the boxes of image `index`."""
         return slice(int(self.starts[index]), int(self.starts[index + 1]))
 
     def training_boxes(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Boxes (n, 4) as x1, y1, x2, y2 within the image, and labels (n,), without crowds."""
+        """Boxes (n, 4) as x1, y1, x2, y2, clipped to the image, and labels (n,); crowds are left out."""
         keep = ~self.crowd[self.rows_of(index)]
         boxes = self.boxes[self.rows_of(index)][keep].copy()
         boxes[:, 2:] += boxes[:, :2]
@@ -69,13 +70,13 @@ class DetectionSet:
         )
 
     def relabel(self, categories: tuple[Category, ...]) -> "DetectionSet":
-        """The same boxes by other categories, which are matched by name; each that occurs must be among them."""
-        place = {category.name: label for label, category in enumerate(categories)}
-        new = np.array([place[category.name] for category in self.categories], np.int64)
+        """The same boxes with the labels of other categories, matched by name, which must include all of this set's."""
+        label_of = {category.name: label for label, category in enumerate(categories)}
+        new = np.array([label_of[category.name] for category in self.categories], np.int64)
         return replace(self, labels=new[self.labels], categories=categories)
 
     def ground_truth(self) -> dict[str, Any]:
-        """The data set as a COCO dictionary, with its own image and category ids."""
+        """The data set as a COCO dictionary, with the image and category ids of its files."""
         annotations = []
         for index, image_id in enumerate(self.image_ids):
             for row in range(self.rows_of(index).start, self.rows_of(index).stop):
@@ -115,7 +116,7 @@ class DetectionSet:
 
 
 def join(parts: Sequence[DetectionSet]) -> DetectionSet:
-    """Sets of the same categories as one. Where an image id would stand for two images, all are numbered from 1."""
+    """Concatenate sets that have the same categories. If an image id occurs twice, all images are numbered from 1."""
     if len(parts) == 1:
         return parts[0]
     image_ids = [id for part in parts for id in part.image_ids]

@@ -1,4 +1,4 @@
-"""Decoded images kept in files."""
+"""A cache of decoded images on disk."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,19 +12,19 @@ from detnas.data.packed_images import flatten_image, unflatten_image
 from detnas.utils.files import write_file
 
 FORMAT = "2"
-"""To be changed when the same file is decoded to other pixels, or these lie otherwise."""
+"""Version of the cached files, to be changed when the same image is decoded to other pixels or stored differently."""
 HEADER = np.dtype("<u4")
-"""Height and width stand before the pixels, (H, W, 3), as two of these."""
+"""Height and width precede the pixels (H, W, 3), each as one of these."""
 BLOCK = 4096
-"""Files take whole blocks of so many bytes."""
+"""Bytes of a block of the file system; files occupy whole blocks."""
 
 
 class DiskCache:
-    """Decoded images in a folder that any number of processes share, and that outlives them.
+    """Decoded images in a folder, which any number of processes may share.
 
-    An image is found again by the bytes of its file: one that was replaced by another is not served for it. Files are
-    flushed and renamed, and one that is not as long as it must be counts as absent. `USED` grows by a byte for every
-    block that was written; once they take the `megabytes`, give or take an image a process, nothing more is kept.
+    The key of an image is a hash of its file's content, so a file that is replaced is decoded again. Files are flushed
+    and renamed, and a file of the wrong length counts as absent. The file `USED` grows by a byte for every block that
+    is written; once `megabytes` are used, up to an image per process, nothing more is stored.
     """
 
     USED = "used"
@@ -34,11 +34,11 @@ class DiskCache:
         self.capacity = int(megabytes * 1e6)
 
     def fetch(self, file: Path, how: str, decode: Callable[[], Tensor]) -> Tensor:
-        """The image of `file`, (3, H, W) uint8, from the folder or else by `decode`; `how` tells what that does."""
+        """The image of `file`, (3, H, W) uint8, cached or else by `decode`; `how` describes what that does."""
         try:
             content = file.read_bytes()
         except OSError:
-            return decode()  # which says what is wrong
+            return decode()  # which raises the appropriate error
         digest = hashlib.sha1(f"{FORMAT} {how}\n".encode() + content, usedforsecurity=False).hexdigest()
         path = self.folder / digest[:2] / digest
         image = _read(path)
@@ -59,11 +59,11 @@ class DiskCache:
                 count.write(bytes(blocks))
             write_file(path, lambda out: (out.write(header), out.write(flatten_image(image).numpy().data)))
         except OSError:
-            self.capacity = 0  # a full disk is no reason to stop a training
+            self.capacity = 0  # a full disk must not stop a training
 
 
 def _read(path: Path) -> Tensor | None:
-    """The image in a file; None if there is none, or a torn one."""
+    """The image in a file; None if the file is missing or incomplete."""
     try:
         content = np.fromfile(path, np.uint8)
     except OSError:

@@ -1,4 +1,4 @@
-"""Images larger than a detector sees them are made smaller before they are kept, moved or changed."""
+"""Downscaling of images that are larger than a detector's input, before they are cached, transferred or augmented."""
 
 from math import ceil
 
@@ -9,11 +9,12 @@ from torch.nn.functional import interpolate
 
 
 def downscale_sizes(sizes: NDArray[np.int64], min_size: int, max_size: int, margin: float = 1.0) -> NDArray[np.int64]:
-    """The sizes (N, 2) int64 to which a detector would reduce images of `sizes` (N, 2); never larger ones.
+    """The sizes (N, 2) int64, width and height, to which a detector downscales images of `sizes` (N, 2); never larger.
 
-    It resizes them so that the shorter side has `min_size` pixels, unless the longer would exceed `max_size`. One of
-    the two is met exactly, so that it leaves what has been reduced as it is. (Of an image as it is, torchvision rounds
-    the sides down, to a pixel less at times.) `margin`: so many times these sizes, for what will be enlarged.
+    torchvision's detectors resize images so that the shorter side has `min_size` pixels, unless the longer side would
+    exceed `max_size`. Here one of the two is met exactly, so that the detector leaves a downscaled image as it is. (For
+    other images torchvision rounds the sides down, sometimes by a pixel.) `margin` multiplies both sizes, for images
+    that will be enlarged by augmentation.
     """
     shorter, longer = sizes.min(axis=1), sizes.max(axis=1)
     least, most = ceil(min_size * margin), ceil(max_size * margin)
@@ -24,9 +25,9 @@ def downscale_sizes(sizes: NDArray[np.int64], min_size: int, max_size: int, marg
 
 
 def downscale(image: Tensor, width: int, height: int) -> Tensor:
-    """The image (3, H, W) uint8 in this size, as torchvision's detectors resize it: bilinear, without a low-pass.
+    """Resize an image (3, H, W) uint8 as torchvision's detectors do: bilinear, without antialiasing.
 
-    Within one gray level of what they would compute in floating point.
+    The result is within one gray level of what they compute in floating point.
     """
     if image.shape[-2:] == (height, width):
         return image

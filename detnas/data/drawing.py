@@ -13,13 +13,13 @@ from torchvision.utils import draw_bounding_boxes
 from detnas.utils.files import write_file
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-"""What a drawing can be written as, by the ending of its file."""
+"""The image format of a drawing by the suffix of its file."""
 COLORS = ("orange", "deepskyblue", "lime", "magenta", "yellow", "red", "white", "violet")
-"""Of the categories, in turn."""
+"""The colors of categories, by label modulo their number."""
 
 
 def draw_boxes(image: Tensor, boxes: NDArray[Any], labels: Sequence[int], captions: Sequence[str]) -> Tensor:
-    """`image` (3, H, W) uint8 with boxes (n, 4) as x1, y1, x2, y2 in its pixels, in their categories' colors."""
+    """Draw boxes (n, 4), x1, y1, x2, y2 in pixels, with captions on an image (3, H, W) uint8."""
     if len(boxes) == 0:
         return image
     colors: list[str | tuple[int, int, int]] = [COLORS[label % len(COLORS)] for label in labels]
@@ -37,6 +37,6 @@ def draw_boxes(image: Tensor, boxes: NDArray[Any], labels: Sequence[int], captio
 
 
 def write_image(path: Path, pixels: Tensor) -> None:
-    """Write an image (3, H, W) uint8 in the format that the file's ending says, one of `FORMATS`."""
+    """Write an image (3, H, W) uint8 in the format of the file's suffix, which is one of `FORMATS`."""
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     write_file(path, lambda file: image.save(file, FORMATS[path.suffix.lower()], quality=90))

@@ -1,4 +1,4 @@
-"""Image files that people name."""
+"""Image files named on the command line."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +9,9 @@ from detnas.utils.files import is_file
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The images themselves, folders and patterns replaced by what lies there.
+    """The image files that `paths` name: files, the images in folders (sorted), and the matches of glob patterns.
 
-    Raises `UserError` if there is none.
+    Raises `UserError` if a path names no image.
     """
     images = []
     for path in paths:

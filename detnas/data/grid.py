@@ -1,4 +1,4 @@
-"""Some images of a data set with their boxes, side by side in one image, for people to see that they fit."""
+"""A grid of images from a data set with their boxes drawn on them, as a visual check of the annotations."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,18 +17,19 @@ from detnas.utils.errors import UserError
 
 COLUMNS = 4
 SHOWN = {"train": 8, "val": 4}
+"""Number of images of each split."""
 CELL = 320
-"""Side of the square that an image has, in pixels, with its margin."""
+"""Side in pixels of the square cell of an image, including its margin."""
 MARGIN = 4
 STRIP = 16
-"""Height of the line under it, which names its file."""
+"""Height in pixels of the line below the cell, with the file's name."""
 
 
 def choose_file(directory: Path, out: Path | None) -> Path | None:
-    """The file to draw to: `out`, or runs/check-NAME.jpg of the data folder's name, as runs go to runs/.
+    """The file to draw to: `out`, or by default runs/check-NAME.jpg, where NAME is that of the data folder.
 
-    None where that would lie in the data folder, whose images must stay what they are.
-    Raises `UserError` if `out` lies there, or cannot be such a file.
+    None if the default would lie in the data folder, to which no image may be added.
+    Raises `UserError` if `out` lies there, or is not an image file.
     """
     inside = (out or Path()).resolve().is_relative_to(directory.resolve())
     if out is None:
@@ -41,7 +42,7 @@ def choose_file(directory: Path, out: Path | None) -> Path | None:
 
 
 def write_grid(path: Path, data: RunData) -> None:
-    """Draw some images of the training and of the validation set with all their boxes, the same at each call.
+    """Draw some images of the training and validation set with all their boxes; always the same images.
 
     Raises `UserError` if the file cannot be written.
     """
@@ -54,8 +55,8 @@ def write_grid(path: Path, data: RunData) -> None:
         raise UserError(f"--out {path}: cannot be written ({error.strerror}); name another file") from None
 
 
-def choose(data: DetectionSet, count: int) -> list[int]:
-    """At most `count` images that show as many categories as can be, the rarest first; then some spread evenly."""
+def choose_images(data: DetectionSet, count: int) -> list[int]:
+    """Indices of at most `count` images: first those that show most categories, rare ones first, then evenly spaced."""
     image_of = np.repeat(np.arange(len(data)), np.diff(data.starts))
     frequency = np.bincount(data.labels, minlength=len(data.categories))
     chosen: list[int] = []
@@ -71,7 +72,7 @@ def choose(data: DetectionSet, count: int) -> list[int]:
 
 
 def _cells(split: str, data: DetectionSet, count: int) -> Iterator[Tensor]:
-    for index in choose(data, count):
+    for index in choose_images(data, count):
         width, height = data.sizes[index].tolist()
         image = read_image(data.files[index], (width, height))
         scale = (CELL - MARGIN) / max(width, height)
@@ -89,7 +90,7 @@ def _cells(split: str, data: DetectionSet, count: int) -> Iterator[Tensor]:
 
 
 def _with_name(image: Tensor, name: str) -> Tensor:
-    """A cell of the grid: the image on black, over a line of text."""
+    """A cell of the grid: the image on black, above a line of text."""
     cell = Image.new("RGB", (CELL, CELL + STRIP))
     cell.paste(Image.fromarray(image.permute(1, 2, 0).numpy()))
     ImageDraw.Draw(cell).text((2, CELL + 2), name, "white")

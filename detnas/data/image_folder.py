@@ -1,4 +1,4 @@
-"""Image folders: one sub-folder a class."""
+"""Image folders: a sub-folder of images for each class."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from detnas.utils.errors import UserError
 
 
 def read_image_folder(directory: Path) -> tuple[PackedPaths, NDArray[np.int64], list[str]]:
-    """The images below `directory`, the class index of each (int64), and the names of the classes (the sub-folders).
+    """The images below `directory`, their class indices (N,) int64, and the class names, which are the sub-folders'.
 
-    Raises `UserError` if there is no such folder, or a class without images.
+    Raises `UserError` if there is no such folder, or a class has no images.
     """
     if not directory.is_dir():
         raise UserError(f"pretraining.folder {directory}: no such folder; name one with a sub-folder for each class")

@@ -1,4 +1,4 @@
-"""Images as tensors, kept when they fit."""
+"""Images as tensors, cached if they fit into memory or on disk."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,25 +15,25 @@ from detnas.data.downscaling import downscale
 from detnas.data.packed_images import PackedImages
 
 PROBED = 20
-"""Images decoded to judge how much room all take, and whether they are as they should be."""
+"""Number of images that are decoded to estimate the size of all, and to detect bad files early."""
 
 
 def read_image(path: Path, size: Size | None = None) -> Tensor:
-    """An image as RGB, (3, H, W) uint8, turned by the rule of `decoding`.
+    """An image as RGB, (3, H, W) uint8, with its orientation applied by the rule of `decoding`.
 
-    Channels last in memory, as it is stored: so its crops are resized several times as fast.
-
-    Raises `UserError` if it cannot be decoded, or if it has not the width and height of `size`.
+    Its memory format is channels last, in which crops are resized several times as fast.
+    Raises `UserError` if it cannot be decoded, or if its width and height are not `size`.
     """
     return torch.from_numpy(read_pixels(path, size).copy()).permute(2, 0, 1)
 
 
 class Images:
-    """Images by index, decoded: all kept if they fit, else decoded each time.
+    """Decoded images by index, cached if all of them fit.
 
-    They are kept in memory if they take about `cache_mb` megabytes at most, or else, as they are read, by `disk` if
-    they can fit there. `sizes` (N, 2) are the width and height that each must have; with `target_sizes` (N, 2), each is
-    reduced to that size. Raises `UserError` when it reads an image of another size, or one that cannot be decoded.
+    They are decoded at once and kept in memory if they take at most about `cache_mb` megabytes; otherwise they are
+    stored in `disk` when they are first read, if its capacity suffices. `sizes` (N, 2) are the width and height that
+    the files must have; with `target_sizes` (N, 2), images are downscaled to these. Raises `UserError` when it reads an
+    image of another size, or one that cannot be decoded.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Images:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Tensor:
-        """(3, H, W) uint8; not to be changed. It may be a view of all: copy it before sending it to a process."""
+        """(3, H, W) uint8, not to be changed. It may be a view of the whole cache: copy it to send it to a process."""
         if self.cache is not None:
             return self.cache[index]
         if self.disk is not None:
@@ -71,8 +71,8 @@ class Images:
         return self._decoded(index)
 
     def _bytes(self) -> int:
-        """What all take; without their sizes, as a few of them let expect."""
-        # These few are read in any case: what is wrong with all of them is then known before work starts.
+        """The bytes of all images; without `sizes`, an estimate from a few of them."""
+        # A few are read in any case, so that what is wrong with all images is known before work starts.
         probe = [self._decoded(index).numel() for index in range(0, len(self), max(1, len(self) // PROBED))]
         if self.target_sizes is not None:
             return 3 * int(self.target_sizes.prod(axis=1).sum())

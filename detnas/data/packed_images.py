@@ -1,4 +1,4 @@
-"""Decoded images in one piece of memory."""
+"""Decoded images in one block of memory."""
 
 from collections.abc import Iterable, Sequence
 from typing import overload
@@ -8,20 +8,19 @@ from torch import Tensor
 
 
 def flatten_image(image: Tensor) -> Tensor:
-    """The values of an image (3, H, W) in a row, channels last, as `unflatten_image` reads them."""
+    """The values of an image (3, H, W) as a tensor (H * W * 3,), channels last, as `unflatten_image` takes them."""
     return image.permute(1, 2, 0).flatten()
 
 
 def unflatten_image(values: Tensor, height: int, width: int) -> Tensor:
-    """The image (3, H, W) whose values lie in this row: a view."""
+    """The image (3, H, W) of values from `flatten_image`, as a view."""
     return values.view(height, width, 3).permute(2, 0, 1)
 
 
 class PackedImages(Sequence[Tensor]):
-    """Images (3, H, W) uint8, one behind the other, channels last: forked processes read them without copying any
-    memory.
+    """Images (3, H, W) uint8 of any sizes in one tensor, channels last, which forked processes read without copies.
 
-    `room` is how many bytes they are expected to take; it grows where that was too little.
+    `room` is the expected number of bytes; the memory grows if that is too small.
     """
 
     def __init__(self, images: Iterable[Tensor], room: int) -> None:
@@ -47,7 +46,7 @@ class PackedImages(Sequence[Tensor]):
     def __getitem__(self, index: slice) -> list[Tensor]: ...
 
     def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
-        """A view: not to be changed."""
+        """A view, not to be changed."""
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
         start, (height, width) = int(self.starts[index]), self.sizes[index].tolist()

@@ -1,4 +1,4 @@
-"""Many paths in little memory, which processes share."""
+"""Many paths in little memory, which forked processes share."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -9,10 +9,10 @@ import numpy as np
 
 
 class PackedPaths(Sequence[Path]):
-    """Paths as bytes in a row, what all begin with kept once.
+    """Paths as one array of bytes, with their common prefix stored once.
 
-    A process that reads a `Path`, or a list of them, counts references in every object: of the memory that it got from
-    its parent by a fork it so copies page after page. Of arrays it copies nothing.
+    A forked process that reads Python objects changes their reference counts, and so copies one page after the other of
+    the memory that it shares with its parent. It reads arrays without copies.
     """
 
     def __init__(self, paths: Iterable[str | Path]) -> None:
@@ -44,7 +44,7 @@ class PackedPaths(Sequence[Path]):
         return Path(os.fsdecode(self._start + self._rest(places)))
 
     def __eq__(self, other: object) -> bool:
-        """As tuples are compared."""
+        """Whether `other` is a sequence of the same paths."""
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
 
     def take(self, indices: Iterable[int]) -> "PackedPaths":

@@ -1,4 +1,4 @@
-"""Samples for training: images with their targets, changed at random as a function of the sample's seed.
+"""Samples for training: images with their targets, augmented as a function of the sample's seed.
 
 A key is (index, seed): the same key gives the same sample in any process and any order.
 """
@@ -26,14 +26,14 @@ Target = dict[str, Tensor]
 XYXY = tv_tensors.BoundingBoxFormat.XYXY
 
 GRAY = 114
-"""What borders are filled with, where an image is made smaller."""
+"""Fill value of the padding, where an image is made smaller or a crop extends beyond its image."""
 
 
 @contextmanager
 def seeded_rng(seed: int) -> Iterator[None]:
-    """What is drawn from torch's global generator of the CPU within the block is a function of `seed`.
+    """Seed torch's global CPU generator within the block, and restore its state afterwards.
 
-    It is left as it was. `torch.manual_seed` would reseed every device's generator for each sample, and is slow.
+    `torch.manual_seed` would also seed the generators of all devices, which is slow for every sample.
     """
     state = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)
@@ -46,8 +46,8 @@ def seeded_rng(seed: int) -> Iterator[None]:
 class DetectionSamples(Dataset[tuple[Tensor, Target]]):
     """Images (3, H, W) uint8 with `boxes` (n, 4) float32, x1, y1, x2, y2, and `labels` (n,) int64 from 0.
 
-    Images that are larger than `detector` would see them, enlarged as `settings` may have it, are reduced, and their
-    boxes with them. They are kept in `cache_mb` megabytes of memory or by `disk`, as `Images` says.
+    Images larger than the input of `detector`, times the largest scale jitter of `settings`, are downscaled to that
+    size, and their boxes with them. They are cached in `cache_mb` megabytes of memory or in `disk`; see `Images`.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
             self.unscaled_edge = detector.unscaled_edge
         self.images = Images(data.files, cache_mb, data.sizes, target_sizes=self.sizes, disk=disk)
         self.is_portrait: NDArray[np.bool_] | None = None
-        """(N,): which images make batches of their own."""
+        """(N,): whether each image is higher than wide, if batches are grouped by aspect."""
         if group_by_aspect:
             self.is_portrait = data.sizes[:, 0] < data.sizes[:, 1]
 
@@ -79,7 +79,7 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
         return len(self.data)
 
     def name(self, key: Key) -> str:
-        """The file that a sample is made from."""
+        """The image file of a sample, for messages."""
         return str(self.data.files[key[0]])
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Target]:
@@ -89,15 +89,15 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
         scale = np.tile(self.sizes[index] / self.data.sizes[index], 2)
         target = {"boxes": torch.from_numpy(boxes * scale).float(), "labels": torch.from_numpy(labels)}
         with seeded_rng(seed):
-            image, target = self._changed(image, target)
-        if self.unscaled_edge:  # which the detector would not have scaled either
+            image, target = self._augment(image, target)
+        if self.unscaled_edge:  # the detector does not scale this part of a box either
             target["boxes"][:, 2:] += torch.from_numpy(self.unscaled_edge * (1 - scale[2:]))
         return image, target
 
-    def _changed(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
+    def _augment(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
         if self.color is not None:
             image = self.color(image)
-        # What v2's transforms draw and do; unwrapped, for wrapping and unwrapping takes longer than flipping.
+        # The same draws and results as v2's transforms, on plain tensors: wrapping them takes longer than flipping.
         size = tuple(image.shape[-2:])
         boxes = target["boxes"]
         if self.settings.flip > 0 and torch.rand(1) < self.settings.flip:
@@ -108,15 +108,15 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
             boxes = v2.functional.vertical_flip_bounding_boxes(boxes, XYXY, size)
         target = target | {"boxes": boxes}
         if self.settings.scale_jitter is not None:
-            return _scale_jittered(image, target, self.settings.scale_jitter)
+            return _jitter_scale(image, target, self.settings.scale_jitter)
         return image, target
 
 
 class ClassSamples(Dataset[tuple[Tensor, int]]):
-    """Images (3, size, size) uint8 with their class, cropped and resized at random.
+    """Images (3, size, size) uint8 with the index of their class, randomly cropped and resized.
 
-    Without `settings` it is the middle of each image, as images are judged: resized so that the shorter side is
-    8/7 of `size` (the usual 256 of 224), and cropped.
+    Without `settings` they are not augmented, for evaluation: resized so that the shorter side is 8/7 of `size` (the
+    usual 256 for 224), and center-cropped.
     """
 
     def __init__(
@@ -133,40 +133,41 @@ class ClassSamples(Dataset[tuple[Tensor, int]]):
             crop = [v2.Resize(round(size * 8 / 7), antialias=True), v2.CenterCrop(size)]
         else:
             crop = [v2.RandomResizedCrop(size, scale=(min_scale, 1.0), antialias=True)]
-        self.changes = v2.Compose([*crop, *build_augmentation(settings)])
+        self.transforms = v2.Compose([*crop, *build_augmentation(settings)])
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def name(self, key: Key) -> str:
-        """The file that a sample is made from."""
+        """The image file of a sample, for messages."""
         return str(self.images.files[key[0]])
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         index, seed = key
         with seeded_rng(seed):
-            return self.changes(self.images[index]), int(self.labels[index])
+            return self.transforms(self.images[index]), int(self.labels[index])
 
 
 def build_augmentation(settings: TrainingSettings | None) -> list[v2.Transform]:
-    changes: list[v2.Transform] = []
+    """The color jitter and the flips that `settings` ask for; the identity if there are none."""
+    transforms: list[v2.Transform] = []
     if settings is None:
         return [v2.Identity()]
     if settings.color_jitter > 0:
-        changes.append(v2.ColorJitter(*[settings.color_jitter] * 3))
+        transforms.append(v2.ColorJitter(*[settings.color_jitter] * 3))
     if settings.flip > 0:
-        changes.append(v2.RandomHorizontalFlip(settings.flip))
+        transforms.append(v2.RandomHorizontalFlip(settings.flip))
     if settings.vertical_flip > 0:
-        changes.append(v2.RandomVerticalFlip(settings.vertical_flip))
-    return changes or [v2.Identity()]
+        transforms.append(v2.RandomVerticalFlip(settings.vertical_flip))
+    return transforms or [v2.Identity()]
 
 
-def _scale_jittered(image: Tensor, target: Target, scale: tuple[float, float]) -> tuple[Tensor, Target]:
-    """Resized by a random factor, then cropped or padded back to the same size; boxes cut to slivers are left out."""
-    # Not v2.ScaleJitter: it fits images that are not square into the transposed size first.
+def _jitter_scale(image: Tensor, target: Target, scale: tuple[float, float]) -> tuple[Tensor, Target]:
+    """Resize by a random factor, then crop or pad to the original size. Boxes of less than 2 pixels are left out."""
+    # Not v2.ScaleJitter: it first fits an image that is not square into its transposed size.
     factor = float(torch.empty(()).uniform_(*scale))
     height, width = image.shape[-2:]
-    changes = v2.Compose(
+    transform = v2.Compose(
         [
             v2.Resize([max(1, round(height * factor)), max(1, round(width * factor))], antialias=True),
             v2.RandomCrop((height, width), pad_if_needed=True, fill=GRAY),
@@ -175,5 +176,5 @@ def _scale_jittered(image: Tensor, target: Target, scale: tuple[float, float]) -
         ]
     )
     boxes = tv_tensors.BoundingBoxes(target["boxes"], format=XYXY, canvas_size=(height, width))
-    image, target = changes(tv_tensors.Image(image), target | {"boxes": boxes})
+    image, target = transform(tv_tensors.Image(image), target | {"boxes": boxes})
     return image.as_subclass(Tensor), {name: value.as_subclass(Tensor) for name, value in target.items()}

@@ -9,7 +9,7 @@ from PIL import Image
 
 from detnas.config import DataSettings
 from detnas.data.formats.coco.read import read_coco
-from detnas.data.grid import CELL, MARGIN, STRIP, choose, choose_file, write_grid
+from detnas.data.grid import CELL, MARGIN, STRIP, choose_file, choose_images, write_grid
 from detnas.data.splits import open_data
 from detnas.utils.errors import UserError
 
@@ -20,11 +20,11 @@ def test_chosen_images_show_every_category_and_are_the_same_each_time(tmp_path: 
     images[17], images[31] = (24, 24, [(2, box), (1, box)]), (24, 24, [(3, box), (2, box)])
     write_coco(tmp_path / "a.json", tmp_path, tree_of(images))
     data = read_coco(tmp_path / "a.json", tmp_path)
-    assert choose(data, 2)[1] == 31  # where both rare ones are
-    chosen = choose(data, 6)
+    assert choose_images(data, 2)[1] == 31  # where both rare ones are
+    chosen = choose_images(data, 6)
     assert {17, 31} & set(chosen) and len(chosen) == 6 == len(set(chosen)) and chosen == sorted(chosen)
     assert {int(label) for index in chosen for label in data.labels[data.rows_of(index)]} == {0, 1, 2}
-    assert choose(data, 6) == chosen and choose(data.subset([3, 4]), 6) == [0, 1]
+    assert choose_images(data, 6) == chosen and choose_images(data.subset([3, 4]), 6) == [0, 1]
 
 
 def test_boxes_are_drawn_around_their_objects(tmp_path: Path) -> None:
