@@ -1,6 +1,8 @@
 """Detecting on images with a weights file."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("weights") / "detector.safetensors"
     save_detector(file, info.build(), info)
     return file
+
+
+def test_the_search_is_not_imported() -> None:
+    code = "import detnas.inference, sys; sys.exit('detnas.search' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def predict(weights: Path, images: list[Path], out: Path) -> list[str]:

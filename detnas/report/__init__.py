@@ -1,4 +1,4 @@
-"""The page that people look at: one offline HTML file made from a run directory."""
+"""The page: a report on a run as one HTML file that needs no network."""
 
 from detnas.report.examples import validation_examples
 from detnas.report.images import Box, Example

@@ -1,7 +1,7 @@
-"""The page's first sentences: what was found, how good it is and at what cost, in plain words."""
+"""The first sentences of the page: what was found, how good it is and at what cost."""
 
 from detnas.config.recipe import RANDOM
-from detnas.report.collect import Network, Run
+from detnas.report.collect import CollectedRun, Network
 from detnas.spaces.published import PUBLISHED, RESNETS
 
 FEW_IMAGES = 1000
@@ -16,22 +16,22 @@ DESCRIPTIONS = {
 }
 
 
-def close(images: int | None) -> float:
-    """Points of mAP below which one run calls no winner.
+def least_difference(images: int | None) -> float:
+    """The difference in mAP, in points, below which the answer does not call one network better than another.
 
-    A rule of thumb, since one run cannot measure its own spread: trainings that differ in nothing but the seed soon lie
-    a point apart, and the choice of few images adds to that as the inverse square root of their number.
+    A rule of thumb, since one run cannot measure its own spread: trainings that differ only in the seed easily differ
+    by a point, and with few validation images the error grows as the inverse square root of their number.
     """
     return max(1.0, 40 / images**0.5) if images else 1.0
 
 
 def points(score: float | None) -> str:
-    """A score between 0 and 1 as it is printed in papers: times 100, one decimal."""
+    """A score between 0 and 1 as papers print it: times 100, one decimal."""
     return UNKNOWN if score is None else f"{100 * score:.1f}"
 
 
 def count(number: float | None) -> str:
-    """A count of operations or parameters: 302 M, 5.31 M, 84.0 k."""
+    """A number of MACs or parameters, rounded: 302 M, 5.31 M, 84 k."""
     if number is None:
         return UNKNOWN
     rounded = float(f"{number:.3g}")
@@ -45,7 +45,7 @@ def milliseconds(number: float | None) -> str:
     return UNKNOWN if number is None else f"{number:.3g} ms"
 
 
-def answer(run: Run) -> str:
+def answer(run: CollectedRun) -> str:
     """One or two sentences: which backbone, how good against the baselines, at what cost."""
     winner = run.winner
     if winner.map is None:
@@ -70,13 +70,13 @@ def answer(run: Run) -> str:
         standing = f"the same as {rival_is}"
     else:
         standing = f"{abs(lead):.1f} points {'above' if lead > 0 else 'below'} {rival_is}"
-    if abs(lead) < close(winner.images):
+    if abs(lead) < least_difference(winner.images):
         verdict = "That is too close to call from one run."
     elif lead > 0:
         verdict = "In this run the search found the better backbone"
         verdict += ", which is also the more expensive one." if _extra_cost(winner, rival) > 0 else "."
     elif within:
-        verdict = "In this run the search did not pay: the baseline is better."
+        verdict = "In this run the search was not worth it: the baseline is better."
     else:
         verdict = "In this run the baseline is better, at a cost beyond the budget."
     if within and beyond:
@@ -88,18 +88,16 @@ def answer(run: Run) -> str:
     )
 
 
-def caveat(run: Run) -> str:
+def caveat(run: CollectedRun) -> str:
     """What one run cannot say."""
-    seed = run.recipe.get("seed")
-    text = f"This is one run with one seed{'' if seed is None else f' ({seed})'}. "
-    text += (
-        "The same network trained again with another seed scores differently, and a difference smaller than that "
-        "seed-to-seed spread means nothing; one run cannot measure the spread. "
-        "Repeat with a few seeds before you rely on it."
+    text = (
+        f"This is one run with one seed ({run.recipe.seed}). The same network trained again with another seed scores "
+        "differently, and a difference smaller than that spread between seeds means nothing. One run cannot measure "
+        "the spread: repeat it with a few seeds before you rely on the result."
     )
     images = run.winner.images
     if images and images < FEW_IMAGES:
-        text += f" And {images:,} validation images are few: the choice of images alone moves these scores."
+        text += f" And {images:,} validation images are few: other images would change these scores."
     return text
 
 
@@ -109,32 +107,32 @@ def describe(network: Network) -> str:
     return f"{network.name}, {description}" if description else network.name
 
 
-def _exceeds_budget(network: Network, run: Run) -> bool:
-    budget = run.recipe.get("budget") or {}
+def _exceeds_budget(network: Network, run: CollectedRun) -> bool:
+    budget = run.recipe.budget
     bounds = (
-        (network.macs, budget.get("macs_max")),
-        (network.params, budget.get("params_max")),
-        (network.latency_ms, budget.get("latency_max")),
+        (network.macs, budget.macs_max),
+        (network.params, budget.params_max),
+        (network.latency_ms, budget.latency_max),
     )
-    return any(cost is not None and bound is not None and cost > float(bound) for cost, bound in bounds)
+    return any(cost is not None and bound is not None and cost > bound for cost, bound in bounds)
 
 
-def _answer_without_score(run: Run) -> str:
+def _answer_without_score(run: CollectedRun) -> str:
     if run.best is None:
         if not run.candidates:
-            return "No answer yet: the search has not begun."
+            return "No answer yet: the search has not started."
         leader = max(run.candidates, key=lambda candidate: candidate.fitness)
         return (
-            f"No answer yet: the search is under way. The best of {len(run.candidates):,} candidates so far is "
-            f"{leader.architecture}, {points(leader.fitness)} {run.metric} on the search split "
+            f"No answer yet: the search is in progress. The best of {len(run.candidates):,} candidates so far is "
+            f"{leader.architecture}, {points(leader.fitness)} {run.recipe.search.score_name} on the search split "
             f"at {count(leader.macs)} MACs."
         )
-    if run.winner.evaluated:
-        return "The winner has been evaluated, but it has no mAP: the validation set holds no objects to find."
+    if run.winner.is_evaluated:
+        return "The winner has been evaluated, but it has no mAP: the validation set holds no objects."
     return (
-        f"The search chose {run.best.architecture}: {points(run.best.fitness)} {run.metric} on the search split with "
-        f"weights of the supernet, at {count(run.best.macs)} MACs. How good it is on the validation set is "
-        "not known before it is trained and evaluated."
+        f"The search chose {run.best.architecture}: {points(run.best.fitness)} {run.recipe.search.score_name} on the "
+        f"search split with weights of the supernet, at {count(run.best.macs)} MACs. How good it is on the validation "
+        "set is not known until it is trained and evaluated."
     )
 
 

@@ -1,23 +1,25 @@
-"""Where each block of an architecture stands in its drawing."""
+"""The drawing of an architecture on the page: the position of each block."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from detnas.models.ops import OPS, PaperOp
-from detnas.spaces import PAPER_OPS, Architecture, SearchSpace, search_space
+from detnas.spaces import Architecture, SearchSpace
 from detnas.utils.errors import UserError
 
 COLUMNS = 8
 CAPTION = 12
-"""Letters that fit into a block."""
+"""The number of letters that fit into a block."""
 BLOCK_WIDTH, BLOCK_HEIGHT, GAP, HEADING = 76, 58, 12, 34
 WIDTH = COLUMNS * (BLOCK_WIDTH + GAP)
 
 
 @dataclass(frozen=True)
 class DrawnBlock:
-    """A block's corner, op, the op's digit, and stride; the stem's op is empty. `kernel` is None but for paper ops."""
+    """A block: its upper left corner in pixels, its op, kernel size, stride, and the op's digit.
+
+    The op of the stem is empty. The kernel size is known of the paper's ops only.
+    """
 
     x: int
     y: int
@@ -34,13 +36,13 @@ class DrawnBlock:
     def caption(self) -> str:
         if not self.op:
             return "conv"
-        own = self.op.rpartition(":")[2][:CAPTION]
-        return own if self.kernel is None else "xception" if self.op == "xception" else "shuffle"
+        name = self.op.rpartition(":")[2][:CAPTION]
+        return name if self.kernel is None else "xception" if self.op == "xception" else "shuffle"
 
 
 @dataclass(frozen=True)
 class DrawnStage:
-    """A stage's heading, the height at which it stands, and its blocks in rows of at most COLUMNS."""
+    """A stage: its heading, its position from the top in pixels, and its blocks in rows of at most COLUMNS."""
 
     title: str
     note: str
@@ -49,75 +51,61 @@ class DrawnStage:
 
     @property
     def text(self) -> str:
-        """The stage in words."""
+        """The stage as text, for screen readers."""
         ops = ", ".join(block.op or f"convolution {block.kernel}x{block.kernel}" for block in self.blocks)
         return f"{self.title} ({self.note}): {ops}."
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """All that the template needs to draw a backbone."""
+    """A drawing of a backbone: its stages, and sizes in pixels."""
 
     stages: Sequence[DrawnStage]
     height: int
-    space_ops: Sequence[str] = PAPER_OPS
+    space_ops: Sequence[str]
     width: int = WIDTH
     block_width: int = BLOCK_WIDTH
     block_height: int = BLOCK_HEIGHT
 
     @property
     def ops(self) -> Sequence[str]:
-        """The ops that occur, in the order of their indices."""
+        """The ops in the drawing, in the order of their digits."""
         used = {block.op for stage in self.stages for block in stage.blocks}
         return [op for op in self.space_ops if op in used]
 
     @property
     def text(self) -> str:
-        """The drawing in words."""
+        """The drawing as text, for screen readers."""
         return " ".join(stage.text for stage in self.stages)
 
 
-def draw(architecture: str, space: Mapping[str, Any]) -> Drawing | None:
-    """The drawing of an architecture of the `space` of a recipe; None when the text is not one."""
-    names = tuple(space.get("ops") or PAPER_OPS)
+def draw(architecture: str, space: SearchSpace) -> Drawing | None:
+    """The drawing of an architecture of `space`, given as text; None if the text is no architecture of it."""
     try:
-        stages = Architecture.parse(architecture).stages
+        parsed = Architecture.parse(architecture)
     except UserError:
         return None
-    if max(map(max, stages)) >= len(names):
+    # `SearchSpace.check` would import custom ops, which need not be installed where the page is written.
+    if tuple(map(len, parsed.stages)) != space.repeats or max(parsed.ops) >= len(space.ops):
         return None
-    known = _space(space, stages)
     y = HEADING
-    stem_note = (f"{known.stem} channels, " if known else "") + "1/2 of the image's size"
-    drawn = [DrawnStage("Stem", stem_note, y, [DrawnBlock(0, y, "", 3, 2)])]
+    stages = [DrawnStage("Stem", f"{space.stem} channels, 1/2 of the image's size", y, [DrawnBlock(0, y, "", 3, 2)])]
     y += BLOCK_HEIGHT + GAP
-    for index, ops in enumerate(stages):
+    for index, (ops, channels, stride) in enumerate(
+        zip(parsed.stages, space.channels, space.strides, strict=True), start=1
+    ):
         y += HEADING
-        note = (f"{known.channels[index]} channels, " if known else "") + f"1/{4 * 2**index}"
         blocks = [
             DrawnBlock(
-                x=place % COLUMNS * (BLOCK_WIDTH + GAP),
-                y=y + place // COLUMNS * (BLOCK_HEIGHT + GAP),
-                op=names[op],
-                kernel=spec.kernel if isinstance(spec := OPS.get(names[op]), PaperOp) else None,
-                stride=2 if place == 0 else 1,
+                x=number % COLUMNS * (BLOCK_WIDTH + GAP),
+                y=y + number // COLUMNS * (BLOCK_HEIGHT + GAP),
+                op=space.ops[op],
+                kernel=spec.kernel if isinstance(spec := OPS.get(space.ops[op]), PaperOp) else None,
+                stride=2 if number == 0 else 1,
                 digit=op,
             )
-            for place, op in enumerate(ops)
+            for number, op in enumerate(ops)
         ]
-        drawn.append(DrawnStage(f"Stage {index + 1}", note, y, blocks))
+        stages.append(DrawnStage(f"Stage {index}", f"{channels} channels, 1/{stride}", y, blocks))
         y += -(-len(ops) // COLUMNS) * (BLOCK_HEIGHT + GAP)
-    return Drawing(drawn, y, names)
-
-
-def _space(space: Mapping[str, Any], stages: Sequence[Sequence[int]]) -> SearchSpace | None:
-    """The space with its channels, when the recipe names one that the architecture fits."""
-    try:
-        known = search_space(
-            str(space.get("name")),
-            float(space.get("width") or 1.0),
-            **{part: space.get(part) for part in ("stem", "channels", "repeats")},
-        )
-    except (UserError, ValueError):
-        return None
-    return known if known.repeats == tuple(len(stage) for stage in stages) else None
+    return Drawing(stages, y, space.ops)

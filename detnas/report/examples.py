@@ -1,4 +1,4 @@
-"""Validation images for the page, from the data set and the winner's detections."""
+"""Validation images with the winner's detections, for the page."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from detnas.report.images import Box, Example
 
 IMAGES = 9
 SHOWN_SCORE = 0.3
-"""Predictions that score less are not drawn."""
+"""Detections with a lower score are not drawn."""
 
 
 def validation_examples(val: DetectionSet, results: list[dict[str, Any]]) -> list[Example]:
-    """Some images, spread evenly over the validation set, with their boxes and the COCO results on them."""
+    """A few images, spread evenly over the validation set, with their true boxes and the COCO results on them."""
     names = {category.id: category.name for category in val.categories}
     examples = []
     for index in np.unique(np.linspace(0, len(val) - 1, IMAGES).astype(int)).tolist():

@@ -1,4 +1,4 @@
-"""Validation images with true and predicted boxes, ready to be drawn inside the page."""
+"""Validation images with true and predicted boxes, as the page embeds them."""
 
 import base64
 import io
@@ -13,9 +13,9 @@ from detnas.data.decoding import read_pixels
 from detnas.utils.errors import UserError
 
 OVERLAP = 0.5
-"""IoU from which a predicted box is right, if it has the class of the true one."""
+"""The least IoU with a true box of its class at which a predicted box is correct."""
 LONGEST_SIDE = 640
-BYTES_OF_ALL = 2_000_000  # plotly takes 4.8 MB of the 8 MB that a mail attachment or a chat still carries comfortably
+MAX_BYTES = 2_000_000  # of all images together; plotly takes 4.8 MB, and the page is to stay below 8 MB
 MOST_PREDICTIONS = 20
 
 
@@ -33,7 +33,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Example:
-    """An image, the size to which the boxes refer, what is in it and what the detector found."""
+    """An image, its size in pixels, the true boxes and those that the detector predicted."""
 
     image: Path
     width: int
@@ -44,42 +44,43 @@ class Example:
 
 @dataclass(frozen=True)
 class EmbeddedImage:
-    """An example whose image is a data address; without one the image could not be read."""
+    """An example whose image is a data URL; None if the image could not be read."""
 
     name: str
     address: str | None
     width: int
     height: int
     boxes: Mapping[str, Sequence[Box]]
-    """By what they are, in the order in which they are drawn: true ones that were `detected` or `missed`, then
-    predicted ones that are `wrong` or `right`."""
+    """By kind, in the order in which they are drawn: true boxes that were `detected` or `missed`, then predicted boxes
+    that are `wrong` or `right`."""
     left_out: int
+    """The number of predicted boxes that are not drawn."""
 
     @property
     def predicted(self) -> Sequence[tuple[str, Box]]:
-        """Those with a score, and what they are."""
+        """The predicted boxes, each with its kind."""
         return [(kind, box) for kind in ("wrong", "right") for box in self.boxes[kind]]
 
     @property
     def text(self) -> str:
-        """The image in words, for those who do not see it."""
-        said = {kind: ", ".join(map(label, boxes)) or "nothing" for kind, boxes in self.boxes.items()}
-        return f"{self.name}. Found: {said['right']}. Missed: {said['missed']}. Wrong: {said['wrong']}."
+        """The image as text, for screen readers."""
+        names = {kind: ", ".join(map(label, boxes)) or "nothing" for kind, boxes in self.boxes.items()}
+        return f"{self.name}. Found: {names['right']}. Missed: {names['missed']}. Wrong: {names['wrong']}."
 
 
 def label(box: Box) -> str:
-    """What stands at a predicted box: name and score."""
+    """The text at a box: its name and, if it is predicted, its score."""
     return box.name if box.score is None else f"{box.name} {box.score:.2f}"
 
 
 def embed_images(examples: Sequence[Example]) -> list[EmbeddedImage]:
-    """Embeds the examples, as many as fit."""
+    """The first of the examples, as many as fit into `MAX_BYTES`."""
     embedded: list[EmbeddedImage] = []
     size = 0
     for example in examples:
         address = _data_address(example)
         size += len(address or "")
-        if size > BYTES_OF_ALL:
+        if size > MAX_BYTES:
             break
         strongest = sorted(example.predicted, key=_score, reverse=True)
         shown = strongest[:MOST_PREDICTIONS]
@@ -89,18 +90,18 @@ def embed_images(examples: Sequence[Example]) -> list[EmbeddedImage]:
                 address=address,
                 width=example.width,
                 height=example.height,
-                boxes=judged(example.truth, shown),
+                boxes=match_boxes(example.truth, shown),
                 left_out=len(strongest) - len(shown),
             )
         )
     return embedded
 
 
-def judged(truth: Sequence[Box], predicted: Sequence[Box]) -> dict[str, list[Box]]:
-    """The boxes by what they are, as `EmbeddedImage` has them; the strongest comes last, to lie on top.
+def match_boxes(truth: Sequence[Box], predicted: Sequence[Box]) -> dict[str, list[Box]]:
+    """The boxes by kind, as `EmbeddedImage` has them; those with the highest score come last, to be drawn on top.
 
-    As COCO matches: each predicted box, the strongest first, takes that of the true ones of its class which it overlaps
-    most and nobody has taken.
+    They are matched as in COCO: each predicted box, by descending score, takes the true box of its class that it
+    overlaps most and that is not taken yet.
     """
     missed = list(truth)
     kinds: dict[str, list[Box]] = {"detected": [], "missed": missed, "wrong": [], "right": []}

@@ -1,10 +1,11 @@
-"""Puts the page together: the run's values, the plots and the images into the template."""
+"""Fills the template of the page with what was collected of a run, the plots and the images."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,36 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from detnas.config.recipe import BudgetSettings
 from detnas.report import plots
 from detnas.report.answer import DESCRIPTIONS, UNKNOWN, answer, caveat, count, milliseconds, points
-from detnas.report.collect import Candidate, Network, Run, Training, collect
+from detnas.report.collect import CollectedRun, Network, Training, collect
 from detnas.report.drawing import draw
 from detnas.report.images import MOST_PREDICTIONS, Example, embed_images, label
+from detnas.report.recalibration import explain_recalibration
+from detnas.rundir.layout import (
+    FINETUNE,
+    PRETRAIN,
+    REPORT,
+    SEARCH,
+    SUPERNET_FINETUNE,
+    SUPERNET_PRETRAIN,
+    Candidate,
+    Interval,
+)
 from detnas.utils.errors import UserError
 from detnas.utils.files import write_text
 from detnas.utils.progress import format_duration
 
 STAGES = {
-    "supernet-pretrain": "Supernet, pre-training",
-    "supernet-finetune": "Supernet, fine-tuning on detection",
-    "search": "Search",
-    "pretrain": "Pre-training of the networks",
-    "finetune": "Training of the detectors",
+    SUPERNET_PRETRAIN: "Supernet, pre-training",
+    SUPERNET_FINETUNE: "Supernet, fine-tuning on detection",
+    SEARCH: "Search",
+    PRETRAIN: "Pre-training of the networks",
+    FINETUNE: "Training of the detectors",
 }
 TOP = 10
-"""Candidates in the table of the best, and at least so many, or a tenth of all, in the image of their ops."""
+"""The number of candidates in the table of the best. The plot of their ops takes as many, or a tenth of all."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +55,12 @@ class Plot:
     summary: str
     figure: Any
     table: Sequence[Sequence[str]] = ()
-    """The same in numbers, for who has no pointer to ask it: a row of headings, then the others."""
+    """The same numbers, for readers who cannot hover: a row of headings, then the others."""
 
 
 @dataclass(frozen=True)
-class Spell:
-    """A line of the table of times."""
+class StageTime:
+    """A row of the table of times."""
 
     name: str
     state: str
@@ -55,16 +68,19 @@ class Spell:
     images_per_second: float | None
 
 
-def write_report(run: Path, examples: Sequence[Example] = ()) -> Path:
-    """Write `run`/report.html, as far as the run has come, and return its path."""
-    found = collect(run)
-    path = run / "report.html"
-    write_text(path, render(found, examples))
+def write_report(directory: Path, examples: Sequence[Example] = ()) -> Path:
+    """Write report.html into a run directory, as far as the run has come, and return its path.
+
+    `examples` are validation images with the winner's detections. Raises `UserError` if `directory` holds no run, if
+    another version of detnas wrote it, or if a file is damaged.
+    """
+    path = directory / REPORT
+    write_text(path, render(collect(directory), examples))
     return path
 
 
-def render(run: Run, examples: Sequence[Example] = ()) -> str:
-    """The page as text."""
+def render(run: CollectedRun, examples: Sequence[Example] = ()) -> str:
+    """The page as HTML."""
     environment = Environment(
         loader=FunctionLoader(lambda name: files("detnas.report").joinpath(name).read_text(encoding="utf-8")),
         autoescape=True,
@@ -74,7 +90,7 @@ def render(run: Run, examples: Sequence[Example] = ()) -> str:
     )
     environment.filters.update(points=points, count=count, ms=milliseconds, duration=format_duration, box_label=label)
     shown = embed_images(examples)
-    spells = _spells(run)
+    times = _stage_times(run)
     search = _search_plots(run)
     ranking = _ranking_plots(run)
     parts = _ap_plots(run)
@@ -84,46 +100,47 @@ def render(run: Run, examples: Sequence[Example] = ()) -> str:
         answer=answer(run),
         caveat=caveat(run),
         descriptions=DESCRIPTIONS,
-        side=(run.recipe.get("budget") or {}).get("size", 224),
-        best_scores={key: _highest(run, key) for key in dict.fromkeys(("mAP", "AP50", run.detection_metric))},
+        search=run.recipe.search,
+        side=run.recipe.budget.size,
+        best_scores={key: _highest(run, key) for key in dict.fromkeys(("mAP", "AP50", run.recipe.search.metric))},
         score_names=list(dict.fromkeys(name for network in run.networks for name in network.scores)),
-        drawing=draw(run.winner.architecture, run.recipe.get("space") or {}) if run.winner.architecture else None,
+        drawing=draw(run.winner.architecture, run.recipe.search_space()) if run.winner.architecture else None,
         images=shown,
         images_left_out=len(examples) - len(shown),
         most_predictions=MOST_PREDICTIONS,
         search_plots=search,
+        recalibration=explain_recalibration(run.recalibration) if run.recalibration else None,
         ranking_plots=ranking,
         ap_plots=parts,
-        front=plots.front(run.candidates, run.second_objective) if run.second_objective else [],
+        front=plots.front(run.candidates, second) if (second := run.recipe.search.second_objective) else [],
         top=sorted(run.candidates, key=lambda candidate: candidate.fitness, reverse=True)[:TOP],
         generations=len({one.generation for one in run.candidates}),
         loss_plots=curves,
-        spells=spells,
-        total_seconds=sum(spell.seconds or 0.0 for spell in spells),
-        longest=max((spell.seconds or 0.0 for spell in spells), default=0.0),
+        times=times,
+        total_seconds=sum(one.seconds or 0.0 for one in times),
+        longest=max((one.seconds or 0.0 for one in times), default=0.0),
         command=_command(run),
-        versions=run.recipe.get("versions") or {},
-        fingerprint=run.recipe.get("data_fingerprint"),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        # The library is ours to trust, unlike everything else on the page, and is not to be escaped.
+        # Plotly's own code is trusted, unlike everything else on the page, and must not be escaped.
         plotly=Markup(get_plotlyjs()) if search or ranking or parts or curves else None,
     )
 
 
-def _search_plots(run: Run) -> list[Plot]:
+def _search_plots(run: CollectedRun) -> list[Plot]:
     if not run.candidates:
         return []
     leader = max(run.candidates, key=lambda candidate: candidate.fitness)
-    cost = run.second_objective or "macs"
+    cost = run.recipe.search.second_objective or "macs"
+    metric = run.recipe.search.score_name
     cheapest, costliest = (extreme(candidate.cost(cost) for candidate in run.candidates) for extreme in (min, max))
     # A bound far from every candidate would press them all into a corner of the plot.
-    bounds = [bound for bound in _bounds(run.recipe, cost) if 0.8 * cheapest <= bound <= 1.25 * costliest]
+    bounds = [bound for bound in _bounds(run.recipe.budget, cost) if 0.8 * cheapest <= bound <= 1.25 * costliest]
     summary = (
         f"{len(run.candidates)} candidates, fitness from {points(min(c.fitness for c in run.candidates))} "
-        f"to {points(leader.fitness)} {run.metric}"
+        f"to {points(leader.fitness)} {metric}"
     )
     won = ""
-    if run.best and run.best.fitness is not None and run.best.fitness < leader.fitness:
+    if run.best and run.best.fitness < leader.fitness:
         won = f" The winner is evaluation {run.best.number}, by the model of the sampler."
     return [
         Plot(
@@ -131,122 +148,123 @@ def _search_plots(run: Run) -> list[Plot]:
             "Fitness against cost, and the Pareto front",
             f"{summary}, between {_shown(cheapest, cost)} and {_shown(costliest, cost)}; the best costs "
             f"{_shown(leader.cost(cost), cost)}.{' Vertical lines: the budget.' if bounds else ''}",
-            _data(plots.fitness_against_cost(run.candidates, run.best, run.metric, cost, bounds)),
+            _data(plots.fitness_against_cost(run.candidates, run.best, metric, cost, bounds)),
         ),
         Plot(
             "plot-fitness",
             "Fitness by evaluation",
             f"{summary}; the best is evaluation {leader.number} in generation {leader.generation}.{won}",
-            _data(plots.fitness_by_evaluation(run.candidates, run.best, run.metric)),
+            _data(plots.fitness_by_evaluation(run.candidates, run.best, metric)),
         ),
-        *_pattern(run.candidates, run.ops),
+        *_ops_plots(run.candidates, run.recipe.space.ops),
     ]
 
 
-def _pattern(candidates: Sequence[Candidate], ops: Sequence[str]) -> list[Plot]:
+def _ops_plots(candidates: Sequence[Candidate], ops: Sequence[str]) -> list[Plot]:
     ranked = sorted(candidates, key=lambda candidate: candidate.fitness, reverse=True)
     best = ranked[: max(TOP, len(ranked) // 10)]
     try:
-        figure = plots.choices(best, candidates, ops)
-        names, counted = plots.block_names(best[0]), plots.shares(best, len(ops))
-    except UserError:  # an architecture that is not made of the known ops
+        figure = plots.ops_by_block(best, candidates, ops)
+        names, percentages = plots.block_names(best[0]), plots.percentages(best, len(ops))
+    except UserError:  # the text of an architecture that is not one
         return []
     return [
         Plot(
             "plot-ops",
             "What the best have in common",
-            f"Per cent of the {len(best)} best candidates that have an op at a block. Draws at random would have "
-            f"{100 // len(ops)} everywhere; where one op has nearly all, the search finds it worth having there, or "
-            "its few parents happened to share it.",
+            f"The percentage of the {len(best)} best candidates that have an op at a block. Random candidates would "
+            f"have {100 // len(ops)} everywhere. Where nearly all have one op, either it helps there, or the few "
+            "parents of the last generations happened to share it.",
             _data(figure),
             [
                 ["Block", *ops],
                 *(
-                    [name, *map("{:.0f}".format, of)]
-                    for name, of in zip(names, zip(*counted, strict=True), strict=True)
+                    [name, *map("{:.0f}".format, of_block)]
+                    for name, of_block in zip(names, zip(*percentages, strict=True), strict=True)
                 ),
             ],
         )
     ]
 
 
-def _ranking_plots(run: Run) -> list[Plot]:
+def _ranking_plots(run: CollectedRun) -> list[Plot]:
     ranking = run.ranking
     if ranking is None:
         return []
-    taus = "; ".join(
-        f"by {name} {_rounded(tau['value'])} (95 % interval {_rounded(tau['low'])} to {_rounded(tau['high'])})"
-        for name, tau in ranking.taus.items()
-    )
+    taus = "; ".join(f"by {name} {_interval(quality.kendall_tau)}" for name, quality in ranking.quality.items())
     return [
         Plot(
             "plot-ranking",
             "How well the supernet ranks",
             f"{len(ranking.networks)} networks trained standalone. Kendall's tau with their {ranking.metric}: {taus}. "
-            "1 would be the same order, 0 none.",
-            _data(plots.trained_alone(ranking, run.metric)),
+            "1 means the same order, 0 no relation.",
+            _data(plots.standalone_against_fitness(ranking, run.recipe.search.score_name)),
             [
-                ["Architecture", "MACs", "Fitness", f"{ranking.metric} alone"],
+                ["Architecture", "MACs", "Fitness", f"Standalone {ranking.metric}"],
                 *(
-                    [one["architecture"], count(one["macs"]), points(one["fitness"]), points(one["score"])]
-                    for one in sorted(ranking.networks, key=lambda one: -one["score"])
+                    [one.architecture, count(one.macs), points(one.fitness), points(one.score)]
+                    for one in sorted(ranking.networks, key=lambda one: -one.score)
                 ),
             ],
         )
     ]
 
 
-def _ap_plots(run: Run) -> list[Plot]:
-    """By object size and by class, of the networks that have been judged; no more than can be told apart."""
-    judged = [network for network in run.networks if network.evaluated][: len(plots.NETWORK_COLORS)]
+def _ap_plots(run: CollectedRun) -> list[Plot]:
+    """AP by object size and by class of the evaluated networks, as far as there are colors for them."""
+    evaluated = [network for network in run.networks if network.is_evaluated][: len(plots.NETWORK_COLORS)]
     found = []
-    if any(network.scores.get(key) is not None for network in judged for key in plots.SIZES):
+    if any(network.scores.get(key) is not None for network in evaluated for key in plots.SIZES):
         found.append(
             Plot(
                 "plot-sizes",
                 "By object size",
                 "Small: below 32 by 32 pixels of the stored image; medium: below 96 by 96; large: the others. A size "
                 "without dots has no objects in the validation set.",
-                _data(plots.by_size(judged)),
+                _data(plots.by_size(evaluated)),
                 [
-                    ["Objects", *(network.name for network in judged)],
-                    *([name, *(points(one.scores.get(key)) for one in judged)] for key, name in plots.SIZES.items()),
+                    ["Objects", *(network.name for network in evaluated)],
+                    *([name, *(points(one.scores.get(key)) for one in evaluated)] for key, name in plots.SIZES.items()),
                 ],
             )
         )
-    classes = _classes(judged)
+    classes = _classes(evaluated)
     if classes:
         hardest = f"The hardest class is {classes[-1]}, the easiest {classes[0]}. " if len(classes) > 1 else ""
-        rows = ([name, *(points(one.per_class.get(name)) for one in judged)] for name in classes)
+        rows = ([name, *(points(one.per_class.get(name)) for one in evaluated)] for name in classes)
         found.append(
             Plot(
                 "plot-classes",
                 "By class",
-                f"{hardest}In the order of the AP of {judged[0].name}.",
-                _data(plots.by_class(judged, classes)),
-                [["Class", *(network.name for network in judged)], *rows],
+                f"{hardest}In the order of the AP of {evaluated[0].name}.",
+                _data(plots.by_class(evaluated, classes)),
+                [["Class", *(network.name for network in evaluated)], *rows],
             )
         )
     return found
 
 
-def _classes(judged: Sequence[Network]) -> list[str]:
-    """Those with a score, the first network's best first."""
-    names = dict.fromkeys(name for network in judged for name, score in network.per_class.items() if score is not None)
-    return sorted(names, key=lambda name: -(judged[0].per_class.get(name) or 0.0))
+def _classes(evaluated: Sequence[Network]) -> list[str]:
+    """The classes with a score, in the order of the first network's AP, the highest first."""
+    names = dict.fromkeys(
+        name for network in evaluated for name, score in network.per_class.items() if score is not None
+    )
+    return sorted(names, key=lambda name: -(evaluated[0].per_class.get(name) or 0.0))
 
 
-def _command(run: Run) -> str:
-    """What repeats the run, given its recipe.yaml."""
-    own = (run.recipe.get("data") or {}).get("shapes") is None
-    return f"detnas run recipe.yaml --out runs/again{' --data DIR' if own else ''}"
+def _command(run: CollectedRun) -> str:
+    """The command that repeats the run, given its recipe.yaml."""
+    return f"detnas run recipe.yaml --out runs/again{'' if run.recipe.data.shapes else ' --data DIR'}"
 
 
-def _rounded(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.2f}"
+def _interval(found: Interval) -> str:
+    value, low, high = (
+        UNKNOWN if isnan(number) else f"{number:.2f}" for number in (found.value, found.low, found.high)
+    )
+    return f"{value} (95 % interval {low} to {high})"
 
 
-def _loss_plots(run: Run) -> list[Plot]:
+def _loss_plots(run: CollectedRun) -> list[Plot]:
     found = []
     for stage, name in STAGES.items():
         trainings = [training for training in run.trainings if training.stage == stage and "loss" in training.curves]
@@ -263,14 +281,13 @@ def _fall(training: Training) -> str:
 
 
 def _data(figure: go.Figure) -> Any:
-    # Through plotly's own encoder: it turns arrays and NaN into what a browser's JSON reader accepts.
+    # Plotly's encoder turns arrays and NaN into JSON that browsers accept.
     return json.loads(figure.to_json())
 
 
-def _bounds(recipe: Mapping[str, Any], cost: str) -> list[float]:
-    """The finite bounds on a cost that the recipe's budget names, above nothing."""
-    budget = recipe.get("budget") or {}
-    return [float(bound) for key in (f"{cost}_min", f"{cost}_max") if (bound := budget.get(key))]
+def _bounds(budget: BudgetSettings, cost: str) -> list[float]:
+    """The bounds on a cost that the budget sets, apart from 0."""
+    return [bound for side in ("min", "max") if (bound := getattr(budget, f"{cost}_{side}"))]
 
 
 def _shown(value: float, cost: str) -> str:
@@ -279,26 +296,26 @@ def _shown(value: float, cost: str) -> str:
     return f"{count(value)} {'MACs' if cost == 'macs' else 'parameters'}"
 
 
-def _highest(run: Run, score: str) -> float | None:
+def _highest(run: CollectedRun, score: str) -> float | None:
     return max((value for network in run.networks if (value := network.scores.get(score)) is not None), default=None)
 
 
-def _spells(run: Run) -> list[Spell]:
-    parts = {
-        "supernet-pretrain": run.pretrains_supernet,
-        "supernet-finetune": not run.by_classification,
-        "pretrain": run.pretrains,
+def _stage_times(run: CollectedRun) -> list[StageTime]:
+    recipe = run.recipe
+    is_part = {
+        SUPERNET_PRETRAIN: recipe.pretrains_supernet,
+        SUPERNET_FINETUNE: not recipe.search.by_classification,
+        PRETRAIN: recipe.pretraining.source != "none",
     }
-    left_out = {stage for stage, part in parts.items() if not part}
-    spells = []
+    times = []
     for stage, name in STAGES.items():
-        if stage == "search":
-            state = "done" if run.search_done else "under way" if run.candidates else "not run yet"
-            spells.append(Spell(name, state, run.search_seconds, None))
+        if stage == SEARCH:
+            state = "done" if run.is_searched else "in progress" if run.candidates else "not run yet"
+            times.append(StageTime(name, state, run.search_seconds, None))
         for training in (training for training in run.trainings if training.stage == stage):
-            state = "done" if training.done else "under way" if training.curves else "not run yet"
-            if state == "not run yet" and stage in left_out:
+            state = "done" if training.is_done else "in progress" if training.curves else "not run yet"
+            if state == "not run yet" and not is_part.get(stage, True):
                 state = "not part of this run"
             title = f"{name}: {training.network}" if training.network else name
-            spells.append(Spell(title, state, training.seconds, training.images_per_second))
-    return spells
+            times.append(StageTime(title, state, training.seconds, training.images_per_second))
+    return times

@@ -1,4 +1,4 @@
-"""The plots, as plotly figures; colors of text and grid are set in the page, after the reader's light or dark mode."""
+"""The plots, as plotly figures; the page sets the colors of text and grid by the reader's light or dark mode."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -9,7 +9,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from detnas.evaluation.metrics.pareto import pareto_front
-from detnas.report.collect import WINNER, Best, Candidate, Curve, Network, Ranking, Training
+from detnas.report.collect import Curve, Network, Training
+from detnas.rundir.layout import WINNER, Candidate, Ranking
 from detnas.spaces import Architecture
 
 HIGHLIGHT = "#d9622b"
@@ -26,10 +27,10 @@ COSTS = {"macs": ("million MACs", 1e6), "params": ("million parameters", 1e6), "
 SIZES = {"APs": "small", "APm": "medium", "APl": "large"}
 """COCO's sizes of objects: below 32 x 32 pixels, below 96 x 96, and larger."""
 LEAST_HEIGHT, LINE_HEIGHT = 150, 22
-MOST_POINTS = 800  # of a curve: more cannot be told apart, and a long training writes tens of thousands
+MOST_POINTS = 800  # of a curve: more are not distinguishable, and a long training writes tens of thousands
 
 
-def fitness_by_evaluation(candidates: Sequence[Candidate], best: Best | None, metric: str) -> go.Figure:
+def fitness_by_evaluation(candidates: Sequence[Candidate], best: Candidate | None, metric: str) -> go.Figure:
     """Every candidate in the order of evaluation, each generation's median and the best so far."""
     figure = _figure("evaluation", f"fitness ({metric} x 100)")
     _add_candidates(figure, candidates, [candidate.number for candidate in candidates])
@@ -51,9 +52,9 @@ def fitness_by_evaluation(candidates: Sequence[Candidate], best: Best | None, me
 
 
 def fitness_against_cost(
-    candidates: Sequence[Candidate], best: Best | None, metric: str, cost: str, bounds: Sequence[float] = ()
+    candidates: Sequence[Candidate], best: Candidate | None, metric: str, cost: str, bounds: Sequence[float] = ()
 ) -> go.Figure:
-    """What a cost buys: every candidate, the front of those that no cheaper one beats, the budget's bounds."""
+    """Fitness against a cost: every candidate, the Pareto front, and the bounds of the budget."""
     title, unit = COSTS[cost]
     figure = _figure(title, f"fitness ({metric} x 100)")
     _add_candidates(figure, candidates, [candidate.cost(cost) / unit for candidate in candidates])
@@ -61,7 +62,7 @@ def fitness_against_cost(
     figure.add_scatter(
         x=[round(candidate.cost(cost) / unit, 3) for candidate in members],
         y=[_percent(candidate.fitness) for candidate in members],
-        mode="lines", name="no cheaper one is better", hoverinfo="skip",
+        mode="lines", name="Pareto front", hoverinfo="skip",
         line={"width": 1.5, "dash": "dot", "color": HIGHLIGHT, "shape": "hv"},
     )  # fmt: skip
     for bound in bounds:
@@ -71,10 +72,10 @@ def fitness_against_cost(
     return figure
 
 
-def choices(best: Sequence[Candidate], everyone: Sequence[Candidate], ops: Sequence[str]) -> go.Figure:
-    """Which of `ops` the best candidates choose at each block: the share of them, and on hovering that of all."""
-    of_best, of_all = shares(best, len(ops)), shares(everyone, len(ops))
-    figure = _figure("block: stage and place in it", "")
+def ops_by_block(best: Sequence[Candidate], everyone: Sequence[Candidate], ops: Sequence[str]) -> go.Figure:
+    """Which of `ops` the best candidates have at each block, in percent of them, and on hovering of all candidates."""
+    of_best, of_all = percentages(best, len(ops)), percentages(everyone, len(ops))
+    figure = _figure("block: stage and number in it", "")
     figure.add_heatmap(
         x=block_names(best[0]),
         y=list(ops),
@@ -92,32 +93,32 @@ def choices(best: Sequence[Candidate], everyone: Sequence[Candidate], ops: Seque
 
 
 def block_names(candidate: Candidate) -> list[str]:
-    """Stage and place in it of each block: 1.1, 1.2 and so on."""
+    """Stage and number in it of each block: 1.1, 1.2 and so on."""
     stages = [len(stage) for stage in Architecture.parse(candidate.architecture).stages]
     return [f"{stage}.{place}" for stage, blocks in enumerate(stages, start=1) for place in range(1, blocks + 1)]
 
 
-def shares(candidates: Sequence[Candidate], ops: int) -> list[list[float]]:
-    """In per cent, by op and block."""
+def percentages(candidates: Sequence[Candidate], ops: int) -> list[list[float]]:
+    """The percentage of candidates that have each op at each block, (ops, blocks)."""
     chosen = [Architecture.parse(candidate.architecture).ops for candidate in candidates]
     return [[100 * fmean(op == index for op in block) for block in zip(*chosen, strict=True)] for index in range(ops)]
 
 
 def front(candidates: Sequence[Candidate], cost: str) -> list[Candidate]:
-    """Those that none as cheap or cheaper reaches, the cheapest first."""
+    """The Pareto front: candidates whose fitness no other reaches at the same cost or less, the cheapest first."""
     costs = [candidate.cost(cost) for candidate in candidates]
     return [candidates[place] for place in pareto_front(costs, [candidate.fitness for candidate in candidates])]
 
 
-def trained_alone(ranking: Ranking, metric: str) -> go.Figure:
-    """What the supernet said of each network, and what became of it alone."""
+def standalone_against_fitness(ranking: Ranking, metric: str) -> go.Figure:
+    """Each network's score after standalone training against its fitness by the supernet."""
     figure = _figure(f"fitness ({metric} x 100)", f"trained standalone ({ranking.metric} x 100)")
     figure.add_scatter(
-        x=[_percent(network["fitness"]) for network in ranking.networks],
-        y=[_percent(network["score"]) for network in ranking.networks],
+        x=[_percent(network.fitness) for network in ranking.networks],
+        y=[_percent(network.score) for network in ranking.networks],
         customdata=[
-            f"<b>{escape(network['architecture'])}</b><br>fitness {_percent(network['fitness']):.2f}, "
-            f"alone {_percent(network['score']):.2f}<br>{network['macs'] / 1e6:,.1f} M MACs"
+            f"<b>{escape(network.architecture)}</b><br>fitness {_percent(network.fitness):.2f}, "
+            f"standalone {_percent(network.score):.2f}<br>{network.macs / 1e6:,.1f} M MACs"
             for network in ranking.networks
         ],
         hovertemplate="%{customdata}<extra></extra>", showlegend=False,
@@ -138,7 +139,7 @@ def by_class(networks: Sequence[Network], classes: Sequence[str]) -> go.Figure:
 
 
 def _dots(networks: Sequence[Network], scores: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> go.Figure:
-    """A dot of each network's color for each of its scores, in lines that are called `names`."""
+    """A dot for each score of each network, in the network's color, on a line for each of `names`."""
     figure = _figure("AP x 100", "")
     for network, scored, color in zip(networks, scores, NETWORK_COLORS, strict=False):
         known = [(name, score) for name in names if (score := scored.get(name)) is not None]
@@ -243,7 +244,7 @@ def _hover(candidate: Candidate) -> str:
     )
 
 
-def _chosen(candidates: Sequence[Candidate], best: Best | None) -> list[Candidate]:
+def _chosen(candidates: Sequence[Candidate], best: Candidate | None) -> list[Candidate]:
     return [candidate for candidate in candidates if best is not None and candidate.number == best.number]
 
 
@@ -272,7 +273,7 @@ def _add_curve(figure: go.Figure, curve: Curve, name: str, color: str) -> None:
 
 
 def _thinned(curve: Curve) -> Curve:
-    """At most MOST_POINTS points, each the mean of its neighbors, so that no line of the log goes unheard."""
+    """At most MOST_POINTS points, each the mean of its neighbors, so that every row of the log counts."""
     size = -(-len(curve.steps) // MOST_POINTS)
     starts = range(0, len(curve.steps), max(size, 1))
     return Curve(

@@ -140,6 +140,12 @@ class MetricsRow(BaseModel):
     """Of the training so far."""
     loss: float | None = None
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """All that was measured, by name."""
+        values = {"loss": self.loss, **self.__pydantic_extra__}
+        return {name: value for name, value in values.items() if value is not None}
+
 
 class Proposed(Record):
     """An architecture that the search proposed."""

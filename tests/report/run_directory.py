@@ -3,19 +3,23 @@
 import json
 import math
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from PIL import Image, ImageDraw
+from small_recipe import small_tree
 
+from detnas.config import Recipe, load_recipe
 from detnas.report import Box, Example
-from detnas.rundir.layout import FORMAT
+from detnas.rundir.directory import write_stored_run
+from detnas.rundir.layout import FORMAT, StoredRun
 from detnas.spaces import Architecture, search_space
 
 SPACE = search_space("small")
 STEPS = {"supernet-pretrain": 6.9, "supernet-finetune": 2.1, "pretrain": 6.9, "finetune": 1.8}
 BASELINES = ("shuffle3", "random")
+VERSIONS = {"detnas": "0.2.0", "torch": "2.11.0", "torchvision": "0.26.0", "python": "3.11.9"}
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -28,24 +32,32 @@ def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def write_recipe(run: Path, **changes: Any) -> None:
-    recipe = {
-        "name": "shapes-quick",
-        "seed": 7,
-        "data": {"source": "shapes", "images": 2000},
-        "space": {"name": "small", "width": 1.0},
-        "budget": {"macs_min": 200e6, "macs_max": 320e6},
-        "detector": {"type": "fpn"},
-        "pretraining": {"source": "folder"},
-        "baselines": list(BASELINES),
-        "search": {"generations": 6, "population": 20},
-        "format": FORMAT,
-        "data_directory": "/data",
-        "versions": {"detnas": "0.1.0", "torch": "2.11.0", "torchvision": "0.26.0", "python": "3.11.9"},
-        "data_fingerprint": "9f2c4e",
-    }
+RECIPE = {
+    "name": "shapes-quick",
+    "seed": 7,
+    "space": {"name": "small"},
+    "budget": {"macs_min": 200e6, "macs_max": 320e6},
+    "detector": {"type": "fpn"},
+    "pretraining": {"source": "folder", "folder": "classes"},
+    "baselines": list(BASELINES),
+    "search": {"evaluations": 120},
+    **{name: small_tree()[name] for name in ("supernet_pretrain", "supernet_finetune", "pretrain", "finetune")},
+}
+
+
+def write_recipe(
+    run: Path, versions: Mapping[str, str] = VERSIONS, fingerprint: str = "9f2c4e", **changes: Any
+) -> None:
+    """recipe.yaml of a run whose recipe has `changes`, each a whole section or a value."""
+    stored = StoredRun(
+        recipe=Recipe.model_validate(RECIPE | changes).model_dump(mode="json"),
+        format=FORMAT,
+        versions=dict(versions),
+        data_directory="/data",
+        data_fingerprint=fingerprint,
+    )
     run.mkdir(parents=True, exist_ok=True)
-    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe | changes, sort_keys=False))
+    write_stored_run(run, stored)
 
 
 def add_training(run: Path, stage: str, network: str = "", steps: int = 3000, done: bool = True) -> None:
@@ -63,18 +75,19 @@ def add_training(run: Path, stage: str, network: str = "", steps: int = 3000, do
         lines.append(line)
     write_lines(folder / "metrics.jsonl", lines)
     if done:
-        write_json(folder / "done.json", {"seconds": steps / 13})
+        write_json(folder / "done.json", {"seconds": steps / 13, "steps": steps})
 
 
 def timed(run: Path, facts: dict[str, float]) -> dict[str, float]:
     """With a latency, where the run has a table of latencies."""
-    if "latencies" not in (run / "recipe.yaml").read_text():
+    if load_recipe(run / "recipe.yaml").budget.latencies is None:
         return facts
     return facts | {"latency_ms": facts["macs"] / 1e7}
 
 
 def add_search(run: Path, candidates: int = 120, done: bool = True) -> list[dict[str, Any]]:
     chance = random.Random(1)
+    has_latencies = load_recipe(run / "recipe.yaml").budget.latencies is not None
     lines = []
     for number in range(candidates):
         architecture = SPACE.architecture([chance.randrange(4) for _ in SPACE.blocks])
@@ -83,16 +96,16 @@ def add_search(run: Path, candidates: int = 120, done: bool = True) -> list[dict
         origin = chance.choice(("mutation", "crossover", "crossover", "random")) if generation else "random"
         fitness = 0.28 + 0.008 * generation + cost.macs / 6e9 + chance.gauss(0, 0.012)
         line: dict[str, Any] = {"number": number, "generation": generation, "origin": origin}
-        line |= {"architecture": str(architecture), **timed(run, cost.facts())}
-        lines.append(line | {"fitness": fitness, "AP50": 1.6 * fitness, "seconds": 9.5})
+        line |= {
+            "architecture": str(architecture),
+            **cost.facts(),
+            **({"latency_ms": cost.macs / 1e7} if has_latencies else {}),
+        }
+        lines.append(line | {"fitness": fitness, "metric": "mAP", "AP50": 1.6 * fitness, "seconds": 9.5})
     write_lines(run / "search" / "candidates.jsonl", lines)
     if done:
-        best = max(lines, key=lambda line: line["fitness"])
-        write_json(
-            run / "search" / "best.json",
-            {key: value for key, value in best.items() if key not in ("generation", "origin", "AP50", "seconds")},
-        )
-        write_json(run / "search" / "done.json", {"seconds": 9.5 * candidates})
+        write_json(run / "search" / "best.json", max(lines, key=lambda line: line["fitness"]))
+        write_json(run / "search" / "done.json", {"seconds": 9.5 * candidates, "evaluations": candidates})
     return lines
 
 

@@ -1,22 +1,25 @@
 """The sentences and numbers of the page."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from small_recipe import small_recipe
 
 from detnas.report.answer import answer, caveat, count, points
-from detnas.report.collect import Network, Run
+from detnas.report.collect import CollectedRun, Network
 from detnas.report.drawing import COLUMNS, draw
+from detnas.rundir.layout import FORMAT, StoredRun
+from detnas.spaces import search_space
 
 
-def run_with(images: int = 5000, macs: int = 300_000_000, **scores: float | None) -> Run:
+def run_with(images: int = 5000, macs: int = 300_000_000, **scores: float | None) -> CollectedRun:
     networks = [
         Network(name, "0 0 0 0", macs if name == "winner" else 300_000_000, 1_000_000, images, {"mAP": score})
         for name, score in scores.items()
     ]
-    recipe: Mapping[str, object] = {"seed": 3}
-    return Run("test", recipe, "", [], [], None, True, None, networks)
+    recipe = small_recipe()
+    stored = StoredRun(recipe={}, format=FORMAT, versions={}, data_directory="", data_fingerprint="")
+    return CollectedRun(recipe, stored, "", networks)
 
 
 def test_a_better_winner() -> None:
@@ -32,7 +35,7 @@ def test_a_better_but_dearer_winner() -> None:
 
 def test_a_better_baseline_is_said() -> None:
     text = answer(run_with(macs=270_000_000, winner=0.30, random=0.34))
-    assert "4.0 points below the best baseline" in text and "did not pay" in text and "10% fewer" in text
+    assert "4.0 points below the best baseline" in text and "was not worth it" in text and "10% fewer" in text
 
 
 @pytest.mark.parametrize("baseline", [0.345, 0.35, 0.355])
@@ -45,11 +48,11 @@ def test_few_images_make_a_larger_difference_no_result() -> None:
     assert "found the better" in answer(run_with(images=100, winner=0.35, random=0.30))
 
 
-def beyond_the_budget(**scores: float) -> Run:
+def beyond_the_budget(**scores: float) -> CollectedRun:
     """A run with a budget of 310M MACs, of which resnet50 takes more."""
     found = run_with(**scores)
     networks = [replace(one, macs=4_087_000_000) if one.name == "resnet50" else one for one in found.networks]
-    return replace(found, recipe={"budget": {"macs_max": 310e6, "params_max": None}}, networks=networks)
+    return replace(found, recipe=small_recipe(budget__macs_max=310e6), networks=networks)
 
 
 def test_a_network_beyond_the_budget_does_not_judge_the_search() -> None:
@@ -57,12 +60,12 @@ def test_a_network_beyond_the_budget_does_not_judge_the_search() -> None:
     assert "4.0 points above the best baseline within the budget (random" in text
     assert text.endswith("found the better backbone. Beyond the budget, resnet50 scores 42.0 at 4.09 G MACs.")
     alone = answer(beyond_the_budget(winner=0.35, resnet50=0.42))
-    assert "7.0 points below the best baseline (resnet50" in alone and "did not pay" not in alone
+    assert "7.0 points below the best baseline (resnet50" in alone and "was not worth it" not in alone
     assert alone.endswith("the baseline is better, at a cost beyond the budget.")
 
 
 def test_a_network_with_too_many_parameters_is_beyond_the_budget() -> None:
-    run = replace(run_with(winner=0.30, random=0.31, resnet50=0.40), recipe={"budget": {"params_max": 2e6}})
+    run = replace(run_with(winner=0.30, random=0.31, resnet50=0.40), recipe=small_recipe(budget__params_max=2e6))
     expensive = [replace(one, params=23_500_000) if one.name == "resnet50" else one for one in run.networks]
     assert "within the budget (random" in answer(replace(run, networks=expensive))
     assert "the best baseline (resnet50" in answer(run)
@@ -84,7 +87,7 @@ def test_numbers_to_read() -> None:
 
 
 def test_a_long_stage_is_drawn_in_several_rows() -> None:
-    drawing = draw("00000000 11111111 2222222222222222 33333333", {"name": "large", "width": 1.0})
+    drawing = draw("00000000 11111111 2222222222222222 33333333", search_space("large"))
     assert drawing is not None
     rows = [len({block.y for block in stage.blocks}) for stage in drawing.stages]
     assert rows == [1, 1, 1, 16 // COLUMNS, 1]
@@ -92,7 +95,7 @@ def test_a_long_stage_is_drawn_in_several_rows() -> None:
     assert drawing.height >= max(block.y for block in drawing.stages[-1].blocks) + drawing.block_height
 
 
-def test_an_unfamiliar_space_is_drawn_without_channels() -> None:
-    drawing = draw("21 203 1310 12", {"name": "mine"})
-    assert drawing is not None and drawing.stages[1].note == "1/4"
-    assert draw("<b>", {}) is None
+def test_what_is_no_architecture_of_the_space_is_not_drawn() -> None:
+    assert draw("21 20 1310 12", search_space("tiny")) is not None
+    for text in ("21 203 1310 12", "21 20 1310", "<b>"):
+        assert draw(text, search_space("tiny")) is None

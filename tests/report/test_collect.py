@@ -10,7 +10,7 @@ from detnas.utils.errors import UserError
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no recipe\.yaml"):
+    with pytest.raises(UserError, match=r"holds no run \(there is no recipe\.yaml\)"):
         collect(tmp_path)
 
 
@@ -18,7 +18,7 @@ def test_a_broken_json_file_is_named(tmp_path: Path) -> None:
     made.write_recipe(tmp_path)
     (tmp_path / "search").mkdir()
     (tmp_path / "search" / "best.json").write_text("{")
-    with pytest.raises(UserError, match=r"best\.json is not JSON"):
+    with pytest.raises(UserError, match=r"best\.json is damaged"):
         collect(tmp_path)
 
 
@@ -28,7 +28,7 @@ def test_the_later_of_two_lines_of_a_step_counts(tmp_path: Path) -> None:
     made.write_lines(tmp_path / "supernet-finetune" / "metrics.jsonl", lines)
     training = next(training for training in collect(tmp_path).trainings if training.stage == "supernet-finetune")
     assert (training.curves["loss"].steps, training.curves["loss"].values) == ([10, 20], [3.0, 2.0])
-    assert not training.done
+    assert not training.is_done
 
 
 def test_networks_of_the_recipe_come_before_those_found(tmp_path: Path) -> None:
@@ -36,4 +36,4 @@ def test_networks_of_the_recipe_come_before_those_found(tmp_path: Path) -> None:
     made.add_evaluation(tmp_path, "mine", "0000 0000 00000000 0000", 0.2)
     networks = collect(tmp_path).networks
     assert [network.name for network in networks] == ["winner", "random", "mine"]
-    assert [network.evaluated for network in networks] == [False, False, True]
+    assert [network.is_evaluated for network in networks] == [False, False, True]

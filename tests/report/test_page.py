@@ -15,6 +15,7 @@ import run_directory as made
 
 from detnas.report import Box, Example, write_report
 from detnas.report.images import MOST_PREDICTIONS
+from detnas.utils.errors import UserError
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)>"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -107,20 +108,20 @@ def test_latencies_are_shown_where_the_run_had_a_table(tmp_path: Path, page: str
 
 @pytest.mark.parametrize(("cost", "axis"), [("macs", "million MACs"), ("latency", "milliseconds")])
 def test_the_front_is_shown_against_the_cost_of_the_search(cost: str, axis: str, tmp_path: Path, page: str) -> None:
-    assert "The front as a table" not in page
+    assert "The Pareto front as a table" not in page
     budget = {"latencies": "table.json", "macs_min": 301e6, "latency_max": 34.0}
     run = made.write_run(tmp_path, search={"sampler": "nsga2", "second_objective": cost}, budget=budget)
     found = page_of(run)
     plot = Elements(found).plots()["plot-cost"]
     assert plot["layout"]["xaxis"]["title"]["text"] == axis
-    (line,) = [trace for trace in plot["data"] if trace.get("name") == "no cheaper one is better"]
+    (line,) = [trace for trace in plot["data"] if trace.get("name") == "Pareto front"]
     assert line["x"] == sorted(line["x"]) and line["y"] == sorted(line["y"])
     rows = [json.loads(text) for text in (run / "search" / "candidates.jsonl").read_text().splitlines()]
     costs = [row["macs"] / 1e6 if cost == "macs" else row["latency_ms"] for row in rows]
     assert min(line["x"]) == pytest.approx(min(costs), abs=1e-3)
     (bound,) = [shape["x0"] for shape in plot["layout"]["shapes"]]
     assert bound == (301 if cost == "macs" else 34)
-    table = found.split("<summary>The front as a table")[1].split("</table>")[0]
+    table = found.split("<summary>The Pareto front as a table")[1].split("</table>")[0]
     assert table.count('<td class="arch">') == len(line["x"])
 
 
@@ -192,7 +193,7 @@ def test_many_large_images_and_long_logs_stay_below_the_limit(tmp_path: Path) ->
     noise = made.write_noise(tmp_path / "noise.png", 1600)
     page = page_of(tmp_path, [Example(noise, 1600, 1600, [], [])] * 30)
     assert 5_500_000 < len(page.encode()) < 8_000_000
-    assert re.search(r"\d+ more did not fit", text_of(page))
+    assert re.search(r"\d+ more images did not fit", text_of(page))
 
 
 def test_a_winner_that_is_not_the_fittest_is_named(tmp_path: Path, page: str) -> None:
@@ -205,14 +206,14 @@ def test_a_winner_that_is_not_the_fittest_is_named(tmp_path: Path, page: str) ->
 
 
 def test_hostile_texts_are_escaped(tmp_path: Path) -> None:
-    made.write_run(tmp_path, name=HOSTILE, versions={HOSTILE: HOSTILE}, data_fingerprint=HOSTILE, seed=HOSTILE)
+    made.write_run(tmp_path, name=HOSTILE, versions={HOSTILE: HOSTILE}, fingerprint=HOSTILE)
     made.add_evaluation(tmp_path, "winner", "0000 0000 00000000 0000", 0.3)
     evaluation_file = tmp_path / "finetune" / "winner" / "evaluation.json"
     evaluation = json.loads(evaluation_file.read_text())
     made.write_json(evaluation_file, evaluation | {"architecture": HOSTILE, "per_class": {HOSTILE: 0.5}})
     with (tmp_path / "search" / "candidates.jsonl").open("a") as file:
         line = {"number": 999, "generation": 9, "origin": HOSTILE, "architecture": HOSTILE, "macs": 3e8, "params": 1e6}
-        file.write(json.dumps(line | {"fitness": 0.9, "AP50": 0.9}) + "\n")
+        file.write(json.dumps(line | {"fitness": 0.9, "metric": HOSTILE, "AP50": 0.9, "seconds": 1.0}) + "\n")
     clean = made.write_examples(tmp_path, 1)[0]
     box = Box(1, 1, 9, 9, HOSTILE, 0.5)
     page = page_of(tmp_path, [Example(clean.image, clean.width, clean.height, [box], [box])])
@@ -225,10 +226,15 @@ def test_hostile_texts_are_escaped(tmp_path: Path) -> None:
     assert hovers and not [hover for hover in hovers if "<script" in hover or "<img" in hover]
 
 
-def test_passwords_of_a_storage_stay_out(tmp_path: Path) -> None:
-    made.write_recipe(tmp_path, search={"storage": "postgresql://ada:s3cret@db.lab/study"})
-    page = page_of(tmp_path)
-    assert "s3cret" not in page and "postgresql://ada:***@db.lab/study" in page
+def test_a_recipe_with_a_password_is_refused_and_not_shown(tmp_path: Path) -> None:
+    """The page is passed around."""
+    made.write_recipe(tmp_path, search={"storage": "postgresql+psycopg://ada@db.lab/study"})
+    assert "postgresql+psycopg://ada@db.lab/study" in page_of(tmp_path)
+    stored = (tmp_path / "recipe.yaml").read_text()
+    (tmp_path / "recipe.yaml").write_text(stored.replace("ada@", "ada:s3cret@"))
+    with pytest.raises(UserError, match="storage holds a password") as refusal:
+        page_of(tmp_path)
+    assert "s3cret" not in str(refusal.value) and "s3cret" not in (tmp_path / "report.html").read_text()
 
 
 def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
@@ -257,7 +263,7 @@ def test_a_search_under_way_and_torn_logs(tmp_path: Path) -> None:
             )
     page = page_of(tmp_path)
     assert "33 architectures evaluated in 2 generations so far" in section(page, "search")
-    assert "under way" in section(page, "time")
+    assert "in progress" in section(page, "time")
     assert "not run yet" in section(page, "winner")
     assert "plot-supernet-finetune" in Elements(page).plots()
 
@@ -278,7 +284,7 @@ def test_a_missing_image_and_too_many_predictions(tmp_path: Path) -> None:
     boxes = [Box(0, 0, 10, 10, f"thing{number}", number / 100) for number in range(MOST_PREDICTIONS + 5)]
     images = section(page_of(tmp_path, [Example(tmp_path / "gone.jpg", 100, 80, [], boxes)]), "images")
     assert "this image could not be read" in images
-    assert "5 weaker predictions left out" in images
+    assert "5 more detections with lower scores are not drawn" in images
     assert "thing24 0.24" not in images
 
 
@@ -289,9 +295,9 @@ def test_the_evidence_has_an_order(page: str) -> None:
     assert re.findall(r'<h2 id="h-(\w+)"', page) == SECTIONS
 
 
-def test_the_recalibration_is_judged(page: str) -> None:
+def test_the_recalibration_is_explained(page: str) -> None:
     trust = section(page, "trust")
-    assert "moves by up to 0.2 points, and the winner stays the first of these 2, by a lead of 0.6" in trust
+    assert "changes by up to 0.2 points, and the winner stays first of these 2, by a lead of 0.6" in trust
     assert re.search(r"0000 0000 00000000 0000 the winner 34\.1 33\.9 34\.0 1\.0 1000", trust)
     assert "20 batches of 8" in trust and "took 8.4 s" in trust and "detnas rank" in trust
 
@@ -317,7 +323,7 @@ def test_ap_is_drawn_by_size_and_class(page: str) -> None:
     assert re.search(r"square 35\.4 32\.7 33\.5", section(page, "parts"))
 
 
-@pytest.mark.parametrize(("data", "wanted"), [({"source": "folder"}, True), ({"shapes": {"train": 9}}, False)])
+@pytest.mark.parametrize(("data", "wanted"), [({}, True), ({"shapes": {"train": 9}}, False)])
 def test_the_command_asks_for_data_where_the_recipe_brings_none(data: Any, wanted: bool, tmp_path: Path) -> None:
     made.write_recipe(tmp_path, data=data)
     assert ("--out runs/again --data DIR" in section(page_of(tmp_path), "repeat")) is wanted

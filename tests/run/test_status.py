@@ -3,6 +3,8 @@
 import io
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,18 @@ def test_watching_ends_with_the_run(begun: Path) -> None:
     assert next(waiting, None) is None and read_status(begun).is_finished
     assert "last saved" in said and "last saved" not in said.rsplit("recipe small", 1)[1]
     assert said.rsplit("recipe small", 1)[1].count("done") == len(names) + 1  # and a heading
+
+
+def test_neither_torch_nor_optuna_is_imported(begun: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from detnas.run.status import read_status
+read_status(Path(sys.argv[1]))
+sys.exit(", ".join(sys.modules.keys() & {"torch", "optuna"}) or None)
+"""
+    process = subprocess.run([sys.executable, "-c", code, str(begun)], stderr=subprocess.PIPE, text=True)
+    assert process.returncode == 0, process.stderr
 
 
 def test_watching_needs_a_terminal(begun: Path, shell: Shell) -> None:
