@@ -1,4 +1,4 @@
-"""Looking at a data set before anything is trained on it."""
+"""The command `detnas data check`: a description and a complete validation of a data set."""
 
 from collections import Counter
 from dataclasses import replace
@@ -14,13 +14,14 @@ from detnas.utils.progress import Progress
 
 
 def check(directory: Path, settings: DataSettings, progress: Progress) -> tuple[list[str], RunData | None]:
-    """Lines for people on what the data set in `directory` holds; the set too, if nothing in it stops a training.
+    """Describe and validate the data set in `directory`.
 
-    Every image is decoded. Raises `UserError` where there is no data set at all.
+    Returns human-readable lines, and the data if it can be trained on, else None. Every image is decoded.
+    Raises `UserError` if no data set is found.
     """
     sources = find_sources(directory, settings)
     found = [(split, source) for split, several in sources.items() for source in several]
-    lines, fine = [], True
+    lines, is_valid = [], True
     with progress.task("decoding", total=sum(len(source.tree["images"]) for _, source in found)) as bar:
         for split, source in found:
             lines += _description(split, source)
@@ -28,11 +29,11 @@ def check(directory: Path, settings: DataSettings, progress: Progress) -> tuple[
                 if issue.about_boxes and settings.bad_boxes == "drop":
                     issue = replace(issue, remedy="left out, as data.bad_boxes says", fatal=False)
                 lines.append(f"  {'ERROR' if issue.fatal else 'note'}: {' '.join(str(issue).splitlines())}")
-                fine = fine and not issue.fatal
+                is_valid = is_valid and not issue.fatal
     data = None
-    if fine:
+    if is_valid:
         try:
-            data = split_data(directory, sources, settings, seed=0)  # what is wrong with the splits together
+            data = split_data(directory, sources, settings, seed=0)  # checks the splits together
         except UserError as error:
             lines.append(f"ERROR: {error}")
     lines.append("Nothing in the way of training." if data else "Fix the errors before training.")

@@ -1,4 +1,4 @@
-"""From a data folder to the sets of a run: training, search split, validation."""
+"""The data of a run: the training set, the search split cut from it, and the validation set."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ from detnas.utils.seeds import derive_seed
 
 @dataclass(frozen=True)
 class RunData:
-    """The sets of a run.
+    """The data sets of a run.
 
-    `train` is all there is to train on: the final networks learn from it. The supernet learns from `fit`, and
-    candidates are judged on `search`; together these two are `train`. `val` reports results and steers nothing.
+    Networks are trained standalone on `train`. The supernet is trained on `fit` and candidates are evaluated on
+    `search`, which together are `train`. `val` is only used to report results.
     """
 
     directory: Path
@@ -29,18 +29,18 @@ class RunData:
     search: DetectionSet
     val: DetectionSet
     description: str
-    """Which files were found, for people to read."""
+    """The format and the annotation files, human-readable."""
     val_is_cut: bool
-    """Whether `val` was cut from the training files, for want of files of its own."""
+    """Whether `val` was cut from the training files because there is no validation set."""
 
     def summary(self) -> str:
-        """Two lines for people: the files, and how many images there are for what."""
+        """Two human-readable lines: the annotation files, and the number of images of each set."""
         parts = ((self.fit, "to train on"), (self.search, "search split"), (self.val, "validation"))
         counts = ", ".join(f"{len(part):,} {role}" for part, role in parts)
         return f"{self.description}\nImages: {counts}; {len(self.train.categories)} categories"
 
     def fingerprint(self) -> str:
-        """Changes with the images' names, boxes and splits."""
+        """A hash of the images' names, boxes and splits."""
         digest = hashlib.sha256()
         for part in (self.fit, self.search, self.val):
             digest.update(repr((part.image_ids, part.categories, [file.name for file in part.files])).encode())
@@ -50,9 +50,9 @@ class RunData:
 
 
 def open_data(directory: Path, settings: DataSettings, seed: int) -> RunData:
-    """Read the data set in `directory` and cut the search split from its training images by `seed`.
+    """Read and validate the data set in `directory`, and cut the search split from its training images by `seed`.
 
-    Raises `UserError` on anything that training would stumble over.
+    Raises `UserError` if it is not found or cannot be trained on.
     """
     return split_data(directory, find_sources(directory, settings), settings, seed)
 
@@ -60,20 +60,20 @@ def open_data(directory: Path, settings: DataSettings, seed: int) -> RunData:
 def split_data(
     directory: Path, sources: Mapping[Split, Sequence[Source]], settings: DataSettings, seed: int
 ) -> RunData:
-    """`open_data` on sources that `find_sources` has found."""
+    """`open_data` for the sources that `find_sources` has found."""
     sets = _read(sources, settings)
     train = sets["train"]
     files = [_files(found) for found in sources.values()]
     description = f"{sources['train'][0].format.name}: {' and '.join(dict.fromkeys(files))}"
     if "val" in sets:
         val = sets["val"]
-        _check_apart(sources, train, val)
+        _check_disjoint(sources, train, val)
     else:
         train, val = _cut_validation(train, settings, seed)
         description += f" ({len(val)} images of it set aside for validation)"
     fit, search = _cut(train, _search_images(train, settings), seed, "search")
     for part, role in ((fit, "training"), (search, "search split"), (val, "validation")):
-        if part.crowd.all():  # crowds apart, there is nothing to learn or to find
+        if part.crowd.all():  # crowds are neither trained on nor evaluated
             raise _no_boxes(directory, part, role)
     return RunData(directory, train, fit, search, val, description, val_is_cut="val" not in sets)
 
@@ -81,10 +81,10 @@ def split_data(
 def open_validation(
     directory: Path, settings: DataSettings, seed: int, known: tuple[Category, ...] = ()
 ) -> DetectionSet:
-    """The validation set that `open_data` would give; training annotations are read only where it is cut from them.
+    """The validation set of `open_data`. Training annotations are read only if it is cut from them.
 
-    Categories that the files know by name only are those of `known` if all are among them.
-    Raises `UserError` if there is neither set, or on anything wrong with what is read.
+    `known`: the categories of a detector, which are used if the format does not list all categories and all that occur
+    are among them. Raises `UserError` if there is no data set, or if what is read is not valid.
     """
     val = find_split(directory, settings, "val")
     if val:
@@ -102,7 +102,7 @@ def open_validation(
 def _read(
     sources: Mapping[Split, Sequence[Source]], settings: DataSettings, known: tuple[Category, ...] = ()
 ) -> dict[Split, DetectionSet]:
-    """The data of each split, with the same categories."""
+    """The data of each split; if the format does not list all categories, with those that occur in any split."""
     drop = settings.bad_boxes == "drop"
     parts = {split: [source.detection_set(drop_bad_boxes=drop) for source in found] for split, found in sources.items()}
     formats = {source.format for found in sources.values() for source in found}
@@ -116,7 +116,7 @@ def _read(
 
 
 def _check_parts(sources: Sequence[Source], parts: Sequence[DetectionSet]) -> None:
-    """Refuse parts of one split that do not fit together."""
+    """Refuse parts of one split with different categories or a common image."""
     first: dict[Path, Source] = {}
     for source, part in zip(sources, parts, strict=True):
         if part.categories != parts[0].categories:
@@ -124,12 +124,12 @@ def _check_parts(sources: Sequence[Source], parts: Sequence[DetectionSet]) -> No
         for file in part.files:
             if first.setdefault(file, source) is not source:
                 raise UserError(
-                    f"{source.annotations}: {file} is in {first[file].annotations} too; each image may stand in one"
+                    f"{source.annotations}: {file} is in {first[file].annotations} too; list each image in one of them"
                 )
 
 
-def _check_apart(sources: Mapping[Split, Sequence[Source]], train: DetectionSet, val: DetectionSet) -> None:
-    """Refuse a validation set of other categories, or one that is trained on."""
+def _check_disjoint(sources: Mapping[Split, Sequence[Source]], train: DetectionSet, val: DetectionSet) -> None:
+    """Refuse a validation set with other categories than the training set, or with images of it."""
     if val.categories != train.categories:
         raise _other_categories(sources["val"][0], sources["train"][0])
     shared = sorted(set(train.files) & set(val.files))
@@ -156,10 +156,10 @@ def _no_boxes(directory: Path, part: DetectionSet, role: str) -> UserError:
 
 
 def _search_images(train: DetectionSet, settings: DataSettings) -> int:
-    """How many images the search split has."""
+    """The number of images of the search split."""
     asked = settings.search_images
     if asked is None:
-        return _share(train, settings.search_fraction)
+        return _fraction_of(train, settings.search_fraction)
     if asked >= len(train):
         raise UserError(
             f"data.search_images = {asked}: there are {len(train):,} training images, and some must remain to train "
@@ -169,14 +169,14 @@ def _search_images(train: DetectionSet, settings: DataSettings) -> int:
 
 
 def _cut_validation(train: DetectionSet, settings: DataSettings, seed: int) -> tuple[DetectionSet, DetectionSet]:
-    return _cut(train, _share(train, settings.val_fraction), seed, "val")
+    return _cut(train, _fraction_of(train, settings.val_fraction), seed, "val")
 
 
-def _share(data: DetectionSet, fraction: float) -> int:
+def _fraction_of(data: DetectionSet, fraction: float) -> int:
     return min(max(1, round(len(data) * fraction)), len(data) - 1)
 
 
 def _cut(data: DetectionSet, aside: int, seed: int, what: str) -> tuple[DetectionSet, DetectionSet]:
-    """The data without `aside` random images, and these."""
+    """The data without `aside` random images, and these images."""
     order = np.random.default_rng(derive_seed(seed, "split", what)).permutation(len(data))
     return data.subset(sorted(order[aside:].tolist())), data.subset(sorted(order[:aside].tolist()))

@@ -1,6 +1,6 @@
-"""synthetic data for rehearsals: a step's cost depends on the images' number, size and grain, not on what they show.
+"""Synthetic images for dry runs, in which the cost of a step must be realistic but not the images' content.
 
-JPEG files as large as those of COCO and ImageNet, in pixels and about in bytes, so that decoding them costs as much.
+The JPEG files are as large as those of COCO and ImageNet, in pixels and about in bytes, so that decoding costs as much.
 """
 
 import io
@@ -14,29 +14,29 @@ from numpy.typing import NDArray
 from PIL import Image
 
 CATEGORIES = 80
-"""As COCO: the detectors' last layers are as wide as with it."""
+"""As in COCO, so that the detectors' last layers are as wide."""
 CLASSES = 200
-"""Fewer than ImageNet's: a classifier's last layer hardly counts, many folders do."""
+"""Fewer than in ImageNet: the cost of a classifier's last layer is negligible, that of many folders is not."""
 CLASSIFICATION = "classification"
-"""The image folder, under the stand-in's."""
+"""The image folder for classification, within the folder of the data set."""
 IMAGES = {"train": 96, "val": 32}
 DETECTION_SIZES = ((640, 480), (640, 427), (480, 640), (640, 480), (427, 640), (612, 612))
-"""Width and height of the images, in turn."""
+"""Width and height of consecutive images."""
 CLASS_SIZES = ((500, 375), (500, 333), (375, 500), (400, 400))
 BOXES = 7
-"""Boxes an image, as in COCO."""
-SMALLEST, LARGEST = 0.04, 0.7
-"""Sides of the boxes, as shares of the image's."""
+"""Boxes per image, as in COCO."""
+MIN_SIDE, MAX_SIDE = 0.04, 0.7
+"""Range of the boxes' sides, as fractions of the image's."""
 GRAIN = ((128, 55), (32, 28), (8, 18), (1, 28))
-"""The images are noise: cells of so many pixels, as strong as that."""
+"""The images are sums of noise: side of a cell in pixels, and amplitude."""
 QUALITY = 90
 
 
 def write_synthetic_data(directory: Path, *, classification: bool) -> None:
     """Write a detection data set (COCO files, JPEG) into `directory`; with `classification`, an image folder too.
 
-    The image folder has `CLASSES` classes of one image each, under `CLASSIFICATION`. Few images differ from one
-    another. The same at each call.
+    The image folder `CLASSIFICATION` has `CLASSES` classes of one image each. Many images are copies of one another.
+    The data are the same at each call.
     """
     rng = np.random.default_rng(0)
     encoded = [make_noise_jpeg(rng, width, height) for width, height in DETECTION_SIZES]
@@ -55,17 +55,17 @@ def write_synthetic_data(directory: Path, *, classification: bool) -> None:
 
 
 def make_noise_jpeg(rng: np.random.Generator, width: int, height: int) -> bytes:
-    """A JPEG file of noise, about as large in bytes as that of a photograph."""
+    """A JPEG file of noise, with about as many bytes as a photograph."""
     canvas = np.full((height, width, 3), 127.0)
     for cell, strength in GRAIN:
         coarse = rng.uniform(-strength, strength, (height // cell + 1, width // cell + 1, 3))
-        canvas += _enlarged(coarse, width, height)
+        canvas += _enlarge(coarse, width, height)
     file = io.BytesIO()
     Image.fromarray(canvas.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=QUALITY)
     return file.getvalue()
 
 
-def _enlarged(coarse: NDArray[Any], width: int, height: int) -> NDArray[Any]:
+def _enlarge(coarse: NDArray[Any], width: int, height: int) -> NDArray[Any]:
     channels = [Image.fromarray(coarse[:, :, channel].astype(np.float32)) for channel in range(3)]
     return np.stack([np.asarray(one.resize((width, height), Image.Resampling.BICUBIC)) for one in channels], axis=2)
 
@@ -77,7 +77,7 @@ def _coco(rng: np.random.Generator, count: int, sizes: Sequence[tuple[int, int]]
         width, height = sizes[number % len(sizes)]
         images.append({"id": number, "file_name": f"{number}.jpg", "width": width, "height": height})
         for _ in range(BOXES):
-            w, h = np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST), 2)) * (width, height)
+            w, h = np.exp(rng.uniform(np.log(MIN_SIDE), np.log(MAX_SIDE), 2)) * (width, height)
             x, y = rng.uniform(0, 1, 2) * (width - w, height - h)
             annotations.append(
                 {

@@ -1,4 +1,4 @@
-"""What can be wrong with a data set, whatever format it was read from: a COCO dictionary and the images it names."""
+"""Validation of a data set, given as a COCO dictionary and the folder of its images, whatever its format."""
 
 import os
 from collections import Counter
@@ -12,18 +12,18 @@ from detnas.data.decoding import Header, UnreadableImage, read_header
 from detnas.utils.files import is_file
 
 READERS = 16
-"""Headers read at a time: disks in a network answer late."""
+"""Number of threads that read image headers: network disks have a high latency."""
 
 OVERHANG = 1.0
-"""Boxes may reach this many pixels beyond their image: tools round. They are cut at the border for training."""
+"""Pixels by which boxes may extend beyond their image, since tools round. They are clipped for training."""
 
-LEAST = 0.01
-"""Boxes must be this many pixels wide and high within their image: thinner ones vanish in 32-bit floats."""
+MIN_SIDE = 0.01
+"""Minimum width and height in pixels of a box within its image: smaller ones vanish in 32-bit floats."""
 
 
 @dataclass(frozen=True)
 class Issue:
-    """Something found in a data set: how often, the first example, and whether training could go wrong."""
+    """A kind of issue with a data set: its count, the first example, and whether it prevents training."""
 
     what: str
     count: int
@@ -31,7 +31,7 @@ class Issue:
     remedy: str = ""
     fatal: bool = True
     about_boxes: bool = False
-    """Whether `data.bad_boxes=drop` deals with it."""
+    """Whether `data.bad_boxes=drop` resolves it."""
 
     def __str__(self) -> str:
         text = f"{self.count:,} {self.what}" + (f" (first: {self.example})" if self.example else "")
@@ -41,22 +41,22 @@ class Issue:
 def find_issues(
     tree: dict[str, Any], images: Path, *, decode: bool = False, after_each: Callable[[], None] = lambda: None
 ) -> list[Issue]:
-    """All that is wrong or remarkable, the gravest first.
+    """All issues, fatal ones first.
 
-    Of the images, which lie under `images`, the headers are read; with `decode` they are decoded too. `after_each` is
-    called when that is done with one. An annotation that was not read from a COCO file says by `where` how it is found.
+    Of the images, which lie under `images`, the headers are read; with `decode`, all are decoded. `after_each` is
+    called after each image. Messages refer to an annotation by its `where`, if it has one, instead of by its id.
     """
     issues = _list_issues(tree) + _image_issues(tree, images, decode, after_each) + _box_issues(tree)
     return sorted(issues, key=lambda issue: not issue.fatal)
 
 
-def _some(what: str, examples: list[str], remedy: str = "", **flags: bool) -> list[Issue]:
-    """A issue, if there are examples of it."""
+def _issue_of(what: str, examples: list[str], remedy: str = "", **flags: bool) -> list[Issue]:
+    """A list of one issue, or an empty one if there are no examples."""
     return [Issue(what, len(examples), examples[0], remedy, **flags)] if examples else []
 
 
 def _list_issues(tree: dict[str, Any]) -> list[Issue]:
-    """What is wrong with the lists and the ids in them."""
+    """Issues with the lists and their ids."""
     issues = []
     if not tree["images"] or not tree["categories"]:
         key = "categories" if tree["images"] else "images"
@@ -64,33 +64,33 @@ def _list_issues(tree: dict[str, Any]) -> list[Issue]:
     elif not tree["annotations"]:
         issues.append(Issue("annotations", 0, "", "without a single box there is nothing to train on"))
     for key in ("images", "categories"):
-        issues += _some(
+        issues += _issue_of(
             f"ids that several {key} share",
             [f"id {id}" for id in _repeated(entry["id"] for entry in tree[key])],
             "give each its own",
         )
-    # Cut into splits, they would be trained and judged on.
-    issues += _some(
+    # Otherwise a split could put a file into both the training and the evaluation set.
+    issues += _issue_of(
         "files that several images share",
         _repeated(os.path.normpath(image["file_name"]) for image in tree["images"]),
         "list each file once, with all its boxes",
     )
     ids = {key: {entry["id"] for entry in tree[key]} for key in ("images", "categories")}
-    issues += _some(
+    issues += _issue_of(
         "annotations of images that are not listed",
         [f"image_id {a['image_id']}" for a in tree["annotations"] if a["image_id"] not in ids["images"]],
         "list the image, or remove them",
     )
-    issues += _some(
+    issues += _issue_of(
         "annotations whose category_id no category defines",
         [f"category_id {a['category_id']}" for a in tree["annotations"] if a["category_id"] not in ids["categories"]],
-        f"define it in categories (defined: {_shortened(sorted(ids['categories']))})",
+        f"define it in categories (defined: {_shorten(sorted(ids['categories']))})",
     )
     return issues
 
 
 def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: Callable[[], None]) -> list[Issue]:
-    """What is wrong with the image files, and which way up they are read (see `decoding`)."""
+    """Issues with the image files, and how their EXIF orientation is interpreted (see `decoding`)."""
     missing: list[str] = []
     broken: list[str] = []
     resized: list[str] = []
@@ -98,7 +98,7 @@ def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: 
     stored: list[str] = []
     either: list[str] = []
 
-    def look(image: dict[str, Any]) -> Header | UnreadableImage | None:
+    def read(image: dict[str, Any]) -> Header | UnreadableImage | None:
         file = images / image["file_name"]
         try:
             return read_header(file, decode=decode) if is_file(file) else None
@@ -106,7 +106,7 @@ def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: 
             return error
 
     with ThreadPool((os.cpu_count() or 1) if decode else READERS) as pool:
-        for image, header in zip(tree["images"], pool.imap(look, tree["images"], chunksize=16), strict=True):
+        for image, header in zip(tree["images"], pool.imap(read, tree["images"], chunksize=16), strict=True):
             after_each()
             name, stated = image["file_name"], (image["width"], image["height"])
             if header is None:
@@ -123,42 +123,42 @@ def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: 
     tag = "images with an EXIF orientation"
     mixed = either if stored else []
     return [
-        *_some(
+        *_issue_of(
             f"images that are not under {images}",
             missing,
             "add them, or name their folder by data.train_images or data.val_images",
         ),
-        *_some("files that are no images, or damaged", broken, "replace them"),
-        *_some("images of another size than the annotations say", resized, "fix width and height, or the images"),
-        *_some(
+        *_issue_of("files that are no images, or damaged", broken, "replace them"),
+        *_issue_of("images of another size than the annotations say", resized, "fix width and height, or the images"),
+        *_issue_of(
             f"{tag} that have the stated size both as viewers show them and as stored, while others have it only as "
             "stored",
             mixed,
-            "which of the two their boxes refer to cannot be told; remove the tag, or turn images and boxes",
+            "it is ambiguous which of the two their boxes refer to; remove the tag, or turn images and boxes",
         ),
-        *_some(f"{tag}, read as viewers show them", shown, fatal=False),
-        *_some(f"{tag}, read as stored, for only so they have the stated size", stored, fatal=False),
+        *_issue_of(f"{tag}, read as viewers show them", shown, fatal=False),
+        *_issue_of(f"{tag}, read as stored, for only so they have the stated size", stored, fatal=False),
     ]
 
 
 def _box_issues(tree: dict[str, Any]) -> list[Issue]:
-    """What is wrong or remarkable with the boxes of images that are listed."""
+    """Issues with the boxes of listed images."""
     sizes = {image["id"]: (image["width"], image["height"]) for image in tree["images"]}
     remedy = "fix them, or set data.bad_boxes=drop to leave them out"
-    flat = [_name(a) for a in tree["annotations"] if not has_area(a["bbox"])]
+    flat = [_describe(a) for a in tree["annotations"] if not has_area(a["bbox"])]
     outside = [
-        _name(a, sizes)
+        _describe(a, sizes)
         for a in tree["annotations"]
         if has_area(a["bbox"]) and a["image_id"] in sizes and not is_inside(a, sizes)
     ]
     bare = sizes.keys() - {a["image_id"] for a in tree["annotations"]}
     without = [f"{image['file_name']}, image id {image['id']}" for image in tree["images"] if image["id"] in bare]
-    crowds = [_name(a) for a in tree["annotations"] if a.get("iscrowd")]
+    crowds = [_describe(a) for a in tree["annotations"] if a.get("iscrowd")]
     return [
-        *_some("boxes without area", flat, remedy, about_boxes=True),
-        *_some("boxes outside their image", outside, remedy, about_boxes=True),
-        *_some("images without boxes", without, fatal=False),
-        *_some("crowd or difficult boxes, left out of training and ignored in evaluation", crowds, fatal=False),
+        *_issue_of("boxes without area", flat, remedy, about_boxes=True),
+        *_issue_of("boxes outside their image", outside, remedy, about_boxes=True),
+        *_issue_of("images without boxes", without, fatal=False),
+        *_issue_of("crowd or difficult boxes, left out of training and ignored in evaluation", crowds, fatal=False),
     ]
 
 
@@ -166,11 +166,11 @@ def _repeated(values: Iterable[Any]) -> list[Any]:
     return [value for value, times in Counter(values).items() if times > 1]
 
 
-def _shortened(ids: list[int]) -> str:
+def _shorten(ids: list[int]) -> str:
     return ", ".join(map(str, ids[:10])) + (", …" if len(ids) > 10 else "")
 
 
-def _name(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]] | None = None) -> str:
+def _describe(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]] | None = None) -> str:
     image = annotation["image_id"]
     text = annotation.get(
         "where", f"annotation {annotation.get('id', '?')} of image {image}, bbox {annotation['bbox']}"
@@ -179,15 +179,17 @@ def _name(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]] | None =
 
 
 def has_area(box: list[float]) -> bool:
-    return box[2] >= LEAST and box[3] >= LEAST
+    """Whether a box (x, y, width, height) has at least the minimum width and height."""
+    return box[2] >= MIN_SIDE and box[3] >= MIN_SIDE
 
 
 def is_inside(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]]) -> bool:
+    """Whether a box lies in its image, up to `OVERHANG`. `sizes`: width and height by image id."""
     x, y, width, height = annotation["bbox"]
     image_width, image_height = sizes[annotation["image_id"]]
     return bool(
-        -OVERHANG <= x <= image_width - LEAST
-        and -OVERHANG <= y <= image_height - LEAST
-        and LEAST <= x + width <= image_width + OVERHANG
-        and LEAST <= y + height <= image_height + OVERHANG
+        -OVERHANG <= x <= image_width - MIN_SIDE
+        and -OVERHANG <= y <= image_height - MIN_SIDE
+        and MIN_SIDE <= x + width <= image_width + OVERHANG
+        and MIN_SIDE <= y + height <= image_height + OVERHANG
     )

@@ -1,4 +1,4 @@
-"""What is learned: classification or detection. A task knows its samples and its losses, not who chooses the path."""
+"""The tasks of training, classification and detection: samples, batches and losses."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -15,20 +15,20 @@ from detnas.models.preprocessing import normalize
 
 
 class Task(Protocol):
-    """What the training loop asks of a task."""
+    """What the training loop needs of a task."""
 
     samples: Any
     """A map-style data set indexed by `detnas.data.samples.Key`. `iterate_batches` uses its `is_portrait`, if any."""
 
     def collate(self, samples: list[Any]) -> Any:
-        """A batch from samples."""
+        """Make a batch of a list of samples."""
 
     def losses(self, model: nn.Module, batch: Any, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The parts of the loss, which are summed and minimized, and other figures worth watching."""
+        """The parts of the loss, whose sum is minimized, and other metrics to log; all are scalar tensors."""
 
 
 class ClassificationTask:
-    """Cross-entropy with label smoothing on images (N, 3, S, S) uint8 and labels (N,)."""
+    """Cross-entropy with label smoothing on images (N, 3, S, S) uint8 and labels (N,) int64."""
 
     def __init__(self, samples: Any, label_smoothing: float, preprocessing: Preprocessing) -> None:
         self.samples = samples
@@ -36,11 +36,11 @@ class ClassificationTask:
         self.preprocessing = preprocessing
 
     def collate(self, samples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-        images, labels = default_collate(samples)  # in a worker it stacks them where the parent reads them
+        images, labels = default_collate(samples)  # in a worker, it stacks them in shared memory
         return images, labels
 
     def inputs(self, images: Tensor, device: torch.device) -> Tensor:
-        """What a classifier takes: the images normalized, on `device`."""
+        """The images as a classifier takes them: float32, normalized, on `device`."""
         return normalize(images.to(device, non_blocking=True).float() / 255, self.preprocessing)
 
     def losses(
@@ -54,22 +54,22 @@ class ClassificationTask:
 
 
 class DetectionBatch(NamedTuple):
-    """Images with their targets, each part in one piece: few tensors go through processes and to the device."""
+    """Images with their targets as few tensors, which are fast to send between processes and to a device."""
 
     pixels: Tensor
-    """Of all images (H, W, 3) in a row, uint8."""
+    """(P,) uint8: the values of all images (H, W, 3), concatenated."""
     sizes: list[tuple[int, int]]
     """Height and width of each image."""
     boxes: Tensor
-    """(B, 4) float32, of all images in a row."""
+    """(B, 4) float32: x1, y1, x2, y2 in pixels, ordered by image."""
     labels: Tensor
-    """(B,) int64 from 0."""
+    """(B,) int64, from 0."""
     counts: list[int]
-    """Boxes of each image."""
+    """The number of boxes of each image."""
 
 
 class DetectionTask:
-    """The detector's own losses on images uint8 and targets."""
+    """The losses that the detector itself computes from images and targets."""
 
     def __init__(self, samples: DetectionSamples) -> None:
         self.samples = samples

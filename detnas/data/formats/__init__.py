@@ -1,1 +1,1 @@
-"""Annotation formats: where their files lie and how they are read."""
+"""Formats of detection data sets: how their files are found and read."""

@@ -1,1 +1,1 @@
-"""COCO files."""
+"""The COCO format."""

@@ -1,4 +1,4 @@
-"""The format COCO: one JSON file for each split."""
+"""The COCO format: one JSON file for each split."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,12 +11,12 @@ from detnas.data.formats.coco.read import load_coco
 from detnas.utils.files import is_file
 
 JSON_OBJECT = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*["}]')
-"""How such a file begins, perhaps after a byte order mark."""
+"""The beginning of a JSON object, perhaps after a byte order mark."""
 
 
 @dataclass(frozen=True)
 class CocoFile:
-    """An annotation file of the data set in `directory`, and the folder of its images, where the recipe names one."""
+    """An annotation file of the data set in `directory`, and the folder of its images if the recipe names one."""
 
     directory: Path
     annotations: Path
@@ -43,7 +43,7 @@ class CocoFormat(DatasetFormat[CocoFile]):
 
 
 def _is_json(file: Path) -> bool:
-    """Whether a file, which need not exist, is called JSON or begins as a JSON object does."""
+    """Whether a file, which need not exist, is named .json or begins as a JSON object."""
     if file.suffix.lower() == ".json" or not is_file(file):
         return file.suffix.lower() == ".json"
     try:
@@ -54,7 +54,7 @@ def _is_json(file: Path) -> bool:
 
 
 def _usual_files(directory: Path, split: Split) -> Iterator[Path]:
-    """The files of a split in the usual layouts, the likeliest first."""
+    """The files of a split in the usual layouts, the most likely first."""
     for name in SPLIT_NAMES[split]:
         for pattern in (
             f"{name}.json",
@@ -70,11 +70,11 @@ def _usual_files(directory: Path, split: Split) -> Iterator[Path]:
 
 
 def _image_folder(directory: Path, annotations: Path, tree: dict[str, Any]) -> Path:
-    """The folder in which the first image of the file lies; the likeliest one if it lies nowhere."""
+    """The folder that contains the first image of the file; the most likely one if none does."""
     stem = annotations.stem.removeprefix("instances_")
     folders = [directory / "images" / stem, directory / stem, directory / "images", annotations.parent, directory]
-    likeliest = next((folder for folder in folders if folder.is_dir()), directory)
+    most_likely = next((folder for folder in folders if folder.is_dir()), directory)
     if not tree["images"]:
-        return likeliest
+        return most_likely
     first = tree["images"][0]["file_name"]
-    return next((folder for folder in folders if is_file(folder / first)), likeliest)
+    return next((folder for folder in folders if is_file(folder / first)), most_likely)

@@ -1,4 +1,4 @@
-"""COCO detection files."""
+"""Reading COCO detection files."""
 
 import json
 import reprlib
@@ -17,7 +17,7 @@ def read_coco(annotations: Path, images: Path, *, drop_bad_boxes: bool = False) 
 
 
 def load_coco(path: Path) -> dict[str, Any]:
-    """The JSON of a COCO file. Raises `UserError` unless it has the form of one."""
+    """The content of a COCO file. Raises `UserError` unless it has the structure of one; see `FIELDS`."""
     try:
         tree: dict[str, Any] = json.loads(path.read_bytes())
     except OSError as error:
@@ -54,13 +54,13 @@ def _is_side(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a number, and neither NaN nor beyond all images."""
+    """Whether it is a number, not NaN, and of a plausible size for images."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e12 < value < 1e12
 
 
 def _is_text(value: Any) -> bool:
-    """Whether it is text that can be written: JSON knows halves of characters."""
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    """Whether it is text that can be encoded: JSON strings may contain lone surrogates."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _is_box(value: Any) -> bool:
@@ -78,4 +78,4 @@ FIELDS: dict[str, dict[str, Callable[[Any], bool]]] = {
     },
     "categories": {"id": _is_integer, "name": _is_text},
 }
-"""What the entries of a COCO file's lists hold, and what is valid there."""
+"""The fields of the entries of each list in a COCO file, and whether a value is valid."""

@@ -1,1 +1,1 @@
-"""VOC trees."""
+"""The VOC format."""

@@ -1,4 +1,4 @@
-"""The format VOC: one XML file for each image, and lists of the images of each split."""
+"""The VOC format: one XML file for each image, and lists of the images of each split."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -31,5 +31,5 @@ class VocFormat(DatasetFormat[VocSet]):
         return Source(self, location.listing, location.images, load_voc(location))
 
     def number_categories(self, names: Iterable[str]) -> tuple[Category, ...]:
-        """The categories of names, which may repeat: sorted; VOC's own have VOC's ids, others are counted from 1."""
+        """The categories of names, which may repeat: sorted, with VOC's ids if all are VOC's, else from 1."""
         return voc_categories(names)

@@ -1,4 +1,4 @@
-"""Where VOC sets lie: the devkit's trees, and what labeling tools export."""
+"""Layouts of VOC data sets: those of the devkit and of the exports of labeling tools."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ PAIRS: tuple[tuple[str | None, str | None], ...] = (
     (None, "val"),
     (None, "test"),
 )
-"""Lists that are taken for training and validation: the first pair that is there. `default` is CVAT's."""
+"""Lists for training and validation; the first pair that exists is used. `default` is CVAT's."""
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A folder of XML files, one of images, and perhaps lists of names."""
+    """A folder of XML files, a folder of images, and a folder of lists, which may be missing."""
 
     annotations: Path
     images: Path
     lists: Path
 
     def __contains__(self, split: str) -> bool:
-        """Whether such a list names anything; annotations of a test set must be there too, for some are secret."""
+        """Whether the list SPLIT.txt names any image; of a test set, one with annotations (some are secret)."""
         if not (self._path(split).is_file() and self._names(split)):
             return False
         return split != "test" or self.listed(split).files()[0].is_file()
@@ -47,7 +47,7 @@ class Tree:
         return VocSet(path, self.annotations, self.images, names)
 
     def whole(self) -> VocSet:
-        """All that has an XML file."""
+        """The set of all images that have an XML file."""
         names = tuple(sorted(file.stem for file in self.annotations.glob("*.xml")))
         return VocSet(self.annotations, self.annotations, self.images, names)
 
@@ -64,7 +64,7 @@ class Tree:
 
 
 def find_tree(directory: Path) -> Tree | None:
-    """The tree in `directory`: XML files in Annotations/ or itself, images in JPEGImages/, images/ or beside them."""
+    """The tree in `directory`: XML files in it or in Annotations/, images in JPEGImages/, images/ or beside them."""
     lists = directory / "ImageSets" / "Main"
     for annotations in (directory / "Annotations", directory / "annotations", directory):
         listed = annotations != directory and annotations.is_dir() and _holds(lists, "*.txt")
@@ -79,7 +79,7 @@ def _holds(folder: Path, pattern: str) -> bool:
 
 
 def find_named_set(directory: Path, name: str) -> VocSet | None:
-    """The set VOC2007/trainval, or all of a tree by its folder's name; None if it is not a VOC tree's.
+    """The set of a name such as VOC2007/trainval, or all of a tree by its folder's name; None if there is no tree.
 
     Raises `UserError` if the tree has no such list.
     """
@@ -97,9 +97,9 @@ def find_named_set(directory: Path, name: str) -> VocSet | None:
 def find_usual_sets(
     directory: Path, train: Sequence[VocSet] = (), val: Sequence[VocSet] = ()
 ) -> dict[Split, Sequence[VocSet]]:
-    """The sets to train and to validate on; those that are given stay as they are. Empty where there are none.
+    """The sets of both splits in the usual layouts, if there are any. Sets that are given are returned as they are.
 
-    All years of a devkit are trained on. A set to validate on shares no image with those to train on.
+    The training sets of all years of a devkit are used. No validation set shares an image with a training set.
     """
     trees = [tree for folder in _roots(directory) if (tree := find_tree(folder)) is not None]
     for first, second in PAIRS:
@@ -109,7 +109,7 @@ def find_usual_sets(
         pair = train or firsts, val or seconds
         if bool(firsts) == (first is not None) and bool(seconds) == (second is not None) and not _overlap(*pair):
             return {"train": pair[0], "val": pair[1]}
-    # Labeling tools export each split's XML files and images in a folder of its own.
+    # Labeling tools export the XML files and images of each split into a folder of its own.
     exported = {split: _exported(directory, names) for split, names in SPLIT_NAMES.items()}
     if any(exported.values()):
         return {"train": train or exported["train"], "val": val or exported["val"]}

@@ -1,4 +1,4 @@
-"""VOC annotations: one XML file an image, read as what the checks of `problems` take."""
+"""Reading VOC annotations, one XML file per image, as a COCO dictionary."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -34,15 +34,15 @@ CLASSES = (
     "train",
     "tvmonitor",
 )
-"""Of VOC 2007 to 2012; their ids are 1 to 20 in this order."""
+"""The classes of VOC 2007 to 2012, with ids 1 to 20 in this order."""
 
 
 @dataclass(frozen=True)
 class VocSet:
-    """Some images of a VOC tree: `names` are those of their files without endings, relative to both folders."""
+    """Some images of a VOC tree. `names` are the files' names without suffix, relative to both folders."""
 
     listing: Path
-    """The file that lists them; the folder of the XML files where all are taken."""
+    """The file that lists the names, or the folder of the XML files if all are used."""
     annotations: Path
     images: Path
     names: tuple[str, ...]
@@ -54,11 +54,10 @@ class VocSet:
 def load_voc(voc_set: VocSet) -> dict[str, Any]:
     """The set as a COCO dictionary.
 
-    Boxes, whose corners in VOC are pixels counted from 1 that both belong to them, become x, y, width, height in
-    continuous pixels from 0. Difficult objects become crowds: nothing is trained on them, the VOC scores follow VOC's
-    rule, and the COCO scores COCO's for crowds, which forgives a little more than leaving the difficult objects'
-    detections out: any number of detections that lie half in such a box, however small, are ignored.
-    Raises `UserError`, naming file, object and value, on a file that is missing or not VOC.
+    Boxes become x, y, width, height in continuous pixels from 0; their corners in VOC are pixel indices from 1, both
+    inclusive. Difficult objects become crowds: they are not trained on, VOC AP follows VOC's rule, and COCO AP follows
+    COCO's rule for crowds, which ignores any number of detections that lie at least half in such a box.
+    Raises `UserError`, naming file, object and value, if a file is missing or is not VOC.
     """
     missing = [file for file in voc_set.files() if not is_file(file)]
     if missing:
@@ -73,8 +72,8 @@ def load_voc(voc_set: VocSet) -> dict[str, Any]:
         width, height = (_side(root, file, side) for side in ("width", "height"))
         file_name = _image(voc_set.images, name, _text(root, "filename"))
         entries.append({"id": id, "file_name": file_name, "width": width, "height": height})
-        for number, thing in enumerate(root.findall("object"), start=1):
-            annotations.append({"image_id": id, **_object(thing, f"{file}, object {number}")})
+        for number, element in enumerate(root.findall("object"), start=1):
+            annotations.append({"image_id": id, **_object(element, f"{file}, object {number}")})
     categories = voc_categories(annotation["name"] for annotation in annotations)
     ids = {category.name: category.id for category in categories}
     for annotation in annotations:
@@ -84,14 +83,14 @@ def load_voc(voc_set: VocSet) -> dict[str, Any]:
 
 
 def voc_categories(names: Iterable[str]) -> tuple[Category, ...]:
-    """The categories of names, which may repeat: sorted; VOC's own have VOC's ids, others are counted from 1."""
+    """The categories of names, which may repeat: sorted, with VOC's ids if all are VOC's, else from 1."""
     found = sorted(set(names))
     known = CLASSES if set(found) <= set(CLASSES) else found
     return tuple(Category(known.index(name) + 1, name) for name in found)
 
 
 def _image_ids(names: Sequence[str]) -> Sequence[int]:
-    """The numbers that VOC's names are (2008_000002 is 2008000002), or where they are none, their places from 1."""
+    """The numbers in VOC's names (2008000002 for 2008_000002), or indices from 1 if other names are among them."""
     digits = [name.replace("_", "") for name in names]
     if all(text.isascii() and text.isdigit() and len(text) < 16 for text in digits):
         numbers = [int(text) for text in digits]
@@ -101,7 +100,7 @@ def _image_ids(names: Sequence[str]) -> Sequence[int]:
 
 
 class _WithoutDoctype(ElementTree.TreeBuilder):
-    """No annotation needs a document type, and entities that it defines can blow up to any size."""
+    """Refuses a document type: no annotation needs one, and its entities can expand to any size."""
 
     def doctype(self, *declared: object) -> None:
         raise ValueError("it declares a document type")
@@ -122,7 +121,7 @@ def _parse(file: Path) -> ElementTree.Element:
 
 
 def _text(element: ElementTree.Element, path: str) -> str:
-    """What stands there, on one line; empty if there is nothing."""
+    """The text at `path`, on one line; empty if there is none."""
     return " ".join((element.findtext(path) or "").split())
 
 
@@ -134,21 +133,21 @@ def _side(root: ElementTree.Element, file: Path, side: str) -> int:
 
 
 def _image(images: Path, name: str, stated: str) -> str:
-    """The file of an image: named as the XML file is, with the stated file's ending or another, or as stated."""
+    """The file name of an image: that of the XML file with the stated or another suffix, or else the stated name."""
     endings = dict.fromkeys((Path(stated).suffix or ".jpg", *EXTENSIONS))
     beside = stated if stated and not Path(stated).is_absolute() else name
     candidates = [*(f"{name}{ending}" for ending in endings), beside]
     return next((file for file in candidates if is_file(images / file)), candidates[0])
 
 
-def _object(thing: ElementTree.Element, where: str) -> dict[str, Any]:
-    """The fields of a COCO annotation that an <object> gives, and `name`."""
-    name = _text(thing, "name")
+def _object(element: ElementTree.Element, where: str) -> dict[str, Any]:
+    """An <object> as a COCO annotation, with `name` instead of a category id."""
+    name = _text(element, "name")
     if not name:
         raise UserError(f"{where}: has no <name>; write one")
     where = f"{where} ({name})"
-    x1, y1, x2, y2 = (_number(thing, where, corner) for corner in ("xmin", "ymin", "xmax", "ymax"))
-    difficult = _text(thing, "difficult") or "0"
+    x1, y1, x2, y2 = (_number(element, where, corner) for corner in ("xmin", "ymin", "xmax", "ymax"))
+    difficult = _text(element, "difficult") or "0"
     if difficult not in ("0", "1"):
         raise UserError(f"{where}: difficult is {difficult[:50]!r}; write 0 or 1")
     return {
@@ -159,8 +158,8 @@ def _object(thing: ElementTree.Element, where: str) -> dict[str, Any]:
     }
 
 
-def _number(thing: ElementTree.Element, where: str, corner: str) -> float:
-    text = _text(thing, f"bndbox/{corner}")
+def _number(element: ElementTree.Element, where: str, corner: str) -> float:
+    text = _text(element, f"bndbox/{corner}")
     try:
         number = float(text)
     except ValueError:

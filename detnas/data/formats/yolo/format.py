@@ -1,4 +1,4 @@
-"""The format YOLO: one text file for each image, and a YAML file that says where the images of each split lie."""
+"""The YOLO format: one text file for each image, and a YAML file that says where the images of each split lie."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from detnas.utils.errors import UserError
 
 @dataclass(frozen=True)
 class YoloSplit:
-    """A split of the YAML file `description`, and what the recipe puts in place of the images that it names."""
+    """A split of the YAML file `description`. `images`, if not None, replaces the images that it names."""
 
     description: Path
     split: Split
@@ -32,7 +32,7 @@ class YoloFormat(DatasetFormat[YoloSplit]):
         usual = [] if query.other_names else [find_yaml(directory)]
         files = [*usual, *(directory / name for name in query.other_names)]
         found = [YoloSplit(file, split, images) for file in files if file is not None]
-        # A file without `train` is refused where it is read; one without `val` says that there is none.
+        # A file without `train` is refused by `read`; without `val`, there is no validation set.
         return [one for one in found if split == "train" or read_split(one.description, split, images) is not None]
 
     def read(self, location: YoloSplit) -> Source:

@@ -1,4 +1,4 @@
-"""YOLO data sets: a YAML file that names the classes and where each split's images lie (Ultralytics, Roboflow)."""
+"""Layouts of YOLO data sets: a YAML file with the classes and the images of each split (Ultralytics, Roboflow)."""
 
 import os
 from collections.abc import Iterator
@@ -16,24 +16,26 @@ from detnas.utils.files import is_file
 
 YAML = (".yaml", ".yml")
 USUAL = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-"""What such a file is called; others are taken for one if they have its keys."""
+"""Usual names of the YAML file. Other YAML files are recognized by their keys."""
 MOST_CLASSES = 100_000
 
 
 @dataclass(frozen=True)
 class YoloSet:
-    """One split: its images, and the folder that they are named from."""
+    """One split of a YOLO data set."""
 
     description: Path
     """The YAML file."""
     names: dict[int, str]
-    """Of the classes, by number."""
+    """The names of the classes by number."""
     images: Path
+    """The folder to which the names of images are relative."""
     files: tuple[Path, ...]
+    """The image files."""
 
 
 def find_yaml(directory: Path) -> Path | None:
-    """The YAML file of a YOLO data set in `directory`."""
+    """The YAML file of a YOLO data set in `directory`; None if there is none."""
     for name in USUAL:
         if is_file(directory / name):
             return directory / name
@@ -49,16 +51,16 @@ def find_yaml(directory: Path) -> Path | None:
 
 
 def read_split(file: Path, split: Split, images: str | None = None) -> YoloSet | None:
-    """A split of the YAML file `file`, whose images lie in `images` if it is given; None if it has no such split.
+    """A split of the YAML file `file`; None if it has none. `images`, if given, replaces the entry of the split.
 
-    Raises `UserError`, naming file, key and value, if it is not a YOLO data set's, or its images are not there.
+    Raises `UserError`, naming file, key and value, if the file is not of a YOLO data set or its images are missing.
     """
     tree = _read(file)
     names = _names(file, tree)
     stated = tree.get("path") or "."
     root = file.parent / stated if isinstance(stated, str) else file.parent
     if not os.path.isdir(root):  # noqa: PTH112, Path.is_dir raises on names that cannot be
-        root = file.parent  # it was written for another machine
+        root = file.parent  # the path is of another machine
     entries = {key: tree[key] for key in SPLIT_NAMES[split] if tree.get(key)} if images is None else {"images": images}
     for key, entry in entries.items():
         try:
@@ -73,7 +75,7 @@ def read_split(file: Path, split: Split, images: str | None = None) -> YoloSet |
 
 
 def find_label_file(image: Path) -> Path | None:
-    """The file of an image's labels: under labels/ where the image is under images/, or beside it."""
+    """The label file of an image: in labels/ if the image is in images/, or beside the image. None if there is none."""
     parts = list(image.with_suffix(".txt").parts)
     places = [place for place, part in enumerate(parts[:-1]) if part == "images"]
     candidates = [image.with_suffix(".txt")]
@@ -85,7 +87,7 @@ def find_label_file(image: Path) -> Path | None:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        # As text whatever it looks like: a class may be called no, or 7.
+        # The base loader reads scalars as text: a class may be called no, or 7.
         tree = parse_yaml(file.read_bytes(), yaml.BaseLoader)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); name another by data.train or data.val") from None
@@ -99,9 +101,9 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _names(file: Path, tree: dict[str, Any]) -> dict[int, str]:
-    """The classes by number."""
+    """The names of the classes by number."""
     given = tree.get("names")
-    count = _whole(tree.get("nc"))
+    count = _parse_number(tree.get("nc"))
     if tree.get("nc") and (count is None or count > MOST_CLASSES):
         raise UserError(f"{file}: nc is not a number of classes; write that of the names, or leave it out")
     if not given and count:
@@ -109,7 +111,7 @@ def _names(file: Path, tree: dict[str, Any]) -> dict[int, str]:
     pairs: Any = dict(enumerate(given)) if isinstance(given, list) else given
     names: dict[int, str] = {}
     for key, name in pairs.items() if isinstance(pairs, dict) else ():
-        number = key if isinstance(key, int) else _whole(key)
+        number = key if isinstance(key, int) else _parse_number(key)
         if number is None or not isinstance(name, str) or number in names:
             raise UserError(f"{file}: names has no name for each class; write a list of names, or number: name")
         names[number] = name
@@ -120,17 +122,17 @@ def _names(file: Path, tree: dict[str, Any]) -> dict[int, str]:
     return names
 
 
-def _whole(text: Any) -> int | None:
-    """The number that a text is, from 0."""
+def _parse_number(text: Any) -> int | None:
+    """The number 0 or greater that `text` is, else None."""
     return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _images(file: Path, root: Path, key: str, entry: Any) -> Iterator[Path]:
-    """The images of a split: a folder, a list of files in a .txt, or several of these."""
+    """The images of an entry: a folder, a .txt file that lists images, or a list of these."""
     for one in entry if isinstance(entry, list) else [entry]:
         if not isinstance(one, str):
             raise UserError(f"{file}: {key} is neither a folder nor a list of them; write for example images/train")
-        # Roboflow writes ../train/images for what lies beside the file.
+        # Roboflow writes ../train/images for a folder beside the file.
         places = [root / one, root / one.removeprefix("../"), file.parent / one]
         place = next((place for place in places if os.path.exists(place)), None)  # noqa: PTH110
         if place is None:

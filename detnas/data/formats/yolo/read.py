@@ -1,4 +1,4 @@
-"""YOLO labels: one text file an image, read as what the checks of `problems` take."""
+"""Reading YOLO labels, one text file per image, as a COCO dictionary."""
 
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -12,11 +12,11 @@ from detnas.utils.files import is_file
 
 
 def load_yolo(yolo_set: YoloSet) -> dict[str, Any]:
-    """The set as a COCO dictionary: image ids counted from 1, category ids the class numbers of YOLO.
+    """The split as a COCO dictionary, with image ids from 1 and YOLO's class numbers as category ids.
 
-    A box, whose middle and sides are shares of the image as viewers show it, becomes x, y, width, height in pixels;
-    a polygon becomes its bounding box. An image without a label file has no boxes.
-    Raises `UserError`, naming file, line and value, on labels that are not YOLO's or images that cannot be read.
+    Boxes become x, y, width, height in pixels; in YOLO, center and sides are fractions of the image as viewers show it.
+    A polygon becomes its bounding box. An image without a label file has no boxes.
+    Raises `UserError`, naming file, line and value, if labels are not YOLO's or images cannot be read.
     """
     sizes = _sizes(yolo_set)
     labels = [find_label_file(file) for file in yolo_set.files]
@@ -36,16 +36,16 @@ def load_yolo(yolo_set: YoloSet) -> dict[str, Any]:
 
 
 def _sizes(yolo_set: YoloSet) -> list[Size]:
-    """Width and height of each image as viewers show it."""
+    """Width and height of each image as viewers show it, with its EXIF orientation applied."""
 
-    def look(file: Path) -> Size | str:
+    def read_size(file: Path) -> Size | str:
         try:
             return read_header(file).shown if is_file(file) else "there is no such file"
         except UnreadableImage as error:
             return str(error)
 
     with ThreadPool(READERS) as pool:
-        found = pool.map(look, yolo_set.files)
+        found = pool.map(read_size, yolo_set.files)
     broken = [f"{file}, {size}" for file, size in zip(yolo_set.files, found, strict=True) if isinstance(size, str)]
     if broken:
         raise UserError(
@@ -56,7 +56,7 @@ def _sizes(yolo_set: YoloSet) -> list[Size]:
 
 
 def _boxes(file: Path, yolo_set: YoloSet, size: Size) -> list[dict[str, Any]]:
-    """The fields of a COCO annotation that each line gives."""
+    """The lines of a label file as COCO annotations without an image id."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
@@ -96,7 +96,7 @@ def _number(text: str, where: str) -> float:
 
 
 def _corners(numbers: list[float], where: str) -> tuple[float, float, float, float, float]:
-    """The class, and the box's left, top, right and lower border, from 0 to 1."""
+    """The class, and the left, top, right and bottom border of the box, from 0 to 1."""
     category, *rest = numbers
     if len(rest) == 4:
         x, y, width, height = rest
