@@ -20,8 +20,8 @@ Floats = NDArray[np.float64]
 
 def student_interval(value: float, error: float, freedom: int) -> Estimate:
     """The interval of an estimate by Student's t, given its standard error and the degrees of freedom of that."""
-    low, high = stats.t.interval(0.95, freedom, loc=value, scale=error)
-    return Estimate(value, float(low), float(high))
+    reach = float(stats.t.ppf(0.975, freedom)) * error
+    return Estimate(value, value - reach, value + reach)
 
 
 def mean_of(values: Sequence[float], known_variance: float = 0.0) -> Estimate:

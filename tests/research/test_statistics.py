@@ -28,6 +28,7 @@ def test_an_interval_reaches_as_many_standard_errors_as_the_table_of_students_t_
         assert found.value == 0.5
         assert found.high - 0.5 == pytest.approx(0.1 * quantile, rel=5e-4)
         assert 0.5 - found.low == pytest.approx(0.1 * quantile, rel=5e-4)
+    assert vars(student_interval(0.5, 0.0, 3)) == {"value": 0.5, "low": 0.5, "high": 0.5}
 
 
 def test_the_interval_of_a_mean_is_that_of_a_t_test() -> None:
