@@ -77,7 +77,7 @@ def test_clsnas_is_guided_by_accuracy_alone(source: str, tmp_path: Path, monkeyp
     assert {row["metric"] for row in rows(run)} == {"accuracy"} and all(0 <= row["fitness"] <= 1 for row in rows(run))
     best = json.loads((run / "search" / "best.json").read_text())
     assert best["metric"] == "accuracy" and best["fitness"] == max(row["fitness"] for row in rows(run))
-    said = list(status.describe(run))
+    said = list(status.format_status(run))
     assert f"search: done, 6 of 6 candidates, best accuracy {best['fitness']:.3f} on the search split" in said
     assert not any(line.startswith("supernet-finetune") for line in said)
     page = (run / "report.html").read_text()
@@ -116,7 +116,7 @@ def test_detnas_scratch_pre_trains_the_networks_alone(tmp_path: Path) -> None:
     run = pipeline.run(small_recipe(**SHORT, pretraining__supernet=False), tmp_path / "run")
     assert finished(run) and not (run / "supernet-pretrain").exists()
     assert {path.name for path in (run / "pretrain").iterdir()} == {"winner", "shuffle3"}
-    said = list(status.describe(run))
+    said = list(status.format_status(run))
     assert said[1].startswith("supernet-finetune: done") and any(line.startswith("pretrain/winner") for line in said)
     table = (run / "report.html").read_text().split("Time spent")[1]
     assert table.count("not part of this run") == 1
@@ -143,9 +143,9 @@ def test_a_search_against_a_cost_leaves_its_front_and_shows_it(tmp_path: Path) -
     front = json.loads((run / "search" / "front.json").read_text())
     best = json.loads((run / "search" / "best.json").read_text())
     assert front[-1] == best and best["fitness"] == max(row["fitness"] for row in rows(run))
-    assert f", {len(front)} on the front (search/front.json)" in "\n".join(status.describe(run))
+    assert f", {len(front)} on the front (search/front.json)" in "\n".join(status.format_status(run))
     page = (run / "report.html").read_text()
-    assert f"The front as a table: {len(front)} " in page and "million parameters" in page
+    assert f"The Pareto front as a table: {len(front)} " in page and "million parameters" in page
 
 
 def test_paths_come_from_the_bins_of_each_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
