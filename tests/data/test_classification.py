@@ -63,4 +63,4 @@ def test_a_search_split_without_objects_to_cut_out_is_refused_at_once(tmp_path: 
     data.search.boxes[:, 2:] = 3
     with pytest.raises(UserError, match=r"pretraining\.source: no box of the 6 images"):
         ClassificationSet(recipe, data)
-    ClassificationSet(small_recipe(), data)  # judged by detection
+    ClassificationSet(small_recipe(), data)  # evaluated by detection

@@ -102,7 +102,7 @@ def test_no_more_is_kept_than_was_granted(data: DetectionSet, tmp_path: Path, de
     assert all_equal(images, data) and len(decoded) == COUNT - 7
 
 
-def test_a_changed_image_is_decoded_anew(data: DetectionSet, tmp_path: Path) -> None:
+def test_a_changed_image_is_decoded_again(data: DetectionSet, tmp_path: Path) -> None:
     images = cached(data, tmp_path / "images")
     assert all_equal(images, data)
     one, other = data.files[3], data.files[4]
@@ -116,7 +116,7 @@ def test_a_changed_image_is_decoded_anew(data: DetectionSet, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("left", [b"", b"123", b"half", b"more"])
-def test_a_torn_file_is_made_anew(left: bytes, data: DetectionSet, tmp_path: Path, decoded: list[Path]) -> None:
+def test_a_torn_file_is_written_again(left: bytes, data: DetectionSet, tmp_path: Path, decoded: list[Path]) -> None:
     images = cached(data, tmp_path / "images")
     assert all_equal(images, data)
     torn = kept(tmp_path / "images")[5]

@@ -24,7 +24,7 @@ for annotation in VAL["annotations"]:
 
 CROWD = {"id": 1, "image_id": 10, "category_id": 1, "bbox": [1, 1, 9, 9], "iscrowd": 1}
 
-# Where people put things: annotations and images of both splits.
+# Usual layouts: annotations and images of both splits.
 LAYOUTS = {
     "plain": ("train.json", "train", "val.json", "val"),
     "plain-images": ("train.json", "images", "val.json", "images"),
@@ -230,7 +230,7 @@ def test_splits_without_boxes_are_refused(tmp_path: Path) -> None:
 
 
 def test_splits_with_nothing_but_crowds_are_refused(tmp_path: Path) -> None:
-    # They can neither be learned from nor be judged on.
+    # Crowds are neither trained on nor evaluated.
     crowded = tree_of(some_images(10))
     for annotation in crowded["annotations"]:
         annotation["iscrowd"] = 1

@@ -204,7 +204,7 @@ def test_the_check_takes_data_fields(folder: Path) -> None:
     assert data is not None and any("note: 1 boxes outside their image" in line for line in lines)
 
 
-def test_every_finding_is_counted_at_once(tmp_path: Path) -> None:
+def test_all_issues_are_reported_at_once(tmp_path: Path) -> None:
     bad = tree_of(some_images(8))
     write_coco(tmp_path / "train.json", tmp_path / "train", bad)
     (tmp_path / "train" / "10.png").write_bytes(b"")

@@ -28,20 +28,26 @@ def find_split(directory: Path, settings: DataSettings, split: Split) -> tuple[S
     """
     if not directory.is_dir():
         raise UserError(f"--data {directory}: no such folder; name the folder that holds your data set")
+    queries = _queries(directory, settings, split)
+    return tuple(format.read(location) for format, query in queries for location in format.find(query))
+
+
+def _queries(directory: Path, settings: DataSettings, split: Split) -> list[tuple[Format, Query]]:
+    """What to ask of which format: for each name in the recipe, or else for what lies in a usual layout.
+
+    Without a name, the format is that of the other split, if the recipe names it, or else the one that is recognized.
+    """
     images = {"train": settings.train_images, "val": settings.val_images}[split]
     names = settings.names_of(split)
     if names:
-        queries = [
-            (_format_of(directory, split, name), Query(directory, split, name=name, images=images)) for name in names
-        ]
-    else:
-        others = [(_format_of(directory, OTHER[split], name), name) for name in settings.names_of(OTHER[split])]
-        formats = list(dict.fromkeys(format for format, _ in others)) or _recognized(directory)
-        queries = [
-            (format, Query(directory, split, images=images, other_names=tuple(n for f, n in others if f is format)))
-            for format in formats
-        ]
-    return tuple(format.read(location) for format, query in queries for location in format.find(query))
+        return [(_format_of(directory, split, name), Query(directory, split, name, images)) for name in names]
+    other_names: dict[Format, list[str]] = {}
+    for name in settings.names_of(OTHER[split]):
+        other_names.setdefault(_format_of(directory, OTHER[split], name), []).append(name)
+    return [
+        (format, Query(directory, split, images=images, other_names=tuple(other_names.get(format, ()))))
+        for format in other_names or _recognized(directory)
+    ]
 
 
 def nothing_found(directory: Path) -> UserError:
@@ -66,8 +72,7 @@ def _all_files() -> str:
 
 
 def _recognized(directory: Path) -> Sequence[Format]:
-    """The format of a data set of which the recipe names nothing: the first with a training set in a usual layout, or
-    else the first with a validation set. Empty if there is none."""
+    """The first format with a training set in a usual layout, or else with a validation set; empty if there is none."""
     for split in OTHER:
         for format in FORMATS.values():
             if format.find(Query(directory, split)):

@@ -75,9 +75,9 @@ def test_a_polygon_becomes_its_bounding_box(folder: Path) -> None:
 
 
 def test_an_image_is_turned_as_viewers_show_it(folder: Path) -> None:
-    """As Ultralytics does: the shares are of the turned image."""
+    """As Ultralytics does: the fractions are of the rotated image."""
     pixels = np.zeros((20, 40, 3), np.uint8)
-    pixels[:5, :10] = 255  # above left, once turned by 90 degrees above right
+    pixels[:5, :10] = 255  # top left; after a rotation by 90 degrees, top right
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(pixels).save(folder / "images/train/a.png", exif=exif)
