@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from detnas.models.ops import OPS, PaperOp
-from detnas.spaces import Architecture, SearchSpace
+from detnas.spaces import PAPER_OPS, Architecture, SearchSpace
 from detnas.utils.errors import UserError
 
 COLUMNS = 8
@@ -72,6 +72,10 @@ class Drawing:
         """The ops in the drawing, in the order of their digits."""
         used = {block.op for stage in self.stages for block in stage.blocks}
         return [op for op in self.space_ops if op in used]
+
+    def style(self, op: str) -> str:
+        """The class by which the page colors an op, or the stem where `op` is empty."""
+        return (op if op in PAPER_OPS else "custom") if op else "stem"
 
     @property
     def text(self) -> str:
