@@ -1,4 +1,4 @@
-"""Detectors of both kinds: they train, they detect, and they are normalized where the paper does it."""
+"""The two detectors beyond what every detector must do: their labels, norms, levels and settings."""
 
 from itertools import product
 
@@ -14,8 +14,6 @@ from detnas.models.backbone import Backbone, Subnet, find_backbone
 from detnas.models.detectors.build import Detector, build_detector, first_label
 from detnas.models.detectors.detect import detect
 from detnas.models.detectors.fpn import BoxHead
-from detnas.models.supernet import Supernet, extract_subnet
-from detnas.spaces import search_space
 
 CPU = torch.device("cpu")
 
@@ -47,49 +45,6 @@ def test_every_parameter_learns(kind: str, norm: str, boxes: tuple[list[list[flo
         assert torch.isfinite(parameter.grad).all(), name
 
 
-@pytest.mark.parametrize("kind", SETTINGS)
-def test_of_a_supernet_detector_the_active_path_and_all_else_learns(kind: str) -> None:
-    supernet = Supernet(SPACE)
-    detector = build(kind, supernet)
-    architecture = ARCHITECTURES[2]
-    supernet.activate(architecture)
-    torch.stack(list(losses(detector, BOXES, []).values())).sum().backward()
-    idle = {
-        f"backbone.body.blocks.{block}.ops.{op}."
-        for block, active in enumerate(architecture.ops)
-        for op in range(4)
-        if op != active
-    }
-    for name, parameter in detector.named_parameters():
-        assert (parameter.grad is None) == any(name.startswith(prefix) for prefix in idle), name
-
-
-@pytest.mark.parametrize("kind", SETTINGS)
-def test_a_space_times_a_width_trains_and_detects(kind: str) -> None:
-    space = search_space("tiny", 0.5)
-    detector = build(kind, Subnet(space, space.uniform("xception")))
-    assert all(torch.isfinite(value) for value in losses(detector, BOXES, []).values())
-    (found,) = detect(detector.eval(), [torch.zeros(3, 64, 64, dtype=torch.uint8)], CPU)
-    assert len(found.boxes) > 0
-
-
-@pytest.mark.parametrize("kind", SETTINGS)
-def test_a_step_down_the_gradient_lowers_the_loss(kind: str) -> None:
-    detector = build(kind)
-    optimizer = torch.optim.SGD(detector.parameters(), lr=0.01)
-
-    def loss() -> torch.Tensor:
-        torch.manual_seed(1)  # anchors and proposals are sampled
-        return torch.stack(list(losses(detector, BOXES, BOXES[:1]).values())).sum()
-
-    first = loss()
-    for _ in range(5):
-        optimizer.zero_grad()
-        loss().backward()
-        optimizer.step()
-    assert loss() < first
-
-
 # Detecting
 
 
@@ -103,41 +58,6 @@ def test_a_box_head_answers_parts_as_it_does_the_whole(norm: str, count: int) ->
     whole = nn.Sequential.forward(head, regions)
     torch.testing.assert_close(head(regions), whole, rtol=1e-5, atol=1e-6)
     assert widths[0] == count and max(widths[1:]) <= BoxHead.REGIONS
-
-
-@pytest.mark.parametrize("kind", SETTINGS)
-def test_detections_are_in_the_pixels_of_each_image_best_first(kind: str) -> None:
-    sizes = [(40, 60), (128, 96), (64, 64)]
-    images = [(image * 255).to(torch.uint8) for image in random_images(*sizes)]
-    detections = detect(build(kind).eval(), images, CPU)
-    assert len(detections) == len(sizes)
-    for found, (height, width) in zip(detections, sizes, strict=True):
-        assert found.boxes.shape == (len(found.scores), 4) and 0 < len(found.scores) <= 20
-        assert (found.boxes.dtype, found.scores.dtype, found.labels.dtype) == (np.float32, np.float32, np.int64)
-        assert (found.boxes >= 0).all() and (found.boxes <= [width, height, width, height]).all()
-        assert (found.boxes[:, 2:] >= found.boxes[:, :2]).all()
-        assert found.scores.min() >= 0 and found.scores.max() <= 1
-        assert (np.diff(found.scores) <= 0).all()
-        assert set(found.labels.tolist()) <= set(range(NUM_CLASSES))
-    # Boxes reach beyond a small image's own size in the large one: they are not in the resized pixels.
-    assert detections[1].boxes[:, 3].max() > 96
-
-
-@pytest.mark.parametrize("kind", SETTINGS)
-def test_nothing_found_is_no_error(kind: str) -> None:
-    detector = build(kind, score_threshold=1.0).eval()
-    (found,) = detect(detector, [torch.zeros(3, 64, 64, dtype=torch.uint8)], CPU)
-    assert found.boxes.shape == (0, 4) and found.scores.shape == (0,) and found.labels.shape == (0,)
-
-
-@pytest.mark.parametrize("kind", SETTINGS)
-def test_an_image_is_judged_the_same_alone_and_among_others(kind: str) -> None:
-    detector = build(kind).eval()
-    images = [(image * 255).to(torch.uint8) for image in random_images((64, 64), (64, 64), (64, 64))]
-    together = detect(detector, images, CPU)
-    for image, found in zip(images, together, strict=True):
-        (alone,) = detect(detector, [image], CPU)
-        np.testing.assert_allclose(alone.scores, found.scores, rtol=1e-4, atol=1e-6)
 
 
 def favor(detector: Detector, label: int) -> None:
@@ -267,17 +187,6 @@ def test_towers_are_as_deep_as_asked(convolutions: int) -> None:
     detector = build_detector(Subnet(SPACE, ARCHITECTURES[0]), 2, fpn(box_convs=convolutions))
     head = detector.roi_heads.box_head
     assert len([part for part in head.modules() if isinstance(part, nn.Conv2d)]) == convolutions
-
-
-@pytest.mark.parametrize("kind", SETTINGS)
-def test_an_extracted_detector_loads_into_one_built_from_scratch(kind: str) -> None:
-    detector = build(kind, Supernet(SPACE))
-    extracted = extract_subnet(detector, ARCHITECTURES[3])
-    built = build(kind, Subnet(SPACE, ARCHITECTURES[3]))
-    built.load_state_dict(extracted.state_dict())  # strict: the same names and shapes
-    images = [(image * 255).to(torch.uint8) for image in random_images((64, 64))]
-    (first,), (second,) = detect(extracted.eval(), images, CPU), detect(built.eval(), images, CPU)
-    np.testing.assert_array_equal(first.boxes, second.boxes)
 
 
 @pytest.mark.parametrize("geometry", ["torchvision", "maskrcnn-benchmark"])
