@@ -1,6 +1,7 @@
 """A new detector is one module and one line in the table: a RetinaNet on a single map, through the pipeline."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ from detecting import noise
 from pydantic import PositiveInt
 from small_models import ARCHITECTURES, SPACE
 from small_recipe import small_tree
-from test_detector_contract import DetectorContract
+from test_detector_contract import DetectorContract, spread_scores
 from torch import Tensor, nn
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.retinanet import RetinaNetHead
@@ -19,7 +20,7 @@ import detnas
 from detnas.config import DetectorSettings, Recipe, load_recipe
 from detnas.config.detector import Strides
 from detnas.exporting.check import compare
-from detnas.exporting.detectors import raw_detector, whole_detector
+from detnas.exporting.detectors import DetectorModel, raw_detector, whole_detector
 from detnas.models.backbone import Backbone
 from detnas.models.detectors import DETECTORS
 from detnas.models.detectors.detect import detect
