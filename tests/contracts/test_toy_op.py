@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detnas.search.samplers.registry import SAMPLERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_recipe import small_recipe
@@ -23,6 +22,7 @@ from detnas.models.ops.shuffle import Shuffle
 from detnas.models.weights import load_detector
 from detnas.profiling.latency.backends import Eager
 from detnas.profiling.latency.table import measure_table
+from detnas.search.samplers import SAMPLERS
 from detnas.search.samplers.operators import crossover, mutate
 from detnas.spaces import PAPER_OPS, Architecture, Block, Budget, BudgetSampler, Cost, SearchSpace, read_latencies
 from detnas.spaces import search_space as named
