@@ -134,10 +134,10 @@ def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: 
             f"{tag} that have the stated size both as viewers show them and as stored, while others have it only as "
             "stored",
             mixed,
-            "it is ambiguous which of the two their boxes refer to; remove the tag, or turn images and boxes",
+            "it is ambiguous which of the two their boxes refer to; remove the tag, or rotate images and boxes",
         ),
         *_issue_of(f"{tag}, read as viewers show them", shown, fatal=False),
-        *_issue_of(f"{tag}, read as stored, for only so they have the stated size", stored, fatal=False),
+        *_issue_of(f"{tag}, read as stored, since only then they have the stated size", stored, fatal=False),
     ]
 
 
