@@ -1,4 +1,6 @@
-"""Writes the generated parts of the documents from the files of results: docs/results.md, and tables in other pages.
+"""Writes the generated parts of the documents from the files of results.
+
+These are docs/results.md, the README's chart and sentences, and parts of other pages.
 
 No number is typed by hand. What has not been measured yet is said to be missing.
 """
@@ -10,16 +12,22 @@ from benchmarks import command
 from benchmarks.supernets import CASES
 from detnas.utils.files import read_json, write_text
 from detnas.utils.progress import format_duration
-from research import sections
+from research import chart, sections
 from research.sections import Found, Lines
 from research.workspace import RESULTS
 
 ROOT = command.ROOT
+CHART = "docs/images/results.svg"
 INTRODUCTION = """# Does it find better backbones?
 
 Written by `python -m research pages` from the files in `research/results/`; nothing here is typed by hand. All of it
 is small: the embedded data set, networks of the space `tiny`, minutes of training on a CPU. It says how the method
-behaves at that scale, and nothing about COCO. Intervals are of 95 %."""
+behaves at that scale, and nothing about COCO. Intervals are of 95 %.
+
+"""
+ABOUT_RUNS = """One run with one seed for each recipe: differences of a point or two mean nothing. mAP and AP50 are
+those of a validation set that neither the search nor any training has seen. `shuffle3` is the network whose every block
+is that op, which is ShuffleNetV2 in this space; `random` is drawn within the budget (`python -m research record`)."""
 Section = tuple[str, str, str, Callable[[Found], Lines | str]]
 """A title, the name of a file of results, the key without which it has not been measured, and what to say of it."""
 SECTIONS: tuple[Section, ...] = (
@@ -55,11 +63,12 @@ def results_page(results: Path = RESULTS) -> str:
     """The text of docs/results.md."""
     places = [(results, one) for one in SECTIONS] + [(command.RESULTS, FULL_SCALE)]
     parts = [f"## {one[0]}\n\n" + "\n".join(_lines(folder, one)) for folder, one in places]
-    return "\n\n".join([INTRODUCTION, *parts]) + "\n"
+    runs = f"## Recorded runs\n\n{recorded_runs(results)}\n{ABOUT_RUNS}"
+    return INTRODUCTION + "\n\n".join([answers(results).rstrip("\n"), *parts, runs]) + "\n"
 
 
 def answers(results: Path = RESULTS) -> str:
-    """The table of questions and answers in the README."""
+    """The table of questions and answers."""
     rows = [f"| {one[0]} | {' '.join(_lines(results, one))} |\n" for one in HEADLINES]
     return "".join(["| question | measured here |\n|---|---|\n", *rows])
 
@@ -76,7 +85,7 @@ def _lines(results: Path, section: Section) -> list[str]:
 
 
 def recorded_runs(results: Path = RESULTS) -> str:
-    """The table of recorded runs in the README."""
+    """The table of recorded runs."""
     lines = [
         "| recipe, data | network | architecture | MACs at 224 | params | mAP | AP50 | the whole run took |",
         "|---|---|---|---|---|---|---|---|",
@@ -132,7 +141,7 @@ def marked(name: str, text: str) -> str:
 def parts() -> dict[Path, dict[str, str]]:
     """All generated parts by page and name."""
     return {
-        ROOT / "README.md": {"results": recorded_runs(), "answers": answers()},
+        ROOT / "README.md": {"results": chart.summary(RESULTS, CHART)},
         ROOT / "docs" / "candidate-cost.md": {"tables": fitness_tables(read_json(command.RESULTS / "fitness.json"))},
     }
 
@@ -140,6 +149,7 @@ def parts() -> dict[Path, dict[str, str]]:
 def main() -> None:
     """Write the generated parts of the documents."""
     write_text(ROOT / "docs" / "results.md", results_page())
+    write_text(ROOT / CHART, chart.draw(RESULTS))
     for page, by_name in parts().items():
         text = page.read_text()
         for name, part in by_name.items():

@@ -1,4 +1,4 @@
-"""docs/extending.md: its examples run as they are written: custom ops, spaces and fitness go through the whole pipeline."""
+"""The examples of docs/extending.md run as they are printed: custom ops, spaces and fitness in the whole pipeline."""
 
 import json
 import re

@@ -46,6 +46,15 @@ def test_the_readme_links_to_every_document() -> None:
     assert documents <= {link.partition("#")[0] for link in links((ROOT / "README.md").read_text())}
 
 
+def test_the_readme_is_short_and_its_images_are_small() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    images = [
+        ROOT / name for name in re.findall(r'src="([^"]+)"|!\[[^\]]*\]\(([^)]+)\)', text) for name in name if name
+    ]
+    assert len(images) == 3 and sum(image.stat().st_size for image in images) < 200_000
+
+
 def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     (tmp_path / "other.md").write_text("# What `it` costs, twice\n\n## Twice\n\n## Twice\n\n```\n# comment\n```\n")

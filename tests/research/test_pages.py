@@ -2,16 +2,19 @@
 
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from paths import ROOT
 
 from detnas.utils.files import write_json
-from research import pages
+from research import chart, pages
+from research.workspace import RESULTS
 
 
 def test_the_generated_parts_are_what_the_files_say() -> None:
     """Written again by `python -m research pages`."""
     assert pages.results_page() == (ROOT / "docs/results.md").read_text()
+    assert chart.draw(RESULTS) == (ROOT / pages.CHART).read_text()
     for page, parts in pages.parts().items():
         text = page.read_text()
         assert [name for name, part in parts.items() if pages.marked(name, part) not in text] == []
@@ -58,3 +61,14 @@ def test_results_are_read_by_their_intervals(tmp_path: Path) -> None:
         assert (
             "| uniform | 0.40 (0.20 to 0.60): 0.30, 0.50 |  |" in page and "for `shuffle3` 0.40 (0.20 to 0.60)." in page
         )
+
+
+def test_the_chart_shows_every_network_of_every_comparison() -> None:
+    tree = ElementTree.fromstring(chart.draw(RESULTS))
+    texts = [node.text for node in tree.iter("{http://www.w3.org/2000/svg}text")]
+    panels = chart.panels(RESULTS)
+    assert len(panels) == 3
+    for panel in panels:
+        assert panel.title in texts and panel.scores.keys() == chart.BARS.keys()
+        assert {f"{score.value:.3f}" for score in panel.scores.values()} <= set(texts)
+        assert all(0 < score.value < chart.FULL for score in panel.scores.values())
