@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from detnas.config import TrainingSettings
-from detnas.data.batches import iterate_batches, get_step_keys
+from detnas.data.batches import get_step_keys, iterate_batches
 from detnas.distributed import comm
 from detnas.rundir.layout import TRAINING_DONE, TrainingDone
 from detnas.training.checkpoints import newest_checkpoint, save_checkpoint

@@ -1,17 +1,19 @@
 """Making detectors from their settings, and what is known of a detector that was made."""
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from detnas.config import DetectorSettings
-from detnas.models.backbone import Backbone
+from detnas.models.backbone import Backbone, find_backbone
 from detnas.models.detectors import DETECTORS
 from detnas.models.detectors.geometry import ImageTransform
 from detnas.models.detectors.spec import Detector, DetectorSpec
 
-__all__ = ["Detector", "build_detector", "count_macs", "find_spec", "first_label"]
+__all__ = ["Detector", "DetectorMacs", "build_detector", "count_macs", "find_spec", "first_label"]
 
 
 def build_detector(backbone: Backbone, num_classes: int, settings: DetectorSettings) -> Detector:
@@ -36,13 +38,31 @@ def first_label(detector: Detector) -> int:
     return find_spec(detector).first_label
 
 
-def count_macs(detector: Detector, height: int, width: int) -> int:
-    """MACs of the whole detector for one image that its backbone sees in `height` x `width` pixels, padding included.
+@dataclass(frozen=True)
+class DetectorMacs:
+    """MACs of a detector for one image."""
+
+    whole: int
+    backbone: int
+    """The part of them that its backbone computes, without the pyramid."""
+
+
+def count_macs(detector: Detector, height: int, width: int) -> DetectorMacs:
+    """MACs for an image that the backbone sees in `height` x `width` pixels, padding included.
 
     Convolutions and matrix products are counted, as by torch.utils.flop_counter, a MAC as one. Where the work depends
     on what is found, it is counted at the most that the settings allow.
     """
     on_shapes = copy.deepcopy(detector).to("meta").eval()  # nothing is computed
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        find_spec(detector).run_networks(on_shapes, torch.empty(1, 3, height, width, device="meta"))
+    images = torch.empty(1, 3, height, width, device="meta")
+    return DetectorMacs(
+        whole=_count(lambda: find_spec(detector).run_networks(on_shapes, images)),
+        backbone=_count(lambda: find_backbone(on_shapes)(images)),
+    )
+
+
+@torch.no_grad()
+def _count(run: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        run()
     return int(counter.get_total_flops()) // 2
