@@ -1,5 +1,6 @@
 """The documents name what is there."""
 
+import importlib
 import re
 import runpy
 from pathlib import Path
@@ -30,3 +31,15 @@ def test_the_guide_to_the_fields_is_what_the_types_say() -> None:
     page = (ROOT / "docs/fields.md").read_text()
     assert make_fields["page"]() == page
     assert [line for line in page.splitlines() if line.endswith("|  |")] == []  # each says what it is
+
+
+def test_contributing_names_each_table_where_it_is() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(
+        r"^\| (?:op|detector|data format|sampler|evaluator) \|.*\| `([A-Z]+)` in `([^`]+)` \| (.*) \|$", text, re.M
+    )
+    assert len(rows) == 5
+    for table, file, tests in rows:
+        module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        assert getattr(importlib.import_module(module), table)
+        assert all((ROOT / "tests/contracts" / name).exists() for name in re.findall(r"`([^`]+)`", tests))
