@@ -1,4 +1,4 @@
-"""The dry run: it walks every stage, adds up right, and leaves nothing behind."""
+"""The dry run: it runs every stage, projects times correctly, and leaves no files."""
 
 import sys
 import tempfile
@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
-    """Whether neither the folder for temporary files nor the current one holds anything."""
+    """Whether the folder for temporary files and the current folder are empty."""
     folders = [tmp_path / "temporary", tmp_path / "current"]
     for folder in folders:
         folder.mkdir()
@@ -47,7 +47,7 @@ def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
 # The whole
 
 
-def test_the_command_walks_every_stage_and_leaves_nothing(
+def test_the_command_runs_every_stage_and_leaves_nothing(
     nothing_left: Callable[[], bool],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -66,7 +66,7 @@ def test_the_command_walks_every_stage_and_leaves_nothing(
     assert "embedded" in lines[0] and "6 and 8 images" in lines[-1]
 
 
-def test_stand_in_images_where_there_are_no_data(nothing_left: Callable[[], bool]) -> None:
+def test_synthetic_images_without_data(nothing_left: Callable[[], bool]) -> None:
     recipe = small_recipe(
         "fpn",
         data={"train": "trainval.json", "search_fraction": 0.01},
@@ -85,7 +85,7 @@ def test_stand_in_images_where_there_are_no_data(nothing_left: Callable[[], bool
     assert not Path("runs").exists()
 
 
-def test_real_data_when_they_are_given(nothing_left: Callable[[], bool], blocks: Path) -> None:
+def test_real_data(nothing_left: Callable[[], bool], blocks: Path) -> None:
     recipe = small_recipe(data__shapes=None, pretraining__source="none", baselines=[], search__images=5)
     said: list[str] = []
     progress = Progress(quiet=True)
@@ -223,8 +223,8 @@ def test_the_batch_that_a_cpu_is_given(seconds: float, memory: float, available:
 
 
 @dataclass
-class World:
-    """Stages that take known times on a clock of their own, and train nothing."""
+class SimulatedStages:
+    """Stages that take known times on a simulated clock, without any training."""
 
     now: float = 0.0
 
@@ -290,22 +290,22 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    world = World()
-    monkeypatch.setattr(timed_progress, "time", SimpleNamespace(perf_counter=lambda: world.now))
+def simulated(monkeypatch: pytest.MonkeyPatch) -> SimulatedStages:
+    simulated = SimulatedStages()
+    monkeypatch.setattr(timed_progress, "time", SimpleNamespace(perf_counter=lambda: simulated.now))
     monkeypatch.setattr(module, "available_memory", lambda: None)
-    monkeypatch.setattr(module, "STAGES", world.stages())
-    return world
+    monkeypatch.setattr(module, "STAGES", simulated.stages())
+    return simulated
 
 
-def walked(world: World, recipe: Recipe, device: torch.device, data: Path, directory: Path) -> DryRun:
+def run_stages(simulated: SimulatedStages, recipe: Recipe, device: torch.device, data: Path, directory: Path) -> DryRun:
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
     run_data = open_data(data, recipe.data, recipe.seed)
     run = Run(shorten(recipe), directory, run_data, sampler, device, Progress(quiet=True))
-    walk = DryRun(recipe, run, has_real_data=False, log=lambda text: None)
-    for stage in world.stages():
-        walk.run_stage(stage)
-    return walk
+    finished = DryRun(recipe, run, has_real_data=False, log=lambda text: None)
+    for stage in simulated.stages():
+        finished.run_stage(stage)
+    return finished
 
 
 LONG = {
@@ -337,10 +337,10 @@ def test_one_random_draw_stands_for_all() -> None:
     assert representative_baselines(()) == {}
 
 
-def test_the_projection_adds_up(world: World, blocks: Path, tmp_path: Path) -> None:
+def test_the_projection_adds_up(simulated: SimulatedStages, blocks: Path, tmp_path: Path) -> None:
     drawn = ["random", "random2", "random3", "random4", "random5"]
-    walk = walked(world, small_recipe(**LONG | {"baselines": drawn}), CPU, blocks, tmp_path)
-    found = {row.name: (row.batch_size, row.iterations, row.seconds, row.projected) for row in walk.rows}
+    finished = run_stages(simulated, small_recipe(**LONG | {"baselines": drawn}), CPU, blocks, tmp_path)
+    found = {row.name: (row.batch_size, row.iterations, row.seconds, row.projected) for row in finished.rows}
     expected = {
         # The whole batch fits: 16 images in 1.6 s; five steps; ten checkpoints of 3 s.
         "supernet-pretrain": (16, 5, 1.6, 16_000 * 0.1 + 30),
@@ -357,19 +357,19 @@ def test_the_projection_adds_up(world: World, blocks: Path, tmp_path: Path) -> N
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         assert found[name] == pytest.approx(values), name
-    assert any("random represents the 5" in note for note in walk.notes())
-    assert any("smaller" in note for note in walk.notes())
+    assert any("random represents the 5" in note for note in finished.notes())
+    assert any("smaller" in note for note in finished.notes())
 
 
 def test_a_gpu_takes_the_recipe_batch_size(
-    world: World, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    simulated: SimulatedStages, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = SimpleNamespace(reset=lambda: None, peak=lambda: 10**9, can_reset=True)
     monkeypatch.setattr(module, "PeakMemory", lambda device: memory)
-    walk = walked(world, small_recipe(**LONG), torch.device("cuda"), blocks, tmp_path)
-    rows = {row.name: row for row in walk.rows}
-    assert all(row.batch_size == row.recipe_batch_size and row.memory == 10**9 for row in walk.rows)
+    finished = run_stages(simulated, small_recipe(**LONG), torch.device("cuda"), blocks, tmp_path)
+    rows = {row.name: row for row in finished.rows}
+    assert all(row.batch_size == row.recipe_batch_size and row.memory == 10**9 for row in finished.rows)
     # One to warm up, two for each of six workers, and a round of theirs.
     assert rows["supernet-finetune"].iterations == 1 + 12 + 6
     assert rows["supernet-finetune"].projected == pytest.approx(32_000 * 1.9 + 12)
-    assert not any("smaller" in note for note in walk.notes())
+    assert not any("smaller" in note for note in finished.notes())

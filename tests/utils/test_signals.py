@@ -63,9 +63,9 @@ def test_ctrl_c_waits_for_no_step() -> None:
 # Commands
 
 COMMANDS = """
-import json, os, signal, sys
+import json, os, signal, sys, traceback
 import sqlalchemy, torch
-import detnas.cli.main, detnas.run.pipeline, detnas.run.context, detnas.profiling.dry_run
+import detnas.cli.main, detnas.run.networks, detnas.run.pipeline, detnas.run.context, detnas.profiling.dry_run
 from detnas.training import loop
 
 torch.set_num_threads(1)
@@ -78,7 +78,7 @@ def run(words, where, count, signals):
         "train": (loop, "train_step"),
         "save": (loop, "save_checkpoint"),
         "search": (detnas.search.evaluators.detection.DetectionEvaluator, "__call__"),
-        "evaluate": (detnas.run.pipeline, "evaluate"),
+        "evaluate": (detnas.run.networks, "evaluate"),
     }[where]
     work = getattr(module, name)
 
@@ -109,6 +109,8 @@ for line in sys.stdin:
             status = 0
         except SystemExit as left:
             status = left.code or 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
