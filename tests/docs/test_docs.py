@@ -6,8 +6,10 @@ import runpy
 from pathlib import Path
 
 import pytest
+import typer
 from paths import ROOT
 
+from detnas.cli.main import app
 from detnas.config import recipe_names
 
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -43,3 +45,16 @@ def test_contributing_names_each_table_where_it_is() -> None:
         module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         assert getattr(importlib.import_module(module), table)
         assert all((ROOT / "tests/contracts" / name).exists() for name in re.findall(r"`([^`]+)`", tests))
+
+
+def test_the_page_of_commands_has_every_command_and_recipe() -> None:
+    text = (ROOT / "docs/commands.md").read_text()
+    commands = typer.main.get_command(app).commands
+    names = {
+        name if not hasattr(command, "commands") else f"{name} {part}"
+        for name, command in commands.items()
+        for part in getattr(command, "commands", [""])
+    }
+    documented = re.findall(r"^\| `detnas ([a-z -]+?)(?: [A-Z-].*)?` \|", text, re.MULTILINE)
+    assert set(documented) == names
+    assert {name for name in recipe_names() if f"`{name}`" not in text and not name.startswith("paper-")} == set()
