@@ -71,10 +71,16 @@ def test_random_search_is_a_first_generation_of_all_evaluations() -> None:
 # TPE
 
 
+@pytest.mark.learns
 def test_tpe_learns_from_what_is_finished() -> None:
-    found = sampled("tpe")
-    assert found.origins[:20] == ["random"] * 20 and found.origins[20:].count("tpe") > 30
-    assert np.mean(found.fitness[40:]) > np.mean(found.fitness[:20]) + np.std(found.fitness[:20])
+    """Six studies: one may be unlucky."""
+    gains = []
+    for seed in range(6):
+        found = sampled("tpe", seed)
+        assert found.origins[:20] == ["random"] * 20 and found.origins[20:].count("tpe") > 30
+        first = found.fitness[:20]
+        gains.append((np.mean(found.fitness[40:]) - np.mean(first)) / np.std(first))
+    assert np.mean(gains) > 0.75  # without learning 0 is expected; five standard deviations from either
 
 
 def test_tpe_draws_at_random_where_all_that_it_wants_is_outside_the_budget() -> None:
@@ -99,6 +105,7 @@ def front_of(architectures: Sequence[Architecture]) -> set[Architecture]:
     return {architectures[place] for place in pareto_front(costs, scores)}
 
 
+@pytest.mark.learns
 def test_nsga2_finds_the_front_in_a_quarter_of_the_evaluations_of_random_search() -> None:
     front = front_of(WITHIN)
     assert len(front) == 7 and len(WITHIN) > 2800
@@ -106,9 +113,9 @@ def test_nsga2_finds_the_front_in_a_quarter_of_the_evaluations_of_random_search(
     def share(name: str, evaluations: int, seed: int) -> float:
         return len(front & set(sampled(name, seed, evaluations=evaluations).architectures)) / len(front)
 
-    ours = [share("nsga2", 200, seed) for seed in range(3)]
-    chance = [share("random", 800, seed) for seed in range(3)]
-    assert min(ours) > 0.8 and np.mean(ours) > 0.9 and max(chance) < 0.5
+    ours = [share("nsga2", 200, seed) for seed in range(8)]
+    chance = [share("random", 800, seed) for seed in range(8)]
+    assert np.mean(ours) > 0.82 and np.mean(chance) < 0.52  # five standard deviations, of means of eight
 
 
 def test_nsga2_makes_its_children_by_our_operators() -> None:
