@@ -1,4 +1,4 @@
-"""Every field of a recipe, from the types that check them: `python docs/make_fields.py` writes docs/fields.md."""
+"""Writes docs/fields.md, every field of a recipe, from the types in detnas/config: `python docs/make_fields.py`."""
 
 import json
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from detnas.config import Recipe
 FILE = Path(__file__).parent / "fields.md"
 HEAD = """# Every field of a recipe
 
-A recipe is a YAML file; `detnas/recipes` holds complete ones, and `base: NAME` at the top of one begins from another.
-Any field is changed on the command line by its path: `--set search.population=20`. What is wrong with a value is said
-before any work begins. Fields without a default must be given.
+A recipe is a YAML file; `detnas/recipes` has complete ones. With `base: NAME` at its top it inherits the fields of another
+recipe. `--set search.population=20` changes a field on the command line, by its path. A wrong value is refused before any
+training. Fields without a default are required.
 
 <!-- Written by docs/make_fields.py from the types in detnas/config; do not edit. -->
 """
@@ -20,15 +20,15 @@ SECTIONS = {
     "FPNSettings": "`detector` with `type: fpn`",
     "RetinaNetSettings": "`detector` with `type: retinanet`",
     "TrainingSettings": "`pretrain`, `finetune`, and also `supernet_pretrain`, `supernet_finetune`",
-    "SupernetTrainingSettings": "`supernet_pretrain`, `supernet_finetune` alone",
+    "SupernetTrainingSettings": "`supernet_pretrain`, `supernet_finetune` only",
     "ShapesSettings": "`data.shapes`",
 }
-"""Where a section stands, if that is not its one field in the recipe."""
+"""Headings of sections that are not at one field of the recipe."""
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
 
 
-def page() -> str:
+def render_page() -> str:
     """The text of docs/fields.md."""
     schema = Recipe.model_json_schema()
     sections = schema["$defs"]
@@ -54,7 +54,7 @@ def page() -> str:
 
 
 def _nested(value: dict[str, Any]) -> bool:
-    """Whether a field is a section of its own."""
+    """Whether a field holds a section."""
     return "$ref" in json.dumps(value)
 
 
@@ -68,7 +68,7 @@ def _table(fields: dict[str, Any], required: Any) -> Iterator[str]:
 
 
 def _kind(value: dict[str, Any]) -> str:
-    """What a field takes, in words."""
+    """The values that a field takes, in words."""
     if "enum" in value:
         return ", ".join(f"`{choice}`" for choice in value["enum"])
     if "const" in value:
@@ -84,4 +84,4 @@ def _kind(value: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(page())
+    FILE.write_text(render_page())
