@@ -10,9 +10,9 @@ from detnas.config import Recipe
 FILE = Path(__file__).parent / "fields.md"
 HEAD = """# Every field of a recipe
 
-A recipe is a YAML file; `detnas/recipes` has complete ones. With `base: NAME` at its top it inherits the fields of another
-recipe. `--set search.population=20` changes a field on the command line, by its path. A wrong value is refused before any
-training. Fields without a default are required.
+A recipe is a YAML file; `detnas/recipes` has complete ones. With `base: NAME` at its top it inherits the fields of
+another recipe. `--set search.population=20` changes a field on the command line, by its path. A wrong value is refused
+before any training. Fields without a default are required.
 
 <!-- Written by docs/make_fields.py from the types in detnas/config; do not edit. -->
 """
