@@ -1,7 +1,7 @@
 """Weights files: the tensors of a detector or a backbone, and all that is needed to use them, in one safetensors file.
 
 Tensors have torchvision's names outside the backbone. A detector that is built by torchvision's own calls therefore
-takes them as they are, for example one of kind `fpn` and `geometry: torchvision`:
+loads them as they are, for example one of type `fpn` and `geometry: torchvision`:
 
     body = detnas.create_backbone("detector.safetensors")
     pyramid = torchvision.ops.FeaturePyramidNetwork(body.channels, 256, LastLevelMaxPool(), nn.BatchNorm2d)
@@ -9,9 +9,9 @@ takes them as they are, for example one of kind `fpn` and `geometry: torchvision
     detector = torchvision.models.detection.FasterRCNN(backbone, num_classes=None, ...)
     detector.load_state_dict(safetensors.torch.load_file("detector.safetensors"))
 
-What is no tensor must be given by hand: sizes, anchors, thresholds, mean and standard deviation, which stand in the
-file's metadata under `detector`; channels in BGR order; of a RetinaNet with `losses: paper` the box coder, by
-`detector.box_coder = BoxCoder((10, 10, 5, 5))`. tests/models/test_interchange.py does it for both kinds.
+Whatever is not a tensor must be given by hand: sizes, anchors, thresholds, mean and standard deviation, which are in
+the file's metadata under `detector`; channels in BGR order; and for a RetinaNet with `losses: paper` the box coder, by
+`detector.box_coder = BoxCoder((10, 10, 5, 5))`. tests/models/test_interchange.py does it for both types.
 """
 
 import json
@@ -41,13 +41,14 @@ from detnas.version import __version__
 
 DETECTOR = "detnas-detector-1"
 BACKBONE = "detnas-backbone-1"
+"""What a file holds, and the version of its format."""
 DAMAGE = (UserError, KeyError, TypeError, ValueError, RuntimeError)
 """What reading a damaged file may raise."""
 
 
 @dataclass(frozen=True)
 class BackboneInfo:
-    """What a weights file says about its backbone, a supernet if `architecture` is None; what it was trained on."""
+    """What a weights file says about its backbone, which is a supernet if `architecture` is None, and its input."""
 
     space: SearchSpace
     architecture: Architecture | None
@@ -61,12 +62,11 @@ class BackboneInfo:
 
 @dataclass(frozen=True)
 class DetectorInfo:
-    """What a weights file says about its detector. `categories`: (id, name) by label, from 0.
+    """What a weights file says about its detector.
 
-    `architecture` is None where a supernet stands in the detector.
-
-    `data` and `seed` are those of the run that trained it: by them a validation set that was cut from the training
-    images is cut again. Files that do not say have the defaults.
+    `categories` are (id, name) by label, from 0. `architecture` is None if the detector's backbone is a supernet.
+    `data` and `seed` are those of the run that trained it, with which a validation set that was split off the training
+    images is split off again; files without them have the defaults.
     """
 
     space: SearchSpace
@@ -88,7 +88,7 @@ def _build_backbone(space: SearchSpace, architecture: Architecture | None, shuff
 
 
 def save_detector(path: Path, detector: Detector, info: DetectorInfo) -> None:
-    """Write the weights file. `info.settings` holds the pre-processing too (size, mean and standard deviation)."""
+    """Write the weights file of a detector, with `info` as its metadata."""
     metadata = {
         "format": DETECTOR,
         "detector": info.settings.model_dump_json(),
@@ -100,7 +100,7 @@ def save_detector(path: Path, detector: Detector, info: DetectorInfo) -> None:
 
 
 def save_backbone(path: Path, backbone: Subnet | Supernet, info: BackboneInfo) -> None:
-    """Write the weights file of a backbone alone."""
+    """Write the weights file of a backbone alone, with `info` as its metadata."""
     _save(path, backbone, info, {"format": BACKBONE, "preprocessing": info.preprocessing.model_dump_json()})
 
 
@@ -122,20 +122,20 @@ def _save(path: Path, model: nn.Module, info: BackboneInfo | DetectorInfo, metad
 
 
 def _in_order(data: bytes) -> bytes:
-    """The file with its metadata sorted: safetensors writes them in another order each time."""
+    """The file with its metadata sorted: safetensors writes them in a different order each time."""
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at multiples of eight
+    text += b" " * (-len(text) % 8)  # tensors start at multiples of eight
     return len(text).to_bytes(8, "little") + text + data[start:]
 
 
 def load_detector(path: Path, ops: Collection[str] = ()) -> tuple[Detector, DetectorInfo]:
-    """Read the weights file of a detector: it, in evaluation mode on the CPU, and what the file says about it.
+    """The detector of a weights file, in evaluation mode on the CPU, and the file's metadata.
 
-    `ops` as of `load_weights`. Raises `UserError` if the file is missing, not a weights file of detnas, or holds no
-    detector that could detect.
+    `ops` is as in `load_weights`. Raises `UserError` if the file is missing, is not a weights file of detnas, or holds
+    no detector that could detect.
     """
     model, info = load_weights(path, ops)
     if not isinstance(info, DetectorInfo):
@@ -149,13 +149,13 @@ def load_detector(path: Path, ops: Collection[str] = ()) -> tuple[Detector, Dete
 
 
 def load_weights(path: Path, ops: Collection[str] = ()) -> tuple[nn.Module, BackboneInfo | DetectorInfo]:
-    """Read a weights file of any kind: the network in evaluation mode on the CPU, and what the file says about it.
+    """The network of a weights file of either kind, in evaluation mode on the CPU, and the file's metadata.
 
-    A network with ops that users brought says in its file where they are imported from. Only those named in `ops` are:
-    a file is data, and must not choose what code runs.
+    A file of a network with custom ops says where they are imported from. Only those named in `ops` are imported: a
+    file is data, and must not choose what code runs.
 
-    Raises `UserError` if the file is missing or not a weights file of detnas, or for such an op that `ops` does not
-    name or that cannot be imported.
+    Raises `UserError` if the file is missing, is not a weights file of detnas or was written by another version, or has
+    a custom op that `ops` does not name or that cannot be imported.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -165,7 +165,13 @@ def load_weights(path: Path, ops: Collection[str] = ()) -> tuple[nn.Module, Back
         raise UserError(f"{path}: no such file; name a detector.safetensors that `detnas run` wrote") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a weights file ({error}); name a detector.safetensors") from None
-    if metadata.get("format") not in (DETECTOR, BACKBONE):
+    format = metadata.get("format", "")
+    if format.rpartition("-")[0] in ("detnas-detector", "detnas-backbone") and format not in (DETECTOR, BACKBONE):
+        raise UserError(
+            f"{path}: written by another version of detnas (its format is {format}, and this version reads {DETECTOR} "
+            f"and {BACKBONE}); install the version of detnas that wrote it"
+        )
+    if format not in (DETECTOR, BACKBONE):
         raise UserError(f"{path}: its metadata is not that of a detnas network; name a detector.safetensors")
     try:
         info = _read_info(metadata)

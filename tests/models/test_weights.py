@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from paths import TESTS
 from safetensors import safe_open
 from safetensors.torch import save_file
 from small_models import ARCHITECTURES, SETTINGS, SPACE, random_images
 
-from detnas.config import OFFICIAL_INPUT, DataSettings
+from detnas.config import OFFICIAL_INPUT, DataSettings, FPNSettings, RetinaNetSettings, ShapesSettings
 from detnas.models.backbone import find_backbone
 from detnas.models.create import create_backbone
 from detnas.models.detectors.build import Detector, build_detector
@@ -170,11 +171,36 @@ def test_what_is_no_weights_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     torch.save({"a": torch.zeros(1)}, tmp_path / "pickle")
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign")
-    save_file({"a": torch.zeros(1)}, tmp_path / "later", {"format": "detnas-detector-2"})
-    for name in ("text", "empty", "pickle", "foreign", "later", "missing", "."):
+    for name in ("text", "empty", "pickle", "foreign", "missing", "."):
         with pytest.raises(UserError) as refusal:
             load_detector(tmp_path / name)
         assert str(tmp_path / name) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("format", ["detnas-detector-2", "detnas-backbone-0"])
+def test_a_file_of_another_version_is_refused_with_its_format(format: str, tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "other", {"format": format})
+    with pytest.raises(UserError) as refusal:
+        load_weights(tmp_path / "other")
+    assert str(refusal.value) == (
+        f"{tmp_path / 'other'}: written by another version of detnas (its format is {format}, and this version reads "
+        "detnas-detector-1 and detnas-backbone-1); install the version of detnas that wrote it"
+    )
+
+
+@pytest.mark.parametrize("kind", ["fpn", "retinanet", "backbone"])
+def test_files_of_the_first_edition_are_read(kind: str, tmp_path: Path) -> None:
+    """By their metadata on record; the tensors have the same names."""
+    metadata = json.loads((TESTS / "fixtures" / "weights_metadata.json").read_text())[kind]
+    if kind == "backbone":
+        info: BackboneInfo | DetectorInfo = BackboneInfo(SPACE, None, OFFICIAL_INPUT, "interleave")
+    else:
+        data = DataSettings(shapes=ShapesSettings(train=24), val="a.json")
+        settings = {"fpn": FPNSettings, "retinanet": RetinaNetSettings}[kind](min_size=64, max_size=96)
+        info = DetectorInfo(SPACE, ARCHITECTURES[1], settings, ((3, "a"), (5, "b")), data=data, seed=7)
+    tensors = {name: tensor.contiguous() for name, tensor in info.build().state_dict().items()}
+    save_file(tensors, tmp_path / "old.safetensors", metadata)
+    assert load_weights(tmp_path / "old.safetensors")[1] == info
 
 
 def test_an_info_without_a_shuffle_means_that_of_the_published_networks() -> None:
