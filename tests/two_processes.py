@@ -28,7 +28,7 @@ from detnas.models.supernet import Supernet
 from detnas.search.evaluators.classification import ClassificationEvaluator
 from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.spaces import Architecture
-from detnas.training.data_parallel import average, check_batches, prepare_data_parallel
+from detnas.training.data_parallel import average_gradients, check_batches, prepare_data_parallel
 from detnas.training.loop import one_pass, train_step
 from detnas.training.state import TrainingState
 from detnas.training.tasks import ClassificationTask
@@ -144,7 +144,7 @@ def out_of_step() -> str:
     supernet.activate(supernet.space.uniform(("shuffle3", "xception")[comm.rank()]))
     model(torch.rand(2, 3, SIZE, SIZE)).sum().backward()
     try:
-        average(TrainingState(model, settings()), torch.zeros(1))
+        average_gradients(TrainingState(model, settings()), torch.zeros(1))
     except RuntimeError as error:
         return str(error)
     return ""
@@ -154,7 +154,9 @@ def not_finite() -> float:
     """The mean of a figure that is NaN in one process."""
     linear = nn.Linear(1, 1)
     linear(torch.ones(1, 1)).sum().backward()
-    return average(TrainingState(linear, settings()), torch.tensor([float("nan") if comm.rank() else 1.0])).item()
+    return average_gradients(
+        TrainingState(linear, settings()), torch.tensor([float("nan") if comm.rank() else 1.0])
+    ).item()
 
 
 def keys() -> list[Any]:

@@ -1,4 +1,4 @@
-"""How one of several processes trains: on its part of the batch, with the gradients of the whole."""
+"""Data-parallel training: each process trains on its shard of the batch, with the gradients of the whole batch."""
 
 import zlib
 
@@ -13,19 +13,21 @@ from detnas.utils.errors import UserError
 
 
 def prepare_data_parallel(model: nn.Module, sync_bn: bool) -> None:
-    """Make `model` that of one of several processes: begin with the main one's weights and, with `sync_bn`, normalize
-    by the whole batch. In a single process it stays as it is."""
+    """Prepare `model` for training in several processes; in a single process do nothing.
+
+    It gets the main process's weights, and with `sync_bn` its BN normalizes by the whole batch.
+    """
     if comm.world_size() == 1:
         return
-    # Generators of different CPUs need not draw the same weights.
+    # The random generators of different CPUs need not draw the same weights.
     state = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
-    _put(comm.broadcast(_flat(state)), state)
+    _unflatten_into(state, comm.broadcast(_flatten(state)))
     if sync_bn:
         convert_sync_batch_norm(model)
 
 
 def check_batches(recipe: Recipe) -> None:
-    """Raise `UserError` if a batch cannot be divided evenly among the processes: their means would weigh unequally."""
+    """Raise `UserError` if a batch cannot be divided evenly: the means of the processes would not have equal weight."""
     for name in ("supernet_pretrain", "supernet_finetune", "pretrain", "finetune"):
         batch = getattr(recipe, name).batch_size
         if batch % comm.world_size():
@@ -35,20 +37,20 @@ def check_batches(recipe: Recipe) -> None:
             )
 
 
-def average(state: TrainingState, figures: Tensor) -> Tensor:
-    """Replace the gradients and BN statistics of what ran by their means over all processes, so that these go on alike.
+def average_gradients(state: TrainingState, metrics: Tensor) -> Tensor:
+    """Replace the gradients of a step and the BN statistics that it changed by their means over all processes.
 
-    Returns the means of `figures` (n,), which travel with them. In a single process nothing changes.
+    Returns the means of `metrics`, float32 (n,), which are sent along. In a single process nothing changes.
     """
     if comm.world_size() == 1:
-        return figures
+        return metrics
     gradients = []
-    ran = []
-    for number, parameter in enumerate(state.parameters):
+    indices = []
+    for index, parameter in enumerate(state.parameters):
         if parameter.grad is not None:
             gradients.append(parameter.grad)
-            ran.append(number)
-    _check_in_step(ran)
+            indices.append(index)
+    _check_in_step(indices)
     statistics = [
         tensor
         for norm in state.norms
@@ -57,24 +59,27 @@ def average(state: TrainingState, figures: Tensor) -> Tensor:
         if tensor is not None
     ]
     tensors = [*gradients, *statistics]
-    means = comm.all_reduce_mean(_flat([*tensors, figures]))
-    _put(means, tensors)
-    return means[-len(figures) :]
+    means = comm.all_reduce_mean(_flatten([*tensors, metrics]))
+    _unflatten_into(tensors, means)
+    return means[-len(metrics) :]
 
 
-def _check_in_step(ran: list[int]) -> None:
-    """Sums over different parameters would be silently wrong, or never end."""
-    marks = comm.all_gather(torch.tensor([len(ran), zlib.crc32(str(ran).encode())]))
+def _check_in_step(indices: list[int]) -> None:
+    """Raise `RuntimeError` unless the parameters with a gradient, by index, are the same in all processes.
+
+    Otherwise the sum over the processes would be silently wrong, or never end.
+    """
+    marks = comm.all_gather(torch.tensor([len(indices), zlib.crc32(str(indices).encode())]))
     if not (marks == marks[0]).all():
         raise RuntimeError(f"processes out of step: {marks[:, 0].tolist()} parameters have a gradient, by process")
 
 
-def _flat(tensors: list[Tensor]) -> Tensor:
+def _flatten(tensors: list[Tensor]) -> Tensor:
     return torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors])
 
 
-def _put(flat: Tensor, tensors: list[Tensor]) -> None:
-    """Write into `tensors` what `_flat` made of such ones."""
+def _unflatten_into(tensors: list[Tensor], flat: Tensor) -> None:
+    """Copy the values of `flat`, made by `_flatten` of tensors of these shapes, into `tensors`."""
     start = 0
     for tensor in tensors:
         tensor.detach().copy_(flat[start : start + tensor.numel()].view(tensor.shape))

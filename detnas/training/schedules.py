@@ -1,4 +1,4 @@
-"""Optimizers and learning rates."""
+"""Optimizers and learning rate schedules."""
 
 from math import cos, pi
 
@@ -25,9 +25,10 @@ def learning_rate(settings: TrainingSettings, step: int) -> float:
 
 
 def build_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """SGD or AdamW over weights, norm scales and biases; each group has its `lr_factor`.
+    """SGD or AdamW with three parameter groups: weights, scales of norms, and biases.
 
-    Both skip parameters without a gradient, so that an op that did not run gets neither momentum nor decay.
+    Each group has an `lr_factor`, by which `set_learning_rate` multiplies its rate. Both optimizers skip parameters
+    without a gradient, so that an op that did not run gets neither momentum nor weight decay.
     """
     groups: dict[str, list[nn.Parameter]] = {"weights": [], "norms": [], "biases": []}
     for module in model.modules():
@@ -44,12 +45,13 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim
         for kind in groups
     ]
     if settings.optimizer == "adamw":
-        # Fused, the update of many small tensors takes a quarter of the time. SGD cannot be: torch's fused one fails
-        # where some parameters have momentum and others, of ops that have not run yet, have none.
+        # The fused update of many small tensors takes a quarter of the time. Torch's fused SGD fails where some
+        # parameters have momentum and others, of ops that have not run yet, have none.
         return torch.optim.AdamW(parameters, lr=settings.lr, fused=True)
     return torch.optim.SGD(parameters, lr=settings.lr, momentum=settings.momentum)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of each parameter group: `rate` times the group's `lr_factor`."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_factor"]

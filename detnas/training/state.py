@@ -1,4 +1,4 @@
-"""The state of a training: all that decides how it goes on and is no function of the seed and the step."""
+"""The state of a training: all that determines how it continues and is not a function of the seed and the step."""
 
 from typing import Any
 
@@ -17,19 +17,20 @@ class TrainingState:
 
     def __init__(self, model: nn.Module, settings: TrainingSettings) -> None:
         self.model = model
-        # Once: walking through the modules of a supernet in every step would take longer than it should.
+        # Collected once: to walk through the modules of a supernet in every step would be slow.
         self.parameters = list(model.parameters())
         self.norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         self.optimizer = build_optimizer(model, settings)
-        self.average = None if settings.ema_decay is None else WeightEMA(model, settings.ema_decay)
-        self.statistics = Statistics(model)
+        self.ema = None if settings.ema_decay is None else WeightEMA(model, settings.ema_decay)
+        self.bn_statistics = BNStatistics(model)
         self.step = 0
         self.skipped = 0
-        """Steps in a row, up to the last, that were left out because a loss or gradient was not finite."""
+        """The number of steps in a row, up to the last, that were skipped: their loss or gradient was not finite."""
         self.window: list[dict[str, float]] = []
-        """The figures of the steps since the last row of the log; of a step that was left out none."""
+        """The metrics of each step since the last row of the log, empty for a skipped step."""
 
     def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -37,22 +38,22 @@ class TrainingState:
             "skipped": self.skipped,
             "window": self.window,
         }
-        return state if self.average is None else state | {"average": self.average.state_dict()}
+        return state if self.ema is None else state | {"ema": self.ema.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.skipped, self.window = state["step"], state["skipped"], state["window"]
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
 
-    def use_average(self) -> None:
-        """Give the model the averaged weights, if the training averages: it is over."""
-        if self.average is not None:
-            self.model.load_state_dict(self.average.weights())
+    def apply_ema(self) -> None:
+        """Give the model the averaged weights, if there are any, when the training is over."""
+        if self.ema is not None:
+            self.model.load_state_dict(self.ema.weights())
 
-    def not_finite(self) -> str | None:
-        """The name of a tensor with values that are not finite, or None: what a checkpoint may hold."""
+    def find_non_finite(self) -> str | None:
+        """The name of a weight, or of a value in the optimizer's state, that is not finite; None if all are finite."""
         tensors = self.model.state_dict()
         names = {id(parameter): name for name, parameter in self.model.named_parameters()}
         for parameter, memory in self.optimizer.state.items():
@@ -63,11 +64,11 @@ class TrainingState:
         return None
 
 
-class Statistics:
-    """A model's BN statistics, which its forward passes change: kept, so that a step can be undone.
+class BNStatistics:
+    """Copies of a model's BN statistics, which forward passes change, so that a step can be undone.
 
-    Of a supernet those of the active ops, pass by pass: the others are not changed, and copying them all would take
-    longer than it should.
+    Of a supernet only the statistics of the active ops are copied before each pass: the others do not change, and
+    copying all of them would be slow.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -79,19 +80,22 @@ class Statistics:
         of_ops = {id(buffer) for _, ops in self.choices for op in ops for buffer in op}
         self.shared = [buffer for buffer in model.buffers() if id(buffer) not in of_ops]
         self.copies = {id(buffer): buffer.clone() for buffer in model.buffers()}
-        self.kept: dict[int, Tensor] = {}
+        self.saved: dict[int, Tensor] = {}
+        """The buffers of which there is a copy from before this step, by id."""
 
-    def forget(self) -> None:
-        self.kept = {}
+    def clear(self) -> None:
+        """Begin a step: drop the copies of the last one."""
+        self.saved = {}
 
-    def keep(self) -> None:
-        """Before a pass of a step: what it is going to change for the first time in this step."""
+    def save(self) -> None:
+        """Copy what the next pass changes, unless an earlier pass of the step has changed it."""
         ops = (buffer for block, ops in self.choices for buffer in ops[block.active])
-        new = {id(buffer): buffer for buffer in (*self.shared, *ops) if id(buffer) not in self.kept}
+        new = {id(buffer): buffer for buffer in (*self.shared, *ops) if id(buffer) not in self.saved}
         if new:
             torch._foreach_copy_([self.copies[key] for key in new], list(new.values()))
-        self.kept |= new
+        self.saved |= new
 
     def restore(self) -> None:
-        if self.kept:
-            torch._foreach_copy_(list(self.kept.values()), [self.copies[key] for key in self.kept])
+        """Undo what the passes of this step changed."""
+        if self.saved:
+            torch._foreach_copy_(list(self.saved.values()), [self.copies[key] for key in self.saved])

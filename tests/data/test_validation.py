@@ -86,7 +86,9 @@ def test_boxes_lie_on_their_objects_whichever_way_was_annotated(orientation: int
     place = data.image_ids.index(30)
     assert (Images(data.files, 0, data.sizes)[place].permute(1, 2, 0).numpy() == pixels).all()
     assert data.boxes[data.rows_of(place)].tolist() == [box]
-    assert any("read as stored, since only then they have the stated size (first: 30.png" in note for note in notes(folder))
+    assert any(
+        "read as stored, since only then they have the stated size (first: 30.png" in note for note in notes(folder)
+    )
 
 
 def test_what_cannot_be_told_is_refused_where_others_were_annotated_as_stored(folder: Path) -> None:

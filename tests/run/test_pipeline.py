@@ -233,7 +233,7 @@ def test_a_finished_training_with_a_damaged_checkpoint_is_finished_again(
         shutil.rmtree(copy / damaged)
     pipeline.run(recipe, copy, blocks, stages=(stage, next_stage), progress=Progress())
     said = capsys.readouterr().out
-    assert (f"{last.name} is damaged; going on from step 10" in said) == (stage != "pretrain")
+    assert (f"{last.name} is damaged; continuing from step 10" in said) == (stage != "pretrain")
     assert last.read_bytes() == whole
     assert_same(results(copy), results(finished))
 

@@ -133,7 +133,7 @@ def test_a_checkpoint_that_would_run_code_is_not_read(tmp_path: Path) -> None:
 
 def test_later_stages_take_the_averaged_weights(tmp_path: Path) -> None:
     averaged = {"weight": torch.full((2, 3), 7.0), "bias": torch.ones(2)}
-    save_checkpoint(tmp_path, 20, state(20) | {"average": {"weights": averaged, "updates": {}}})
+    save_checkpoint(tmp_path, 20, state(20) | {"ema": {"weights": averaged, "updates": {}}})
     TRAINING_DONE.write(tmp_path, TrainingDone(seconds=1.0, steps=20))
     model = nn.Linear(3, 2)
     load_weights(model, tmp_path)

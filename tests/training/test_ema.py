@@ -92,13 +92,13 @@ def test_an_op_is_averaged_over_the_steps_that_trained_it(
     run(recipe, tmp_path / "run", blocks, stages=("supernet-pretrain",))
     directory = tmp_path / "run" / "supernet-pretrain"
     saved = checkpoint(directory)
-    assert_close(saved["average"]["weights"], watched.average(0.8))
+    assert_close(saved["ema"]["weights"], watched.average(0.8))
     # Some op has been trained in some steps only.
-    counts = {count for name, count in saved["average"]["updates"].items() if ".ops.1." in name}
+    counts = {count for name, count in saved["ema"]["updates"].items() if ".ops.1." in name}
     assert counts == {20} if fair else len(counts) > 1 and max(counts) < 20
     classifier = Classifier(Supernet(recipe.search_space()), 4, 16)
     load_weights(classifier, directory)
-    assert_same(dict(classifier.state_dict()), saved["average"]["weights"])
+    assert_same(dict(classifier.state_dict()), saved["ema"]["weights"])
 
 
 def test_what_a_run_leaves_is_the_average(blocks: Path, tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ def test_what_a_run_leaves_is_the_average(blocks: Path, tmp_path: Path) -> None:
     directory = run(recipe, tmp_path / "run", blocks)
     saved = checkpoint(directory / "finetune" / "winner")
     detector, _ = load_detector(directory / "detector.safetensors")
-    assert_same(dict(detector.state_dict()), saved["average"]["weights"])
-    assert not torch.equal(saved["average"]["weights"]["backbone.body.stem.0.weight"],
+    assert_same(dict(detector.state_dict()), saved["ema"]["weights"])
+    assert not torch.equal(saved["ema"]["weights"]["backbone.body.stem.0.weight"],
                            saved["model"]["backbone.body.stem.0.weight"])  # fmt: skip
 
 

@@ -144,8 +144,8 @@ def test_neither_weights_nor_statistics_nor_averages_are_touched(where: str, pas
 
     step(lambda loss: loss)
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    averages = {name: tensor.clone() for name, tensor in state.average.weights().items()}  # type: ignore[union-attr]
-    updates = dict(state.average.updates)  # type: ignore[union-attr]
+    averages = {name: tensor.clone() for name, tensor in state.ema.weights().items()}  # type: ignore[union-attr]
+    updates = dict(state.ema.updates)  # type: ignore[union-attr]
     if where == "loss":
         figures = step(lambda loss: loss * NAN)
     else:  # the square root of zero: its slope is infinite
@@ -153,8 +153,8 @@ def test_neither_weights_nor_statistics_nor_averages_are_touched(where: str, pas
         assert figures["loss"] == figures["loss"] and abs(figures["loss"]) < INF
     assert any(name.endswith("running_mean") for name in kept)
     assert all(torch.equal(kept[name], tensor) for name, tensor in model.state_dict().items())
-    assert all(torch.equal(averages[name], t) for name, t in state.average.weights().items())  # type: ignore[union-attr]
-    assert updates == state.average.updates  # type: ignore[union-attr]
+    assert all(torch.equal(averages[name], t) for name, t in state.ema.weights().items())  # type: ignore[union-attr]
+    assert updates == state.ema.updates  # type: ignore[union-attr]
     step(lambda loss: loss)
     assert not all(torch.equal(kept[name], tensor) for name, tensor in model.state_dict().items())
 
