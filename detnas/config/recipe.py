@@ -263,7 +263,7 @@ class Recipe(Section):
     def _check(self) -> Self:
         if self.pretraining.source == "folder" and self.pretraining.folder is None:
             raise ValueError("pretraining.folder must name an image folder when pretraining.source is 'folder'")
-        if self.search.by_classification and not self.pretrains_supernet:
+        if self.search.is_classification and not self.pretrains_supernet:
             raise ValueError(
                 "search.fitness = 'classification' needs a supernet that classifies; choose pretraining.source folder "
                 "or crops, and pretraining.supernet true"

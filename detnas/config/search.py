@@ -111,7 +111,7 @@ class SearchSettings(Section):
                 f"num_mutations {self.num_mutations} + num_crossovers {self.num_crossovers} exceed the population "
                 f"{self.population}"
             )
-        if self.proposals is not None and self.by_classification:
+        if self.proposals is not None and self.is_classification:
             raise ValueError(f"proposals {self.proposals}: classification has no proposals; leave it out")
         takers = [name for name, sampler in samplers().items() if sampler.takes_second_objective]
         if self.second_objective is not None and self.sampler not in takers:
@@ -133,6 +133,6 @@ class SearchSettings(Section):
         return str(self.evaluator.score.format(metric=self.metric, fitness=self.fitness))
 
     @property
-    def by_classification(self) -> bool:
+    def is_classification(self) -> bool:
         """Whether candidates are evaluated with the supernet as it was pre-trained on classification."""
         return bool(self.evaluator.task == "classification")

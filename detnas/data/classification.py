@@ -30,9 +30,9 @@ class ClassificationSet:
     def __init__(self, recipe: Recipe, data: RunData) -> None:
         self.settings = recipe.pretraining
         self.data = data
-        by_classification = recipe.search.by_classification
+        is_classification = recipe.search.is_classification
         if self.settings.source == "crops":
-            for part in (data.fit, data.search) if by_classification else (data.fit,):
+            for part in (data.fit, data.search) if is_classification else (data.fit,):
                 find_crop_objects(part)
             self.num_classes = len(data.train.categories) + (self.settings.background > 0)
         else:
@@ -40,7 +40,7 @@ class ClassificationSet:
             folder = data.directory / self.settings.folder  # an absolute folder stays as it is
             self.files, self.labels, classes = read_image_folder(folder)
             self.num_classes = len(classes)
-            aside = max(1, round(len(self.files) * self.settings.search_fraction)) if by_classification else 0
+            aside = max(1, round(len(self.files) * self.settings.search_fraction)) if is_classification else 0
             if aside >= len(self.files):
                 raise UserError(
                     f"pretraining.folder {folder}: of its {len(self.files)} images none is left to train on"

@@ -129,7 +129,7 @@ class DryRun:
 
     def run_stage(self, stage: str) -> None:
         """Run a few iterations of a stage of the pipeline, and add its rows."""
-        if stage == "finetune" and self.recipe.search.by_classification:
+        if stage == "finetune" and self.recipe.search.is_classification:
             self._reset_evaluation()  # the limits so far are those of classifiers
         if stage in SUPERNET_STAGES:
             self._train(stage, stage, represents=1, baselines=())
@@ -220,7 +220,7 @@ class DryRun:
 
     def _count_search_images(self) -> int:
         """The number of images in the search split of the data at hand."""
-        if self.recipe.search.by_classification:
+        if self.recipe.search.is_classification:
             return len(self.run.classification(None, "search")[0].samples)
         return len(self.run.data.search)
 

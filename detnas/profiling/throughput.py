@@ -45,7 +45,7 @@ def estimate_seconds(
     of_networks = [of_median, *(_scale(of_median, ratio, recipe) for ratio in ratios)]
     ops = len(median.space.ops)
     images = images_per_stage(recipe, *split_sizes(recipe))
-    evaluation = of_median.classify if recipe.search.by_classification else of_median.detect
+    evaluation = of_median.classify if recipe.search.is_classification else of_median.detect
     if recipe.search.proposals:
         _, evaluation = _measure_detector(recipe.search_detector, median, device)
     pretrain_passes = recipe.supernet_pretrain.paths_per_step(ops)

@@ -13,7 +13,7 @@ def split_sizes(recipe: Recipe) -> tuple[int, int]:
     data, as in the paper's experiments on COCO and VOC.
     """
     data, settings = recipe.data, recipe.search
-    is_detection = not settings.by_classification
+    is_detection = not settings.is_classification
     if data.shapes is not None:
         split = data.search_images or max(1, round(data.shapes.train * data.search_fraction))
         validation = data.shapes.val
@@ -34,7 +34,7 @@ def images_per_stage(recipe: Recipe, search: int, validation: int) -> dict[str, 
     recalibrated = settings.recalibration_batches * settings.recalibration_batch_size
     return {
         "supernet-pretrain": recipe.pretrains_supernet * _trained(recipe.supernet_pretrain),
-        "supernet-finetune": (not settings.by_classification) * _trained(recipe.supernet_finetune),
+        "supernet-finetune": (not settings.is_classification) * _trained(recipe.supernet_finetune),
         "search": settings.evaluations * (recalibrated + evaluated),
         "pretrain": pretrains * _trained(recipe.pretrain),
         "finetune": _trained(recipe.finetune),

@@ -304,7 +304,7 @@ def _stage_times(run: CollectedRun) -> list[StageTime]:
     recipe = run.recipe
     is_part = {
         SUPERNET_PRETRAIN: recipe.pretrains_supernet,
-        SUPERNET_FINETUNE: not recipe.search.by_classification,
+        SUPERNET_FINETUNE: not recipe.search.is_classification,
         PRETRAIN: recipe.pretraining.source != "none",
     }
     times = []

@@ -118,7 +118,7 @@ class Run:
     @property
     def trained_supernet(self) -> str:
         """The stage whose supernet scores the candidates."""
-        return SUPERNET_PRETRAIN if self.recipe.search.by_classification else SUPERNET_FINETUNE
+        return SUPERNET_PRETRAIN if self.recipe.search.is_classification else SUPERNET_FINETUNE
 
     @property
     def space(self) -> SearchSpace:

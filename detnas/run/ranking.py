@@ -163,7 +163,7 @@ def _find_network(run: Run, architecture: Architecture) -> RankedNetwork | None:
 def _metric(run: Run) -> str:
     """The detection score, after standalone training, that the supernet's fitness is compared with."""
     settings = run.recipe.search
-    return "mAP" if settings.by_classification else settings.metric
+    return "mAP" if settings.is_classification else settings.metric
 
 
 def _folder(run: Run, architecture: Architecture) -> Path:

@@ -121,7 +121,7 @@ def watch(directory: Path, show: Callable[[RunStatus], object], pause: Callable[
 def _stages(directory: Path, recipe: Recipe) -> Iterator[StageStatus]:
     if recipe.pretrains_supernet:
         yield _training(directory, SUPERNET_PRETRAIN, recipe.supernet_pretrain.steps)
-    if not recipe.search.by_classification:
+    if not recipe.search.is_classification:
         yield _training(directory, SUPERNET_FINETUNE, recipe.supernet_finetune.steps)
     yield _search(directory / SEARCH, recipe)
     for network in (WINNER, *recipe.baselines):

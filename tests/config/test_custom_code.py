@@ -19,7 +19,7 @@ def test_reading_a_recipe_imports_nothing() -> None:
     recipe = small_recipe(**WITH_CUSTOM_OP, search__fitness="nowhere.else:score")
     assert recipe.search_space().ops == ("shuffle3", "nowhere.to_be:Found")
     assert recipe.search.score_name == "nowhere.else:score"
-    assert recipe.search.evaluator is EVALUATORS[CUSTOM] and not recipe.search.by_classification
+    assert recipe.search.evaluator is EVALUATORS[CUSTOM] and not recipe.search.is_classification
     assert not any(name.startswith("nowhere") for name in sys.modules)
 
 
