@@ -119,7 +119,7 @@ def test_status_names_candidates_that_failed(copied: Path, shell: Shell) -> None
     (copied / "search/failed.jsonl").write_text(json.dumps(row) + "\n")
     assert "6 of 6 candidates, 1 more failed (search/failed.jsonl), best" in shell("status", copied)
     shell("report", copied)
-    assert "1 more failed" in (copied / "report.html").read_text()
+    assert "1 more could not be evaluated" in (copied / "report.html").read_text()
 
 
 def test_status_of_a_run_just_begun(blocks: Path, tmp_path: Path, shell: Shell) -> None:
