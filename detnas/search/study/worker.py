@@ -70,7 +70,8 @@ class Worker:
         """How many evaluations there are; fewer than the settings say once the space is known to hold no more."""
 
     def work(self) -> Iterator[Sequence[FrozenTrial]]:
-        """Evaluate until nothing is left to do for any worker; yields the study's trials after each evaluation."""
+        """Evaluate until nothing is left to do for any worker; yields the study's trials before each evaluation, while
+        it waits, and at the end."""
         waited, lost = 0.0, False
         while True:
             trials = self.study.get_trials(deepcopy=False)

@@ -204,7 +204,7 @@ def test_what_a_killed_worker_only_announced_is_evaluated(alone: Path, tmp_path:
     study = open_study(tmp_path)
     row = rows(alone)[2]
     model = trials(alone)[2]
-    for _ in range(2):  # two of them for the same slot
+    for _ in range(2):  # two of them for the same index
         study.add_trial(
             optuna.create_trial(
                 state=TrialState.WAITING,
