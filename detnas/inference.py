@@ -1,4 +1,4 @@
-"""Using what was found: judging and running a detector from its weights file."""
+"""Evaluating and running a detector from its weights file."""
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -34,10 +34,11 @@ def evaluate_weights(
     device: str,
     progress: Progress,
 ) -> Iterator[str]:
-    """The scores of a weights file on the validation set of a data folder, as lines for people.
+    """Evaluate a weights file on the validation set of a data folder, and give its scores as lines of text.
 
-    The set is found, or cut from the training images, as in the run that trained the detector; `changes`, such as
-    `data.val=FILE`, are made to that run's data settings. `ops` are those that the file may have imported.
+    The set is found, or taken from the training images, as in the run that trained the detector; `changes`, such as
+    `data.val=FILE`, are made to that run's data settings. `ops` names the custom ops that the file may import.
+
     Raises `UserError` if the data set's categories are not those that the detector knows.
     """
     detector, info = load_detector(weights, ops)
@@ -48,24 +49,24 @@ def evaluate_weights(
             f"--data {data}: its categories are not the detector's ({', '.join(name for _, name in info.categories)}); "
             "evaluate on data with the same category ids and names"
         )
-    on = choose_device(device)
+    torch_device = choose_device(device)
     images = Images(val.files, cache_mb=0, sizes=val.sizes)
     with progress.task("evaluate", total=len(val)) as bar:
         evaluation = evaluate(
-            detector.to(on),
+            detector.to(torch_device),
             val,
             images,
             batch_size=batch_size,
-            device=on,
+            device=torch_device,
             after_batch=lambda count: bar.advance(by=count),
         )
     yield f"{weights} on {len(val)} images of {data}"
     for name, score in evaluation.scores.items():
-        yield f"  {name:6} {_shown(score)}"
+        yield f"  {name:6} {_format_score(score)}"
     yield "AP by class"
     width = max(map(len, evaluation.per_class))
     for name, score in evaluation.per_class.items():
-        yield f"  {name:{width}} {_shown(score)}"
+        yield f"  {name:{width}} {_format_score(score)}"
 
 
 def predict_images(
@@ -79,20 +80,22 @@ def predict_images(
     device: str,
     progress: Progress,
 ) -> Iterator[str]:
-    """Detect on images, on those in folders and on those that patterns such as `in/*.jpg` name.
+    """Detect objects on images, given as files, as folders of them, or by patterns such as `in/*.jpg`.
 
-    Writes into `out` each with its boxes, predictions.json with the boxes by file name, and coco.json, the same as a
-    COCO data set whose annotations have scores. `ops` are those that the weights file may have imported. Lines for
-    people. Raises `UserError`, before anything is written, for a
-    image that is missing or cannot be decoded, and where results would overwrite one another or the images.
+    Writes into `out` each image with its boxes, predictions.json with the boxes by file name, and coco.json, the same
+    as a COCO data set whose annotations have scores. `ops` names the custom ops that the weights file may import.
+    Yields lines on what was written.
+
+    Raises `UserError`, before anything is written, if an image is missing or cannot be decoded, and if results would
+    overwrite one another or the images.
     """
     detector, info = load_detector(weights, ops)
     paths = find_images(images)
     _check_free(paths, out)
     for path in paths:
         read_image(path)
-    on = choose_device(device)
-    detector.to(on)
+    torch_device = choose_device(device)
+    detector.to(torch_device)
     out.mkdir(parents=True, exist_ok=True)
     predictions: dict[str, list[dict[str, Any]]] = {}
     coco: dict[str, list[dict[str, Any]]] = {
@@ -104,7 +107,7 @@ def predict_images(
         for start in range(0, len(paths), batch_size):
             files = paths[start : start + batch_size]
             decoded = [read_image(file) for file in files]
-            for file, pixels, found in zip(files, decoded, detect(detector, decoded, on), strict=True):
+            for file, pixels, found in zip(files, decoded, detect(detector, decoded, torch_device), strict=True):
                 keep = found.scores >= threshold
                 found = Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
                 _draw(out / f"{file.stem}.png", pixels, found, info)
@@ -152,7 +155,7 @@ def _add_to_coco(
 
 
 def _check_free(images: Sequence[Path], out: Path) -> None:
-    """Refuse results that would overwrite one another, or lie among the images."""
+    """Raise `UserError` if results would overwrite one another, or if `out` is a folder of the images."""
     by_stem: dict[str, Path] = {}
     for image in images:
         if image.parent.resolve() == out.resolve():
@@ -162,5 +165,5 @@ def _check_free(images: Sequence[Path], out: Path) -> None:
             raise UserError(f"{image}: its result {image.stem}.png is also that of {other}; run them one by one")
 
 
-def _shown(score: float | None) -> str:
-    return "   -  (no such box)" if score is None else f"{score:.4f}"
+def _format_score(score: float | None) -> str:
+    return "   -  (no such object)" if score is None else f"{score:.4f}"

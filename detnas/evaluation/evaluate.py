@@ -1,4 +1,4 @@
-"""How good a detector is on a data set."""
+"""Evaluating a detector on a data set."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,14 @@ from detnas.models.detectors.detect import Detections, detect
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The twelve COCO numbers and the two of VOC, COCO's AP by class, and the detections as COCO results (of several
-    processes only the first has these)."""
+    """The scores of a detector, and what it detected."""
 
     scores: dict[str, float | None]
+    """COCO's twelve numbers and VOC's two by name, from 0 to 1; None where the data set has no such object."""
     per_class: dict[str, float | None]
+    """COCO's AP by class name."""
     results: list[dict[str, Any]]
+    """The detections as COCO results; with several processes, in the main process only."""
 
 
 def evaluate(
@@ -35,24 +37,25 @@ def evaluate(
     device: torch.device,
     after_batch: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
-    """Judge `detector` on `data`.
+    """Evaluate `detector` on `data`; all processes call this together and return the same scores.
 
-    `images` are the images that `processes.shard(len(data), batch)` names, in a single process all; batches are
-    alike for any number of processes, and so is the evaluation. `after_batch` is told how many images each batch had.
+    `images` are those of this process, `comm.shard_indices(len(data), batch_size)`; with a single process, all. The
+    batches, and so the scores, are the same for any number of processes. `after_batch` is called with the number of
+    images in each batch.
     """
     detector.eval()
-    own = comm.shard_indices(len(data), batch_size)
-    found: list[Detections] = []
-    for start in range(0, len(own), batch_size):
-        places = range(start, min(start + batch_size, len(own)))
-        found += detect(detector, [images[place] for place in places], device)
-        after_batch(len(places))
-    return evaluation_of(data, own, found)
+    shard = comm.shard_indices(len(data), batch_size)
+    detections: list[Detections] = []
+    for start in range(0, len(shard), batch_size):
+        batch = range(start, min(start + batch_size, len(shard)))
+        detections += detect(detector, [images[index] for index in batch], device)
+        after_batch(len(batch))
+    return evaluate_detections(data, shard, detections)
 
 
-def evaluation_of(data: DetectionSet, indices: Sequence[int], found: Sequence[Detections]) -> Evaluation:
-    """Of what a detector found on images of `data`; those of all processes are all of them."""
-    results = merged(data, indices, found)
+def evaluate_detections(data: DetectionSet, indices: Sequence[int], detections: Sequence[Detections]) -> Evaluation:
+    """Evaluate this process's detections, on the images of `data` at `indices`, with those of all other processes."""
+    results = gather_results(data, indices, detections)
     scores, per_class = comm.broadcast_from_main(lambda: _scores(data, results))
     return Evaluation(scores, per_class, results)
 
@@ -65,18 +68,19 @@ def _scores(
     return scores | voc_scores(truth, results), per_class
 
 
-def merged(data: DetectionSet, indices: Sequence[int], found: Sequence[Detections]) -> list[dict[str, Any]]:
-    """What all processes found on images of `data`, as COCO results in the order of the images, in the first
-    process; nothing in the others."""
+def gather_results(
+    data: DetectionSet, indices: Sequence[int], detections: Sequence[Detections]
+) -> list[dict[str, Any]]:
+    """The detections of all processes as COCO results in the order of the images; empty outside the main process."""
     rows = [
         np.column_stack((np.full(len(one.scores), index), one.labels, one.scores, one.boxes))
-        for index, one in zip(indices, found, strict=True)
+        for index, one in zip(indices, detections, strict=True)
     ]
-    own = np.concatenate([np.empty((0, 7)), *rows])  # float64 holds each of these numbers exactly
-    everything = comm.all_gather_bytes(own.tobytes())
+    table = np.concatenate([np.empty((0, 7)), *rows])  # float64 holds each of these numbers exactly
+    tables = comm.all_gather_bytes(table.tobytes())
     if not comm.is_main_process():
         return []
-    table = np.concatenate([np.frombuffer(part).reshape(-1, 7) for part in everything])
+    table = np.concatenate([np.frombuffer(part).reshape(-1, 7) for part in tables])
     table = table[np.argsort(table[:, 0], kind="stable")]
     starts = np.searchsorted(table[:, 0], np.arange(len(data) + 1))
     results = []

@@ -38,12 +38,12 @@ def describe(recipe: Recipe) -> Iterator[str]:
         from detnas.models.detectors.build import build_detector, count_macs
         from detnas.profiling.latency.profile import random_images
         from detnas.profiling.throughput import ASSUMED_CLASSES, estimate_seconds
-        from detnas.run.baselines import baselines, network_cost
+        from detnas.run.baselines import baseline_builders, network_cost
 
     height, width = random_images(recipe.detector).shape[2:]
     with torch.device("meta"):  # without weights: only the costs are needed
         macs = count_macs(build_detector(Subnet(space, median), ASSUMED_CLASSES, recipe.detector), height, width)
-        networks = {name: make_network() for name, make_network in baselines(recipe, sampler).items()}
+        networks = {name: make_network() for name, make_network in baseline_builders(recipe, sampler).items()}
     yield (
         f"whole detector around the median, for a {width}x{height} input: {macs.whole / 1e6:.1f}M MACs, "
         f"{macs.backbone / macs.whole:.0%} of them in the backbone"

@@ -1,4 +1,4 @@
-"""The networks that a recipe's winner is compared with."""
+"""The baselines: the networks that the winner is compared with."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,29 +13,31 @@ from detnas.spaces import Architecture, BudgetSampler, Cost
 from detnas.utils.seeds import derive_seed
 
 
-def baselines(recipe: Recipe, sampler: BudgetSampler) -> dict[str, Callable[[], Network]]:
-    """What makes each of the recipe's baselines, by name; `sampler` draws within the recipe's budget."""
-    makers: dict[str, Callable[[], Network]] = {}
+def baseline_builders(recipe: Recipe, sampler: BudgetSampler) -> dict[str, Callable[[], Network]]:
+    """Functions that build the recipe's baselines, by name; `sampler` draws within the recipe's budget."""
+    builders: dict[str, Callable[[], Network]] = {}
     for name in recipe.baselines:
         if name in RANDOM:
-            makers[name] = partial(Subnet, sampler.space, _drawn(RANDOM[name], recipe.seed, sampler))
+            builders[name] = partial(Subnet, sampler.space, _draw(RANDOM[name], recipe.seed, sampler))
         elif name == "shuffle3":
-            makers[name] = partial(Subnet, sampler.space, sampler.space.uniform(name))
+            builders[name] = partial(Subnet, sampler.space, sampler.space.uniform(name))
         else:
-            makers[name] = partial(build_published, name)
-    return makers
+            builders[name] = partial(build_published, name)
+    return builders
 
 
 def network_cost(network: Network, sampler: BudgetSampler) -> Cost:
-    """By the sampler's table, which may know latencies; of a network outside its space, MACs and parameters."""
+    """The cost by the sampler's table, with a latency if it has any; outside its space, MACs and parameters only."""
     if isinstance(network, Subnet) and network.space == sampler.space:
         return sampler.table.cost(network.architecture.ops)
     return network.cost(sampler.budget.size)
 
 
-def _drawn(number: int, seed: int, sampler: BudgetSampler) -> Architecture:
-    """The `number`-th of independent draws, whichever of the others the recipe names; none comes twice unless the
-    budget holds too few."""
+def _draw(number: int, seed: int, sampler: BudgetSampler) -> Architecture:
+    """The `number`-th random baseline, from 1, which does not depend on which others the recipe names.
+
+    No architecture is drawn twice unless the budget holds too few.
+    """
     drawn: list[Architecture] = []
     for draw in range(1, number + 1):
         words = ("random baseline",) if draw == 1 else ("random baseline", str(draw))

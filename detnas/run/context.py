@@ -23,7 +23,7 @@ from detnas.models.classifier import Classifier
 from detnas.models.create import Network
 from detnas.models.detectors.build import Detector, build_detector
 from detnas.models.supernet import Supernet
-from detnas.run.baselines import baselines
+from detnas.run.baselines import baseline_builders
 from detnas.run.checks import check_run
 from detnas.run.store import check_recipe, draw_data, store_latencies, store_recipe, store_splits
 from detnas.rundir.directory import claim, read_stored_run
@@ -134,7 +134,7 @@ class Run:
 
     def networks(self) -> dict[str, Callable[[], Network]]:
         """Functions that build the networks for standalone training, by name: the winner and the baselines."""
-        return {WINNER: partial(Subnet, self.space, self.winner()), **baselines(self.recipe, self.sampler)}
+        return {WINNER: partial(Subnet, self.space, self.winner()), **baseline_builders(self.recipe, self.sampler)}
 
     def winner(self) -> Architecture:
         return Architecture.parse(self.read(BEST, SEARCH).architecture)

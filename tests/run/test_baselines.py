@@ -9,13 +9,13 @@ import pytest
 import torch
 from small_recipe import checkpoint, small_recipe, training
 
-from detnas.config import Recipe
+from detnas.config import Recipe, load_recipe
 from detnas.config.recipe import RANDOM
 from detnas.models.backbone import Subnet
 from detnas.models.resnet import ResNet
 from detnas.profiling import profile, throughput
 from detnas.run import pipeline, status
-from detnas.run.baselines import baselines
+from detnas.run.baselines import baseline_builders
 from detnas.spaces import Architecture, Budget, BudgetSampler
 from detnas.spaces.published import PUBLISHED
 from detnas.utils.progress import format_duration
@@ -25,7 +25,7 @@ from detnas.utils.seeds import derive_seed
 def architectures(recipe: Recipe, budget: Budget | None = None) -> dict[str, Architecture | None]:
     sampler = BudgetSampler(recipe.search_space(), budget or recipe.cost_budget())
     with torch.device("meta"):
-        return {name: make().architecture for name, make in baselines(recipe, sampler).items()}
+        return {name: make().architecture for name, make in baseline_builders(recipe, sampler).items()}
 
 
 def test_shuffle3_and_random_are_in_the_recipes_space() -> None:
@@ -75,7 +75,7 @@ def one_op_changed(ops: list[int]) -> list[list[int]]:
 
 def test_published_baselines_are_in_their_own_space() -> None:
     recipe = small_recipe(baselines=["detnas-fpn-1.3g", "resnet101"])
-    made = baselines(recipe, BudgetSampler(recipe.search_space(), recipe.cost_budget()))
+    made = baseline_builders(recipe, BudgetSampler(recipe.search_space(), recipe.cost_budget()))
     with torch.device("meta"):
         network, resnet = made["detnas-fpn-1.3g"](), made["resnet101"]()
     assert isinstance(network, Subnet) and network.space == PUBLISHED["detnas-fpn-1.3g"].space
@@ -106,10 +106,10 @@ def evaluation(run: Path, name: str) -> dict:
     return json.loads((run / "finetune" / name / "evaluation.json").read_text())
 
 
-def test_every_baseline_is_trained_and_judged(run: Path) -> None:
+def test_every_baseline_is_trained_and_evaluated(run: Path) -> None:
     assert sorted(path.name for path in (run / "finetune").iterdir()) == sorted(["winner", *NAMES])
     found = {name: evaluation(run, name) for name in NAMES}
-    space = pipeline.load_recipe(run / "recipe.yaml").search_space()
+    space = load_recipe(run / "recipe.yaml").search_space()
     for name in ("random", "random2"):
         cost = space.cost(Architecture.parse(found[name]["architecture"]), 97)
         assert (found[name]["macs"], found[name]["params"]) == (cost.macs, cost.params) and cost.macs <= 1.2e6
@@ -136,7 +136,7 @@ def test_the_page_shows_a_network_without_an_architecture(run: Path) -> None:
 
 
 def test_status_shows_every_baseline(run: Path) -> None:
-    lines = list(status.describe(run))
+    lines = list(status.format_status(run))
     for name in NAMES:
         found = evaluation(run, name)
         figures = f"{found['macs'] / 1e6:.1f}M MACs, {found['params'] / 1e6:.2f}M params"

@@ -1,4 +1,4 @@
-"""Annotations and detections as arrays, and which of them can meet."""
+"""Annotations and detections as arrays, and the pairs of them that lie in one image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of the detections of one class, best first, at T thresholds of overlap."""
+    """Which of the D detections of one class, by descending score, are correct at T thresholds of IoU, on N images."""
 
     images: NDArray[np.int64]
-    """(D,) the image of each detection, as a place in the data set's images."""
+    """(D,) the index of each detection's image in the data set."""
     right: NDArray[np.bool_]
-    """(T, D)"""
+    """(T, D) whether a detection is correct."""
     counted: NDArray[np.bool_]
-    """(T, D); what met a crowd or a difficult box is neither right nor wrong."""
+    """(T, D) whether a detection counts at all: those of crowds and difficult boxes are neither correct nor wrong."""
     positives: NDArray[np.int64]
-    """(N,) boxes to find in each image."""
+    """(N,) the number of boxes to detect in each image."""
 
 
 def pairs(theirs: NDArray[np.int64], ours: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All pairs with equal keys: places in `ours` (P,), in order, and in `theirs` (P,), which is sorted."""
+    """The P pairs of equal keys, as indices (P,) into `ours`, ascending, and into `theirs`, which must be sorted."""
     starts = np.searchsorted(theirs, ours, side="left")
     counts = np.searchsorted(theirs, ours, side="right") - starts
     own = np.repeat(np.arange(len(ours)), counts)

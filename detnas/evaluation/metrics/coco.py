@@ -13,12 +13,13 @@ SCORES = ("mAP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 def coco_scores(
     ground_truth: dict[str, Any], detections: list[dict[str, Any]]
 ) -> tuple[dict[str, float | None], dict[str, float | None]]:
-    """The twelve COCO numbers, and the AP (IoU 0.50 to 0.95) of each category by name; None where there is no box.
+    """The twelve COCO numbers, and the AP (IoU 0.50 to 0.95) of each category by name; None where there is no object.
 
     `ground_truth` is a COCO dictionary, `detections` a list of COCO results on its images. Categories that share a
-    name get their ids behind it.
-    Raises `ValueError` on a detection of an unknown image or category, or with a number that is not finite:
-    evaluators let these pass in silence.
+    name have their ids appended to it.
+
+    Raises `ValueError` for a detection of an unknown image or category, or with a number that is not finite: COCO
+    evaluators accept these without a warning.
     """
     check_detections(ground_truth, detections)
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
@@ -40,7 +41,7 @@ def coco_scores(
 
 
 def check_detections(ground_truth: dict[str, Any], detections: list[dict[str, Any]]) -> None:
-    """Raise `ValueError` on a detection of an unknown image or category, or with a number that is not finite."""
+    """Raise `ValueError` for a detection of an unknown image or category, or with a number that is not finite."""
     images = {image["id"] for image in ground_truth["images"]}
     categories = {category["id"] for category in ground_truth["categories"]}
     for detection in detections:
@@ -51,5 +52,5 @@ def check_detections(ground_truth: dict[str, Any], detections: list[dict[str, An
 
 
 def _known(value: float) -> float | None:
-    """COCO writes -1 where there is no box to find."""
+    """A number of COCO's, which is -1 where there is no object."""
     return None if value < 0 else float(value)

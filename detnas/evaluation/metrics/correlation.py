@@ -1,4 +1,4 @@
-"""How well one score of some networks ranks them by another, which is taken as the truth."""
+"""How well one score ranks networks, measured against another score that is taken as the truth."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its 95 % interval."""
+    """An estimate and its 95 % interval."""
 
     value: float
     low: float
@@ -24,9 +24,9 @@ class Estimate:
 
 
 def kendall_tau(scores: Scores, truth: Scores) -> float:
-    """Kendall's tau-b of two (N,) arrays, from -1 to 1: pairs ranked alike less pairs ranked the other way round.
+    """Kendall's tau-b of two (N,) arrays, from -1 to 1: concordant pairs less discordant pairs, normalized.
 
-    Ties count for neither and shrink the norm (Kendall 1945). NaN where all scores or all truths are equal.
+    Ties count as neither, and reduce the normalizer (Kendall 1945). NaN if all scores or all truths are equal.
     """
     upper = np.triu_indices(len(scores), k=1)
     ours = np.sign(np.subtract.outer(scores, scores))[upper]
@@ -36,9 +36,9 @@ def kendall_tau(scores: Scores, truth: Scores) -> float:
 
 
 def spearman_rho(scores: Scores, truth: Scores) -> float:
-    """Spearman's rho of two (N,) arrays, from -1 to 1: the correlation of ranks, ties at their mean rank.
+    """Spearman's rho of two (N,) arrays, from -1 to 1: the correlation of ranks, where ties have their mean rank.
 
-    NaN where all scores or all truths are equal.
+    NaN if all scores or all truths are equal.
     """
     first, second = _ranks(scores), _ranks(truth)
     norm = first.std() * second.std()
@@ -46,24 +46,24 @@ def spearman_rho(scores: Scores, truth: Scores) -> float:
 
 
 def regret(scores: Scores, truth: Scores, top: int = 1) -> float:
-    """What is lost by trusting the scores: the best truth of all, less the best among the `top` by score."""
+    """The loss from trusting the scores: the best truth of all, less the best truth of the `top` highest scores."""
     chosen = np.argsort(-scores, kind="stable")[:top]
     return float(truth.max() - truth[chosen].max())
 
 
 def with_interval(
-    figure: Callable[[Scores, Scores], float], scores: Scores, truth: Scores, draws: int = 2000
+    statistic: Callable[[Scores, Scores], float], scores: Scores, truth: Scores, draws: int = 2000
 ) -> Estimate:
-    """The figure, and the middle 95 % of what it is on networks drawn with replacement (the percentile bootstrap)."""
+    """A statistic of two (N,) arrays with its 95 % interval by the percentile bootstrap over the networks."""
     rng = np.random.default_rng(derive_seed(0, "bootstrap"))
-    values = [figure(scores[rows], truth[rows]) for rows in rng.integers(len(scores), size=(draws, len(scores)))]
-    told = [value for value in values if value == value]  # a draw of equal networks only says nothing
-    low, high = np.quantile(told, (0.025, 0.975)) if told else (float("nan"), float("nan"))
-    return Estimate(figure(scores, truth), float(low), float(high))
+    values = [statistic(scores[rows], truth[rows]) for rows in rng.integers(len(scores), size=(draws, len(scores)))]
+    finite = [value for value in values if value == value]  # NaN for a draw of equal networks only
+    low, high = np.quantile(finite, (0.025, 0.975)) if finite else (float("nan"), float("nan"))
+    return Estimate(statistic(scores, truth), float(low), float(high))
 
 
 def _ranks(values: Scores) -> Scores:
-    """From 1; equal values share the mean of their ranks."""
+    """Ranks from 1, (N,); equal values have the mean of their ranks."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     means: Scores = (last - (counts - 1) / 2)[place]

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 
 
 def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
-    """The places of those that none as cheap or cheaper reaches, the cheapest first; of equals, the first."""
+    """The indices of the Pareto front, the cheapest first: no other at the same cost or less scores as high.
+
+    Of equals, the first is on the front.
+    """
     front: list[int] = []
-    for place in sorted(range(len(costs)), key=lambda place: (costs[place], -scores[place], place)):
-        if not front or scores[place] > scores[front[-1]]:
-            front.append(place)
+    for index in sorted(range(len(costs)), key=lambda index: (costs[index], -scores[index], index)):
+        if not front or scores[index] > scores[front[-1]]:
+            front.append(index)
     return front

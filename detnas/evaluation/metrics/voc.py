@@ -9,21 +9,22 @@ from detnas.evaluation.metrics.boxes import Boxes, Outcomes, pairs
 from detnas.evaluation.metrics.coco import check_detections
 
 SCORES = ("VOC07", "VOC")
-"""The mean over classes of AP by 11 points, as VOC 2007 takes it, and of the area under the curve, as since 2010."""
+"""The mean over classes of AP by 11 points, as in VOC 2007, and by the area under the curve, as since VOC 2010."""
 
 IOU = 0.5
 
 
 def voc_scores(ground_truth: dict[str, Any], detections: list[dict[str, Any]]) -> dict[str, float | None]:
-    """`VOC07` and `VOC`; None where there is no box to find. Classes without one do not count.
+    """`VOC07` and `VOC`, from 0 to 1; None where there is no object. Classes without an object do not count.
 
     `ground_truth` is a COCO dictionary whose crowds are VOC's difficult objects, `detections` a list of COCO results on
     its images; boxes are x, y, width, height in pixels, continuous: the devkit's inclusive corners are x + 1, y + 1,
     x + width, y + height. A detection belongs to the box of its class that it overlaps most. If that overlap reaches
-    0.5, the first detection by score is right and the others are wrong; those of a difficult box are neither. Equal
-    scores stay in the order given.
-    Recall is compared with the 11 points exactly, in integers, where 0.1 + 0.1 + 0.1 > 0.3.
-    Raises `ValueError` on the detections that `coco_scores` refuses.
+    0.5, the first detection by score is correct and the others are wrong; those of a difficult box are neither. Equal
+    scores stay in the given order. Recall is compared with the 11 points in integers, as in floating point
+    0.1 + 0.1 + 0.1 > 0.3.
+
+    Raises `ValueError` for detections that `coco_scores` refuses.
     """
     check_detections(ground_truth, detections)
     curves = [
@@ -63,9 +64,9 @@ def voc_outcomes(ground_truth: dict[str, Any], detections: list[dict[str, Any]])
 
 
 def _overlapped(truth: Boxes, theirs: NDArray[np.int64], found: Boxes, ours: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each detection of `ours`, the place in `theirs` of the box it belongs to; -1 where no overlap reaches IOU.
+    """For each detection of `ours`, the index in `theirs` of the box it belongs to; -1 where no overlap reaches IOU.
 
-    `theirs` are ordered by image.
+    `theirs` must be sorted by image.
     """
     detection, box = pairs(truth.images[theirs], found.images[ours])
     iou = _iou(found.corners[ours[detection]], truth.corners[theirs[box]])
@@ -80,7 +81,7 @@ def _overlapped(truth: Boxes, theirs: NDArray[np.int64], found: Boxes, ours: NDA
 
 
 def _iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of boxes (P, 4) pair by pair: (P,)."""
+    """The IoU of each of P pairs of boxes (P, 4), given by corners."""
     sides = np.minimum(one[:, 2:], other[:, 2:]) - np.maximum(one[:, :2], other[:, :2])
     common = sides.clip(0).prod(axis=1)
     union = (one[:, 2:] - one[:, :2]).prod(axis=1) + (other[:, 2:] - other[:, :2]).prod(axis=1) - common
@@ -88,7 +89,7 @@ def _iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def _right(overlapped: NDArray[np.int64], difficult: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which detections, in the order of their scores, are right, and which count: not those of difficult boxes."""
+    """Which detections, by descending score, are correct, and which count: those of difficult boxes do not."""
     counted = np.ones(len(overlapped), np.bool_)
     belongs = overlapped >= 0
     counted[belongs] = ~difficult[overlapped[belongs]]
@@ -100,7 +101,7 @@ def _right(overlapped: NDArray[np.int64], difficult: NDArray[np.bool_]) -> tuple
 
 
 def _precision(right: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """At each detection the highest precision from there on."""
+    """At each detection, the highest precision there or at any higher recall."""
     precision = np.cumsum(right) / np.arange(1, len(right) + 1)
     return np.asarray(np.maximum.accumulate(precision[::-1])[::-1])
 

@@ -10,7 +10,7 @@ from detnas.config import SearchSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
 from detnas.distributed import comm
-from detnas.evaluation.evaluate import Evaluation, evaluation_of
+from detnas.evaluation.evaluate import Evaluation, evaluate_detections
 from detnas.models.backbone import Subnet, find_backbone
 from detnas.models.detectors.build import Detector
 from detnas.models.detectors.detect import detect
@@ -120,7 +120,7 @@ class DetectionEvaluator(RunEvaluator):
     def evaluate_candidate(self, candidate: Detector) -> Evaluation:
         """The evaluation of an extracted candidate on the search split."""
         found = [one for images in self.evaluated for one in detect(candidate, images, self.device)]
-        return evaluation_of(self.search, self.shard, found)
+        return evaluate_detections(self.search, self.shard, found)
 
 
 def _room_for_maps(room: int) -> int:
