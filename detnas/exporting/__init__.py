@@ -1,1 +1,1 @@
-"""What people deploy: a detector or its backbone written for other runtimes, checked against the eager model."""
+"""Deployment: a detector or its backbone in the formats of other runtimes, checked against the eager model."""

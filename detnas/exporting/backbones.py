@@ -21,7 +21,7 @@ from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.utils.errors import UserError
 
 EXAMPLE = (2, 3, 64, 96)
-"""The images on which networks are traced; the check is on others."""
+"""Shape of the images on which networks are traced; the check uses others."""
 SMALLEST_SIDE = 32
 
 
@@ -30,9 +30,9 @@ class BackboneModel:
     """An exported backbone."""
 
     files: dict[str, bytes]
-    """By the suffix of their names."""
+    """Contents by suffix of the file name."""
     maps: Callable[[Tensor], Sequence[Tensor]]
-    """Images (N, 3, H, W), normalized, -> one map a stage, by what is in the files."""
+    """Images (N, 3, H, W), normalized, -> one map a stage, computed by the exported files."""
 
 
 def onnx_backbone(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> BackboneModel:
@@ -80,7 +80,7 @@ def torch_program(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> Backbo
 
 
 def python_backbone(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> BackboneModel:
-    """A Python file that defines the network and needs torch alone, and its state dict, which lies beside it."""
+    """A Python file that defines the network and needs only torch, and its state dict in a file beside it."""
     weights = io.BytesIO()
     torch.save(backbone.state_dict(), weights)
     files = {".pt": weights.getvalue(), ".py": definition(info).encode()}

@@ -1,4 +1,4 @@
-"""Whether an exported network does what the eager one does, on real images."""
+"""Compares exported networks with the eager ones, on real images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.utils.errors import UserError
 
 PIXELS, SCORE = 0.1, 1e-3
-"""How far boxes and scores may be apart."""
+"""The largest differences of boxes and scores that are allowed."""
 TIED_IOU = 2e-3
-"""Where the overlap of two boxes is this near to the threshold, rounding decides whether the lesser one is dropped."""
+"""If the overlap of two boxes is this close to the threshold, rounding decides whether one of them is dropped."""
 OF_LARGEST = 1e-4
-"""How far a map's values may be apart, as a share of the largest."""
+"""The largest difference of a map's values that is allowed, as a fraction of its largest value."""
 SIDES = (224, 448)
-"""Size in which a backbone without a detector is given images: the shorter side, and the most of the longer one."""
+"""For a backbone without a detector: the shorter side of its input, and the most that the longer one has."""
 
 CPU = torch.device("cpu")
 
@@ -39,7 +39,7 @@ CPU = torch.device("cpu")
 class Image:
     file: Path
     size: Size | None = None
-    """Width and height that it must have."""
+    """Expected width and height."""
 
     def read(self) -> Tensor:
         """(3, H, W) uint8, RGB."""
@@ -48,19 +48,22 @@ class Image:
 
 @dataclass(frozen=True)
 class Difference:
-    """Between the detections of two models on an image."""
+    """The difference between two models' detections on an image."""
 
     detections: int
-    """That both have."""
+    """The number of detections that both models have."""
     pixels: float
     score: float
-    """The largest differences among these."""
+    """The largest differences of boxes and scores among these."""
     lone: str | None
-    """One that only one of the two models has, though nothing was nearly decided otherwise."""
+    """A detection of only one of the models that rounding does not explain, in words; None if there is none."""
 
 
 def check_detector(detector: Detector, info: DetectorInfo, model: DetectorModel, images: Sequence[Image]) -> str:
-    """A line for people. Raises `UserError` if what is found on an image differs, or if nothing is found at all."""
+    """Compare the detections; return a human-readable line.
+
+    Raises `UserError` if they differ on an image, or if there are none on any image.
+    """
     groups = [[image] for image in images]
     if model.takes_batches and len(images) > 1:
         groups.append(list(images[:2]))
@@ -90,7 +93,7 @@ def check_detector(detector: Detector, info: DetectorInfo, model: DetectorModel,
 def check_backbone(
     backbone: Subnet, info: BackboneInfo | DetectorInfo, model: BackboneModel, images: Sequence[Image]
 ) -> str:
-    """A line for people. Raises `UserError` if maps differ."""
+    """Compare the maps; return a human-readable line. Raises `UserError` if they differ."""
     transform = ImageTransform(_settings(info)).eval()
     farthest = []
     for image in images:
@@ -109,7 +112,7 @@ def check_backbone(
 
 
 def compare(ours: Detections, theirs: Detections, settings: DetectorSettings) -> Difference:
-    """Match what two models found on one image."""
+    """Match two models' detections on one image."""
     near = (
         (ours.labels[:, None] == theirs.labels)
         & (np.abs(ours.scores[:, None] - theirs.scores) <= SCORE)
@@ -126,8 +129,8 @@ def compare(ours: Detections, theirs: Detections, settings: DetectorSettings) ->
 
 
 def _lone(found: Detections, alone: NDArray[np.bool_], others: Detections, settings: DetectorSettings) -> str | None:
-    """The best of those that stand `alone`, unless rounding can have decided: at the end of the list, or in
-    non-maximum suppression by a box of `others`."""
+    """The best of the detections without a match (`alone`), unless rounding can explain it: at the end of the list, or
+    in non-maximum suppression by a box of `others`."""
     full = len(found.scores) == settings.detections or len(others.scores) == settings.detections
     last = max((one.scores.min(initial=1) for one in (found, others)), default=0) if full else 0
     for index in np.flatnonzero(alone & (found.scores > max(settings.score_threshold, last) + SCORE)):
@@ -140,7 +143,7 @@ def _lone(found: Detections, alone: NDArray[np.bool_], others: Detections, setti
 
 
 def _settings(info: BackboneInfo | DetectorInfo) -> DetectorSettings:
-    """Of which those count that say how images become the backbone's input."""
+    """Settings that say how images become the backbone's input; of the rest nothing is used."""
     if isinstance(info, DetectorInfo):
         return info.settings
     return FPNSettings(min_size=SIDES[0], max_size=SIDES[1], **preprocessing(info).model_dump())

@@ -1,4 +1,4 @@
-"""Detectors as ONNX models: whole, from an image to boxes, or the networks alone, for `postprocess`."""
+"""Detectors as ONNX models: whole, from an image to boxes, or only their networks, for `postprocess`."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -30,11 +30,11 @@ class DetectorModel:
     """An exported detector."""
 
     files: dict[str, bytes]
-    """By the suffix of their names."""
+    """Contents by suffix of the file name."""
     detect: Callable[[Sequence[Tensor]], list[Detections]]
     """Detections on images (3, H, W) uint8 RGB, by ONNX Runtime."""
     takes_batches: bool
-    """Whether it can be given several images at a time."""
+    """Whether `detect` runs several images in one batch."""
 
 
 def whole_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
@@ -104,9 +104,9 @@ class _Whole(nn.Module):
 
 
 class _TracedTransform(ImageTransform):
-    """Its graph resizes to the very size that the eager model does, for which it computes in float64 as Python does.
+    """Resizes to exactly the eager model's size when it is traced, by computing in float64 as Python does.
 
-    torchvision's own computes in float32 where it is traced, which makes some images a pixel smaller.
+    torchvision's transform computes in float32 when it is traced, which makes some images a pixel smaller.
     """
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:

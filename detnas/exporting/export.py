@@ -1,4 +1,4 @@
-"""Exporting what a weights file holds. Nothing is written that was not checked."""
+"""Exports the content of a weights file. Only what has passed the check is written."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -23,17 +23,17 @@ from detnas.utils.errors import UserError, suggestion
 from detnas.utils.files import write_file
 
 CHECKED = 8
-"""On so many images of a data set an export is checked."""
+"""The number of images of a data set on which an export is checked."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """What a weights file can be exported to, of the whole detector or of its backbone."""
+    """A format to export to, of the whole detector or of its backbone."""
 
     file: str
-    """The usual name; others must end alike."""
+    """The default file name; other names must have the same suffix."""
     content: str
-    """For people."""
+    """What the file contains, human-readable."""
     of_detector: Callable[[Detector, DetectorInfo], DetectorModel] | None = None
     of_backbone: Callable[[Subnet, BackboneInfo | DetectorInfo], BackboneModel] | None = None
 
@@ -74,15 +74,15 @@ def export(
     log: Callable[[str], object] = lambda line: None,
     ops: Collection[str] = (),
 ) -> Path:
-    """Write what a weights file holds in another format; return the file: `out`, or its usual name beside `weights`.
+    """Write the content of a weights file in another format. Returns the file: `out`, or its default beside `weights`.
 
     `format` is one of "onnx" and "onnx-raw" (of a detector), "onnx-backbone", "torch" and "py" (of its backbone, or of
     a backbone's own file): see `detnas export --help`.
 
-    Before it is written it is checked against the eager model: on the images `check`, or those in such folders; or on
-    validation images of the folder `data`; without either, on those of the run in whose directory the weights lie.
-    What was done is reported to `log`. `ops` names those ops of users, as `package.module:Class`, that the file may
-    have imported: files are data.
+    Before it is written, the export is compared with the eager model on the images `check`, which may be folders, or on
+    validation images of the folder `data`; without either, on those of the run in whose directory the weights are.
+    `log` is called with lines on what was done. `ops` names the custom ops, as `package.module:Class`, that may be
+    imported for the file: files are data.
 
     Raises `UserError` if the file does not hold what the format needs, if there are no images, if a package is not
     installed, or if the export does not give the eager model's boxes within 0.1 pixel, its scores within 0.001 and its
@@ -90,7 +90,7 @@ def export(
     """
     weights = Path(weights)
     if format not in FORMATS:
-        raise UserError(f"--format {format}: there is none such; {suggestion(format, FORMATS)}")
+        raise UserError(f"--format {format}: unknown; {suggestion(format, FORMATS)}")
     chosen = FORMATS[format]
     out = _checked_place(Path(out) if out else weights.with_name(chosen.file), chosen)
     if out.suffix == ".onnx" and (lacking := missing()):
@@ -111,7 +111,7 @@ def export(
 def _made(
     weights: Path, chosen: Format, check: Sequence[Path], data: Path | None, ops: Collection[str]
 ) -> tuple[DetectorModel | BackboneModel, str]:
-    """The export, and what its check says."""
+    """The export, and the line of its check."""
     if chosen.of_detector:
         detector, about = load_detector(weights, ops)
         images = _images(weights, about, check, data)
@@ -121,7 +121,7 @@ def _made(
     loaded, info = load_weights(weights, ops)
     backbone = find_backbone(loaded)
     if not isinstance(backbone, Subnet):
-        raise UserError(f"{weights}: holds a supernet, which is no network yet; name the file of a single network")
+        raise UserError(f"{weights}: holds a supernet, not a single network; name the file of a single network")
     images = _images(weights, info, check, data)
     backbone.to(memory_format=torch.channels_last)
     part = chosen.of_backbone(backbone, info)
@@ -138,7 +138,7 @@ def _checked_place(out: Path, chosen: Format) -> Path:
 
 
 def _images(weights: Path, info: BackboneInfo | DetectorInfo, check: Sequence[Path], data: Path | None) -> list[Image]:
-    """To check on: those that are named, or some of a validation set."""
+    """The images to check on: those in `check`, or some of a validation set."""
     if check and data:
         raise UserError(f"--data {data}: --check names the images to check on already; leave out one of the two")
     if check:
@@ -146,7 +146,7 @@ def _images(weights: Path, info: BackboneInfo | DetectorInfo, check: Sequence[Pa
     if data is None:
         if not (weights.parent / RECIPE).is_file():
             raise UserError(
-                f"{weights}: lies in no run's directory, whose images the export could be checked on; name some by "
+                f"{weights}: is not in a run directory, with whose images the export could be checked; name images by "
                 "--check IMAGE, or a data folder by --data DIR"
             )
         data = Path(read_stored_run(weights.parent).data_directory)

@@ -1,4 +1,4 @@
-"""What an exported file says about itself, so that it can be used without the weights file it came from."""
+"""The metadata of exported files, with which they can be used without the weights file."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from detnas.version import __version__
 
 
 def about_detector(info: DetectorInfo) -> dict[str, Any]:
-    """Of a detector: `classes` by label, their ids in the data set, and all settings, pre-processing among them."""
+    """Metadata of a detector: `classes` by label, their ids in the data set, and all settings."""
     return _about_network(info) | {
         "classes": [name for _, name in info.categories],
         "category_ids": [id for id, _ in info.categories],
@@ -20,7 +20,7 @@ def about_detector(info: DetectorInfo) -> dict[str, Any]:
 
 
 def about_backbone(info: BackboneInfo | DetectorInfo) -> dict[str, Any]:
-    """Of a backbone: what its maps are, and how its input is made from images."""
+    """Metadata of a backbone: channels and strides of its maps, and the preprocessing of its input."""
     return _about_network(info) | {
         "channels": list(info.space.channels),
         "strides": info.space.strides,
@@ -29,6 +29,7 @@ def about_backbone(info: BackboneInfo | DetectorInfo) -> dict[str, Any]:
 
 
 def preprocessing(info: BackboneInfo | DetectorInfo) -> Preprocessing:
+    """How images become the input of the network."""
     if isinstance(info, BackboneInfo):
         return info.preprocessing
     return Preprocessing.model_validate(info.settings.model_dump(include=set(Preprocessing.model_fields)))

@@ -1,4 +1,4 @@
-"""ONNX models: how networks are written as such, what they say about themselves, and how they are run."""
+"""ONNX models: writing them, their metadata, and running them."""
 
 import json
 import tempfile
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from detnas.utils.errors import UserError
 
 ABOUT = "detnas"
-"""The key of an exported file's metadata under which a JSON object says what it is."""
+"""The key of an exported file's metadata whose value is a JSON object that describes it."""
 
 Axes = Mapping[str, Mapping[int, str]]
-"""Of inputs and outputs by name: which axes may have another length, and what they are called."""
+"""For inputs and outputs by name: the axes whose length varies, and their names."""
 
 
 def onnx_model(
@@ -30,9 +30,9 @@ def onnx_model(
 ) -> bytes:
     """The ONNX model of a network in evaluation mode. Without `axes` its inputs have the shapes of `examples`."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # The exporter that came after it fails on torchvision's detectors, and takes ten times as long on what it can
-        # do: half a minute for a network of 20 blocks. What this one warns of, data that it takes for constants, would
-        # show when the file is checked.
+        # The newer exporter fails on torchvision's detectors, and takes ten times as long on what it can export: half a
+        # minute for a network of 20 blocks. This one warns of data that it takes for constants; if that were wrong, the
+        # check of the file would fail.
         warnings.simplefilter("ignore")
         file = Path(folder) / "network.onnx"
         torch.onnx.export(
@@ -48,7 +48,7 @@ def onnx_model(
 
 
 def missing() -> list[str]:
-    """The packages that ONNX models need and that are not installed."""
+    """The packages that ONNX models need and that are missing."""
     return [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
 
 
@@ -67,14 +67,14 @@ def open_session(model: bytes | str) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors; of the exporter's shapes it warns by the dozen
+    options.log_severity_level = 3  # errors only: there are dozens of warnings about shapes
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def read_about(session: Any, name: str) -> dict[str, Any]:
-    """What the file `name` that `session` runs says about itself. Raises `UserError` if it is not ours."""
+    """The metadata of the file `name` that `session` runs. Raises `UserError` if it was not written by detnas."""
     text = session.get_modelmeta().custom_metadata_map.get(ABOUT)
     if text is None:
-        raise UserError(f"{name}: says nothing of detnas; name an ONNX file that `detnas export` wrote")
+        raise UserError(f"{name}: has no metadata of detnas; name an ONNX file that `detnas export` wrote")
     about: dict[str, Any] = json.loads(text)
     return about

@@ -1,4 +1,4 @@
-"""A backbone as a Python file that needs torch alone."""
+"""A backbone as a Python file that needs only torch."""
 
 import ast
 import inspect
@@ -12,7 +12,7 @@ from detnas.spaces.block import Block
 from detnas.utils.errors import UserError
 from detnas.version import __version__
 
-HEAD = Template('''"""A backbone of space $space: $architecture. Written by detnas $version; needs torch alone.
+HEAD = Template('''"""A backbone of space $space: $architecture. Written by detnas $version; needs only torch.
 
     from NAME import load, normalize    # NAME is this file's
     network = load()                    # with the weights in NAME.pt, beside this file

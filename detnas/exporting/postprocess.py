@@ -1,6 +1,6 @@
-"""What comes before and after the network of a file that `detnas export --format onnx-raw` wrote, in NumPy alone.
+"""What comes before and after the network of a file that `detnas export --format onnx-raw` wrote, in plain NumPy.
 
-Copy this file into a product; it imports nothing else of detnas. With ONNX Runtime:
+You can copy this file into your code; it imports nothing else of detnas. With ONNX Runtime:
 
     session = onnxruntime.InferenceSession("detector-raw.onnx")
     about = json.loads(session.get_modelmeta().custom_metadata_map["detnas"])
@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Found = tuple[Array, Array, Array]
-"""Best first: boxes (n, 4) float32, x1, y1, x2, y2 in pixels of the image as it was given; scores (n,) float32 in
-0-1; labels (n,) int64, places in the file's `classes`."""
+"""Highest score first: boxes (n, 4) float32, x1, y1, x2, y2 in pixels of the original image; scores (n,) float32 in
+0-1; labels (n,) int64, indices into the file's `classes`."""
 
 DIVISOR = 32
 """Both sides of what the network sees are multiples of this."""
 MOST_GROWTH = log(1000 / 16)
-"""The most that a box's logarithmic side can grow from its anchor's."""
+"""The most by which the logarithm of a box's side can exceed that of its anchor."""
 SMALLEST = 0.01
-"""Boxes of a side of fewer pixels than this are not kept by a two-stage detector."""
+"""A two-stage detector drops boxes with a side of fewer pixels than this."""
 
 
 class Batch(NamedTuple):
@@ -62,7 +62,7 @@ def prepare(images: Sequence[Array], about: Mapping[str, Any]) -> Batch:
 
 
 def detections(outputs: Sequence[Array], batch: Batch, about: Mapping[str, Any]) -> list[Found]:
-    """What is found on each image of `batch`, from what the network gave for it."""
+    """The detections on each image of `batch`, from the network's outputs for it."""
     find_candidates = _two_stage if about["stages"] == 2 else _one_stage
     candidates = find_candidates(outputs, batch, about)
     return [
@@ -82,10 +82,10 @@ def _one_stage(outputs: Sequence[Array], batch: Batch, about: Mapping[str, Any])
         _joined(
             [
                 _level_candidates(*level, size, about)
-                for level in zip(np.split(one, ends), np.split(answers, ends), levels, strict=True)
+                for level in zip(np.split(one, ends), np.split(its_codes, ends), levels, strict=True)
             ]
         )
-        for one, answers, size in zip(logits, codes, batch.sizes, strict=True)
+        for one, its_codes, size in zip(logits, codes, batch.sizes, strict=True)
     ]
 
 
@@ -118,12 +118,12 @@ def _two_stage(outputs: Sequence[Array], batch: Batch, about: Mapping[str, Any])
 
 
 def _best(boxes: Array, scores: Array, labels: Array, size: Sequence[int], given: Sequence[int], about: Any) -> Found:
-    """Of the candidates on an image those that are left after non-maximum suppression by class, best first."""
+    """The candidates on an image that are left after non-maximum suppression by class, highest score first."""
     settings = about["detector"]
     kept = [np.empty(0, np.int64)]
     for label in np.unique(labels):
-        (own,) = np.nonzero(labels == label)
-        kept.append(own[suppress(boxes[own], scores[own], settings["nms_threshold"])])
+        (of_class,) = np.nonzero(labels == label)
+        kept.append(of_class[suppress(boxes[of_class], scores[of_class], settings["nms_threshold"])])
     keep = np.concatenate(kept)
     keep = keep[np.argsort(-scores[keep], kind="stable")[: settings["detections"]]]
     edge = np.array([0, 0, 1, 1], np.float32) * about["unscaled_edge"]
@@ -132,7 +132,7 @@ def _best(boxes: Array, scores: Array, labels: Array, size: Sequence[int], given
 
 
 def suppress(boxes: Array, scores: Array, threshold: float) -> Array:
-    """Which of `boxes` (n, 4) are kept, best first, where none may overlap a better one by an IoU above `threshold`."""
+    """Indices of the `boxes` (n, 4) that non-maximum suppression keeps at an IoU `threshold`, highest score first."""
     order = np.argsort(-scores, kind="stable")
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     kept = []
@@ -147,7 +147,7 @@ def suppress(boxes: Array, scores: Array, threshold: float) -> Array:
 
 
 def decode(codes: Array, boxes: Array, weights: Sequence[float]) -> Array:
-    """Boxes (n, 4) from those they are told by (anchors or proposals) and the network's answers, both (n, 4)."""
+    """Boxes (n, 4) from anchors or proposals and the network's codes relative to them, both (n, 4)."""
     codes = codes / _float32(weights)
     sides = boxes[:, 2:] - boxes[:, :2]
     centers = codes[:, :2] * sides + boxes[:, :2] + sides / 2
@@ -181,7 +181,7 @@ def _normalize(pixels: Array, settings: Mapping[str, Any]) -> Array:
 
 
 def _resize(image: Array, settings: Mapping[str, Any]) -> Array:
-    """To the size in which the detector sees an image: bilinear, without a low-pass filter."""
+    """Resize to the detector's input size: bilinear, without a low-pass filter."""
     _, height, width = image.shape
     scale = min(settings["min_size"] / min(height, width), settings["max_size"] / max(height, width))
     for axis, side in ((1, height), (2, width)):

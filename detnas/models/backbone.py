@@ -18,16 +18,16 @@ from detnas.spaces.space import SearchSpace
 
 @dataclass(frozen=True)
 class FeatureInfo:
-    """What a backbone's maps are, as timm's backbones with `features_only=True` say it: code for those takes ours."""
+    """Describes a backbone's maps as timm does with `features_only=True`, for code that is written for timm."""
 
     backbone: "Backbone"
 
     def channels(self) -> list[int]:
-        """Of the maps, finest first."""
+        """The maps' channels, finest map first."""
         return list(self.backbone.channels)
 
     def reduction(self) -> list[int]:
-        """The maps' strides in pixels, finest first."""
+        """The maps' strides in pixels, finest map first."""
         return list(self.backbone.strides)
 
 
@@ -38,9 +38,9 @@ class Backbone(nn.Module):
     """
 
     channels: list[int]
-    """Of each stage's map."""
+    """Channels of each stage's map."""
     strides: list[int]
-    """Pixels of the image to one of each stage's map."""
+    """Stride of each stage's map in pixels of the image."""
 
     @property
     def feature_info(self) -> FeatureInfo:
@@ -57,7 +57,7 @@ class Stem(nn.Sequential):
         super().__init__(convolution, nn.BatchNorm2d(space.stem), nn.ReLU(inplace=True))
 
     def forward(self, images: Tensor) -> Tensor:
-        # Depthwise convolutions are faster in this layout, on CPUs about twice.
+        # Depthwise convolutions are faster in this layout, about twice as fast on CPUs.
         x = images.contiguous(memory_format=torch.channels_last)
         for layer in self:
             x = layer(x)
@@ -124,7 +124,7 @@ def find_backbone(model: nn.Module) -> Backbone:
 
 
 def _official(module: nn.Module) -> Iterator[nn.Module]:
-    """The modules inside, the innermost first, but for those of ops that users bring."""
+    """The modules inside `module`, innermost first, without those of custom ops."""
     for child in module.children():
         if not isinstance(child, CustomOp):
             yield from _official(child)
@@ -143,10 +143,9 @@ def _initialize(module: nn.Module) -> None:
 def shrink_depthwise(backbone: Backbone) -> None:
     """Divide fresh depthwise kernels by their side: a standard deviation of one over the root of the fan-in.
 
-    Ops that users bring keep theirs.
-
-    The official initialization gives them 1 whatever their size. BN makes the scale meaningless for what they compute,
-    not for how fast they change: a step of the optimizer turns a large kernel by less.
+    Custom ops keep their weights. The official initialization has a standard deviation of 1 whatever the side. BN makes
+    the scale irrelevant for what a kernel computes, but not for how fast it changes: a step of the optimizer changes
+    the direction of large weights less.
     """
     for module in _official(backbone):
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:

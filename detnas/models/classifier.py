@@ -10,7 +10,7 @@ class Classifier(nn.Module):
     """Backbone, 1x1 convolution to `head_channels`, BN, ReLU, dropout, average pooling, linear layer.
 
     Images (N, 3, H, W) -> logits (N, num_classes). The head is that of the paper's ImageNet networks, with 1024
-    channels there; pooling covers whatever size the last map has.
+    channels there; pooling covers the last map whatever its size.
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, head_channels: int = 1024, dropout: float = 0.2) -> None:

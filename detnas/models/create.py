@@ -26,16 +26,16 @@ Network: TypeAlias = Subnet | ResNet
 def create_backbone(
     source: Architecture | str | Path, space: SearchSpace | str = "small", ops: Collection[str] = ()
 ) -> Network | Supernet:
-    """A backbone: published, by name (`detnas models` lists them), or of an architecture in `space`, both with fresh
-    weights; or with its weights out of a weights file, of a detector or of a backbone alone.
+    """A backbone: a published one by name (`detnas models` lists them) or that of an architecture in `space`, both with
+    fresh weights; or the backbone of a weights file with its weights.
 
     The network maps images (N, 3, H, W), float32 and normalized as the file's metadata say, to a list of one map a
     stage (N, channels[i], H / strides[i], W / strides[i]), sizes rounded up; see its `channels` and `strides`
-    (4, 8, 16, 32), or by timm's names `feature_info`. `space` is looked at with an `Architecture` alone. `ops` names
-    those ops of users, as `package.module:Class`, that a weights file may have imported: files are data.
+    (4, 8, 16, 32), or by timm's names `feature_info`. `space` is used only with an `Architecture`. `ops` names
+    the custom ops, as `package.module:Class`, that may be imported for a weights file: files are data.
 
     Raises `UserError` for an unknown name, an architecture that does not fit the space, a file that is not a weights
-    file, or one with other such ops.
+    file, or one with other custom ops.
     """
     if isinstance(source, Architecture):
         return Subnet(search_space(space) if isinstance(space, str) else space, source)
@@ -58,7 +58,7 @@ def build_published(name: str) -> Network:
 
 
 def find_network(model: nn.Module) -> Network:
-    """The backbone inside `model` (a classifier or a detector), which must not be a supernet."""
+    """The backbone of `model`, a classifier or a detector around a single network."""
     backbone = find_backbone(model)
     assert isinstance(backbone, Network)
     return backbone

@@ -1,4 +1,4 @@
-"""Weights of the official release, and of what people trained with the official code, as networks of ours."""
+"""Weights of the official release, and of trainings with the official code, as networks of detnas."""
 
 import warnings
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ NetworkName: TypeAlias = str | SearchSpace | tuple[SearchSpace, Architecture]
 """How an official network is named: see `import_official`."""
 
 STEM = "first_conv.conv.weight"
-"""By this tensor a checkpoint's backbone is found."""
+"""The tensor by which a checkpoint's backbone is found."""
 
 CLASSIFIER = {
     *(f"last_conv.conv.{tensor}" for tensor in ("weight", "bias")),
@@ -43,12 +43,12 @@ CLASSIFIER = {
 ANCHORS = "rpn.anchor_generator.cell_anchors."
 HEADS = ("rpn.", "roi_heads.")
 SHOWN = 2
-"""Names of tensors in a message, of each kind."""
+"""The most names of tensors that a message lists, of each kind."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """An official network, what a weights file says about it, and the official tensors that it has no place for."""
+    """An official network, the metadata for its weights file, and the official tensors that it has no place for."""
 
     model: Subnet | Supernet | Detector
     info: BackboneInfo | DetectorInfo
@@ -58,18 +58,18 @@ class Imported:
 def import_official(
     source: Mapping[str, Any] | str | Path, name: NetworkName, shuffle: Shuffle | None = None
 ) -> Subnet | Supernet | Detector:
-    """A network of ours, in evaluation mode, from weights of the official code (megvii-model/DetNAS).
+    """A network of detnas, in evaluation mode, from weights of the official code (megvii-model/DetNAS).
 
     `source` is a state dict (names to tensors), a checkpoint that holds one under `model` or `state_dict`, or such a
     checkpoint's file, which is read as data (`weights_only=True`). `name` says which network it is: published
     (`detnas models` lists them), `small-supernet` or `large-supernet`, or a pair of space and architecture,
     or a space alone for its supernet. Channels are split as in the released weights: `even_odd` in single networks,
-    `interleave` in supernets, unless `shuffle` says otherwise; with the wrong one the weights are worth nothing.
+    `interleave` in supernets, unless `shuffle` says otherwise; with the wrong one the weights are useless.
 
-    A checkpoint with detection heads (Faster R-CNN with FPN, or RetinaNet, by its keys) gives a whole detector of
-    ours, which takes RGB in 0-1 as all do and feeds its network BGR in 0-255; its boxes are those of the official code
-    but for what `detnas/models/detectors/geometry.py` names. Classes come in the official order: label 0 of ours is
-    the official 1, of COCO's 80 by rising category id or of VOC's 20 by name. Any other gives the backbone, a `Subnet`
+    A checkpoint with detection heads (Faster R-CNN with FPN, or RetinaNet, by its keys) gives a whole detector, which
+    takes RGB in 0-1 like all detectors and feeds its network BGR in 0-255; its boxes are those of the official code up
+    to what `detnas/models/detectors/geometry.py` lists. Classes are in the official order: label 0 is the official 1,
+    of COCO's 80 by increasing category id or of VOC's 20 by name. Any other checkpoint gives the backbone, a `Subnet`
     or `Supernet`; it too was trained on BGR in 0-255, so build detectors around it with
     `**detnas.config.OFFICIAL_INPUT.model_dump()`. The ImageNet head (1x1 convolution, linear layer) has no place in a
     backbone and is left out; `detnas import` names it. Of a supernet, BN statistics fit no path before recalibration.
@@ -83,7 +83,7 @@ def import_official(
 def read_official(
     source: Mapping[str, Any] | str | Path, name: NetworkName, shuffle: Shuffle | None = None
 ) -> Imported:
-    """As `import_official`, with what else there is to say."""
+    """As `import_official`, with the metadata of a weights file and the tensors that were left out."""
     space, architecture = _network(name)
     shuffle = shuffle or ("interleave" if architecture is None else "even_odd")
     where = "the state dict" if isinstance(source, Mapping) else str(source)
@@ -94,7 +94,7 @@ def read_official(
 
 @dataclass
 class _Reader:
-    """The tensors of one checkpoint, and the network that they are to be."""
+    """The tensors of one checkpoint, and the network into which they are loaded."""
 
     where: str
     tensors: dict[str, Tensor]
@@ -166,12 +166,12 @@ class _Reader:
             raise UserError(f"{self.where}: its tensors' shapes fit no detector ({explain(error, kind)})") from None
 
     def _rows(self, *keys: str, default: int = 0) -> int:
-        """The first dimension of the first of these tensors that is there; `_fill` tells of those that are not."""
+        """The first dimension of the first of these tensors that exists; `_fill` reports missing ones."""
         found = (self.tensors[key].shape for key in keys if key in self.tensors)
         return next((shape[0] for shape in found if shape), default)
 
     def _check_anchors(self, detector: Detector) -> None:
-        """The official code stores its anchors; ours must be the same, but for the way in which pixels are counted."""
+        """Check the anchors that the official code stores against the detector's, up to how pixels are counted."""
         generator = detector.rpn.anchor_generator if isinstance(detector, FasterRCNN) else detector.anchor_generator
         for level, ours in enumerate(generator.cell_anchors):
             theirs = self.tensors.pop(f"{ANCHORS}{level}", None)
@@ -256,11 +256,11 @@ def _said(name: NetworkName) -> str:
 def _load(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickles that are refused anyway
+            warnings.simplefilter("ignore")  # about pickles that are refused anyway
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); name a checkpoint's file") from None
-    except Exception:  # an unpickler meets anything in a stranger's file
+    except Exception:  # an unpickler may raise anything
         raise UserError(
             f"{path}: no PyTorch checkpoint, or a pickle of more than tensors (as Caffe2's are), which could run "
             "anything when it is read; give a file that torch.load reads with weights_only=True"

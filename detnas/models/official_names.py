@@ -1,4 +1,4 @@
-"""What the official code calls the modules of our networks.
+"""The official code's names of the modules of detnas's networks.
 
 Official code: megvii-model/DetNAS, detectors on maskrcnn-benchmark. Its blocks are `1a`, `1b`, … by stage and place;
 convolutions are called `interstellar…`, with `_s` where they are depthwise.
@@ -21,11 +21,11 @@ OFFICIAL_OPS = dict(zip(PAPER_OPS, ("shufflenet_3x3", "shufflenet_5x5", "shuffle
 
 @dataclass
 class Names:
-    """`modules`: our name of every module that holds tensors -> the official one, both without the tensor's own.
+    """`modules`: detnas's name of every module with tensors -> the official one, both without the tensor's name.
 
-    `biases`: official biases of convolutions beside BN -> the running mean that takes them up. Ours have none there:
-    BN subtracts the mean of what it gets, and with it any constant, so that the bias does nothing in training, and in
-    evaluation it is the same as a mean that is less by it.
+    `biases`: official biases of convolutions before BN -> the running mean that absorbs them. detnas has no such
+    biases: BN subtracts the mean of its input, and with it any constant, so that the bias has no effect in training,
+    and in evaluation it is equivalent to a mean that is smaller by it.
     """
 
     modules: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""torchvision's ResNets as backbones: the usual choice, to compare with."""
+"""torchvision's ResNets as backbones, for comparison."""
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,12 @@ from detnas.spaces.cost import Cost
 class ResNet(Backbone):
     """The ResNet that torchvision calls `name`, without its classifier; images (N, 3, H, W) -> maps of four stages.
 
-    `name` is "resnet50" or "resnet101". Images are float32, normalized as you train it; map sizes are rounded up.
-    Weights are fresh, and everything is trainable, BN too. Tensors are named as in torchvision.
+    `name` is "resnet50" or "resnet101". Images are float32 and normalized; map sizes are rounded up. Weights are fresh,
+    and all of them are trainable, BN included. Tensors have torchvision's names.
     """
 
     architecture = None
-    """It belongs to no search space."""
+    """None: the network is not in a search space."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class ResNet(Backbone):
 
     def cost(self, size: int = 224) -> Cost:
         """MACs of the convolutions, and parameters, for an input of `size` x `size` pixels, batch 1."""
-        with torch.device("meta"):  # shapes alone: nothing is computed
+        with torch.device("meta"):  # only shapes: nothing is computed
             twin = ResNet(self.name).eval()
             images = torch.empty(1, 3, size, size)
         macs = 0

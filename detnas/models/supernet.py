@@ -17,7 +17,7 @@ class ChoiceBlock(nn.Module):
     """Every op that one block can be; computes the active one.
 
     `ops` are the space's, by name, and `allowed` the indices of those that the block can be. The others have no
-    weights: an identity, which nothing activates, stands in their place.
+    weights: an identity, which is never activated, is in their place.
     """
 
     def __init__(self, block: Block, shuffle: Shuffle, ops: Sequence[str], allowed: Sequence[int]) -> None:
@@ -60,8 +60,8 @@ class Supernet(SpaceBackbone):
     def subnet(self, architecture: Architecture) -> Subnet:
         """The plain network of `architecture` with copies of this supernet's weights and BN statistics.
 
-        The statistics fit no candidate: see recalibration. Raises `UserError` if the architecture does not fit the
-        space.
+        The statistics fit no candidate until they are recalibrated. Raises `UserError` if the architecture does not fit
+        the space.
         """
         self.space.check(architecture)
         subnet = Subnet(self.space, architecture, self.shuffle)
@@ -76,9 +76,9 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def extract_subnet(model: Model, architecture: Architecture) -> Model:
-    """A copy of `model` in which the plain network of `architecture` stands where the supernet stood.
+    """A copy of `model` with the plain network of `architecture` in place of its supernet.
 
-    Weights and BN statistics are copies: nothing done to the result reaches `model`.
+    Weights and BN statistics are copies: changing the result does not change `model`.
     """
     supernet = find_backbone(model)
     assert isinstance(supernet, Supernet)

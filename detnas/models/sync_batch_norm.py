@@ -1,4 +1,4 @@
-"""BN over the images of all processes."""
+"""BN with the statistics of the images of all processes."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from torch.nn import functional
 from detnas.distributed import comm
 
 PIXELS = (0, 2, 3)
-"""The dimensions that statistics are taken over."""
+"""The dimensions over which statistics are computed."""
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose batch in training is that of all processes together; the same tensors by the same names.
+    """`nn.BatchNorm2d` with training statistics of all processes' batches together, and with the same state dict.
 
-    torch's own SyncBatchNorm needs a GPU.
+    `torch.nn.SyncBatchNorm` does not run on CPUs.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
 
 
 def convert_sync_batch_norm(model: nn.Module) -> None:
-    """Put `SyncBatchNorm` with the same tensors in the place of every `nn.BatchNorm2d` of `model`."""
+    """Replace every `nn.BatchNorm2d` of `model` by a `SyncBatchNorm` with the same tensors."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.BatchNorm2d:
@@ -46,9 +46,9 @@ def convert_sync_batch_norm(model: nn.Module) -> None:
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance (C,) of the `x` (N, C, H, W) of all processes, and how many numbers a channel has.
+    """Mean and biased variance (C,) of the `x` (N, C, H, W) of all processes, and the number of values a channel.
 
-    Each process's own mean and squared distances from it are joined: squares of the numbers themselves would cancel.
+    They are computed from each process's mean and squared deviations from it, since sums of squares would cancel.
     """
     channels = x.shape[1]
     x = _precise(x)
@@ -66,12 +66,12 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _precise(x: Tensor) -> Tensor:
-    """At least float32, in which PyTorch's BN sums under autocast, too."""
+    """`x` in at least float32, in which PyTorch's BN computes sums under autocast, too."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class _Normalize(torch.autograd.Function):
-    """BN with the statistics of all processes; the gradient flows through these too."""
+    """BN with the statistics of all processes, through which the gradient flows, too."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""What can be chosen: architectures, search spaces, their costs, and budgets. Knows no torch."""
+"""Architectures, search spaces, costs and budgets. Independent of torch."""
 
 from detnas.spaces.architecture import PAPER_OPS, Architecture
 from detnas.spaces.block import Block

@@ -17,7 +17,7 @@ class Architecture:
     """One op index for each block, stage by stage: its place in `SearchSpace.ops`. Immutable, hashable and ordered.
 
     `str(architecture)` gives the digits stage by stage, `"2120 2112 33130031 3132"`, and `parse` reads them back.
-    Raises `UserError` for an index that is no digit; which of them a space has, `SearchSpace.check` knows.
+    Raises `UserError` for an index that is not a digit. `SearchSpace.check` checks it against a space.
     """
 
     stages: tuple[tuple[int, ...], ...]
@@ -33,7 +33,7 @@ class Architecture:
     def parse(cls, text: str) -> "Architecture":
         """Read digits grouped by stage. Raises `UserError` on anything but the digits 0-9 and blanks."""
         if not text.strip() or not set(text) <= set("0123456789 "):
-            raise UserError(f"architecture {text!r}: write one digit 0-9 a block, stages apart by a blank")
+            raise UserError(f"architecture {text!r}: write one digit 0-9 for each block, and a blank between stages")
         return cls(tuple(tuple(int(digit) for digit in stage) for stage in text.split()))
 
     @property
@@ -43,7 +43,7 @@ class Architecture:
 
     @property
     def hyphenated(self) -> str:
-        """The text as the name of a folder: `2120-2112-33130031-3132`."""
+        """The text as a folder's name: `2120-2112-33130031-3132`."""
         return str(self).replace(" ", "-")
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Budgets, and drawing architectures uniformly from those within one.
+"""Budgets, and uniform draws of architectures within one.
 
 Blocks at which the same ops are allowed at equal costs are interchangeable, so a space has few distinct totals for each
 half of its blocks, and sorting one half makes counting and drawing within a bound exact (meet in the middle).
@@ -28,7 +28,7 @@ MOST_TOTALS = 3e7
 """The most totals of half a space's blocks that fit into memory."""
 
 DRAWS = 20_000
-"""Draws tried before an architecture that meets the other bounds, or has not been seen, is taken not to exist."""
+"""Draws after which an architecture that meets the other bounds, or has not been seen, is assumed not to exist."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class BudgetSampler:
         self.budget = budget
         self.table = space.cost_table(budget.size, budget.latencies)
         counted = [self._count(cost) for cost in self._bounded()]
-        # The count is exact for one cost, the one whose bounds are the rarest met; the others are met by rejection.
+        # The count is exact for one cost, that whose bounds fewest meet; the bounds on the others are met by rejection.
         self._halves = min(counted, key=lambda halves: halves.count)
         if len(counted) > 1 and self.sample(np.random.default_rng(0)) is None:
             bounds = " and ".join(self._bounds(cost) for cost in self._bounded())
@@ -83,7 +83,7 @@ class BudgetSampler:
         return self.space.allows(architecture) and self.budget.allows(self.table.cost(architecture.ops))
 
     def share(self) -> float:
-        """The fraction of the space within the budget; estimated from draws where several costs are bounded."""
+        """The fraction of the space within the budget, estimated from draws if several costs are bounded."""
         exact = float(self._halves.count / self.space.size)
         if len(self._bounded()) == 1:
             return exact
@@ -91,9 +91,9 @@ class BudgetSampler:
         return exact * float(np.mean([self.allows(self._draw(rng)) for _ in range(2000)]))
 
     def sample(self, rng: np.random.Generator, seen: AbstractSet[Architecture] = frozenset()) -> Architecture | None:
-        """One architecture within the budget that is not in `seen`; None when none was found in `DRAWS` draws.
+        """One architecture within the budget that is not in `seen`; None if none was found in `DRAWS` draws.
 
-        Up to a few thousand architectures within the budget, None means that all of them have been seen.
+        If no more than a few thousand are within the budget, None means that all of them have been seen.
         """
         for _ in range(DRAWS):
             architecture = self._draw(rng)
@@ -106,11 +106,11 @@ class BudgetSampler:
         return self.space.architecture(self._halves.draw(rng))
 
     def _bounded(self) -> list[CostName]:
-        """The costs that the budget bounds; MACs if it bounds none."""
+        """The costs that the budget bounds, or MACs if it bounds none."""
         return [cost for cost in COSTS if getattr(self.budget, cost) != (0, inf)] or ["macs"]
 
     def _count(self, cost: CostName) -> "_Halves":
-        """All totals of one cost, and how many are within its bounds."""
+        """All totals of one cost, and their number within its bounds. Raises `UserError` if there is none."""
         stem: int = getattr(self.table.stem, cost)
         lower, upper = getattr(self.budget, cost)
         halves = _Halves(getattr(self.table, cost), lower - stem, upper - stem)
@@ -120,7 +120,7 @@ class BudgetSampler:
         return halves
 
     def _bounds(self, cost: CostName) -> str:
-        """The bounds on one cost, and the range that the space has."""
+        """The bounds on one cost, and its range in the space, as messages have them."""
         lower, upper = getattr(self.budget, cost)
         least, most = self.table.extent(cost)
         if cost == "latency":
@@ -204,7 +204,7 @@ def _choices(blocks: int, ops: tuple[int, ...]) -> list[tuple[int, ...]]:
 def _totals(
     groups: list[list[int]], rows: Sequence[Mapping[int, int]]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The total cost of every combination of choices of the groups, and how many architectures each stands for."""
+    """The total cost of every combination of the groups' choices, and the number of architectures with each."""
     totals, weights = np.zeros(1, np.int64), np.ones(1)
     for group in groups:
         row = rows[group[0]]
@@ -217,7 +217,7 @@ def _totals(
 
 
 def _orders(choice: tuple[int, ...]) -> float:
-    """How many orders a multiset of ops has."""
+    """The number of orders of a multiset of ops."""
     orders = factorial(len(choice))
     for op in set(choice):
         orders //= factorial(choice.count(op))

@@ -1,4 +1,4 @@
-"""What an architecture costs: an additive table over (block, op), without building a network."""
+"""The cost of an architecture, from an additive table over (block, op), without building a network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from detnas.spaces.ops import allowed_ops, find_op
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs, for one image."""
+    """A network's cost for one image."""
 
     macs: int
     """MACs (multiply-accumulate operations, which papers call FLOPs) of the convolutions."""

@@ -1,4 +1,4 @@
-"""Measured latencies of every (block, op) of a space, as a file keeps them."""
+"""Measured latencies of every (block, op) of a space, and their file."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ REMEDY = "measure one by `detnas profile RECIPE --latency`"
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """What the stem and every (block, op) of a space take on one device, batch 1, in microseconds.
+    """Latencies of the stem and every (block, op) of a space on one device, batch 1, in microseconds.
 
     `blocks_us[b][o]` belongs to block b (from input to output) and op o of `ops`, and is None where that op is not
     allowed; equal blocks have equal rows. A network's latency is the stem's plus one entry a block. `height` and
@@ -47,7 +47,7 @@ class LatencyTable:
         return latency
 
     def write(self, path: Path, **more: Any) -> None:
-        """Write the table, and whatever else its readers may want to know, as JSON."""
+        """Write the table and `more` facts as JSON."""
         facts = asdict(self)
         if self.ops == PAPER_OPS:
             del facts["ops"]  # as in the files of earlier versions
@@ -55,7 +55,7 @@ class LatencyTable:
 
 
 def read_latencies(path: Path) -> LatencyTable:
-    """The table in a file. Raises `UserError` if there is none."""
+    """Read a table from a file. Raises `UserError` if the file is missing or is not a table."""
     if not is_file(path):
         raise UserError(f"budget.latencies = {str(path)!r}: no such file; name a table of latencies, or {REMEDY}")
     try:

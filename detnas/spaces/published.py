@@ -1,4 +1,4 @@
-"""Networks that others published, by name. Knows no torch: recipes are checked against these names."""
+"""Published networks by name. Independent of torch, since recipes are checked against these names."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ RESNET = "ResNet (He et al., 2016), torchvision's"
 
 @dataclass(frozen=True)
 class PublishedNetwork:
-    """An architecture in its search space, where it was published, and what else should be known."""
+    """An architecture in its search space, where it was published, and a note on it."""
 
     space: SearchSpace
     architecture: Architecture
@@ -55,6 +55,6 @@ PUBLISHED = {
 }
 
 RESNETS = {"resnet50": RESNET, "resnet101": RESNET}
-"""Networks of no search space, and where they were published."""
+"""Networks outside any search space, and where they were published."""
 
 NAMES = (*PUBLISHED, *RESNETS)

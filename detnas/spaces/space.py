@@ -1,4 +1,4 @@
-"""Search spaces: which blocks there are, and which op each can be."""
+"""Search spaces: their blocks, and the ops that each can be."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ class SearchSpace:
     """
 
     name: str
-    """What weights files and messages call it."""
+    """Its name in weights files and messages."""
     stem: int
     """Channels of the stem's map."""
     channels: tuple[int, ...]
@@ -39,7 +39,7 @@ class SearchSpace:
     repeats: tuple[int, ...]
     """Blocks of each stage."""
     ops: tuple[str, ...] = PAPER_OPS
-    """What each block can be; an op's place here is its digit in architectures."""
+    """The ops among which each block chooses; an op's index here is its digit in architectures."""
 
     def __post_init__(self) -> None:
         widths = (self.stem, *self.channels)
@@ -71,12 +71,12 @@ class SearchSpace:
 
     @property
     def strides(self) -> list[int]:
-        """Pixels of the image to one of each stage's map."""
+        """Stride of each stage's map in pixels of the image."""
         return [4 * 2**stage for stage in range(len(self.channels))]
 
     @property
     def size(self) -> int:
-        """How many architectures the space holds."""
+        """The number of architectures in the space."""
         return prod(map(len, self.allowed_ops))
 
     @property
@@ -109,9 +109,9 @@ class SearchSpace:
         return self.architecture([ops[index] for ops, index in zip(allowed, chosen, strict=True)])
 
     def fair_draw(self, rng: np.random.Generator) -> list[Architecture]:
-        """As many random architectures as there are ops, in which every op that a block can be stands exactly once.
+        """As many random architectures as there are ops, which together contain every op of every block exactly once.
 
-        At a block that can be fewer ops, each of them stands equally often, but for a remainder that is drawn.
+        At a block that can be fewer ops, each of them is contained equally often, up to a remainder that is drawn.
         """
         number = len(self.ops)
         columns = []
@@ -202,7 +202,7 @@ def _cost_table(space: SearchSpace, size: int, latencies: LatencyTable | None) -
 SPACES = {
     "small": SearchSpace("small", stem=16, channels=(64, 160, 320, 640), repeats=(4, 4, 8, 4)),
     "large": SearchSpace("large", stem=48, channels=(96, 240, 480, 960), repeats=(8, 8, 16, 8)),
-    # Ours, not the paper's: ten blocks for images of about 100-128 pixels on a CPU.
+    # Not the paper's: ten blocks for images of about 100-128 pixels on a CPU.
     "tiny": SearchSpace("tiny", stem=16, channels=(32, 64, 128, 256), repeats=(2, 2, 4, 2)),
 }
 
@@ -216,12 +216,11 @@ def search_space(
     repeats: Sequence[int] | None = None,
     ops: Sequence[str] | None = None,
 ) -> SearchSpace:
-    """A space by name, its channels times `width`, rounded to multiples of 4.
+    """A space by name, with its channels times `width`, rounded to multiples of 4.
 
-    "small" (20 blocks) and "large" (40 blocks) are the paper's; "tiny" (10 blocks) is ours, for images of about 100
-    pixels on a CPU.
-    `stem`, `channels`, `repeats` and `ops` stand in place of that space's own, see `SearchSpace`; its name tells
-    what is another. Raises `UserError` for an unknown name, or parts that make no space.
+    "small" (20 blocks) and "large" (40 blocks) are the paper's; "tiny" (10 blocks) is for images of about 100 pixels on
+    a CPU. `stem`, `channels`, `repeats` and `ops` replace those of the named space, see `SearchSpace`, and extend its
+    name. Raises `UserError` for an unknown name, or parts that make no space.
     """
     space = _scaled(name, width)
     own = {"s": None if stem is None else (stem,), "c": channels, "r": repeats}

@@ -1,4 +1,4 @@
-"""Who chooses a supernet's path: drawn again for every step, as a function of the seed and the step."""
+"""The paths of a supernet that each training step trains, as a function of the seed and the step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -14,16 +14,16 @@ from detnas.utils.errors import UserError
 class PathSampler:
     """Draws the paths of `space` that a step trains.
 
-    One path, each equally often; or, with `edges`, first one of the bins between them, then a path within it. A bin
-    holds what costs its lower edge or more MACs and less than its upper edge, for images of `size` x `size`
-    pixels. In bins, cheap and expensive paths are trained as often as those of middling cost, which are most of the
-    space. The official code bins the paths of supernet pre-training so; the paper's text knows no bins.
+    By default it is one path, uniformly. With `edges`, one of the bins between them is drawn, and then a path within
+    it: a bin has the paths with at least its lower edge and less than its upper edge of MACs, for images of `size` x
+    `size` pixels. With bins, cheap and expensive paths are trained as often as those of medium cost, which are most of
+    the space. The official code uses such bins in supernet pre-training; the paper's text does not mention them.
 
-    Or, if `fair`, as many paths as there are ops, in which each op that a block can be stands exactly once: strict
-    fairness (Chu et al., FairNAS, arXiv:1907.01845, section 3.2). At a block that can be fewer ops they stand more
-    often, see `SearchSpace.fair_draw`.
+    If `fair`, a step has as many paths as there are ops, which together contain every op of every block exactly once:
+    strict fairness (Chu et al., FairNAS, arXiv:1907.01845, section 3.2). At a block that can be fewer ops, each of them
+    is contained more often, see `SearchSpace.fair_draw`.
 
-    Raises `UserError` for a bin that holds no path; its message begins with `field`.
+    Raises `UserError` for a bin without a path, with a message that starts with `field`.
     """
 
     def __init__(self, space: SearchSpace, edges: Sequence[float] | None, fair: bool, size: int, field: str) -> None:
@@ -51,7 +51,10 @@ class PathSampler:
 def path_chooser(
     supernet: Supernet, paths: PathSampler, seed_of_step: Callable[[int], int]
 ) -> Callable[[int], Iterator[None]]:
-    """Activates a path of `supernet` for each pass of a step; `seed_of_step` gives the seed of a step's draw."""
+    """A function that activates, for a given step, a path of `supernet` before each pass.
+
+    `seed_of_step` gives the seed with which a step's paths are drawn.
+    """
 
     def choose(step: int) -> Iterator[None]:
         for path in paths.draw(np.random.default_rng(seed_of_step(step))):

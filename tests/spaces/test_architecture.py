@@ -33,7 +33,7 @@ def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
     if readable:
         assert "".join(map(str, Architecture.parse(text).ops)) == text.replace(" ", "")
     else:
-        with pytest.raises(UserError, match=r"one digit 0-9 a block") as refusal:
+        with pytest.raises(UserError, match=r"one digit 0-9 for each block") as refusal:
             Architecture.parse(text)
         assert "\n" not in str(refusal.value)
 

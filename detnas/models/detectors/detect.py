@@ -14,7 +14,7 @@ from detnas.models.detectors.prepared import PreparedImages, on_device
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found on one image, best first: `boxes` (n, 4) float32, x1, y1, x2, y2 in its pixels; `scores` (n,)
+    """Detections on one image, highest score first: `boxes` (n, 4) float32, x1, y1, x2, y2 in its pixels; `scores` (n,)
     float32 in 0-1; `labels` (n,) int64 from 0."""
 
     boxes: NDArray[Any]
@@ -24,7 +24,7 @@ class Detections:
 
 @torch.inference_mode()
 def detect(detector: Detector, images: Sequence[Tensor] | PreparedImages, device: torch.device) -> list[Detections]:
-    """Detections on images (3, H, W) uint8 RGB, or prepared. The detector must be in evaluation mode, on `device`."""
+    """Detections on images (3, H, W) uint8 RGB, or on prepared ones. `detector` is in evaluation mode, on `device`."""
     inputs = images.to(device) if isinstance(images, PreparedImages) else on_device(images, device)
     outputs = detector(inputs)
     return [

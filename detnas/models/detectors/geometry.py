@@ -1,19 +1,19 @@
-"""Pixels and boxes: where anchors lie, how boxes follow an image's resizing, what is pooled for a box.
+"""Pixels and boxes: where anchors are, how boxes are resized with an image, what is pooled for a box.
 
-The official detectors were trained in maskrcnn-benchmark, which counts pixels, edges included: a box from x1 to x2 is
-x2 - x1 + 1 wide, so that its x2 is torchvision's less 1. Seen in torchvision's coordinates, where a pixel extends from
-x to x + 1, that framework differs in three places, and `geometry: maskrcnn-benchmark` follows it there:
+The official detectors were trained in maskrcnn-benchmark, in which a box from x1 to x2 is x2 - x1 + 1 pixels wide, so
+that its x2 is torchvision's minus 1. In torchvision's coordinates, in which a pixel extends from x to x + 1, that
+framework differs in three places, and `geometry: maskrcnn-benchmark` follows it there:
 
 * Anchors are centered on the cells of their map, which are as large as its stride says; torchvision has them at the
   cells' upper left corners, and takes the stride from the sizes of image and map. Their sides are rounded at the
   scale of the stride (`cell_anchors`), in torchvision at that of the image.
-* A resized box keeps that extra pixel unscaled. At the usual factor of 1.67 (480 pixels to 800) torchvision's right and
-  lower edges would come out 0.4 pixels of the original image further in.
-* For a box the pixels from x1 to x2 - 1 are pooled: one less to the right and below.
+* That extra pixel of a box is not scaled when the image is resized. At the usual factor of 1.67 (480 pixels to 800)
+  torchvision's right and lower edges would be 0.4 pixels of the original image further in.
+* The pixels from x1 to x2 - 1 are pooled for a box: one less on the right and below.
 
-What still differs, beside rounding errors: images are resized in floating point without the low-pass filter that
-Pillow applies where it shrinks them, and their sides may come out one pixel apart; boxes that lie outside their image
-are cut to nothing and dropped, not to one pixel.
+What still differs, besides rounding errors: images are resized in floating point without the low-pass filter with
+which Pillow shrinks them, and their sides may differ by one pixel; boxes outside their image are clipped to nothing
+and dropped, not clipped to one pixel.
 """
 
 from math import log2
@@ -33,7 +33,7 @@ from detnas.models.preprocessing import normalize
 
 
 class ImageTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """torchvision's normalizing, resizing and padding, by a detector's settings, of what has not been through it."""
+    """torchvision's normalizing, resizing and padding with a detector's settings. `PreparedImages` pass unchanged."""
 
     def __init__(self, settings: DetectorSettings) -> None:
         super().__init__(settings.min_size, settings.max_size, list(settings.image_mean), list(settings.image_std))
@@ -104,7 +104,7 @@ def cell_anchors(stride: int, sizes: tuple[float, ...], ratios: tuple[float, ...
 
 
 class InnerPixelsRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
-    """maskrcnn-benchmark's pooling: what lies between the centers of a box's outermost pixels, as it sees them."""
+    """maskrcnn-benchmark's pooling, which covers a box from the center of its first pixel to that of its last."""
 
     def __init__(self, names: list[str], strides: tuple[int, ...], canonical_size: int, **settings: Any) -> None:
         super().__init__(names, canonical_scale=canonical_size, **settings)
@@ -117,7 +117,7 @@ class InnerPixelsRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
 
 
 class _WholeBoxLevels(LevelMapper):  # type: ignore[misc]
-    """Chooses the level by the area of the box, of which `InnerPixelsRoIAlign` pools one pixel less each way."""
+    """Selects the level by the whole box, of which `InnerPixelsRoIAlign` pools one pixel less in each direction."""
 
     def __call__(self, boxlists: list[Tensor]) -> Tensor:
         levels: Tensor = super().__call__([_grown(one, 1.0) for one in boxlists])
@@ -125,5 +125,5 @@ class _WholeBoxLevels(LevelMapper):  # type: ignore[misc]
 
 
 def _grown(boxes: Tensor, by: float) -> Tensor:
-    """`boxes` (n, 4) with right and lower edges moved outwards by so many pixels."""
+    """`boxes` (n, 4) with right and lower edges moved outwards by `by` pixels."""
     return boxes + boxes.new_tensor([0.0, 0.0, by, by]) if by else boxes

@@ -76,7 +76,7 @@ class PaperRetinaNetHead(RetinaNetHead):  # type: ignore[misc]  # untyped
         """The two losses. Of `matched_idxs`, (anchors,) for each image, a number from 0 is the target that an anchor is
         matched with, and a negative one says why there is none."""
         classification, regression, positives = [], [], 0
-        for target, logits, answers, boxes, matches in zip(
+        for target, logits, codes, boxes, matches in zip(
             targets, head_outputs["cls_logits"], head_outputs["bbox_regression"], anchors, matched_idxs, strict=True
         ):
             positive = torch.where(matches >= 0)[0]
@@ -86,8 +86,8 @@ class PaperRetinaNetHead(RetinaNetHead):  # type: ignore[misc]  # untyped
             classes[positive, target["labels"][matched]] = 1
             counted = matches != Matcher.BETWEEN_THRESHOLDS
             classification.append(sigmoid_focal_loss(logits[counted], classes[counted], reduction="sum"))
-            wanted = self.regression_head.box_coder.encode_single(target["boxes"][matched], boxes[positive])
-            regression.append(smooth_l1_loss(answers[positive], wanted, beta=BETA, reduction="sum"))
+            expected = self.regression_head.box_coder.encode_single(target["boxes"][matched], boxes[positive])
+            regression.append(smooth_l1_loss(codes[positive], expected, beta=BETA, reduction="sum"))
         of_all = comm.all_reduce_int(positives)
         return {
             "classification": torch.stack(classification).sum() / (of_all / comm.world_size() + len(targets)),
@@ -109,8 +109,8 @@ class RetinaNetNetworks(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        answers = self.head(list(self.backbone(images).values()))
-        return answers["cls_logits"], answers["bbox_regression"]
+        outputs = self.head(list(self.backbone(images).values()))
+        return outputs["cls_logits"], outputs["bbox_regression"]
 
 
 def run_networks(detector: Detector, images: Tensor) -> object:

@@ -23,7 +23,7 @@ losses. In evaluation mode it takes images, and returns a dict with `boxes`, `sc
 class ExportedPart:
     """The part of a detector that `detnas export --format onnx-raw` writes: its networks.
 
-    What comes before and after them is done by `detnas/exporting/postprocess.py`, which tells detectors apart by
+    What comes before and after them is done by `detnas/exporting/postprocess.py`, which distinguishes detectors by
     `stages`.
     """
 

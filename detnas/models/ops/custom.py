@@ -18,8 +18,8 @@ class CustomOp(nn.Module):
 
     A subclass is made as `Class(in_channels, out_channels, stride)`, with channels that are multiples of 4 and a stride
     of 1 or 2, and maps (N, in_channels, H, W) float to (N, out_channels, ceil(H / stride), ceil(W / stride)). It
-    begins with the weights that it gives itself: the recipe's `init` is for detnas's ops.
-    BN layers in it are recalibrated for each candidate as all others are.
+    starts with the weights of its own constructor: the recipe's `init` applies to detnas's ops only. Its BN layers are
+    recalibrated for each candidate like all others.
     """
 
     @classmethod
@@ -30,16 +30,17 @@ class CustomOp(nn.Module):
     @classmethod
     def is_allowed(cls, block: Block) -> bool:
         """Whether the op may stand at `block`. Override it for an op that cannot be built everywhere, for example
-        because its output has the channels and the size of its input. Equal blocks must have the same answer."""
+        because its output has the channels and the size of its input. The result must be the same for equal blocks."""
         return True
 
     @classmethod
     def cost(cls, block: Block, size: int) -> Cost:
         """MACs at inputs of `size` x `size` pixels, batch 1, and parameters of the op at `block`.
 
-        The op is built and run on shapes alone (PyTorch's meta device); convolutions and matrix products are counted by
-        torch.utils.flop_counter, a MAC as one. Override it for what does not run so, or is counted in another way.
-        Raises `UserError` if it cannot be run so, or gives a map of another shape.
+        The op is built and run on PyTorch's meta device, which has shapes and no data. Convolutions and matrix products
+        are counted by torch.utils.flop_counter, a MAC as one. Override it for an op that cannot run there, or has other
+        costs.
+        Raises `UserError` if the op cannot run there, or returns a map of another shape.
         """
         name = f"space.ops: {cls.__module__}:{cls.__qualname__}"
         place = f"{block.in_channels} to {block.out_channels} channels, stride {block.stride}"

@@ -25,4 +25,4 @@ class OpSpec(Protocol):
         """MACs and parameters of the op at `block`, for an input of `size` x `size` pixels, batch 1."""
 
     def is_allowed(self, block: Block) -> bool:
-        """Whether the op may stand at `block`. Equal blocks have the same answer."""
+        """Whether the op may stand at `block`. It is the same for equal blocks."""

@@ -36,4 +36,4 @@ def test_other_files_are_refused(tmp_path: Path, shell: Shell) -> None:
     (tmp_path / "text.onnx").write_text("no model")
     assert "not an ONNX model" in shell.refused("bench-latency", tmp_path / "text.onnx")
     (tmp_path / "other.onnx").write_bytes(onnx_model(nn.ReLU(), (torch.zeros(2),)))
-    assert "says nothing of detnas" in shell.refused("bench-latency", tmp_path / "other.onnx")
+    assert "has no metadata of detnas" in shell.refused("bench-latency", tmp_path / "other.onnx")
