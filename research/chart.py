@@ -148,4 +148,4 @@ def _middle(row: int) -> int:
 
 
 def _text(x: float, y: float, text: str, style: str) -> str:
-    return f'<text x="{x:g}" y="{y:g}" {style}>{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:g}" {style}>{escape(text)}</text>'
