@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.command import machine
 from detnas.evaluation.metrics.correlation import kendall_tau
-from detnas.run.context import open_run
+from detnas.run.opening import open_run
 from detnas.run.pipeline import run
 from detnas.spaces import Architecture
 from detnas.utils.files import read_json, write_json

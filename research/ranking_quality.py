@@ -18,7 +18,8 @@ from benchmarks.command import machine
 from benchmarks.supernets import Trained
 from detnas.evaluation.metrics.correlation import Scores, kendall_tau, with_interval
 from detnas.models.supernet import Supernet, extract_subnet
-from detnas.run.context import Run, open_run
+from detnas.run.context import Run
+from detnas.run.opening import open_run
 from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.spaces import Architecture, SearchSpace
 from detnas.training.checkpoints import load_weights

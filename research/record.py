@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.command import machine
-from detnas.run.context import load_run
+from detnas.run.opening import load_run
 from detnas.rundir import layout
 from detnas.utils.files import read_json, write_json
 from research import pages

@@ -20,8 +20,8 @@ from benchmarks.command import machine
 from detnas.config import Recipe, load_recipe
 from detnas.evaluation.metrics.correlation import with_interval
 from detnas.evaluation.metrics.pareto import pareto_front
-from detnas.run.context import open_run
 from detnas.run.evaluator import build_evaluator
+from detnas.run.opening import open_run
 from detnas.run.pipeline import run
 from detnas.search.samplers import SAMPLERS
 from detnas.search.samplers.base import EvaluationRecord

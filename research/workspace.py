@@ -19,7 +19,8 @@ import typer
 
 from detnas.config import Recipe, load_recipe
 from detnas.data.shapes.prepare import prepare_shapes
-from detnas.run.context import Run, open_run
+from detnas.run.context import Run
+from detnas.run.opening import open_run
 from detnas.run.pipeline import run
 from detnas.run.ranking import POOL, evenly, lock_file, train_standalone
 from detnas.rundir import layout

@@ -34,7 +34,8 @@ from detnas.profiling.short_recipe import (
 )
 from detnas.profiling.timed_progress import TimedProgress, TimedTask
 from detnas.profiling.workload import images_per_stage, split_sizes
-from detnas.run.context import Run, open_run
+from detnas.run.context import Run
+from detnas.run.opening import open_run
 from detnas.run.pipeline import STAGES
 from detnas.rundir.layout import CANDIDATES, FINETUNE, PRETRAIN, SEARCH, SUPERNET_FINETUNE, SUPERNET_PRETRAIN, WINNER
 from detnas.utils.errors import UserError

@@ -1,21 +1,17 @@
 """What is checked of a run before any training."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from detnas.data.classification import ClassificationSet
 from detnas.data.detection import DetectionSet
 from detnas.distributed import comm
+from detnas.run.context import Run
 from detnas.rundir.layout import SEARCH, SEARCH_DONE, SUPERNET_FINETUNE, SUPERNET_PRETRAIN
 from detnas.search.study.storage import check_storage
 from detnas.utils.errors import UserError
 
-if TYPE_CHECKING:
-    from detnas.run.context import Run
 
-
-def check_run(run: "Run") -> None:
+def check_run(run: Run) -> None:
     """Raise `UserError` for what would otherwise fail only once training has begun."""
     search = run.recipe.search
     if run.pretrains:

@@ -22,8 +22,9 @@ from pathlib import Path
 from detnas.config import Recipe
 from detnas.distributed import comm
 from detnas.models.supernet import Supernet
-from detnas.run.context import Run, load_run, open_run, read_recipe
+from detnas.run.context import Run
 from detnas.run.networks import finetune_networks, pretrain_networks
+from detnas.run.opening import load_run, open_run, read_recipe
 from detnas.run.page import write_page
 from detnas.run.search_stage import search_stage
 from detnas.rundir.layout import FINETUNE, PRETRAIN, SEARCH, SUPERNET_FINETUNE, SUPERNET_PRETRAIN

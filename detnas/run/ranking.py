@@ -9,9 +9,10 @@ import numpy as np
 
 from detnas.evaluation.metrics.correlation import Estimate, kendall_tau, regret, spearman_rho, with_interval
 from detnas.models.backbone import Subnet
-from detnas.run.context import Run, load_run, open_run
+from detnas.run.context import Run
 from detnas.run.evaluator import build_evaluator
 from detnas.run.networks import train_networks
+from detnas.run.opening import load_run, open_run
 from detnas.run.page import write_page
 from detnas.rundir.layout import (
     EVALUATION,

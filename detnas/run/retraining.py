@@ -5,8 +5,8 @@ from pathlib import Path
 
 from detnas.distributed import comm
 from detnas.models.backbone import Subnet
-from detnas.run.context import load_run, open_run
 from detnas.run.networks import train_networks
+from detnas.run.opening import load_run, open_run
 from detnas.run.page import write_page
 from detnas.rundir.layout import FINETUNE, WEIGHTS
 from detnas.spaces import Architecture

@@ -17,8 +17,9 @@ from detnas.config.search import CUSTOM
 from detnas.models.classifier import Classifier
 from detnas.models.detectors.build import Detector
 from detnas.models.supernet import Supernet
-from detnas.run.context import Run, open_run
+from detnas.run.context import Run
 from detnas.run.evaluator import build_evaluator
+from detnas.run.opening import open_run
 from detnas.run.pipeline import run
 from detnas.search.evaluators import EVALUATORS
 from detnas.search.evaluators.custom import Candidate

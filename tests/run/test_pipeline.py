@@ -19,6 +19,7 @@ from small_recipe import COLORS, assert_same, checkpoint, small_recipe, write_bl
 
 import detnas.run.context as running
 import detnas.run.networks as networks
+import detnas.run.opening as opening
 import detnas.run.pipeline as pipeline
 import detnas.run.search_stage as search_stage
 from detnas.cli.main import main
@@ -719,7 +720,7 @@ def test_shapes_that_a_cut_run_drew_for_another_recipe_are_drawn_anew(
 ) -> None:
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(running, "store_recipe", lambda *args: 1 / 0)
+        patch.setattr(opening, "store_recipe", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             pipeline.run(small_recipe(), run, stages=())
     pipeline.run(small_recipe(data__shapes__train=30), run, stages=())
@@ -734,17 +735,18 @@ def test_progress_is_said_on_plain_lines(blocks: Path, tmp_path: Path, capsys: p
     assert "[1/6] supernet-pretrain" in said and "10/10, loss" in said and "\x1b" not in said
 
 
-def test_candidates_are_judged_with_as_many_proposals_as_the_search_says(
+def test_candidates_are_evaluated_with_as_many_proposals_as_the_search_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judging: list[Detector] = []
+    seen: list[Detector] = []
+    init = DetectionEvaluator.__init__
 
-    def fitness(detector: Detector, *args: Any, **settings: Any) -> DetectionEvaluator:
-        judging.append(detector)
-        return DetectionEvaluator(detector, *args, **settings)
+    def spied(self: DetectionEvaluator, detector: Detector, *args: Any, **settings: Any) -> None:
+        seen.append(detector)
+        init(self, detector, *args, **settings)
 
-    monkeypatch.setattr("detnas.run.evaluator.DetectionEvaluator", fitness)
+    monkeypatch.setattr(DetectionEvaluator, "__init__", spied)
     recipe = small_recipe("fpn", pretraining__source="none", supernet_finetune__steps=6, search__proposals=3)
     pipeline.run(recipe, tmp_path, stages=("supernet-finetune", "search"))
-    (detector,) = judging
+    (detector,) = seen
     assert detector.eval().rpn.post_nms_top_n() == 3 != recipe.detector.proposals

@@ -12,8 +12,8 @@ from small_recipe import small_recipe
 
 from detnas.config import load_recipe
 from detnas.evaluation.metrics.correlation import kendall_tau
-from detnas.run.context import open_run
 from detnas.run.evaluator import build_evaluator
+from detnas.run.opening import open_run
 from detnas.run.pipeline import run
 from detnas.run.ranking import lock_file, rank, spread
 from detnas.rundir.directory import read_stored_run

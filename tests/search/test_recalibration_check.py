@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from detnas.run.context import load_run, open_run
 from detnas.run.evaluator import build_evaluator
+from detnas.run.opening import load_run, open_run
 from detnas.run.pipeline import search_run
 from detnas.search import recalibration_check
 from detnas.search.evaluators.detection import DetectionEvaluator

@@ -65,7 +65,7 @@ def test_ctrl_c_waits_for_no_step() -> None:
 COMMANDS = """
 import json, os, signal, sys, traceback
 import sqlalchemy, torch
-import detnas.cli.main, detnas.run.networks, detnas.run.pipeline, detnas.run.context, detnas.profiling.dry_run
+import detnas.cli.main, detnas.run.networks, detnas.run.pipeline, detnas.run.opening, detnas.profiling.dry_run
 from detnas.training import loop
 
 torch.set_num_threads(1)
@@ -74,7 +74,7 @@ torch.set_num_threads(1)
 def run(words, where, count, signals):
     # Sends itself `signals` at the `count`-th call of what `where` names.
     module, name = {
-        "data": (detnas.run.context, "open_data"),
+        "data": (detnas.run.opening, "open_data"),
         "train": (loop, "train_step"),
         "save": (loop, "save_checkpoint"),
         "search": (detnas.search.evaluators.detection.DetectionEvaluator, "__call__"),

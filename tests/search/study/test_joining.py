@@ -19,7 +19,7 @@ from postgresql import postgresql
 from small_recipe import write_recipe
 
 from detnas.config import load_recipe
-from detnas.run.context import open_run
+from detnas.run.opening import open_run
 from detnas.run.pipeline import run
 from detnas.run.search_stage import _study_name
 from detnas.utils.progress import Progress
