@@ -49,12 +49,15 @@ class Trained:
 
 
 def write_noise(folder: Path) -> None:
-    """An image folder of three classes, 20 images each, of colored noise: no part of an image is like another."""
+    """An image folder of three classes of a color each, 20 images a class, with noise: no two parts are alike.
+
+    The noise is one level of 255, since a deep network with fresh weights amplifies it until it hides the color.
+    """
     rng = np.random.default_rng(0)
     for category, color in COLORS.items():
         (folder / f"c{category}").mkdir(parents=True)
         for number in range(20):
-            noise = rng.integers(0, 8, (40, 50, 3)) + np.array(color)
+            noise = rng.integers(0, 2, (40, 50, 3)) + np.array(color)
             Image.fromarray(noise.astype(np.uint8)).save(folder / f"c{category}" / f"{number}.png")
 
 
