@@ -1,5 +1,6 @@
 """What every op must do: its shapes, its cost, its weights, and where it may stand."""
 
+import subprocess
 import sys
 import types
 from math import prod
@@ -165,6 +166,14 @@ class TestOps(OpContract):
     def op(self, request: pytest.FixtureRequest) -> str:
         name: str = request.param
         return name
+
+
+def test_recipes_and_costs_need_no_torch() -> None:
+    code = (
+        "import sys; from detnas.config import load_recipe; from detnas.models.ops import OPS; "
+        "load_recipe('shapes-quick').search_space().cost_table(); sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 class Plain(detnas.CustomOp):

@@ -1,6 +1,7 @@
 """The ops that blocks can be: `OPS` has all of detnas's, `custom` those that users bring.
 
 To add one, write a module with its `OpSpec`, and add a line here. `tests/contracts/test_op_contract.py` tests it.
+Importing the table must not import torch, since costs are counted without it: an op imports torch when it is built.
 """
 
 from detnas.models.ops.paper import PaperOp
