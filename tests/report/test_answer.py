@@ -55,7 +55,7 @@ def beyond_the_budget(**scores: float) -> CollectedRun:
     return replace(found, recipe=small_recipe(budget__macs_max=310e6), networks=networks)
 
 
-def test_a_network_beyond_the_budget_does_not_judge_the_search() -> None:
+def test_a_network_beyond_the_budget_does_not_decide_about_the_search() -> None:
     text = answer(beyond_the_budget(winner=0.35, random=0.31, resnet50=0.42))
     assert "4.0 points above the best baseline within the budget (random" in text
     assert text.endswith("found the better backbone. Beyond the budget, resnet50 scores 42.0 at 4.09 G MACs.")

@@ -32,7 +32,7 @@ def finished(run: Path) -> bool:
 
 @pytest.mark.parametrize("source", [pytest.param("crops", marks=pytest.mark.slow), "folder"])
 def test_clsnas_is_guided_by_accuracy_alone(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No detector but the final ones; the supernet sees nothing of what candidates are judged on; and it is said."""
+    """No detector but the final ones; the supernet sees nothing of what candidates are evaluated on; and it is said."""
     stage, seen, read = [""], {}, Images.__getitem__
 
     def spied(self: Images, index: int) -> torch.Tensor:
@@ -64,14 +64,14 @@ def test_clsnas_is_guided_by_accuracy_alone(source: str, tmp_path: Path, monkeyp
 
     data = open_data(run / "data", recipe.data, recipe.seed)
     if source == "crops":
-        fit, judged, everything = set(data.fit.files), set(data.search.files), set(data.train.files)
+        fit, evaluated_on, everything = set(data.fit.files), set(data.search.files), set(data.train.files)
     else:
         everything = set((run / "data/classification/train").glob("*/*"))
-        judged = seen["search"] - seen["supernet-pretrain"]
-        fit = everything - judged
-        assert len(everything) == 24 and len(judged) == 6
-    assert seen["supernet-pretrain"] <= fit and seen["search"] <= fit | judged and seen["search"] & fit
-    assert seen["pretrain"] <= everything and seen["pretrain"] & judged
+        evaluated_on = seen["search"] - seen["supernet-pretrain"]
+        fit = everything - evaluated_on
+        assert len(everything) == 24 and len(evaluated_on) == 6
+    assert seen["supernet-pretrain"] <= fit and seen["search"] <= fit | evaluated_on and seen["search"] & fit
+    assert seen["pretrain"] <= everything and seen["pretrain"] & evaluated_on
     assert "supernet-finetune" not in seen and seen["finetune"] & set(data.search.files)
 
     assert {row["metric"] for row in rows(run)} == {"accuracy"} and all(0 <= row["fitness"] <= 1 for row in rows(run))

@@ -64,7 +64,7 @@ def test_status_profile_and_page_say_it_too(bounded: Path, shell: Shell) -> None
     assert page.count(">Latency</th>") == 2 and page.count(f'<td class="n">{told}</td>') >= 2
 
 
-def test_a_table_that_was_measured_anew_is_refused(bounded: Path, tmp_path: Path, blocks: Path) -> None:
+def test_a_table_that_was_measured_again_is_refused(bounded: Path, tmp_path: Path, blocks: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(bounded.parent, folder)
     recipe, table = folder / "recipe.yaml", bounded.parent / "table.json"

@@ -177,8 +177,8 @@ def test_what_is_missing_is_made_again_and_nothing_else(finished: Path, blocks: 
     (events,) = redone - before.keys()
     assert events.startswith("finetune/random/events.out.tfevents")  # for the scores
     files = ("evaluation.json", "detections.json", "metrics.jsonl", "detector.safetensors")
-    judged = {f"finetune/random/{name}" for name in files}
-    assert redone == {"report.html", events} | judged
+    evaluated = {f"finetune/random/{name}" for name in files}
+    assert redone == {"report.html", events} | evaluated
     assert after["finetune/random/metrics.jsonl"] != before["finetune/random/metrics.jsonl"]
     assert after["finetune/random/metrics.jsonl"][1] == before["finetune/random/metrics.jsonl"][1]
     assert_same(results(copy), results(finished))
@@ -277,7 +277,7 @@ def test_the_embedded_data_set_is_drawn_into_the_run(tmp_path: Path) -> None:
 
 
 def test_every_stage_sees_the_images_it_may_see(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Supernets none of the search split, and nobody the validation set before the judging."""
+    """Supernets none of the search split, and nobody the validation set before the evaluation."""
     recipe = small_recipe(baselines=["shuffle3"], search__evaluations=2)
     stage = ["before"]
     seen: dict[str, set[Path]] = {}
@@ -315,7 +315,7 @@ def test_every_stage_sees_the_images_it_may_see(blocks: Path, tmp_path: Path, mo
 
 
 def test_images_kept_on_the_disk_give_the_same_bytes(blocks: Path, tmp_path: Path) -> None:
-    """Of images that are reduced in training, but not where candidates are judged."""
+    """Of images that are reduced in training, but not where candidates are evaluated."""
     changes = {
         "detector__min_size": 32,
         "detector__max_size": 40,
@@ -715,7 +715,7 @@ def test_a_run_killed_while_the_data_set_is_drawn_goes_on(tmp_path: Path) -> Non
     assert (run / "recipe.yaml").exists() and (run / "data" / "train.json").exists()
 
 
-def test_shapes_that_a_cut_run_drew_for_another_recipe_are_drawn_anew(
+def test_shapes_that_a_cut_run_drew_for_another_recipe_are_drawn_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"

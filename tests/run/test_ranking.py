@@ -66,10 +66,10 @@ def test_networks_are_trained_alone_and_compared_with_the_supernet(searched: Pat
     recipe = load_recipe(directory / "recipe.yaml")
     data = Path(read_stored_run(directory).data_directory)
     with open_run(recipe, directory, data, QUIET) as current:
-        judge = build_evaluator(current)
+        evaluator = build_evaluator(current)
         for row in rows:
             architecture = Architecture.parse(row["architecture"])
-            assert row["fitness"] == judge(architecture)["mAP"]
+            assert row["fitness"] == evaluator(architecture)["mAP"]
             assert row["macs"] == current.space.cost(architecture).macs
             folder = directory / "rank" / "finetune" / row["architecture"].replace(" ", "-")
             assert row["score"] == json.loads((folder / "evaluation.json").read_text())["scores"]["mAP"]

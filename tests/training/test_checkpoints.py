@@ -108,7 +108,7 @@ def test_a_damaged_one_goes_with_the_next_that_is_saved(two: Path, tmp_path: Pat
     assert_same(newest_checkpoint(folder, silent), state(13))
 
 
-def test_where_none_is_whole_nothing_is_begun_anew_silently(two: Path, tmp_path: Path) -> None:
+def test_where_none_is_whole_nothing_starts_again_silently(two: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(two, tmp_path / "copy"))
     for step in (10, 20):
         checkpoint_path(folder, step).write_bytes(b"")
