@@ -54,7 +54,7 @@ def test_another_candidate_gets_weights_scores_and_its_line_on_the_page(
     ("architecture", "remedy"),
     [
         ("01 23 0123", "blocks"),
-        ("winner", "digit 0-9 a block"),
+        ("winner", "one digit 0-9 for each block"),
         ("00 00 0400 00", "not one of 0-3"),
         ("0000 00 00 00", "blocks"),
     ],
