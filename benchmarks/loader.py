@@ -1,7 +1,7 @@
 """Throughput of data loading beside plain torchvision's, and the memory that it takes (benchmarks/loader_memory.py).
 
 JPEG files of COCO's and ImageNet's size, and of a camera's, are loaded with the same random augmentations and the same
-number of workers. All loaders take turns in several rounds; each starts anew, and its first batch, which waits for the
+number of workers. All loaders take turns in several rounds; each starts again, and its first batch, which waits for the
 workers to start, is not counted.
 """
 

@@ -148,9 +148,9 @@ def _training(directory: Path, name: str, steps: int, scores: Sequence[str] = ()
     loss = f"loss {rows[-1][2]:.3f}" if rows else ""
 
     def status(state: State, done: int, spent: float | None, said: str) -> StageStatus:
-        pace = _seconds_per_step([(step, seconds) for step, seconds, _ in rows[-LAST:]])
+        seconds_per_step = _seconds_per_step([(step, seconds) for step, seconds, _ in rows[-LAST:]])
         shown = scores[1].removesuffix(" on the validation set") if scores else loss
-        return StageStatus(name, state, done, steps, "step", spent, pace, shown, f"{name}: {said}", scores)
+        return StageStatus(name, state, done, steps, "step", spent, seconds_per_step, shown, f"{name}: {said}", scores)
 
     finished = TRAINING_DONE.find(folder)
     if finished is not None:

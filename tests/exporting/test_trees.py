@@ -1,4 +1,4 @@
-"""Exported detectors judged on real images."""
+"""Exported detectors evaluated on real images."""
 
 import json
 from pathlib import Path
