@@ -138,8 +138,7 @@ def measure(kind: str, runs: Path, size: Size) -> tuple[list[Row], list[Row]]:
         Row("evaluated in batches", without_losses(trained, evaluator.calibration, evaluator.evaluated)),
         Row("hotcoco", ours(trained.evaluator(), prefixes=False)),
     ]
-    sampler = BudgetSampler(trained.recipe.search_space(), trained.recipe.cost_budget())
-    few = draw(sampler, size.candidates)
+    few = trained.draw(size.candidates)
     for row in (*by_seed[1:], *table):
         for architecture in few:
             row.measure(architecture)
@@ -147,15 +146,10 @@ def measure(kind: str, runs: Path, size: Size) -> tuple[list[Row], list[Row]]:
     whole = Row("common prefixes: what detnas does", ours(trained.evaluator(), prefixes=True))
     before = Row("the same, candidates of a search", table[-1].evaluate)
     settings = settings.model_copy(update={"evaluations": size.evaluations})
-    search_with((before, whole), settings, sampler)
+    search_with((before, whole), settings, trained.sampler)
     assert before.scores == whole.scores  # to the bit
     whole.scores |= {architecture: whole.evaluate(architecture) for architecture in few}
     return [*table, before, whole], by_seed
-
-
-def draw(sampler: BudgetSampler, count: int) -> list[Architecture]:
-    rng = np.random.default_rng(0)
-    return [architecture for _ in range(count) if (architecture := sampler.sample(rng)) is not None]
 
 
 def search_with(rows: Sequence[Row], settings: SearchSettings, sampler: BudgetSampler) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.command import Keep, Tiny, save
 from benchmarks.supernets import load, supernets_folder, train
 from detnas.evaluation.metrics.correlation import kendall_tau
-from detnas.spaces import Architecture, BudgetSampler
+from detnas.spaces import Architecture
 
 KNOBS: dict[str, tuple[tuple[str, ...], ...]] = {
     "fpn": ((), *((f"search.proposals={count}",) for count in (300, 100, 30))),
@@ -50,10 +50,7 @@ def compare(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> dict
 
 
 def measure(kind: str, runs: Path, settings: Sequence[tuple[str, ...]], count: int) -> dict[str, Any]:
-    recipe = load(kind, runs).recipe
-    sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
-    rng = np.random.default_rng(0)
-    candidates = [one for _ in range(count) if (one := sampler.sample(rng)) is not None]
+    candidates = load(kind, runs).draw(count)
     reference, slowest = evaluate(kind, runs, settings[0], candidates)
     rows: dict[str, Any] = {name_of(settings[0]): {"seconds": round(slowest, 3)}}
     for changes, seed in ((settings[0], 2), *((changes, 1) for changes in settings[1:])):

@@ -15,10 +15,8 @@ import torch
 import typer
 
 from benchmarks.command import Keep, Tiny, save
-from benchmarks.fitness import draw
 from benchmarks.steps import measure_all
 from benchmarks.supernets import CASES, load, supernets_folder, train
-from detnas.spaces import BudgetSampler
 
 
 def measure_candidates(kind: str, runs: Path, count: int, device: torch.device) -> dict[str, Any]:
@@ -26,7 +24,7 @@ def measure_candidates(kind: str, runs: Path, count: int, device: torch.device) 
     trained = load(kind, runs)
     evaluator = trained.evaluator(device=device)
     seconds = []
-    for architecture in draw(BudgetSampler(trained.recipe.search_space(), trained.recipe.cost_budget()), count):
+    for architecture in trained.draw(count):
         began = time.perf_counter()
         evaluator(architecture)
         torch.cuda.synchronize(device)

@@ -38,7 +38,6 @@ from detnas.training.tasks import ClassificationTask, DetectionTask
 PHOTO_SIZES = ((2400, 1800), (1800, 2400))
 CLASSES, CATEGORIES, BOXES = 10, 80, 7
 WORKERS = count_loader_processes(2)
-CACHES = ("none", "disk", "memory")
 CACHE_MB = 10_000
 """More than all images take."""
 Loader = Callable[[int, int], Iterable[Any]]
@@ -80,26 +79,21 @@ def write_annotations(path: Path, images: list[dict[str, Any]]) -> None:
 
 def classification(folder: Path, cache: Path, batch_size: int) -> dict[str, Loader]:
     settings = TrainingSettings(steps=10, batch_size=batch_size, lr=0.1, color_jitter=0.4)
-    jitter = settings.color_jitter
     augment = v2.Compose(
         [
             v2.PILToTensor(),
             v2.RandomResizedCrop(224, scale=(0.08, 1.0), antialias=True),
-            v2.ColorJitter(jitter, jitter, jitter),
+            v2.ColorJitter(*[settings.color_jitter] * 3),
             v2.RandomHorizontalFlip(settings.flip),
         ]
     )
     files, labels, _ = read_image_folder(folder)
 
-    def ours(name: str) -> Loader:
-        disk = DiskCache(cache, CACHE_MB) if name == "disk" else None
-        samples = ClassSamples(Images(files, CACHE_MB * (name == "memory"), disk=disk), labels, 224, 0.08, settings)
-        return of_task(ClassificationTask(samples, 0.1, Preprocessing()), batch_size)
+    def ours(cache_mb: int, disk: DiskCache | None) -> ClassificationTask:
+        samples = ClassSamples(Images(files, cache_mb, disk=disk), labels, 224, 0.08, settings)
+        return ClassificationTask(samples, 0.1, Preprocessing())
 
-    return {
-        "torchvision": plain(ImageFolder(str(folder), augment), None, batch_size),
-        **{name: ours(name) for name in CACHES},
-    }
+    return compared(plain(ImageFolder(str(folder), augment), None, batch_size), ours, cache, batch_size)
 
 
 def detection(folder: Path, annotations: Path, cache: Path, batch_size: int) -> dict[str, Loader]:
@@ -110,17 +104,21 @@ def detection(folder: Path, annotations: Path, cache: Path, batch_size: int) -> 
         CocoDetection(str(folder), str(annotations), transforms=augment), target_keys=("boxes", "labels")
     )
 
-    def ours(name: str) -> Loader:
-        disk = DiskCache(cache, CACHE_MB) if name == "disk" else None
-        cache_mb = CACHE_MB * (name == "memory")
+    def ours(cache_mb: int, disk: DiskCache | None) -> DetectionTask:
         samples = DetectionSamples(data, settings, cache_mb, detector=FPNSettings(), disk=disk, group_by_aspect=True)
-        return of_task(DetectionTask(samples), batch_size)
+        return DetectionTask(samples)
 
-    return {"torchvision": plain(reference, unzipped, batch_size), **{name: ours(name) for name in CACHES}}
+    return compared(
+        plain(reference, lambda samples: tuple(zip(*samples, strict=True)), batch_size), ours, cache, batch_size
+    )
 
 
-def unzipped(samples: list[Any]) -> tuple[Any, ...]:
-    return tuple(zip(*samples, strict=True))
+def compared(
+    torchvision: Loader, ours: Callable[[int, DiskCache | None], Any], cache: Path, batch_size: int
+) -> dict[str, Loader]:
+    """The loaders by name; `ours` builds the task for the megabytes of a cache in memory and one on disk."""
+    tasks = {"none": ours(0, None), "disk": ours(0, DiskCache(cache, CACHE_MB)), "memory": ours(CACHE_MB, None)}
+    return {"torchvision": torchvision, **{name: of_task(task, batch_size) for name, task in tasks.items()}}
 
 
 def plain(dataset: Any, collate: Callable[[Any], Any] | None, batch_size: int) -> Loader:

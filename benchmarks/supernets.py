@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from detnas.config import Recipe, load_recipe
@@ -16,6 +17,7 @@ from detnas.run.pipeline import run
 from detnas.rundir.directory import read_stored_run
 from detnas.rundir.layout import RECIPE, SUPERNET_FINETUNE, SUPERNET_PRETRAIN
 from detnas.search.evaluators.detection import DetectionEvaluator
+from detnas.spaces import Architecture, BudgetSampler
 from detnas.training.checkpoints import load_weights
 from detnas.utils.progress import Progress
 
@@ -62,6 +64,15 @@ class Trained:
     recipe: Recipe
     data: RunData
     supernet: Detector
+
+    @property
+    def sampler(self) -> BudgetSampler:
+        return BudgetSampler(self.recipe.search_space(), self.recipe.cost_budget())
+
+    def draw(self, count: int) -> list[Architecture]:
+        """Random candidates within the budget, always the same ones."""
+        sampler, rng = self.sampler, np.random.default_rng(0)
+        return [architecture for _ in range(count) if (architecture := sampler.sample(rng)) is not None]
 
     def evaluator(self, seed: int = 1, device: torch.device = CPU) -> DetectionEvaluator:
         return DetectionEvaluator(

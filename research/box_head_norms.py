@@ -14,6 +14,7 @@ Seconds are the processor's time for one recalibration.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from detnas.models.detectors.build import Detector
 from detnas.models.supernet import extract_subnet
 from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.search.evaluators.recalibration import recalibrate
-from detnas.spaces import Architecture, BudgetSampler
+from detnas.spaces import Architecture
 from detnas.utils.files import write_json
 from research.workspace import RESULTS
 
@@ -64,40 +65,36 @@ def ways(
 ) -> dict[str, Way]:
     """The ways to recalibrate. `other` is the same supernet once more: training passes change its statistics."""
 
-    def training_passes(seed: int, count: int, momentum: float | None) -> Way:
-        def way(architecture: Architecture) -> Detector:
-            recalibrate_by_training_passes(other, architecture, seed, count, momentum)
-            return extract_subnet(other.supernet, architecture)
-
-        return way
+    def by_training_passes(architecture: Architecture, seed: int, count: int, momentum: float | None) -> Detector:
+        recalibrate_by_training_passes(other, architecture, seed, count, momentum)
+        return extract_subnet(other.supernet, architecture)
 
     def kept(architecture: Architecture) -> Detector:
         candidate = extract_subnet(trained.supernet, architecture)
         recalibrate(candidate, evaluator.calibration)
         return candidate
 
-    def evaluation_passes(count: int) -> Way:
-        def way(architecture: Architecture) -> Detector:
-            candidate = extract_subnet(trained.supernet, architecture)
-            by_evaluation_passes(candidate, evaluator.calibration, count)
-            return candidate
-
-        return way
+    def by_evaluation(architecture: Architecture, count: int) -> Detector:
+        candidate = extract_subnet(trained.supernet, architecture)
+        by_evaluation_passes(candidate, evaluator.calibration, count)
+        return candidate
 
     batches = trained.recipe.search.recalibration_batches
     return {
-        **{name: training_passes(seed, official_batches, MOMENTUM) for seed, name in enumerate(REFERENCE)},
-        f"{batches} training passes, averaged": training_passes(0, batches, None),
+        **{
+            name: partial(by_training_passes, seed=seed, count=official_batches, momentum=MOMENTUM)
+            for seed, name in enumerate(REFERENCE)
+        },
+        f"{batches} training passes, averaged": partial(by_training_passes, seed=0, count=batches, momentum=None),
         "kept from the supernet's training": kept,
-        "evaluation passes, all proposals": evaluation_passes(proposals),
-        "evaluation passes, best 100": evaluation_passes(100),
-        "evaluation passes, best 30": evaluation_passes(30),
+        "evaluation passes, all proposals": partial(by_evaluation, count=proposals),
+        "evaluation passes, best 100": partial(by_evaluation, count=100),
+        "evaluation passes, best 30": partial(by_evaluation, count=30),
     }
 
 
 def measure(runs: Path, proposals: int, count: int, official_batches: int) -> dict[str, Any]:
-    changes = (f"search.proposals={proposals}", "search.images=100")
-    trained, other = (load("fpn", runs, *changes) for _ in range(2))
+    trained, other = (load("fpn", runs, f"search.proposals={proposals}", "search.images=100") for _ in range(2))
     evaluator = trained.evaluator()
     candidates = choose(trained, count)
     scores: dict[str, list[float]] = {}
@@ -126,10 +123,7 @@ def measure(runs: Path, proposals: int, count: int, official_batches: int) -> di
 def choose(trained: Trained, count: int) -> list[Architecture]:
     """Two of one op throughout, and random ones within the budget."""
     space = trained.recipe.search_space()
-    sampler = BudgetSampler(space, trained.recipe.cost_budget())
-    rng = np.random.default_rng(0)
-    drawn = [sampler.sample(rng) for _ in range(count - 2)]
-    return [*(space.architecture([op] * len(space.blocks)) for op in (0, 3)), *filter(None, drawn)]
+    return [*(space.architecture([op] * len(space.blocks)) for op in (0, 3)), *trained.draw(count - 2)]
 
 
 def score(candidate: Detector, evaluator: DetectionEvaluator, proposals: int) -> float:

@@ -13,7 +13,7 @@ from benchmarks.supernets import CASES
 from detnas.utils.files import read_json, write_text
 from detnas.utils.progress import format_duration
 from research import chart, sections
-from research.sections import Found, Lines
+from research.sections import Found, Paragraphs, table
 from research.workspace import RESULTS
 
 ROOT = command.ROOT
@@ -28,7 +28,7 @@ behaves at that scale, and nothing about COCO. Intervals are of 95 %.
 ABOUT_RUNS = """One run with one seed for each recipe: differences of a point or two mean nothing. mAP and AP50 are
 those of a validation set that neither the search nor any training has seen. `shuffle3` is the network whose every block
 is that op, which is ShuffleNetV2 in this space; `random` is drawn within the budget (`python -m research record`)."""
-Section = tuple[str, str, str, Callable[[Found], Lines | str]]
+Section = tuple[str, str, str, Callable[[Found], Paragraphs | str]]
 """A title, the name of a file of results, the key without which it has not been measured, and what to say of it."""
 SECTIONS: tuple[Section, ...] = (
     ("How much architectures differ", "architectures", "networks", sections.benchmark),
@@ -41,39 +41,28 @@ SECTIONS: tuple[Section, ...] = (
     ("What the comparison's searches cost", "comparison", "networks", sections.search_cost),
 )
 HEADLINES: tuple[Section, ...] = (
-    (
-        "Do architectures differ in the benchmark?",
-        "architectures",
-        "networks",
-        sections.ratio,
-    ),
+    ("Do architectures differ in the benchmark?", "architectures", "networks", sections.ratio),
     ("Does the supernet rank them?", "ranking_quality", "rows", sections.claim),
     ("Does the search beat chance?", "surrogate", "winners", sections.chance),
     ("Is what it finds better?", "comparison", "estimates", sections.orderings),
 )
-FULL_SCALE: Section = (
-    "What it would cost at full size",
-    "dry_runs",
-    "paper-coco-fpn-small",
-    sections.full_scale,
-)
+FULL_SCALE: Section = ("What it would cost at full size", "dry_runs", "paper-coco-fpn-small", sections.full_scale)
 
 
 def results_page(results: Path = RESULTS) -> str:
     """The text of docs/results.md."""
     places = [(results, one) for one in SECTIONS] + [(command.RESULTS, FULL_SCALE)]
-    parts = [f"## {one[0]}\n\n" + "\n".join(_lines(folder, one)) for folder, one in places]
+    said = [f"## {one[0]}\n\n" + "\n\n".join(_paragraphs(folder, one)) for folder, one in places]
     runs = f"## Recorded runs\n\n{recorded_runs(results)}\n{ABOUT_RUNS}"
-    return INTRODUCTION + "\n\n".join([answers(results).rstrip("\n"), *parts, runs]) + "\n"
+    return INTRODUCTION + "\n\n".join([answers(results), *said, runs]) + "\n"
 
 
 def answers(results: Path = RESULTS) -> str:
     """The table of questions and answers."""
-    rows = [f"| {one[0]} | {' '.join(_lines(results, one))} |\n" for one in HEADLINES]
-    return "".join(["| question | measured here |\n|---|---|\n", *rows])
+    return table(["question", "measured here"], ([one[0], *_paragraphs(results, one)] for one in HEADLINES))
 
 
-def _lines(results: Path, section: Section) -> list[str]:
+def _paragraphs(results: Path, section: Section) -> list[str]:
     """What there is to say on a file of results, or that it is not there."""
     _, name, key, say = section
     file = results / f"{name}.json"
@@ -86,10 +75,8 @@ def _lines(results: Path, section: Section) -> list[str]:
 
 def recorded_runs(results: Path = RESULTS) -> str:
     """The table of recorded runs."""
-    lines = [
-        "| recipe, data | network | architecture | MACs at 224 | params | mAP | AP50 | the whole run took |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    heads = ["recipe, data", "network", "architecture", "MACs at 224", "params", "mAP", "AP50", "the whole run took"]
+    rows = []
     for result in map(read_json, sorted(results.glob("*.json"))):
         if "data" not in result:  # another experiment's
             continue
@@ -106,9 +93,9 @@ def recorded_runs(results: Path = RESULTS) -> str:
                 f"{row['scores']['AP50']:.3f}",
                 took,
             ]
-            lines.append("| " + " | ".join(cells) + " |")
+            rows.append(cells)
             recipe = took = ""  # said once
-    return "\n".join(lines) + "\n"
+    return table(heads, rows) + "\n"
 
 
 def fitness_tables(found: Found) -> str:
@@ -117,17 +104,20 @@ def fitness_tables(found: Found) -> str:
 
 
 def _fitness_table(found: Found) -> str:
-    lines = [
-        "| a row has what those above have | seconds | times cheaper | saves of the row above | mAP, less official |",
-        "|---|---|---|---|---|",
-    ]
+    heads = (
+        "a row has what those above have",
+        "seconds",
+        "times cheaper",
+        "saves of the row above",
+        "mAP, less official",
+    )
+    rows = []
     for row in found["rows"]:
         cells = [row["procedure"], f"{row['seconds']:.3g}", f"{row['times cheaper']:.3g}"]
         cells.append(f"{row['saves of the row above']:.0%}")
-        cells.append(f"{row['mean difference of mAP']:+.4f}" if "mAP" in row else "")
-        lines.append("| " + " | ".join(cells) + " |")
+        rows.append([*cells, f"{row['mean difference of mAP']:+.4f}" if "mAP" in row else ""])
     noise = found["standard deviation between seeds"]
-    return "\n".join(lines) + (
+    return table(heads, rows) + (
         f"\n\nStandard deviation of the official mAP between recalibrations: {noise}. The candidates of the search "
         f"begin with {found['blocks in common with an earlier candidate']} blocks of an earlier one on average.\n"
     )

@@ -1,6 +1,6 @@
-"""What docs/results.md and the README say of each file of results."""
+"""What docs/results.md and the README say of each file of results: paragraphs of Markdown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -13,11 +13,17 @@ PAPER_DAYS = 44
 """12 and 12 for the supernet's trainings, 20 for the search (table 4 of FNA)."""
 SECONDS_A_DAY = 86_400
 TAU = "Kendall's tau"
+DEVIATIONS = ("between architectures", "between seeds", "ratio")
 Found = dict[str, Any]
-Lines = Iterator[str]
+Paragraphs = Iterator[str]
 
 
-def benchmark(found: Found) -> Lines:
+def table(heads: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *(f"| {' | '.join(cells)} |" for cells in rows)]
+    return "\n".join(lines)
+
+
+def benchmark(found: Found) -> Paragraphs:
     networks = found["networks"]
     yield (
         f"{len(networks)} architectures, each trained standalone with {len(found['seeds'])} seeds (both trainings) by "
@@ -26,37 +32,35 @@ def benchmark(found: Found) -> Lines:
         "After so short a schedule the scores mostly show how fast an architecture learns, from the paper's "
         "initialization ([initialization](initialization.md))."
     )
-    yield ""
     taus = ("of one seed with the other", "of a perfect ranking")
-    yield f"| score | from, to | between architectures | between seeds | ratio | tau {' | tau '.join(taus)} |"
-    yield "|---" * 7 + "|"
+    rows = []
     for score, of in found["differences"].items():
-        means = [sum(one[score]) / len(one[score]) for one in networks]
-        cells = [_deviations(of), *(f"{of[f'{TAU} {tau}']:.2f}" for tau in taus)]
-        yield f"| {score} | {min(means):.3f}, {max(means):.3f} | {' | '.join(cells)} |"
-    yield ""
+        means = [fmean(one[score]) for one in networks]
+        cells = [*_deviations(of), *(f"{of[f'{TAU} {tau}']:.2f}" for tau in taus)]
+        rows.append([score, f"{min(means):.3f}, {max(means):.3f}", *cells])
+    yield table(["score", "from, to", *DEVIATIONS, *(f"tau {tau}" for tau in taus)], rows)
     yield (
         "Standard deviations: between architectures of the means of their seeds. A perfect ranking would have the last "
         f"column's tau with these means, since seeds differ. {ratio(found)}"
     )
-    yield ""
     yield (
         "Data and schedule were changed after looking at the first few networks, to raise the ratio: it is therefore "
         "no independent result. Earlier trials, by mAP, from `init: fan_in`, the recipe's default then, unless "
         "another is named (the options `data.shapes.noise` and `init=kaiming`, kernels with the variance of He et "
         "al., have been removed):"
     )
-    yield ""
-    yield "| changes to the recipe | networks | between architectures | between seeds | ratio |"
-    yield "|---|---|---|---|---|"
-    for trial in found["earlier trials"]:
-        deviations = _deviations(trial["differences"]["mAP"])
-        yield f"| `{' '.join(trial['changes'])}` | {trial['networks']} | {deviations} |"
+    yield table(
+        ["changes to the recipe", "networks", *DEVIATIONS],
+        (
+            [f"`{' '.join(trial['changes'])}`", str(trial["networks"]), *_deviations(trial["differences"]["mAP"])]
+            for trial in found["earlier trials"]
+        ),
+    )
 
 
-def _deviations(differences: Found) -> str:
+def _deviations(differences: Found) -> list[str]:
     between, within, ratio = list(differences.values())[:3]
-    return f"{between:.4f} | {within:.4f} | {ratio:.2f}"
+    return [f"{between:.4f}", f"{within:.4f}", f"{ratio:.2f}"]
 
 
 def ratio(found: Found) -> str:
@@ -69,38 +73,33 @@ def ratio(found: Found) -> str:
     )
 
 
-def ranking(found: Found) -> Lines:
+def ranking(found: Found) -> Paragraphs:
     yield (
         f"Kendall's tau between the supernet's fitness and the mean mAP of {found['networks']} networks trained "
         "standalone: the mean over the supernets, its interval by bootstrap over the networks, and that of each "
         "supernet. Without recalibration a candidate has the statistics that the supernet gathered in its training. "
         "The last column is the difference of two taus on the same networks."
     )
-    yield ""
     by: dict[str, dict[int, Found]] = {}
     for row in found["rows"]:
         by.setdefault(row["supernet"], {})[row["recalibration batches"]] = row
     counts = sorted({row["recalibration batches"] for row in found["rows"]})
     claimed = found["claim"]
     batches, supernet = claimed["recalibration batches"], claimed["supernet"]
-    heads = [*(f"{count} batches" for count in counts), f"{batches}, less {supernet}"]
-    yield f"| supernet | {' | '.join(heads)} |"
-    yield "|---" * (1 + len(heads)) + "|"
+    table_rows = []
     for kind, rows in by.items():
         cells = [_taus(rows[count]) if count in rows else "" for count in counts]
         gained = rows[batches].get(f"tau less that of {supernet}")
-        yield f"| {kind} | {' | '.join(cells)} | {Estimate(**gained) if gained and kind != supernet else ''} |"
+        table_rows.append([kind, *cells, str(Estimate(**gained)) if gained and kind != supernet else ""])
     alone = found["MACs alone"]
-    yield f"| {alone['better']} MACs | {Estimate(**alone[TAU])}{' |' * len(heads)}"
-    yield ""
+    heads = ["supernet", *(f"{count} batches" for count in counts), f"{batches}, less {supernet}"]
+    by_macs = f"| {alone['better']} MACs | {Estimate(**alone[TAU])}{' |' * (len(heads) - 1)}"
+    yield f"{table(heads, table_rows)}\n{by_macs}"
     yield f"Supernets by `{found['recipe']}` with `{' '.join(found['changes'])}`, and"
-    yield ""
-    yield from (f"* {kind}: `{' '.join(changes)}`" for kind, changes in found["supernets"].items() if changes)
-    yield ""
+    yield "\n".join(f"* {kind}: `{' '.join(changes)}`" for kind, changes in found["supernets"].items() if changes)
     yield claim(found)
     if ops := found["ops alone"]:
         taus = ", ".join(f"`{op}` {Estimate(**tau)}" for op, tau in ops[TAU].items())
-        yield ""
         yield (
             "A rule that is known only once networks have been trained: by how many blocks of an op a network has, the "
             f"tau is, for {taus}. After a linear fit to these counts is subtracted from both, the chosen row's fitness "
@@ -129,7 +128,7 @@ def claim(found: Found) -> str:
     )
 
 
-def comparison(found: Found) -> Lines:
+def comparison(found: Found) -> Paragraphs:
     yield (
         f"{_compared(found)} Changed after looking: a first round of one training a network, compared by pairs of "
         "three seeds, showed no difference, so trainings and analysis were changed; nor did retinanet's first three "
@@ -138,7 +137,7 @@ def comparison(found: Found) -> Lines:
     yield from methods(found)
 
 
-def wide_budget(found: Found) -> Lines:
+def wide_budget(found: Found) -> Paragraphs:
     yield (
         f"{_compared(found)} It is the budget of the benchmark above, in which the methods need not spend equal MACs. "
         "Supernets and seeds are others than the ranking's; six seeds were planned, and there was time for three. "
@@ -146,7 +145,6 @@ def wide_budget(found: Found) -> Lines:
         "of that budget is at fault."
     )
     yield from methods(found)
-    yield ""
     by_method = [item for of in found["networks"].values() for item in of.items()]
     macs = [f"{method} {fmean(row['macs'] for row in rows) / 1e6:.1f}M" for method, rows in by_method]
     yield f"Mean MACs: {', '.join(macs)}."
@@ -162,19 +160,16 @@ def _compared(found: Found) -> str:
     )
 
 
-def methods(found: Found) -> Lines:
+def methods(found: Found) -> Paragraphs:
     """A table for each detector."""
     for detector, of in found["estimates"].items():
-        yield ""
-        heads = (f"{_named(detector)}, blocks: {of['blocks']}", "mAP", "of each block", "DetNAS less this")
-        yield f"| {' | '.join(heads)} | the paper's ordering |"
-        yield "|---|---|---|---|---|"
+        rows = []
         for method, figures in of["methods"].items():
             gained = figures.get("DetNAS less this")
             each = ", ".join(f"{value:.3f}" for value in figures["of each block"])
-            cells = [_finely(figures["mAP"]), each, _finely(gained) if gained else "", _holds(gained)]
-            yield f"| {method} | {' | '.join(cells)} |"
-        yield ""
+            rows.append([method, _finely(figures["mAP"]), each, _finely(gained) if gained else "", _holds(gained)])
+        about = f"{_named(detector)}, blocks: {of['blocks']}"
+        yield table([about, "mAP", "of each block", "DetNAS less this", "the paper's ordering"], rows)
         yield (
             f"Residual standard deviation: {of['residual standard deviation']:.3f}; of one network's trainings: "
             f"{of['standard deviation between trainings']:.3f}."
@@ -209,7 +204,7 @@ def orderings(found: Found) -> str:
     return "DetNAS above the others as the paper has it? " + ". ".join(said) + "."
 
 
-def surrogate(found: Found) -> Lines:
+def surrogate(found: Found) -> Paragraphs:
     fitted = found["fitted to all"]
     yield (
         "The trainings of one network differ by more than a search gains, so that few winners, trained standalone, say "
@@ -223,7 +218,6 @@ def surrogate(found: Found) -> Lines:
         "above, which say so little; the further seeds were chosen before any of their results was known "
         f"(`python -m research surrogate`). {chance(found)}"
     )
-    yield ""
     by_the_benchmark = found["fitted to the benchmark"]["above the mean network"]
     gains = [f"`{_within(found, name)}` {_finely(of['DetNAS']['mAP'])}" for name, of in by_the_benchmark.items()]
     yield (
@@ -231,17 +225,16 @@ def surrogate(found: Found) -> Lines:
         f"has chosen: {', '.join(gains)}."
     )
     for name, by_method in fitted["above the mean network"].items():
-        yield ""
-        heads = (f"within `{_within(found, name)}`", "searches", "mAP above the mean network")
-        yield f"| {' | '.join(heads)} | of each search | DetNAS less this | the same of the highest fitness |"
-        yield "|---|---|---|---|---|---|"
+        heads = [f"within `{_within(found, name)}`", "searches", "mAP above the mean network"]
+        heads += ["of each search", "DetNAS less this", "the same of the highest fitness"]
+        rows = []
         for method, of in by_method.items():
             less = of.get("DetNAS less this")
             higher = of.get("highest fitness of DetNAS less this")
             each = ", ".join(f"{gain:.3f}" for gain in of["of each"])
             cells = [method, str(of["searches"]), _finely(of["mAP"]), each]
-            cells += [_finely(less["mAP"]) if less else "", _finely(higher, 4) if higher else ""]
-            yield f"| {' | '.join(cells)} |"
+            rows.append([*cells, _finely(less["mAP"]) if less else "", _finely(higher, 4) if higher else ""])
+        yield table(heads, rows)
 
 
 def _within(found: Found, name: str) -> str:
@@ -259,55 +252,52 @@ def chance(found: Found) -> str:
     return f"By a surrogate of RetinaNets trained standalone: {'; '.join(said)}."
 
 
-def equal_macs_ranking(found: Found) -> Lines:
+def equal_macs_ranking(found: Found) -> Paragraphs:
     yield (
         "The networks that the comparison trained standalone with a detector, evaluated on the whole search split by "
         "supernets of two seeds, fine-tuned for so many steps (`python -m research equal-macs-ranking`). Those of the "
         "comparison have 1,600, and found some of these networks."
     )
-    yield ""
-    heads = list(found["rows"][0])
-    yield f"| {' | '.join(heads)} |"
-    yield "|---" * len(heads) + "|"
-    for row in found["rows"]:
-        yield f"| {' | '.join(', '.join(map(str, of)) if isinstance(of, list) else str(of) for of in row.values())} |"
+    rows = (row.values() for row in found["rows"])
+    yield table(
+        list(found["rows"][0]),
+        ([", ".join(map(str, of)) if isinstance(of, list) else str(of) for of in row] for row in rows),
+    )
 
 
-def demo_cost(found: Found) -> Lines:
+def demo_cost(found: Found) -> Paragraphs:
     cores = found["machine"]["cores"]
     yield (
         f"`{found['recipe']}`, all stages, on {cores} cores: {found['candidates']} candidates, "
         f"{len(found['networks'])} networks trained standalone (`python -m research record`)."
     )
-    yield ""
     seconds = {**found["seconds"], "in all": sum(found["seconds"].values())}
-    yield f"| {' | '.join(seconds)} |"
-    yield "|---" * len(seconds) + "|"
-    yield f"| {' | '.join(map(format_duration, seconds.values()))} |"
+    yield table(list(seconds), [map(format_duration, seconds.values())])
 
 
-def search_cost(found: Found) -> Lines:
+def search_cost(found: Found) -> Paragraphs:
     yield "DetNAS with the first seed by stage, the training of what it found last; one core, while the other was busy:"
-    yield ""
-    yield "| detector | stage | took |"
-    yield "|---|---|---|"
-    for detector, by_method in found["networks"].items():
-        if "DetNAS" in by_method:
-            first = by_method["DetNAS"][0]
-            for stage, seconds in (first["search seconds"] | first["seconds"]).items():
-                yield f"| {detector} | {stage} | {format_duration(seconds)} |"
+    first = {detector: of["DetNAS"][0] for detector, of in found["networks"].items() if "DetNAS" in of}
+    yield table(
+        ["detector", "stage", "took"],
+        (
+            [detector, stage, format_duration(seconds)]
+            for detector, row in first.items()
+            for stage, seconds in (row["search seconds"] | row["seconds"]).items()
+        ),
+    )
 
 
-def full_scale(found: Found) -> Lines:
+def full_scale(found: Found) -> Paragraphs:
     yield (
         "The paper's searches at full size, projected from dry runs on synthetic images (`python -m "
         "benchmarks.dry_runs`): days of one thread of a CPU. No GPU could be had, so that their throughput on one has "
         f"not been measured. The paper's own search took {PAPER_DAYS} days of a GPU (1080 Ti)."
     )
-    yield ""
-    yield "| recipe | supernet-pretrain | supernet-finetune | search | in all |"
-    yield "|---|---|---|---|---|"
+    stages = ("supernet-pretrain", "supernet-finetune", "search")
+    rows = []
     for recipe in (name for name in found if name.startswith("paper-coco-")):
         projected = {row["name"]: row["projected"] / SECONDS_A_DAY for row in found[recipe]["rows"]}
-        days = [projected[stage] for stage in ("supernet-pretrain", "supernet-finetune", "search")]
-        yield f"| `{recipe}` | {' | '.join(f'{value:.0f}' for value in [*days, sum(days)])} |"
+        days = [projected[stage] for stage in stages]
+        rows.append([f"`{recipe}`", *(f"{value:.0f}" for value in (*days, sum(days)))])
+    yield table(["recipe", *stages, "in all"], rows)

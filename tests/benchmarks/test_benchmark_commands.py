@@ -12,7 +12,7 @@ from benchmarks.command import RESULTS
 from detnas.spaces import Architecture
 from research import pages
 
-NAMES = ("steps", "loader", "latency", "fitness", "fitness_knobs", "workers", "lookups", "dry_runs", "gpu")
+NAMES = ("steps", "loader", "latency", "fitness", "fitness_knobs", "workers", "dry_runs", "gpu")
 
 
 def invoke(name: str, *arguments: str) -> Result:
