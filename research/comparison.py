@@ -13,11 +13,9 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median
-from typing import Annotated
+from statistics import fmean
 
 import numpy as np
-import typer
 
 from benchmarks.command import machine
 from detnas.run.context import Run
@@ -26,7 +24,7 @@ from detnas.rundir.layout import BEST, SEARCH, SUPERNET_PRETRAIN
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.errors import UserError
 from detnas.utils.files import read_json, try_lock_file, write_json
-from detnas.utils.progress import Progress, format_duration
+from detnas.utils.progress import Progress
 from detnas.utils.seeds import derive_seed
 from research.statistics import Blocks, pooled_deviation, rounded
 from research.workspace import (
@@ -57,11 +55,6 @@ SEARCHES: dict[str, tuple[str | None, tuple[str, ...]]] = {
     CLASSIFICATION: (None, ("search.fitness=classification", "supernet_pretrain.steps=4200")),
 }
 """The supernet of each method that searches, unless it trains one of its own, and changes to the recipe."""
-GUESS = {
-    "retinanet": {"supernet-pretrain": 60, "supernet-finetune": 130, "search": 150, "pretrain": 40, "finetune": 75},
-    "fpn": {"supernet-pretrain": 60, "supernet-finetune": 300, "search": 300, "pretrain": 40, "finetune": 170},
-}
-"""Seconds that a stage takes on one core, until some have been measured."""
 
 
 @dataclass(frozen=True)
@@ -180,39 +173,6 @@ class Comparison:
             by_network.setdefault(row["architecture"], []).append(row["mAP"])
         return {architecture: fmean(scores) for architecture, scores in by_network.items()}
 
-    def plan(self) -> None:
-        """Print how much is left at most: methods may find the same network."""
-        total = 0.0
-        for detector, seeds in self.seeds.items():
-            left = [
-                (method, seed) for seed in seeds for method in self.methods if not self.known(detector, method, seed)
-            ]
-            searching = [unit for unit in left if unit[0] in SEARCHES]
-            kinds = {(kind, seed) for method, seed in searching if (kind := SEARCHES[method][0])}
-            folders = {(kind, seed): self.workspace.supernet_folder(kind, detector, seed) for kind, seed in kinds}
-            supernets = [unit for unit, folder in folders.items() if not seconds_of(folder / TRAININGS[-1])]
-            longer = 3.5 * len([method for method, _ in searching if method == CLASSIFICATION])
-            pretrained = len([kind for kind, _ in supernets if kind != "scratch"]) + longer
-            count = {
-                "supernet-pretrain": pretrained * (detector == "retinanet"),  # the other one takes them from it
-                "supernet-finetune": len(supernets),
-                "search": len(searching),
-                "pretrain": self.repeats * len(left),
-            }
-            count["finetune"] = count["pretrain"]
-            for stage, number in count.items():
-                seconds = self.measured_seconds(stage, detector) or GUESS[detector][stage]
-                total += number * seconds
-                print(f"{detector} {stage}: {number:g} of {seconds:.0f} s")
-        print(f"in all {format_duration(total)} of one core")
-
-    def measured_seconds(self, stage: str, detector: str) -> float | None:
-        """The median of what such a stage has taken so far."""
-        pattern = f"*-{detector}-seed*/{stage}"
-        places = [*self.workspace.runs.glob(pattern), *self.workspace.runs.glob(f"{pattern}/*")]
-        seconds = [found for place in places if (found := seconds_of(place))]
-        return median(seconds) if seconds else None
-
     def measure(self, detector: str, seed: int) -> None:
         """Run all methods that are not done and on which no other process works."""
         left = [method for method in self.methods if not self.known(detector, method, seed)]
@@ -233,8 +193,7 @@ class Comparison:
         found: Row = {detector: {} for detector in self.seeds}
         for detector, seeds in self.seeds.items():
             for method in self.methods:
-                rows = [{"seed": seed, **row} for seed in seeds for row in self.known(detector, method, seed)]
-                if rows:
+                if rows := [{"seed": seed, **row} for seed in seeds for row in self.known(detector, method, seed)]:
                     found[detector][method] = rows
         by_detector = {detector: estimates({detector: of}, self.methods) for detector, of in found.items()}
         if len(found) > 1:
@@ -307,30 +266,24 @@ def estimates(found: Row, methods: tuple[str, ...]) -> Row:
     }
 
 
-Plan = Annotated[bool, typer.Option("--plan", help="Only print what is left and how long it takes.")]
-
-
-def compare(comparison: Comparison, plan: bool, summary: bool) -> None:
-    if plan:
-        comparison.plan()
-        return
+def compare(comparison: Comparison, summary: bool) -> None:
     for detector, seeds in () if summary else comparison.seeds.items():
         for seed in seeds:
             comparison.measure(detector, seed)
     comparison.summarize()
 
 
-def main(plan: Plan = False, summary: Summary = False, tiny: Tiny = False) -> None:
+def main(summary: Summary = False, tiny: Tiny = False) -> None:
     """Compare methods at equal MACs.
 
     Writes research/results/comparison.json.
     """
-    compare(at_equal_macs(Workspace(tiny)), plan, summary)
+    compare(at_equal_macs(Workspace(tiny)), summary)
 
 
-def wide_budget(plan: Plan = False, summary: Summary = False, tiny: Tiny = False) -> None:
+def wide_budget(summary: Summary = False, tiny: Tiny = False) -> None:
     """Compare methods within the recipe's budget.
 
     Writes research/results/wide_budget.json.
     """
-    compare(in_the_wide_budget(Workspace(tiny)), plan, summary)
+    compare(in_the_wide_budget(Workspace(tiny)), summary)

@@ -1,10 +1,13 @@
 """The commands `python -m benchmarks.NAME`."""
 
 import importlib
+import subprocess
+import sys
 
 import pytest
 import torch
 import typer
+from paths import ROOT
 from typer.testing import CliRunner, Result
 
 from benchmarks import fitness
@@ -27,6 +30,11 @@ def test_every_command_says_what_it_does(name: str) -> None:
     assert result.exit_code == 0 and "Usage:" in result.output
     if name in NAMES:
         assert f"benchmarks/results/{name}.json" in result.output
+
+
+def test_a_command_may_be_given_as_a_file() -> None:
+    found = subprocess.check_output([sys.executable, "benchmarks/gpu.py", "--help"], cwd=ROOT, text=True)
+    assert "benchmarks/results/gpu.json" in found
 
 
 def test_every_file_of_results_has_its_command() -> None:
