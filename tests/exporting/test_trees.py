@@ -44,6 +44,7 @@ class Exported(nn.Module):
 
 
 @pytest.mark.slow
+@pytest.mark.learns
 @pytest.mark.parametrize("kind", ["fpn", "retinanet"])
 def test_exported_detectors_score_as_the_eager_one(kind: str, tmp_path: Path) -> None:
     data = trees()
