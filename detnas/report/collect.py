@@ -7,31 +7,9 @@ from pathlib import Path
 from statistics import median
 
 from detnas.config import Recipe, load_recipe
+from detnas.rundir import layout
 from detnas.rundir.directory import read_stored_run
-from detnas.rundir.layout import (
-    BEST,
-    CANDIDATES,
-    EVALUATION,
-    FAILED,
-    FINETUNE,
-    METRICS,
-    PRETRAIN,
-    RANK,
-    RANKING,
-    RECALIBRATION,
-    RECIPE,
-    SEARCH,
-    SEARCH_DONE,
-    SUPERNET_FINETUNE,
-    SUPERNET_PRETRAIN,
-    TRAINING_DONE,
-    WINNER,
-    Candidate,
-    MetricsRow,
-    Ranking,
-    RecalibrationCheck,
-    StoredRun,
-)
+from detnas.rundir.layout import Candidate, MetricsRow, Ranking, RecalibrationCheck, StoredRun
 
 
 @dataclass(frozen=True)
@@ -126,44 +104,50 @@ def collect(directory: Path) -> CollectedRun:
     Raises `UserError` if it holds no run, if another version of detnas wrote it, or if a file is damaged.
     """
     stored = read_stored_run(directory)
-    recipe = load_recipe(directory / RECIPE)
-    best = BEST.find(directory / SEARCH)
+    recipe = load_recipe(directory / layout.RECIPE)
+    best = layout.BEST.find(directory / layout.SEARCH)
     names = _network_names(directory, recipe)
-    trainings = [_read_training(directory / stage, stage) for stage in (SUPERNET_PRETRAIN, SUPERNET_FINETUNE)]
-    trainings += [
-        _read_training(directory / stage / name, stage, name) for stage in (PRETRAIN, FINETUNE) for name in names
+    trainings = [
+        _read_training(directory / stage, stage) for stage in (layout.SUPERNET_PRETRAIN, layout.SUPERNET_FINETUNE)
     ]
-    searched = SEARCH_DONE.find(directory / SEARCH)
+    trainings += [
+        _read_training(directory / stage / name, stage, name)
+        for stage in (layout.PRETRAIN, layout.FINETUNE)
+        for name in names
+    ]
+    searched = layout.SEARCH_DONE.find(directory / layout.SEARCH)
     return CollectedRun(
         recipe=recipe,
         stored=stored,
-        recipe_text=(directory / RECIPE).read_text(),
+        recipe_text=(directory / layout.RECIPE).read_text(),
         networks=[_read_network(directory, name, best) for name in names],
         trainings=trainings,
-        candidates=CANDIDATES.read(directory / SEARCH),
-        num_failed=len(FAILED.read(directory / SEARCH)),
+        candidates=layout.CANDIDATES.read(directory / layout.SEARCH),
+        num_failed=len(layout.FAILED.read(directory / layout.SEARCH)),
         best=best,
         search_seconds=None if searched is None else searched.seconds,
-        ranking=RANKING.find(directory / RANK),
-        recalibration=RECALIBRATION.find(directory / SEARCH),
+        ranking=layout.RANKING.find(directory / layout.RANK),
+        recalibration=layout.RECALIBRATION.find(directory / layout.SEARCH),
     )
 
 
 def _network_names(directory: Path, recipe: Recipe) -> list[str]:
     """The winner first, the baselines in the recipe's order, then whatever else has been trained."""
-    folders = [folder for stage in (PRETRAIN, FINETUNE) for folder in sorted((directory / stage).glob("*"))]
+    folders = [
+        folder for stage in (layout.PRETRAIN, layout.FINETUNE) for folder in sorted((directory / stage).glob("*"))
+    ]
     trained = [folder.name for folder in folders if folder.is_dir()]
-    return list(dict.fromkeys([WINNER, *recipe.baselines, *trained]))
+    return list(dict.fromkeys([layout.WINNER, *recipe.baselines, *trained]))
 
 
 def _read_training(folder: Path, stage: str, network: str = "") -> Training:
     # Of two rows of a step the later counts: a killed training writes again what follows its last checkpoint.
-    rows = {row.step: row for row in METRICS.read(folder) if row.loss is not None}
+    rows = {row.step: row for row in layout.METRICS.read(folder) if row.loss is not None}
     ordered = [rows[step] for step in sorted(rows)]
     names = dict.fromkeys(name for row in ordered for name in row.metrics if name == "accuracy" or "loss" in name)
     curves = {name: _curve(ordered, name) for name in names}
     rates = _curve(ordered, "images_per_second").values
-    done = TRAINING_DONE.find(folder)
+    done = layout.TRAINING_DONE.find(folder)
     return Training(
         stage=stage,
         network=network,
@@ -180,9 +164,9 @@ def _curve(rows: Sequence[MetricsRow], name: str) -> Curve:
 
 
 def _read_network(directory: Path, name: str, best: Candidate | None) -> Network:
-    evaluation = EVALUATION.find(directory / FINETUNE / name)
+    evaluation = layout.EVALUATION.find(directory / layout.FINETUNE / name)
     if evaluation is not None:
         return Network(**evaluation.model_dump(exclude={"network"}), name=name)
-    if best is not None and name == WINNER:
+    if best is not None and name == layout.WINNER:
         return Network(name, best.architecture, best.macs, best.params, latency_ms=best.latency_ms)
     return Network(name)

@@ -21,26 +21,18 @@ from detnas.report.collect import CollectedRun, Network, Training, collect
 from detnas.report.drawing import draw
 from detnas.report.images import MOST_PREDICTIONS, Example, embed_images, label
 from detnas.report.recalibration import explain_recalibration
-from detnas.rundir.layout import (
-    FINETUNE,
-    PRETRAIN,
-    REPORT,
-    SEARCH,
-    SUPERNET_FINETUNE,
-    SUPERNET_PRETRAIN,
-    Candidate,
-    Interval,
-)
+from detnas.rundir import layout
+from detnas.rundir.layout import Candidate, Interval
 from detnas.utils.errors import UserError
 from detnas.utils.files import write_text
 from detnas.utils.progress import format_duration
 
 STAGES = {
-    SUPERNET_PRETRAIN: "Supernet, pre-training",
-    SUPERNET_FINETUNE: "Supernet, fine-tuning on detection",
-    SEARCH: "Search",
-    PRETRAIN: "Pre-training of the networks",
-    FINETUNE: "Training of the detectors",
+    layout.SUPERNET_PRETRAIN: "Supernet, pre-training",
+    layout.SUPERNET_FINETUNE: "Supernet, fine-tuning on detection",
+    layout.SEARCH: "Search",
+    layout.PRETRAIN: "Pre-training of the networks",
+    layout.FINETUNE: "Training of the detectors",
 }
 TOP = 10
 """The number of candidates in the table of the best. The plot of their ops takes as many, or a tenth of all."""
@@ -74,7 +66,7 @@ def write_report(directory: Path, examples: Sequence[Example] = ()) -> Path:
     `examples` are validation images with the winner's detections. Raises `UserError` if `directory` holds no run, if
     another version of detnas wrote it, or if a file is damaged.
     """
-    path = directory / REPORT
+    path = directory / layout.REPORT
     write_text(path, render(collect(directory), examples))
     return path
 
@@ -303,13 +295,13 @@ def _highest(run: CollectedRun, score: str) -> float | None:
 def _stage_times(run: CollectedRun) -> list[StageTime]:
     recipe = run.recipe
     is_part = {
-        SUPERNET_PRETRAIN: recipe.pretrains_supernet,
-        SUPERNET_FINETUNE: not recipe.search.is_classification,
-        PRETRAIN: recipe.pretraining.source != "none",
+        layout.SUPERNET_PRETRAIN: recipe.pretrains_supernet,
+        layout.SUPERNET_FINETUNE: not recipe.search.is_classification,
+        layout.PRETRAIN: recipe.pretraining.source != "none",
     }
     times = []
     for stage, name in STAGES.items():
-        if stage == SEARCH:
+        if stage == layout.SEARCH:
             state = "done" if run.is_searched else "in progress" if run.candidates else "not run yet"
             times.append(StageTime(name, state, run.search_seconds, None))
         for training in (training for training in run.trainings if training.stage == stage):

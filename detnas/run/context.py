@@ -22,15 +22,7 @@ from detnas.models.create import Network
 from detnas.models.detectors.build import Detector, build_detector
 from detnas.models.supernet import Supernet
 from detnas.run.baselines import baseline_builders
-from detnas.rundir.layout import (
-    BEST,
-    IMAGES,
-    SEARCH,
-    SUPERNET_FINETUNE,
-    SUPERNET_PRETRAIN,
-    TRAINING_DONE,
-    WINNER,
-)
+from detnas.rundir import layout
 from detnas.rundir.record_files import RecordFile
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
 from detnas.training.checkpoints import is_trained, load_weights
@@ -62,7 +54,7 @@ class Run:
     @property
     def trained_supernet(self) -> str:
         """The stage whose supernet scores the candidates."""
-        return SUPERNET_PRETRAIN if self.recipe.search.is_classification else SUPERNET_FINETUNE
+        return layout.SUPERNET_PRETRAIN if self.recipe.search.is_classification else layout.SUPERNET_FINETUNE
 
     @property
     def space(self) -> SearchSpace:
@@ -71,17 +63,20 @@ class Run:
     @property
     def disk_cache(self) -> DiskCache | None:
         megabytes = self.recipe.data.disk_cache_mb
-        return DiskCache(self.directory / IMAGES, megabytes) if megabytes else None
+        return DiskCache(self.directory / layout.IMAGES, megabytes) if megabytes else None
 
     def seed(self, *what: str) -> int:
         return derive_seed(self.recipe.seed, *what)
 
     def networks(self) -> dict[str, Callable[[], Network]]:
         """Functions that build the networks for standalone training, by name: the winner and the baselines."""
-        return {WINNER: partial(Subnet, self.space, self.winner()), **baseline_builders(self.recipe, self.sampler)}
+        return {
+            layout.WINNER: partial(Subnet, self.space, self.winner()),
+            **baseline_builders(self.recipe, self.sampler),
+        }
 
     def winner(self) -> Architecture:
-        return Architecture.parse(self.read(BEST, SEARCH).architecture)
+        return Architecture.parse(self.read(layout.BEST, layout.SEARCH).architecture)
 
     def classifier(self, make_backbone: Callable[[], Backbone], num_classes: int) -> Classifier:
         torch.manual_seed(self.seed("classifier"))
@@ -104,14 +99,14 @@ class Run:
     def supernet_detector(self) -> Detector:
         """The supernet in the detector as it was fine-tuned, on the run's device."""
         detector = self.detector(lambda: Supernet(self.space), None, self.recipe.search_detector)
-        load_weights(detector, self.directory / SUPERNET_FINETUNE)
+        load_weights(detector, self.directory / layout.SUPERNET_FINETUNE)
         return detector.to(self.device)
 
     def supernet_classifier(self) -> Classifier:
         """The supernet in the classifier as it was pre-trained, on the run's device."""
         num_classes = ClassificationSet(self.recipe, self.data).num_classes
         classifier = self.classifier(lambda: Supernet(self.space), num_classes)
-        load_weights(classifier, self.directory / SUPERNET_PRETRAIN)
+        load_weights(classifier, self.directory / layout.SUPERNET_PRETRAIN)
         return classifier.to(self.device)
 
     def _fresh(self, make_backbone: Callable[[], Backbone]) -> Backbone:
@@ -175,7 +170,7 @@ class Run:
         return path_chooser(backbone, self.paths(stage), lambda step: self.seed(stage, "path", str(step)))
 
     def is_done(self, stage: str) -> bool:
-        return comm.broadcast_from_main(lambda: TRAINING_DONE.exists(self.directory / stage))
+        return comm.broadcast_from_main(lambda: layout.TRAINING_DONE.exists(self.directory / stage))
 
     def is_trained(self, stage: str, needed_by: str) -> bool:
         """Whether a training is done, and its last checkpoint is intact or no longer needed by the stage `needed_by`.

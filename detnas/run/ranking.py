@@ -14,18 +14,8 @@ from detnas.run.evaluator import build_evaluator
 from detnas.run.networks import train_networks
 from detnas.run.opening import load_run, open_run
 from detnas.run.page import write_page
-from detnas.rundir.layout import (
-    EVALUATION,
-    FINETUNE,
-    FITNESS,
-    RANK,
-    RANKING,
-    Interval,
-    RankedNetwork,
-    Ranking,
-    RankingQuality,
-    network_lock,
-)
+from detnas.rundir import layout
+from detnas.rundir.layout import Interval, RankedNetwork, Ranking, RankingQuality, network_lock
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.errors import UserError
 from detnas.utils.files import try_lock_file
@@ -53,7 +43,7 @@ def rank(directory: Path, count: int, progress: Progress) -> list[str]:
         chosen = spread(run.sampler, count, run.seed("rank"))
         evaluator = build_evaluator(run)
         # The same stages as the run's, in a folder of their own.
-        rank_run = replace(run, directory=directory / RANK)
+        rank_run = replace(run, directory=directory / layout.RANK)
         for number, architecture in enumerate(chosen, start=1):
             with try_lock_file(lock_file(rank_run, architecture)) as is_mine:
                 if is_mine and _find_network(rank_run, architecture) is None:
@@ -62,7 +52,7 @@ def rank(directory: Path, count: int, progress: Progress) -> list[str]:
                     fitness = evaluator(architecture)[recipe.search.score_name]
                     assert fitness is not None  # the search split has objects to find
                     # Last: a network whose fitness.json exists is done.
-                    FITNESS.write(_folder(rank_run, architecture), fitness)
+                    layout.FITNESS.write(_folder(rank_run, architecture), fitness)
     networks = [network for one in chosen if (network := _find_network(rank_run, one)) is not None]
     if len(networks) < count:
         return [f"{len(networks)} of {count} are done; other processes are at work on the rest"]
@@ -72,7 +62,7 @@ def rank(directory: Path, count: int, progress: Progress) -> list[str]:
         quality=measure_quality(networks),
         networks=networks,
     )
-    RANKING.write(rank_run.directory, ranking)
+    layout.RANKING.write(rank_run.directory, ranking)
     return [*describe(ranking), f"Report: {write_page(directory)}"]
 
 
@@ -146,10 +136,10 @@ def train_standalone(run: Run, architecture: Architecture) -> None:
 def _find_network(run: Run, architecture: Architecture) -> RankedNetwork | None:
     """What is known of an architecture, or None if it is not trained and scored yet."""
     folder = _folder(run, architecture)
-    fitness = FITNESS.find(folder)
+    fitness = layout.FITNESS.find(folder)
     if fitness is None:
         return None
-    evaluation = EVALUATION.read(folder)
+    evaluation = layout.EVALUATION.read(folder)
     score = evaluation.scores[_metric(run)]
     assert score is not None
     return RankedNetwork(
@@ -168,7 +158,7 @@ def _metric(run: Run) -> str:
 
 
 def _folder(run: Run, architecture: Architecture) -> Path:
-    return run.directory / FINETUNE / architecture.hyphenated
+    return run.directory / layout.FINETUNE / architecture.hyphenated
 
 
 def lock_file(run: Run, architecture: Architecture) -> Path:

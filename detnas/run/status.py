@@ -9,31 +9,14 @@ from typing import Literal
 
 from detnas.config import Recipe, load_recipe
 from detnas.evaluation.headline import headline
+from detnas.rundir import layout
 from detnas.rundir.directory import read_stored_run
-from detnas.rundir.layout import (
-    CANDIDATES,
-    EVALUATION,
-    FAILED,
-    FINETUNE,
-    FRONT,
-    METRICS,
-    PRETRAIN,
-    RECIPE,
-    REPORT,
-    SEARCH,
-    SEARCH_DONE,
-    STUDY,
-    SUPERNET_FINETUNE,
-    SUPERNET_PRETRAIN,
-    TRAINING_DONE,
-    WINNER,
-    Candidate,
-)
+from detnas.rundir.layout import Candidate
 from detnas.search.study.optuna_internals import count_trials
 from detnas.spaces import Cost
 
 State = Literal["not started", "started", "in progress", "done"]
-SAVED = (METRICS.name, CANDIDATES.name, STUDY, TRAINING_DONE.name, EVALUATION.name)
+SAVED = (layout.METRICS.name, layout.CANDIDATES.name, layout.STUDY, layout.TRAINING_DONE.name, layout.EVALUATION.name)
 """The files that stages write as they proceed."""
 LAST = 20
 """Rows of a log from which the throughput is computed."""
@@ -86,15 +69,15 @@ class RunStatus:
     def age(self) -> float:
         """Seconds since the run last saved something."""
         saved = [self.directory / stage.name / name for stage in self.stages for name in SAVED]
-        times = [path.stat().st_mtime for path in (self.directory / RECIPE, *saved) if path.exists()]
+        times = [path.stat().st_mtime for path in (self.directory / layout.RECIPE, *saved) if path.exists()]
         return max(0.0, time.time() - max(times))
 
 
 def read_status(directory: Path) -> RunStatus:
     """The progress of the run in `directory`. Raises `UserError` if it holds no run."""
     read_stored_run(directory)
-    recipe = load_recipe(directory / RECIPE)
-    report = directory / REPORT
+    recipe = load_recipe(directory / layout.RECIPE)
+    report = directory / layout.REPORT
     return RunStatus(directory, recipe.name, list(_stages(directory, recipe)), report if report.exists() else None)
 
 
@@ -120,19 +103,19 @@ def watch(directory: Path, show: Callable[[RunStatus], object], pause: Callable[
 
 def _stages(directory: Path, recipe: Recipe) -> Iterator[StageStatus]:
     if recipe.pretrains_supernet:
-        yield _training(directory, SUPERNET_PRETRAIN, recipe.supernet_pretrain.steps)
+        yield _training(directory, layout.SUPERNET_PRETRAIN, recipe.supernet_pretrain.steps)
     if not recipe.search.is_classification:
-        yield _training(directory, SUPERNET_FINETUNE, recipe.supernet_finetune.steps)
-    yield _search(directory / SEARCH, recipe)
-    for network in (WINNER, *recipe.baselines):
+        yield _training(directory, layout.SUPERNET_FINETUNE, recipe.supernet_finetune.steps)
+    yield _search(directory / layout.SEARCH, recipe)
+    for network in (layout.WINNER, *recipe.baselines):
         if recipe.pretraining.source != "none":
-            yield _training(directory, f"{PRETRAIN}/{network}", recipe.pretrain.steps)
+            yield _training(directory, f"{layout.PRETRAIN}/{network}", recipe.pretrain.steps)
         scores = _evaluation_lines(directory, network, recipe)
-        yield _training(directory, f"{FINETUNE}/{network}", recipe.finetune.steps, scores)
+        yield _training(directory, f"{layout.FINETUNE}/{network}", recipe.finetune.steps, scores)
 
 
 def _evaluation_lines(directory: Path, network: str, recipe: Recipe) -> Sequence[str]:
-    evaluation = EVALUATION.find(directory / FINETUNE / network)
+    evaluation = layout.EVALUATION.find(directory / layout.FINETUNE / network)
     if evaluation is None:
         return ()
     cost = Cost(evaluation.macs, evaluation.params, round(1e3 * (evaluation.latency_ms or 0)))
@@ -144,7 +127,7 @@ def _evaluation_lines(directory: Path, network: str, recipe: Recipe) -> Sequence
 
 def _training(directory: Path, name: str, steps: int, scores: Sequence[str] = ()) -> StageStatus:
     folder = directory / name
-    rows = [(row.step, row.seconds or 0.0, row.loss) for row in METRICS.read(folder) if row.loss is not None]
+    rows = [(row.step, row.seconds or 0.0, row.loss) for row in layout.METRICS.read(folder) if row.loss is not None]
     loss = f"loss {rows[-1][2]:.3f}" if rows else ""
 
     def status(state: State, done: int, spent: float | None, said: str) -> StageStatus:
@@ -152,7 +135,7 @@ def _training(directory: Path, name: str, steps: int, scores: Sequence[str] = ()
         shown = scores[1].removesuffix(" on the validation set") if scores else loss
         return StageStatus(name, state, done, steps, "step", spent, seconds_per_step, shown, f"{name}: {said}", scores)
 
-    finished = TRAINING_DONE.find(folder)
+    finished = layout.TRAINING_DONE.find(folder)
     if finished is not None:
         return status("done", steps, finished.seconds, f"done, {finished.seconds:.0f} s")
     if not rows:
@@ -171,19 +154,19 @@ def _seconds_per_step(points: Sequence[tuple[int, float]]) -> float | None:
 
 
 def _search(folder: Path, recipe: Recipe) -> StageStatus:
-    rows = CANDIDATES.read(folder)
-    is_done = SEARCH_DONE.exists(folder)
+    rows = layout.CANDIDATES.read(folder)
+    is_done = layout.SEARCH_DONE.exists(folder)
     if is_done:
         state: State = "done"
     elif rows:
         state = "in progress"
     else:
         state = "started" if folder.exists() else "not started"
-    done, workers = (len(rows), 0) if is_done else _count_in_study(folder / STUDY, len(rows))
+    done, workers = (len(rows), 0) if is_done else _count_in_study(folder / layout.STUDY, len(rows))
     best = f"best {recipe.search.score_name} {max(row.fitness for row in rows):.3f}" if rows else ""
     at_work = f"{workers} workers at work" if workers > 1 else ""
     return StageStatus(
-        name=SEARCH,
+        name=layout.SEARCH,
         state=state,
         done=done,
         total=recipe.search.evaluations,
@@ -197,19 +180,19 @@ def _search(folder: Path, recipe: Recipe) -> StageStatus:
 
 def _search_line(folder: Path, state: State, rows: Sequence[Candidate], total: int, best: str) -> str:
     failed = _failed(folder)
-    front = FRONT.find(folder)
+    front = layout.FRONT.find(folder)
     parts = [
         state,
         f"{len(rows)} of {total} candidates",
-        f"{failed} (search/{FAILED.name})" if failed else "",
+        f"{failed} (search/{layout.FAILED.name})" if failed else "",
         f"{best} on the search split" if best else "",
-        f"{len(front)} on the front (search/{FRONT.name})" if front else "",
+        f"{len(front)} on the front (search/{layout.FRONT.name})" if front else "",
     ]
     return ", ".join(filter(None, parts))
 
 
 def _failed(folder: Path) -> str:
-    count = len(FAILED.read(folder))
+    count = len(layout.FAILED.read(folder))
     return f"{count} more failed" if count else ""
 
 

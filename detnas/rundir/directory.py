@@ -7,22 +7,14 @@ from typing import Any
 
 import yaml
 
-from detnas.rundir.layout import (
-    DATA,
-    FORMAT,
-    LOCK,
-    RECIPE,
-    SEARCH_FACTS,
-    STORED_KEYS,
-    SearchFacts,
-    StoredRun,
-)
+from detnas.rundir import layout
+from detnas.rundir.layout import SearchFacts, StoredRun
 from detnas.rundir.record_files import damaged
 from detnas.utils.errors import UserError
 from detnas.utils.files import read_json, try_lock, write_text
 from detnas.version import __version__
 
-UNFINISHED = (f".{DATA}-", f".{RECIPE}.")
+UNFINISHED = (f".{layout.DATA}-", f".{layout.RECIPE}.")
 """How temporary names begin that a run may leave if it is killed before recipe.yaml is written."""
 
 
@@ -36,7 +28,7 @@ def claim(directory: Path, shared: bool = False) -> Iterator[None]:
         raise UserError(f"--out {directory}: exists and holds no run; choose a new or an empty folder")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / LOCK).open("w")  # held for as long as the file is open
+        lock = (directory / layout.LOCK).open("w")  # held for as long as the file is open
     except OSError as error:
         raise UserError(f"--out {directory}: cannot be written ({error.strerror}); choose another folder") from None
     with lock:
@@ -48,16 +40,16 @@ def claim(directory: Path, shared: bool = False) -> Iterator[None]:
         try:
             yield
         finally:
-            if {entry.name for entry in directory.iterdir()} == {LOCK}:
+            if {entry.name for entry in directory.iterdir()} == {layout.LOCK}:
                 # The run was refused: leave nothing behind.
-                (directory / LOCK).unlink()
+                (directory / layout.LOCK).unlink()
                 directory.rmdir()
 
 
 def _is_unused(directory: Path) -> bool:
     """Whether a directory holds nothing but what a run leaves that was killed before it wrote recipe.yaml."""
     return directory.is_dir() and all(
-        entry.name in (LOCK, DATA) or entry.name.startswith(UNFINISHED) for entry in directory.iterdir()
+        entry.name in (layout.LOCK, layout.DATA) or entry.name.startswith(UNFINISHED) for entry in directory.iterdir()
     )
 
 
@@ -65,13 +57,13 @@ def read_stored_run(directory: Path) -> StoredRun:
     """The run in `directory`. Raises `UserError` if there is none, or if another version of detnas wrote it."""
     stored = find_stored_run(directory)
     if stored is None:
-        raise UserError(f"{directory}: holds no run (there is no {RECIPE}); name the --out of a `detnas run`")
+        raise UserError(f"{directory}: holds no run (there is no {layout.RECIPE}); name the --out of a `detnas run`")
     return stored
 
 
 def find_stored_run(directory: Path) -> StoredRun | None:
     """The run in `directory`, or None. Raises `UserError` if another version of detnas wrote it."""
-    path = directory / RECIPE
+    path = directory / layout.RECIPE
     if not path.is_file():
         return None
     try:
@@ -81,7 +73,7 @@ def find_stored_run(directory: Path) -> StoredRun | None:
     if not isinstance(tree, dict):
         raise UserError(f"{path}: not the recipe of a run; name the --out of a `detnas run`")
     _check_format(directory, tree)
-    facts = {key: tree[key] for key in STORED_KEYS if key in tree}
+    facts = {key: tree[key] for key in layout.STORED_KEYS if key in tree}
     try:
         return StoredRun(recipe={key: value for key, value in tree.items() if key not in facts}, **facts)
     except ValueError as error:
@@ -89,27 +81,29 @@ def find_stored_run(directory: Path) -> StoredRun | None:
 
 
 def write_stored_run(directory: Path, stored: StoredRun) -> None:
-    facts = {key: getattr(stored, key) for key in STORED_KEYS}
-    write_text(directory / RECIPE, yaml.safe_dump({**stored.recipe, **facts}, sort_keys=False, allow_unicode=True))
+    facts = {key: getattr(stored, key) for key in layout.STORED_KEYS}
+    write_text(
+        directory / layout.RECIPE, yaml.safe_dump({**stored.recipe, **facts}, sort_keys=False, allow_unicode=True)
+    )
 
 
 def find_search_facts(directory: Path) -> SearchFacts | None:
     """What a search by `detnas.search` in `directory` is of, or None. Raises `UserError` as `find_stored_run` does."""
-    if not SEARCH_FACTS.exists(directory):
+    if not layout.SEARCH_FACTS.exists(directory):
         return None
-    tree = read_json(SEARCH_FACTS.path(directory))
+    tree = read_json(layout.SEARCH_FACTS.path(directory))
     _check_format(directory, tree if isinstance(tree, dict) else {})
-    return SEARCH_FACTS.read(directory)
+    return layout.SEARCH_FACTS.read(directory)
 
 
 def _check_format(directory: Path, tree: Mapping[str, Any]) -> None:
     """Raise `UserError` unless `tree`, of a file that every run has, says that it is of the format that we read."""
     found = tree.get("format", 1)
-    if found == FORMAT:
+    if found == layout.FORMAT:
         return
     versions = tree.get("versions")
     writer = versions.get("detnas", "unknown") if isinstance(versions, dict) else "unknown"
     raise UserError(
         f"{directory}: written by another version of detnas ({writer}, format {found}), which this one ({__version__}, "
-        f"format {FORMAT}) does not continue; use that version, or start a new run in another folder"
+        f"format {layout.FORMAT}) does not continue; use that version, or start a new run in another folder"
     )
