@@ -111,10 +111,10 @@ def activate(trained: Trained, architecture: Architecture) -> None:
 
 
 def main(
-    kind: Annotated[str, typer.Argument()],
-    runs: Annotated[Path, typer.Argument()],
-    architecture: Annotated[str, typer.Argument()],
-    checkpoint: Annotated[Path, typer.Argument()],
+    kind: str,
+    runs: Path,
+    architecture: str,
+    checkpoint: Path,
     changes: Annotated[list[str] | None, typer.Argument()] = None,
     count: Annotated[int, typer.Option("--recalibrate", help="Batches; 0: evaluate the checkpoint.")] = 0,
     momentum: Annotated[float | None, typer.Option(help="Of the statistics' average; none: a plain average.")] = None,

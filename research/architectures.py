@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from benchmarks.command import machine
-from detnas.run.ranking import lock_file, train_standalone
+from detnas.run.networks import train_standalone
+from detnas.rundir.layout import network_lock
 from detnas.spaces import Architecture
 from detnas.utils.files import read_json, try_lock_file, write_json
 from research.statistics import reliability
@@ -26,7 +27,7 @@ def train(workspace: Workspace, chosen: list[Architecture]) -> None:
         runs = [stack.enter_context(workspace.open_standalone("retinanet", seed)) for seed in SEEDS]
         for place, architecture in enumerate(chosen, start=1):
             for run in runs:
-                with try_lock_file(lock_file(run, architecture)) as mine:
+                with try_lock_file(network_lock(run.directory, architecture.hyphenated)) as mine:
                     if mine:
                         run.progress.log(f"[{place}/{len(chosen)}] {architecture}, seed {run.recipe.seed}")
                         train_standalone(run, architecture)

@@ -92,9 +92,9 @@ def ranking(found: Found) -> Paragraphs:
         gained = rows[batches].get(f"tau less that of {supernet}")
         table_rows.append([kind, *cells, str(Estimate(**gained)) if gained and kind != supernet else ""])
     alone = found["MACs alone"]
+    table_rows.append([f"{alone['better']} MACs", str(Estimate(**alone[TAU])), *[""] * len(counts)])
     heads = ["supernet", *(f"{count} batches" for count in counts), f"{batches}, less {supernet}"]
-    by_macs = f"| {alone['better']} MACs | {Estimate(**alone[TAU])}{' |' * (len(heads) - 1)}"
-    yield f"{table(heads, table_rows)}\n{by_macs}"
+    yield table(heads, table_rows)
     yield f"Supernets by `{found['recipe']}` with `{' '.join(found['changes'])}`, and"
     yield "\n".join(f"* {kind}: `{' '.join(changes)}`" for kind, changes in found["supernets"].items() if changes)
     yield claim(found)

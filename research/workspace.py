@@ -20,9 +20,10 @@ import typer
 from detnas.config import Recipe, load_recipe
 from detnas.data.shapes.prepare import prepare_shapes
 from detnas.run.context import Run
+from detnas.run.networks import train_standalone
 from detnas.run.opening import open_run
 from detnas.run.pipeline import run
-from detnas.run.ranking import POOL, evenly, lock_file, train_standalone
+from detnas.run.ranking import POOL, evenly
 from detnas.rundir import layout
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.files import acquire_lock, read_json
@@ -151,7 +152,7 @@ class Workspace:
 
     def train_standalone(self, opened: Run, architecture: Architecture) -> Row:
         """Train an architecture standalone in this run unless that is done, and return its results."""
-        with lock_file(opened, architecture).open("w") as file:
+        with layout.network_lock(opened.directory, architecture.hyphenated).open("w") as file:
             acquire_lock(file)
             # Pre-training does not depend on the detector.
             source = self.standalone_folder("retinanet", opened.recipe.seed)

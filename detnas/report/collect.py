@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from statistics import median
 
@@ -31,10 +31,6 @@ class Training:
     images_per_second: float | None = None
     seconds: float | None = None
     """None before it is done."""
-
-    @property
-    def is_done(self) -> bool:
-        return self.seconds is not None
 
 
 @dataclass(frozen=True)
@@ -107,21 +103,15 @@ def collect(directory: Path) -> CollectedRun:
     recipe = load_recipe(directory / layout.RECIPE)
     best = layout.BEST.find(directory / layout.SEARCH)
     names = _network_names(directory, recipe)
-    trainings = [
-        _read_training(directory / stage, stage) for stage in (layout.SUPERNET_PRETRAIN, layout.SUPERNET_FINETUNE)
-    ]
-    trainings += [
-        _read_training(directory / stage / name, stage, name)
-        for stage in (layout.PRETRAIN, layout.FINETUNE)
-        for name in names
-    ]
+    trainings = [(layout.SUPERNET_PRETRAIN, ""), (layout.SUPERNET_FINETUNE, "")]
+    trainings += [(stage, name) for stage in (layout.PRETRAIN, layout.FINETUNE) for name in names]
     searched = layout.SEARCH_DONE.find(directory / layout.SEARCH)
     return CollectedRun(
         recipe=recipe,
         stored=stored,
         recipe_text=(directory / layout.RECIPE).read_text(),
         networks=[_read_network(directory, name, best) for name in names],
-        trainings=trainings,
+        trainings=[_read_training(directory / stage / name, stage, name) for stage, name in trainings],
         candidates=layout.CANDIDATES.read(directory / layout.SEARCH),
         num_failed=len(layout.FAILED.read(directory / layout.SEARCH)),
         best=best,
@@ -133,14 +123,11 @@ def collect(directory: Path) -> CollectedRun:
 
 def _network_names(directory: Path, recipe: Recipe) -> list[str]:
     """The winner first, the baselines in the recipe's order, then whatever else has been trained."""
-    folders = [
-        folder for stage in (layout.PRETRAIN, layout.FINETUNE) for folder in sorted((directory / stage).glob("*"))
-    ]
-    trained = [folder.name for folder in folders if folder.is_dir()]
-    return list(dict.fromkeys([layout.WINNER, *recipe.baselines, *trained]))
+    folders = [*sorted(directory.glob(f"{layout.PRETRAIN}/*/")), *sorted(directory.glob(f"{layout.FINETUNE}/*/"))]
+    return list(dict.fromkeys([layout.WINNER, *recipe.baselines, *(folder.name for folder in folders)]))
 
 
-def _read_training(folder: Path, stage: str, network: str = "") -> Training:
+def _read_training(folder: Path, stage: str, network: str) -> Training:
     # Of two rows of a step the later counts: a killed training writes again what follows its last checkpoint.
     rows = {row.step: row for row in layout.METRICS.read(folder) if row.loss is not None}
     ordered = [rows[step] for step in sorted(rows)]
@@ -159,7 +146,7 @@ def _read_training(folder: Path, stage: str, network: str = "") -> Training:
 
 def _curve(rows: Sequence[MetricsRow], name: str) -> Curve:
     """The finite values of a metric: a diverged loss cannot be drawn."""
-    points = [(row.step, value) for row in rows if isfinite(value := row.metrics.get(name, float("nan")))]
+    points = [(row.step, value) for row in rows if isfinite(value := row.metrics.get(name, nan))]
     return Curve([step for step, _ in points], [value for _, value in points])
 
 

@@ -305,7 +305,7 @@ def _stage_times(run: CollectedRun) -> list[StageTime]:
             state = "done" if run.is_searched else "in progress" if run.candidates else "not run yet"
             times.append(StageTime(name, state, run.search_seconds, None))
         for training in (training for training in run.trainings if training.stage == stage):
-            state = "done" if training.is_done else "in progress" if training.curves else "not run yet"
+            state = "done" if training.seconds is not None else "in progress" if training.curves else "not run yet"
             if state == "not run yet" and not is_part.get(stage, True):
                 state = "not part of this run"
             title = f"{name}: {training.network}" if training.network else name

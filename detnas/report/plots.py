@@ -1,6 +1,6 @@
 """The plots, as plotly figures; the page sets the colors of text and grid by the reader's light or dark mode."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from itertools import accumulate
 from statistics import fmean, median
@@ -26,6 +26,7 @@ COSTS = {"macs": ("million MACs", 1e6), "params": ("million parameters", 1e6), "
 """The axis of each cost, and its unit."""
 SIZES = {"APs": "small", "APm": "medium", "APl": "large"}
 """COCO's sizes of objects: below 32 x 32 pixels, below 96 x 96, and larger."""
+RIGHT_AXIS = {"overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto", "rangemode": "tozero"}
 LEAST_HEIGHT, LINE_HEIGHT = 150, 22
 MOST_POINTS = 800  # of a curve: more are not distinguishable, and a long training writes tens of thousands
 
@@ -46,8 +47,7 @@ def fitness_by_evaluation(candidates: Sequence[Candidate], best: Candidate | Non
         y=list(accumulate((_percent(candidate.fitness) for candidate in candidates), max)),
         mode="lines", name="best so far", hoverinfo="skip", line={"width": 2, "color": HIGHLIGHT, "shape": "hv"},
     )  # fmt: skip
-    chosen = _chosen(candidates, best)
-    _add_chosen(figure, chosen, [candidate.number for candidate in chosen])
+    _add_chosen(figure, candidates, best, lambda candidate: candidate.number)
     return figure
 
 
@@ -67,8 +67,7 @@ def fitness_against_cost(
     )  # fmt: skip
     for bound in bounds:
         figure.add_vline(x=bound / unit, line={"width": 1, "dash": "dash", "color": "#8d8d8d"})
-    chosen = _chosen(candidates, best)
-    _add_chosen(figure, chosen, [candidate.cost(cost) / unit for candidate in chosen])
+    _add_chosen(figure, candidates, best, lambda candidate: candidate.cost(cost) / unit)
     return figure
 
 
@@ -180,14 +179,7 @@ def losses(trainings: Sequence[Training]) -> go.Figure:
                 x=curve.steps, y=_rounded([100 * value for value in curve.values]), yaxis="y2", mode="lines",
                 name=f"{name}, accuracy", line={"width": 1.5, "dash": "dot", "color": color},
             )  # fmt: skip
-            own_ticks = {
-                "overlaying": "y",
-                "side": "right",
-                "showgrid": False,
-                "tickmode": "auto",
-                "rangemode": "tozero",
-            }
-            figure.update_layout(yaxis2=_axis("accuracy (%)") | own_ticks)
+            figure.update_layout(yaxis2=_axis("accuracy (%)") | RIGHT_AXIS)
     return figure
 
 
@@ -225,9 +217,12 @@ def _add_candidates(figure: go.Figure, candidates: Sequence[Candidate], x: Seque
             )  # fmt: skip
 
 
-def _add_chosen(figure: go.Figure, chosen: Sequence[Candidate], x: Sequence[float]) -> None:
+def _add_chosen(
+    figure: go.Figure, candidates: Sequence[Candidate], best: Candidate | None, x_of: Callable[[Candidate], float]
+) -> None:
+    chosen = [candidate for candidate in candidates if best is not None and candidate.number == best.number]
     figure.add_scatter(
-        x=x,
+        x=[x_of(candidate) for candidate in chosen],
         y=[_percent(candidate.fitness) for candidate in chosen],
         customdata=[_hover(candidate) for candidate in chosen],
         hovertemplate="<b>the winner</b><br>%{customdata}<extra></extra>",
@@ -242,10 +237,6 @@ def _hover(candidate: Candidate) -> str:
         f"<br>{candidate.macs / 1e6:,.1f} M MACs, {candidate.params / 1e6:,.2f} M parameters"
         f"<br>evaluation {candidate.number}, generation {candidate.generation}, {escape(candidate.origin)}"
     )
-
-
-def _chosen(candidates: Sequence[Candidate], best: Candidate | None) -> list[Candidate]:
-    return [candidate for candidate in candidates if best is not None and candidate.number == best.number]
 
 
 def _generation_medians(candidates: Sequence[Candidate]) -> list[tuple[int, int, float]]:

@@ -70,10 +70,8 @@ class Run:
 
     def networks(self) -> dict[str, Callable[[], Network]]:
         """Functions that build the networks for standalone training, by name: the winner and the baselines."""
-        return {
-            layout.WINNER: partial(Subnet, self.space, self.winner()),
-            **baseline_builders(self.recipe, self.sampler),
-        }
+        winner = partial(Subnet, self.space, self.winner())
+        return {layout.WINNER: winner, **baseline_builders(self.recipe, self.sampler)}
 
     def winner(self) -> Architecture:
         return Architecture.parse(self.read(layout.BEST, layout.SEARCH).architecture)

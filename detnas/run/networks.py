@@ -1,6 +1,7 @@
 """Standalone training of networks: on classification, then on detection, then their evaluation."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from detnas.data.images import Images
@@ -14,12 +15,14 @@ from detnas.models.weights import DetectorInfo, save_detector
 from detnas.run.baselines import network_cost
 from detnas.run.context import Run
 from detnas.rundir.layout import DETECTIONS, EVALUATION, FINETUNE, PRETRAIN, WEIGHTS, WINNER, NetworkEvaluation
+from detnas.spaces import Architecture
 from detnas.training.metrics_log import log_scores
 from detnas.utils.resource_errors import explain_out_of_memory
 
 
-def train_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -> None:
-    """Pre-train, if the recipe does so, and fine-tune what `networks` builds by name, as far as that is not done."""
+def train_standalone(run: Run, architecture: Architecture) -> None:
+    """Train one architecture by the schedule of the winner, as far as that is not done, and evaluate it."""
+    networks = {architecture.hyphenated: partial(Subnet, run.space, architecture)}
     pretrain_networks(run, networks)
     finetune_networks(run, networks)
 

@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from detnas.evaluation.metrics.correlation import Estimate, kendall_tau, regret, spearman_rho, with_interval
-from detnas.models.backbone import Subnet
 from detnas.run.context import Run
 from detnas.run.evaluator import build_evaluator
-from detnas.run.networks import train_networks
+from detnas.run.networks import train_standalone
 from detnas.run.opening import load_run, open_run
 from detnas.run.page import write_page
 from detnas.rundir import layout
@@ -45,7 +43,7 @@ def rank(directory: Path, count: int, progress: Progress) -> list[str]:
         # The same stages as the run's, in a folder of their own.
         rank_run = replace(run, directory=directory / layout.RANK)
         for number, architecture in enumerate(chosen, start=1):
-            with try_lock_file(lock_file(rank_run, architecture)) as is_mine:
+            with try_lock_file(network_lock(rank_run.directory, architecture.hyphenated)) as is_mine:
                 if is_mine and _find_network(rank_run, architecture) is None:
                     progress.log(f"[{number}/{count}] {architecture}")
                     train_standalone(rank_run, architecture)
@@ -56,12 +54,8 @@ def rank(directory: Path, count: int, progress: Progress) -> list[str]:
     networks = [network for one in chosen if (network := _find_network(rank_run, one)) is not None]
     if len(networks) < count:
         return [f"{len(networks)} of {count} are done; other processes are at work on the rest"]
-    ranking = Ranking(
-        metric=_metric(rank_run),
-        fitness=recipe.search.score_name,
-        quality=measure_quality(networks),
-        networks=networks,
-    )
+    metric, fitness_name = _metric(rank_run), recipe.search.score_name
+    ranking = Ranking(metric=metric, fitness=fitness_name, quality=measure_quality(networks), networks=networks)
     layout.RANKING.write(rank_run.directory, ranking)
     return [*describe(ranking), f"Report: {write_page(directory)}"]
 
@@ -128,11 +122,6 @@ def describe(ranking: Ranking) -> list[str]:
     return lines
 
 
-def train_standalone(run: Run, architecture: Architecture) -> None:
-    """Train one architecture by the schedule of the winner, and evaluate it on the validation set."""
-    train_networks(run, {architecture.hyphenated: partial(Subnet, run.space, architecture)})
-
-
 def _find_network(run: Run, architecture: Architecture) -> RankedNetwork | None:
     """What is known of an architecture, or None if it is not trained and scored yet."""
     folder = _folder(run, architecture)
@@ -142,13 +131,8 @@ def _find_network(run: Run, architecture: Architecture) -> RankedNetwork | None:
     evaluation = layout.EVALUATION.read(folder)
     score = evaluation.scores[_metric(run)]
     assert score is not None
-    return RankedNetwork(
-        architecture=str(architecture),
-        macs=evaluation.macs,
-        params=evaluation.params,
-        fitness=fitness,
-        score=score,
-    )
+    macs, params = evaluation.macs, evaluation.params
+    return RankedNetwork(architecture=str(architecture), macs=macs, params=params, fitness=fitness, score=score)
 
 
 def _metric(run: Run) -> str:
@@ -159,11 +143,6 @@ def _metric(run: Run) -> str:
 
 def _folder(run: Run, architecture: Architecture) -> Path:
     return run.directory / layout.FINETUNE / architecture.hyphenated
-
-
-def lock_file(run: Run, architecture: Architecture) -> Path:
-    """The lock of the process that trains this architecture."""
-    return network_lock(run.directory, architecture.hyphenated)
 
 
 def _van_der_corput(number: int) -> float:

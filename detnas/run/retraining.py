@@ -1,11 +1,9 @@
 """Training an architecture other than the winner as the winner is trained: another one of the front, say."""
 
-from functools import partial
 from pathlib import Path
 
 from detnas.distributed import comm
-from detnas.models.backbone import Subnet
-from detnas.run.networks import train_networks
+from detnas.run.networks import train_standalone
 from detnas.run.opening import load_run, open_run
 from detnas.run.page import write_page
 from detnas.rundir.layout import FINETUNE, WEIGHTS
@@ -24,9 +22,8 @@ def retrain(directory: Path, text: str, progress: Progress) -> None:
     recipe, data = load_run(directory)
     architecture = Architecture.parse(text)
     recipe.search_space().check(architecture)
-    name = architecture.hyphenated
     with open_run(recipe, directory, data, progress) as run:
-        train_networks(run, {name: partial(Subnet, run.space, architecture)})
+        train_standalone(run, architecture)
         if comm.is_main_process():
-            progress.log(f"Weights: {directory / FINETUNE / name / WEIGHTS}")
+            progress.log(f"Weights: {directory / FINETUNE / architecture.hyphenated / WEIGHTS}")
             progress.log(f"Report: {write_page(directory)}")

@@ -36,18 +36,11 @@ def search_stage(run: Run) -> None:
 
 
 def _search(run: Run, evaluator: Evaluator) -> None:
-    def search_with(evaluator: Evaluator) -> None:
-        search(
-            evaluator,
-            run.sampler,
-            run.recipe.search,
-            run.directory / SEARCH,
-            seed=run.seed("search"),
-            progress=run.progress,
-            name=_study_name(run),
-        )
-
-    search_with_all_processes(evaluator, search_with)
+    folder, seed, name = run.directory / SEARCH, run.seed("search"), _study_name(run)
+    search_with_all_processes(
+        evaluator,
+        lambda one: search(one, run.sampler, run.recipe.search, folder, seed=seed, progress=run.progress, name=name),
+    )
 
 
 def _can_check_recalibration(run: Run) -> bool:

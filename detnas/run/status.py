@@ -11,7 +11,7 @@ from detnas.config import Recipe, load_recipe
 from detnas.evaluation.headline import headline
 from detnas.rundir import layout
 from detnas.rundir.directory import read_stored_run
-from detnas.rundir.layout import Candidate
+from detnas.rundir.layout import MetricsRow
 from detnas.search.study.optuna_internals import count_trials
 from detnas.spaces import Cost
 
@@ -127,73 +127,60 @@ def _evaluation_lines(directory: Path, network: str, recipe: Recipe) -> Sequence
 
 def _training(directory: Path, name: str, steps: int, scores: Sequence[str] = ()) -> StageStatus:
     folder = directory / name
-    rows = [(row.step, row.seconds or 0.0, row.loss) for row in layout.METRICS.read(folder) if row.loss is not None]
-    loss = f"loss {rows[-1][2]:.3f}" if rows else ""
-
-    def status(state: State, done: int, spent: float | None, said: str) -> StageStatus:
-        seconds_per_step = _seconds_per_step([(step, seconds) for step, seconds, _ in rows[-LAST:]])
-        shown = scores[1].removesuffix(" on the validation set") if scores else loss
-        return StageStatus(name, state, done, steps, "step", spent, seconds_per_step, shown, f"{name}: {said}", scores)
-
+    rows = [row for row in layout.METRICS.read(folder) if row.loss is not None]
     finished = layout.TRAINING_DONE.find(folder)
+    state = _state(folder, finished is not None, rows)
+    loss = f"loss {rows[-1].loss:.3f}" if rows else ""
+    done, spent, line = 0, None, f"{name}: {state}"
     if finished is not None:
-        return status("done", steps, finished.seconds, f"done, {finished.seconds:.0f} s")
-    if not rows:
-        state: State = "started" if folder.exists() else "not started"
-        return status(state, 0, None, state)
-    done, spent, _ = rows[-1]
-    return status("in progress", done, spent, f"{done} of {steps} steps saved, {loss}")
+        done, spent = steps, finished.seconds
+        line += f", {spent:.0f} s"
+    elif rows:
+        done, spent = rows[-1].step, rows[-1].seconds
+        line = f"{name}: {done} of {steps} steps saved, {loss}"
+    shown = scores[1].removesuffix(" on the validation set") if scores else loss
+    return StageStatus(name, state, done, steps, "step", spent, _seconds_per_step(rows[-LAST:]), shown, line, scores)
 
 
-def _seconds_per_step(points: Sequence[tuple[int, float]]) -> float | None:
-    """Between the first and the last (step, seconds)."""
-    if len(points) < 2:
+def _state(folder: Path, is_done: bool, rows: Sequence[object]) -> State:
+    if is_done:
+        return "done"
+    return "in progress" if rows else "started" if folder.exists() else "not started"
+
+
+def _seconds_per_step(rows: Sequence[MetricsRow]) -> float | None:
+    """Between the first and the last row of a log."""
+    if len(rows) < 2:
         return None
-    (first, began), (last, ended) = points[0], points[-1]
-    return (ended - began) / (last - first)
+    return ((rows[-1].seconds or 0.0) - (rows[0].seconds or 0.0)) / (rows[-1].step - rows[0].step)
 
 
 def _search(folder: Path, recipe: Recipe) -> StageStatus:
-    rows = layout.CANDIDATES.read(folder)
+    rows, total = layout.CANDIDATES.read(folder), recipe.search.evaluations
     is_done = layout.SEARCH_DONE.exists(folder)
-    if is_done:
-        state: State = "done"
-    elif rows:
-        state = "in progress"
-    else:
-        state = "started" if folder.exists() else "not started"
+    state = _state(folder, is_done, rows)
     done, workers = (len(rows), 0) if is_done else _count_in_study(folder / layout.STUDY, len(rows))
     best = f"best {recipe.search.score_name} {max(row.fitness for row in rows):.3f}" if rows else ""
-    at_work = f"{workers} workers at work" if workers > 1 else ""
+    count_failed, front = len(layout.FAILED.read(folder)), layout.FRONT.find(folder)
+    failed = f"{count_failed} more failed" if count_failed else ""
+    line = [
+        state,
+        f"{len(rows)} of {total} candidates",
+        f"{failed} (search/{layout.FAILED.name})" if failed else "",
+        f"{best} on the search split",
+        f"{len(front)} on the front (search/{layout.FRONT.name})" if front else "",
+    ]
     return StageStatus(
         name=layout.SEARCH,
         state=state,
         done=done,
-        total=recipe.search.evaluations,
+        total=total,
         unit="candidate",
         spent=sum(row.seconds for row in rows) if rows else None,
         seconds_per_unit=fmean(row.seconds for row in rows[-LAST:]) / max(1, workers) if rows else None,
-        headline=", ".join(filter(None, (best, _failed(folder), at_work))),
-        line=f"search: {_search_line(folder, state, rows, recipe.search.evaluations, best) if rows else state}",
+        headline=", ".join(filter(None, (best, failed, f"{workers} workers at work" if workers > 1 else ""))),
+        line=f"search: {', '.join(filter(None, line)) if rows else state}",
     )
-
-
-def _search_line(folder: Path, state: State, rows: Sequence[Candidate], total: int, best: str) -> str:
-    failed = _failed(folder)
-    front = layout.FRONT.find(folder)
-    parts = [
-        state,
-        f"{len(rows)} of {total} candidates",
-        f"{failed} (search/{layout.FAILED.name})" if failed else "",
-        f"{best} on the search split" if best else "",
-        f"{len(front)} on the front (search/{layout.FRONT.name})" if front else "",
-    ]
-    return ", ".join(filter(None, parts))
-
-
-def _failed(folder: Path) -> str:
-    count = len(layout.FAILED.read(folder))
-    return f"{count} more failed" if count else ""
 
 
 def _count_in_study(path: Path, known: int) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """JSON files that hold records of one type: validated when they are read, whole or absent when they are written."""
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,6 +15,9 @@ T = TypeVar("T")
 
 class RecordFile(Generic[T]):
     """The JSON file `name` in some folder, which holds one `T`."""
+
+    _load: Callable[[Path], Any] = staticmethod(read_json)
+    _save: Callable[[Path, Any], None] = staticmethod(write_json)
 
     def __init__(self, name: str, kind: type[T]) -> None:
         self.name = name
@@ -33,7 +37,7 @@ class RecordFile(Generic[T]):
         """Raises `UserError` if the file is damaged, and `FileNotFoundError` if there is none."""
         path = self.path(folder)
         try:
-            return self.parse(read_json(path))
+            return self.parse(self._load(path))
         except ValueError as error:
             raise damaged(path, error) from None
 
@@ -42,7 +46,7 @@ class RecordFile(Generic[T]):
         return self.read(folder) if self.exists(folder) else None
 
     def write(self, folder: Path, record: T) -> None:
-        write_json(self.path(folder), self.dump(record))
+        self._save(self.path(folder), self.dump(record))
 
     def parse(self, tree: Any) -> T:
         """The record from JSON's objects. Raises `ValueError` if they do not fit."""
@@ -53,33 +57,16 @@ class RecordFile(Generic[T]):
         return self._adapter.dump_python(record, exclude_unset=True)
 
 
-class RecordLines(Generic[T]):
-    """The JSON-lines file `name` in some folder, which holds one `T` a line."""
+class RecordLines(RecordFile[list[T]]):
+    """The JSON-lines file `name` in some folder, which holds one `T` a line.
+
+    Reading it gives no records if there is no such file, and skips a last line that is not complete.
+    """
+
+    _load, _save = staticmethod(read_json_lines), staticmethod(write_json_lines)
 
     def __init__(self, name: str, kind: type[T]) -> None:
-        self.name = name
-        self.kind = kind
-
-    @cached_property
-    def _adapter(self) -> TypeAdapter[list[T]]:
-        return TypeAdapter(list[self.kind])  # type: ignore[name-defined]
-
-    def path(self, folder: Path) -> Path:
-        return folder / self.name
-
-    def read(self, folder: Path) -> list[T]:
-        """All records, none if there is no such file; a last line that is not complete is skipped.
-
-        Raises `UserError` if the file is damaged.
-        """
-        path = self.path(folder)
-        try:
-            return self._adapter.validate_python(read_json_lines(path))
-        except ValueError as error:
-            raise damaged(path, error) from None
-
-    def write(self, folder: Path, records: list[T]) -> None:
-        write_json_lines(self.path(folder), self._adapter.dump_python(records, exclude_unset=True))
+        super().__init__(name, list[kind])  # type: ignore[valid-type]
 
 
 def damaged(path: Path, error: ValueError) -> UserError:

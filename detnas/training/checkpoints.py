@@ -31,8 +31,7 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> None:
     # To memory first: torch does not say that the disk is full.
     buffer = io.BytesIO()
     torch.save(_plain(state), buffer)
-    digest = hashlib.sha256(buffer.getbuffer()).digest()
-    buffer.write(digest)
+    buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
     write_file(checkpoint_path(directory, step), lambda file: file.write(buffer.getbuffer()))
     for path in checkpoint_paths(directory):
         # A later one is damaged: otherwise the training would have continued from there.

@@ -44,13 +44,8 @@ def average_gradients(state: TrainingState, metrics: Tensor) -> Tensor:
     """
     if comm.world_size() == 1:
         return metrics
-    gradients = []
-    indices = []
-    for index, parameter in enumerate(state.parameters):
-        if parameter.grad is not None:
-            gradients.append(parameter.grad)
-            indices.append(index)
-    _check_in_step(indices)
+    gradients = {index: one.grad for index, one in enumerate(state.parameters) if one.grad is not None}
+    _check_in_step(list(gradients))
     statistics = [
         tensor
         for norm in state.norms
@@ -58,7 +53,7 @@ def average_gradients(state: TrainingState, metrics: Tensor) -> Tensor:
         for tensor in (norm.running_mean, norm.running_var)
         if tensor is not None
     ]
-    tensors = [*gradients, *statistics]
+    tensors = [*gradients.values(), *statistics]
     means = comm.all_reduce_mean(_flatten([*tensors, metrics]))
     _unflatten_into(tensors, means)
     return means[-len(metrics) :]

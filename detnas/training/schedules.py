@@ -35,14 +35,11 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim
         for name, parameter in module.named_parameters(recurse=False):
             kind = "biases" if name == "bias" else "norms" if isinstance(module, NORMS) else "weights"
             groups[kind].append(parameter)
-    decay = {"weights": True, "norms": settings.decay_norms, "biases": False}
+    decay = settings.weight_decay
     parameters = [
-        {
-            "params": groups[kind],
-            "weight_decay": settings.weight_decay if decay[kind] else 0.0,
-            "lr_factor": settings.bias_lr_factor if kind == "biases" else 1.0,
-        }
-        for kind in groups
+        {"params": groups["weights"], "weight_decay": decay, "lr_factor": 1.0},
+        {"params": groups["norms"], "weight_decay": decay if settings.decay_norms else 0.0, "lr_factor": 1.0},
+        {"params": groups["biases"], "weight_decay": 0.0, "lr_factor": settings.bias_lr_factor},
     ]
     if settings.optimizer == "adamw":
         # The fused update of many small tensors takes a quarter of the time. Torch's fused SGD fails where some

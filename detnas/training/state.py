@@ -58,10 +58,8 @@ class TrainingState:
         names = {id(parameter): name for name, parameter in self.model.named_parameters()}
         for parameter, memory in self.optimizer.state.items():
             tensors |= {f"{names[id(parameter)]} ({key})": value for key, value in memory.items()}
-        for name, value in tensors.items():
-            if isinstance(value, Tensor) and not value.isfinite().all():
-                return name
-        return None
+        found = (name for name, value in tensors.items() if isinstance(value, Tensor) and not value.isfinite().all())
+        return next(found, None)
 
 
 class BNStatistics:
@@ -72,11 +70,8 @@ class BNStatistics:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.choices = [
-            (block, [list(op.buffers()) for op in block.ops])
-            for block in model.modules()
-            if isinstance(block, ChoiceBlock)
-        ]
+        blocks = [module for module in model.modules() if isinstance(module, ChoiceBlock)]
+        self.choices = [(block, [list(op.buffers()) for op in block.ops]) for block in blocks]
         of_ops = {id(buffer) for _, ops in self.choices for op in ops for buffer in op}
         self.shared = [buffer for buffer in model.buffers() if id(buffer) not in of_ops]
         self.copies = {id(buffer): buffer.clone() for buffer in model.buffers()}

@@ -92,12 +92,6 @@ class DetectionTask:
         )
         parts = pixels.split_with_sizes([3 * height * width for height, width in batch.sizes])
         images = [unflatten_image(part, *size).float() / 255 for part, size in zip(parts, batch.sizes, strict=True)]
-        targets = [
-            {"boxes": boxes_of_one, "labels": labels_of_one}
-            for boxes_of_one, labels_of_one in zip(
-                boxes.split_with_sizes(batch.counts),
-                (labels + first_label(model)).split_with_sizes(batch.counts),
-                strict=True,
-            )
-        ]
+        by_image = (part.split_with_sizes(batch.counts) for part in (boxes, labels + first_label(model)))
+        targets = [{"boxes": of_image, "labels": own} for of_image, own in zip(*by_image, strict=True)]
         return model(images, targets), {}

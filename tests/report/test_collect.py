@@ -28,7 +28,7 @@ def test_the_later_of_two_lines_of_a_step_counts(tmp_path: Path) -> None:
     made.write_lines(tmp_path / "supernet-finetune" / "metrics.jsonl", lines)
     training = next(training for training in collect(tmp_path).trainings if training.stage == "supernet-finetune")
     assert (training.curves["loss"].steps, training.curves["loss"].values) == ([10, 20], [3.0, 2.0])
-    assert not training.is_done
+    assert training.seconds is None
 
 
 def test_networks_of_the_recipe_come_before_those_found(tmp_path: Path) -> None:
