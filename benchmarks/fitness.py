@@ -10,6 +10,7 @@ on, a box head's statistics are those of the supernet's training (research/box_h
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
@@ -70,40 +71,23 @@ class Row:
         return score
 
 
-def official(kind: str, runs: Path, *changes: str, seed: int, batches: int, momentum: float | None) -> Evaluate:
-    return lambda one: evaluate_in_processes(kind, runs, one, seed, batches, momentum, changes)
-
-
-def in_this_process(trained: Trained) -> Evaluate:
+def in_this_process(trained: Trained, architecture: Architecture) -> float:
     """The official procedure without processes. It changes the statistics of the supernet."""
-
-    def evaluate(architecture: Architecture) -> float:
-        recalibrate(trained, architecture, 0, trained.recipe.search.recalibration_batches, None)
-        return pycocotools_map(trained, detect_one_by_one(trained))
-
-    return evaluate
+    recalibrate(trained, architecture, 0, trained.recipe.search.recalibration_batches, None)
+    return pycocotools_map(trained, detect_one_by_one(trained))
 
 
-def without_losses(trained: Trained, calibration: Inputs, images: Inputs) -> Evaluate:
+def without_losses(trained: Trained, calibration: Inputs, images: Inputs, architecture: Architecture) -> float:
     """Our recalibration on `calibration`, then detection on `images` and pycocotools."""
-
-    def evaluate(architecture: Architecture) -> float:
-        candidate = extract_subnet(trained.supernet, architecture)
-        recalibration.recalibrate(candidate, calibration)
-        return pycocotools_map(trained, [one for batch in images for one in detect(candidate, batch, CPU)])
-
-    return evaluate
+    candidate = extract_subnet(trained.supernet, architecture)
+    recalibration.recalibrate(candidate, calibration)
+    return pycocotools_map(trained, [one for batch in images for one in detect(candidate, batch, CPU)])
 
 
-def ours(evaluator: DetectionEvaluator, prefixes: bool) -> Evaluate:
-    def evaluate(architecture: Architecture) -> float:
-        score = evaluator(architecture)["mAP"]
-        assert score is not None
-        return score
-
-    if not prefixes:
-        evaluator.prefixes.room = 0
-    return evaluate
+def ours(evaluator: DetectionEvaluator, architecture: Architecture) -> float:
+    score = evaluator(architecture)["mAP"]
+    assert score is not None
+    return score
 
 
 def decoded_each_time(data: DetectionSet, batch_size: int, trained: Trained) -> Inputs:
@@ -112,38 +96,39 @@ def decoded_each_time(data: DetectionSet, batch_size: int, trained: Trained) -> 
 
 def measure(kind: str, runs: Path, size: Size) -> tuple[list[Row], list[Row]]:
     """The rows of a detector's table; and the official procedure with each seed."""
+    official = partial(evaluate_in_processes, kind, runs)
     by_seed = [
-        Row("official procedure", official(kind, runs, seed=seed, batches=size.batches, momentum=MOMENTUM))
+        Row("official procedure", partial(official, seed=seed, count=size.batches, momentum=MOMENTUM))
         for seed in range(size.seeds)
     ]
     settings = load(kind, runs).recipe.search
     count = settings.recalibration_batches
-    table = [
-        by_seed[0],
-        Row(f"{count} recalibration batches, averaged", official(kind, runs, seed=0, batches=count, momentum=None)),
-    ]
+    averaged = partial(official, seed=0, count=count, momentum=None)
+    table = [by_seed[0], Row(f"{count} recalibration batches, averaged", averaged)]
     changes = (PROPOSALS,) if kind == "fpn" else ()
     if changes:
-        fewer = official(kind, runs, *changes, seed=0, batches=count, momentum=None)
-        table.append(Row(f"{PROPOSALS}, for the detector's 1000", fewer))
+        table.append(Row(f"{PROPOSALS}, for the detector's 1000", partial(averaged, changes=changes)))
     trained = load(kind, runs, *changes)
     evaluator = trained.evaluator()
     fresh = decoded_each_time(evaluator.calibration.data, settings.recalibration_batch_size, trained)
     one_by_one = decoded_each_time(evaluator.search, 1, trained)
     kept_one_by_one = Inputs(evaluator.search, 1, trained.recipe.detector, CPU, kept=True, cache_mb=0, disk=None)
+    without_prefixes = trained.evaluator()
+    without_prefixes.prefixes.room = 0
+    prepared_once = partial(without_losses, trained, evaluator.calibration)
     table += [
-        Row("one process, no checkpoints", in_this_process(load(kind, runs, *changes))),
-        Row("passes without losses, to the last norm", without_losses(trained, fresh, one_by_one)),
-        Row("images prepared once", without_losses(trained, evaluator.calibration, kept_one_by_one)),
-        Row("evaluated in batches", without_losses(trained, evaluator.calibration, evaluator.evaluated)),
-        Row("hotcoco", ours(trained.evaluator(), prefixes=False)),
+        Row("one process, no checkpoints", partial(in_this_process, load(kind, runs, *changes))),
+        Row("passes without losses, to the last norm", partial(without_losses, trained, fresh, one_by_one)),
+        Row("images prepared once", partial(prepared_once, kept_one_by_one)),
+        Row("evaluated in batches", partial(prepared_once, evaluator.evaluated)),
+        Row("hotcoco", partial(ours, without_prefixes)),
     ]
     few = trained.draw(size.candidates)
     for row in (*by_seed[1:], *table):
         for architecture in few:
             row.measure(architecture)
         print(f"  {row.name}: {fmean(row.seconds):.2f} s", flush=True)
-    whole = Row("common prefixes: what detnas does", ours(trained.evaluator(), prefixes=True))
+    whole = Row("common prefixes: what detnas does", partial(ours, trained.evaluator()))
     before = Row("the same, candidates of a search", table[-1].evaluate)
     settings = settings.model_copy(update={"evaluations": size.evaluations})
     search_with((before, whole), settings, trained.sampler)

@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from detnas.utils.estimate import Estimate
 from detnas.utils.files import read_json
 
 RECIPES = {"shapes-quick": "Embedded shapes", "own-data-quick": "Aerial images of trees"}
@@ -81,17 +82,12 @@ def sentences(results: Path) -> str:
     less = _comparison(results)["methods"]["all shuffle3"]["DetNAS less this"]
     return (
         f"* Trained for minutes from scratch, the network that the search finds is **{verdict} the plain network whose "
-        f"blocks are all 3x3**: {runs} (one run each), and {_interval(less, '+.3f')} mAP at equal MACs.\n"
+        f"blocks are all 3x3**: {runs} (one run each), and {Estimate(**less):+.3f} mAP at equal MACs.\n"
         f"* The supernet of RetinaNet does rank networks: Kendall's tau with the standalone mAP of "
-        f"{ranking['networks']} networks is {_interval(row[TAU], '.2f')}.\n"
+        f"{ranking['networks']} networks is {Estimate(**row[TAU])}.\n"
         f"* At equal MACs, the mAP of what it finds exceeds that of a random network by "
-        f"{_interval(chance['mAP'], '.3f')}, estimated by a surrogate over {chance['searches']} searches.\n"
+        f"{Estimate(**chance['mAP']):.3f}, estimated by a surrogate over {chance['searches']} searches.\n"
     )
-
-
-def _interval(found: dict[str, float], digits: str) -> str:
-    value, low, high = (f"{found[name]:{digits}}" for name in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
 
 
 def draw(results: Path) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
-from detnas.evaluation.metrics.correlation import Estimate
+from detnas.utils.estimate import Estimate
 from detnas.utils.progress import format_duration
 
 LEAST_RATIO, LEAST_TAU = 1.5, 0.5
@@ -167,7 +167,7 @@ def methods(found: Found) -> Paragraphs:
         for method, figures in of["methods"].items():
             gained = figures.get("DetNAS less this")
             each = ", ".join(f"{value:.3f}" for value in figures["of each block"])
-            rows.append([method, _finely(figures["mAP"]), each, _finely(gained) if gained else "", _holds(gained)])
+            rows.append([method, _finely(figures["mAP"]), each, _finely(gained), _holds(gained)])
         about = f"{_named(detector)}, blocks: {of['blocks']}"
         yield table([about, "mAP", "of each block", "DetNAS less this", "the paper's ordering"], rows)
         yield (
@@ -180,8 +180,8 @@ def _named(detector: str) -> str:
     return "both detectors" if detector == "both" else detector
 
 
-def _finely(of: Found, digits: int = 3) -> str:
-    return "{value:.{0}f} ({low:.{0}f} to {high:.{0}f})".format(digits, **of)
+def _finely(of: Found | None) -> str:
+    return f"{Estimate(**of):.3f}" if of else ""
 
 
 def _holds(gained: Found | None) -> str:
@@ -219,7 +219,7 @@ def surrogate(found: Found) -> Paragraphs:
         f"(`python -m research surrogate`). {chance(found)}"
     )
     by_the_benchmark = found["fitted to the benchmark"]["above the mean network"]
-    gains = [f"`{_within(found, name)}` {_finely(of['DetNAS']['mAP'])}" for name, of in by_the_benchmark.items()]
+    gains = [f"`{_within(found, name)}` {Estimate(**of['DetNAS']['mAP']):.3f}" for name, of in by_the_benchmark.items()]
     yield (
         "Networks that searches have found are among those. Fitted to the benchmark's networks only, which no search "
         f"has chosen: {', '.join(gains)}."
@@ -233,7 +233,7 @@ def surrogate(found: Found) -> Paragraphs:
             higher = of.get("highest fitness of DetNAS less this")
             each = ", ".join(f"{gain:.3f}" for gain in of["of each"])
             cells = [method, str(of["searches"]), _finely(of["mAP"]), each]
-            rows.append([*cells, _finely(less["mAP"]) if less else "", _finely(higher, 4) if higher else ""])
+            rows.append([*cells, _finely(less and less["mAP"]), f"{Estimate(**higher):.4f}" if higher else ""])
         yield table(heads, rows)
 
 
@@ -247,7 +247,7 @@ def chance(found: Found) -> str:
     for name, by_method in found["fitted to all"]["above the mean network"].items():
         of = by_method["DetNAS"]
         verdict = "beats" if of["mAP"]["low"] > 0 else "is not shown to beat"
-        gained = f"{_finely(of['mAP'])} of mAP, searches: {of['searches']}"
+        gained = f"{Estimate(**of['mAP']):.3f} of mAP, searches: {of['searches']}"
         said.append(f"within `{_within(found, name)}` DetNAS {verdict} chance ({gained})")
     return f"By a surrogate of RetinaNets trained standalone: {'; '.join(said)}."
 

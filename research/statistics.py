@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from detnas.evaluation.metrics.correlation import Estimate, Scores, kendall_tau
+from detnas.evaluation.metrics.correlation import Scores, kendall_tau
+from detnas.utils.estimate import Estimate
 
 Floats = NDArray[np.float64]
 

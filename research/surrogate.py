@@ -14,10 +14,11 @@ from statistics import fmean
 import numpy as np
 
 from benchmarks.command import machine
-from detnas.evaluation.metrics.correlation import Estimate, kendall_tau, with_interval
+from detnas.evaluation.metrics.correlation import kendall_tau, with_interval
 from detnas.rundir.layout import BEST, CANDIDATES, SEARCH
 from detnas.search.samplers.linear_model import LinearModel, indicators
 from detnas.spaces import Architecture, SearchSpace
+from detnas.utils.estimate import Estimate
 from detnas.utils.files import read_json, try_lock_file, write_json
 from research import architectures
 from research.comparison import (

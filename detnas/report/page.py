@@ -22,8 +22,9 @@ from detnas.report.drawing import draw
 from detnas.report.images import MOST_PREDICTIONS, Example, embed_images, label
 from detnas.report.recalibration import explain_recalibration
 from detnas.rundir import layout
-from detnas.rundir.layout import Candidate, Interval
+from detnas.rundir.layout import Candidate
 from detnas.utils.errors import UserError
+from detnas.utils.estimate import Estimate
 from detnas.utils.files import write_text
 from detnas.utils.progress import format_duration
 
@@ -249,7 +250,7 @@ def _command(run: CollectedRun) -> str:
     return f"detnas run recipe.yaml --out runs/again{'' if run.recipe.data.shapes else ' --data DIR'}"
 
 
-def _interval(found: Interval) -> str:
+def _interval(found: Estimate) -> str:
     value, low, high = (
         UNKNOWN if isnan(number) else f"{number:.2f}" for number in (found.value, found.low, found.high)
     )

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from detnas.evaluation.metrics.correlation import Estimate, kendall_tau, regret, spearman_rho, with_interval
+from detnas.evaluation.metrics.correlation import kendall_tau, regret, spearman_rho, with_interval
 from detnas.run.context import Run
 from detnas.run.evaluator import build_evaluator
 from detnas.run.networks import train_standalone
 from detnas.run.opening import load_run, open_run
 from detnas.run.page import write_page
 from detnas.rundir import layout
-from detnas.rundir.layout import Interval, RankedNetwork, Ranking, RankingQuality, network_lock
+from detnas.rundir.layout import RankedNetwork, Ranking, RankingQuality, network_lock
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.errors import UserError
 from detnas.utils.files import try_lock_file
@@ -98,8 +98,8 @@ def measure_quality(networks: Sequence[RankedNetwork]) -> dict[str, RankingQuali
     }
     return {
         name: RankingQuality(
-            kendall_tau=Interval(**vars(with_interval(kendall_tau, scores, truth))),
-            spearman_rho=Interval(**vars(with_interval(spearman_rho, scores, truth))),
+            kendall_tau=with_interval(kendall_tau, scores, truth),
+            spearman_rho=with_interval(spearman_rho, scores, truth),
             regret=regret(scores, truth),
             regret_top_5=regret(scores, truth, top=5),
         )
@@ -112,8 +112,7 @@ def describe(ranking: Ranking) -> list[str]:
     metric = ranking.metric
     lines = [f"{len(ranking.networks)} networks trained standalone; their {metric} on the validation set, ranked by:"]
     for name, quality in ranking.quality.items():
-        tau, rho = (Estimate(**dict(one)) for one in (quality.kendall_tau, quality.spearman_rho))
-        lines.append(f"  {name}: Kendall's tau {tau}, Spearman's rho {rho}")
+        lines.append(f"  {name}: Kendall's tau {quality.kendall_tau}, Spearman's rho {quality.spearman_rho}")
         lines.append(
             f"    its best network is {quality.regret:.3f} {metric} below the best of all, the best of its top 5 "
             f"{quality.regret_top_5:.3f}"

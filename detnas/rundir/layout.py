@@ -26,6 +26,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from detnas.rundir.record_files import RecordFile, RecordLines
+from detnas.utils.estimate import Estimate
 
 FORMAT = 2
 """The version of all that is described here. The first edition of detnas, up to 0.1, wrote none."""
@@ -232,19 +233,11 @@ class RankedNetwork(Record):
     """On the validation set, after standalone training."""
 
 
-class Interval(Record):
-    """An estimate and its 95 % interval; NaN where it is not defined."""
-
-    value: float
-    low: float
-    high: float
-
-
 class RankingQuality(Record):
     """How well something ranks networks by their score."""
 
-    kendall_tau: Interval
-    spearman_rho: Interval
+    kendall_tau: Estimate
+    spearman_rho: Estimate
     regret: float
     """By how much its best network is worse than the best of all."""
     regret_top_5: float

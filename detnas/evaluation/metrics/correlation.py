@@ -1,26 +1,14 @@
 """How well one score ranks networks, measured against another score that is taken as the truth."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detnas.utils.estimate import Estimate
 from detnas.utils.seeds import derive_seed
 
 Scores = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """An estimate and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
 def kendall_tau(scores: Scores, truth: Scores) -> float:
