@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,9 @@ from detnas.evaluation.metrics.correlation import kendall_tau
 from detnas.run.evaluator import build_evaluator
 from detnas.run.opening import open_run
 from detnas.run.pipeline import run
-from detnas.run.ranking import lock_file, rank, spread
+from detnas.run.ranking import rank, spread
 from detnas.rundir.directory import read_stored_run
+from detnas.rundir.layout import network_lock
 from detnas.spaces import Architecture, Budget, BudgetSampler, search_space
 from detnas.utils.errors import UserError
 from detnas.utils.files import try_lock_file
@@ -86,7 +86,7 @@ def test_networks_are_trained_alone_and_compared_with_the_supernet(searched: Pat
     assert rank(directory, 3, QUIET) == lines
     with open_run(recipe, directory, data, QUIET, hold="shared") as current:
         fourth = spread(current.sampler, 4, current.seed("rank"))[3]
-        with try_lock_file(lock_file(replace(current, directory=directory / "rank"), fourth)):
+        with try_lock_file(network_lock(directory / "rank", fourth.hyphenated)):
             assert rank(directory, 4, QUIET) == ["3 of 4 are done; other processes are at work on the rest"]
     assert len(rank(directory, 4, QUIET)) == len(lines)
     rows_of_four = json.loads((directory / "rank" / "ranking.json").read_text())["networks"]
