@@ -6,9 +6,6 @@ The question is how much larger the differences between architectures are than t
 """
 
 from contextlib import ExitStack
-from typing import Annotated
-
-import typer
 
 from benchmarks.command import machine
 from detnas.run.networks import train_standalone
@@ -59,17 +56,13 @@ def earlier_trials(workspace: Workspace) -> list[Row]:
     return given_up
 
 
-def main(
-    only_first: Annotated[int | None, typer.Option(metavar="N", help="Take the first N architectures only.")] = None,
-    summary: Summary = False,
-    tiny: Tiny = False,
-) -> None:
+def main(summary: Summary = False, tiny: Tiny = False) -> None:
     """Train the benchmark's architectures.
 
     Writes research/results/architectures.json.
     """
     workspace = Workspace(tiny)
-    chosen = workspace.architectures()[:only_first]
+    chosen = workspace.architectures()
     if not summary:
         train(workspace, chosen)
     rows = [found for one in chosen if (found := row(workspace, one)) is not None]
