@@ -1,46 +1,40 @@
 """Exported detectors evaluated on real images."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from trees import TREES, train_on_trees, trees
 
 import detnas
 from detnas.data.images import Images
-from detnas.evaluation.evaluate import evaluate
+from detnas.evaluation.evaluate import evaluate, evaluate_detections
 from detnas.exporting.onnx_model import ABOUT
 from detnas.exporting.postprocess import detections, prepare
+from detnas.models.detectors.detect import Detections
 from detnas.models.weights import load_detector
 
 FORMATS = ("onnx", "onnx-raw")
 
 
-class Exported(nn.Module):
-    """An exported file in the eager detector's place, used as its users would."""
-
-    def __init__(self, file: Path) -> None:
-        super().__init__()
-        self.session = onnxruntime.InferenceSession(file)
-        self.about = json.loads(self.session.get_modelmeta().custom_metadata_map[ABOUT])
-
-    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
-        pixels = [(image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy() for image in images]
-        found = []
-        for one in pixels:
-            if self.about["holds"] == "detector":
-                found.append(self.session.run(None, {"image": one}))
-            else:
-                batch = prepare([one], self.about)
-                found += detections(self.session.run(None, batch.inputs), batch, self.about)
-        return [
-            dict(zip(("boxes", "scores", "labels"), map(torch.from_numpy, map(np.asarray, one)), strict=True))
-            for one in found
-        ]
+def detect_with(file: Path, images: Sequence[Tensor]) -> list[Detections]:
+    """Run an exported file as its users would."""
+    session = onnxruntime.InferenceSession(file)
+    about = json.loads(session.get_modelmeta().custom_metadata_map[ABOUT])
+    found = []
+    for image in images:
+        pixels = image.permute(1, 2, 0).numpy()
+        if about["holds"] == "detector":
+            boxes, scores, labels = session.run(None, {"image": pixels})
+        else:
+            batch = prepare([pixels], about)
+            ((boxes, scores, labels),) = detections(session.run(None, batch.inputs), batch, about)
+        found.append(Detections(boxes, scores, labels))
+    return found
 
 
 @pytest.mark.slow
@@ -56,6 +50,7 @@ def test_exported_detectors_score_as_the_eager_one(kind: str, tmp_path: Path) ->
     assert eager["mAP"] is not None and eager["mAP"] > 0.05
     for format in FORMATS:
         file = detnas.export(weights, format, tmp_path / f"{format}.onnx", data=TREES)
-        scores = evaluate(Exported(file).eval(), data, images, batch_size=1, device=torch.device("cpu")).scores  # type: ignore[arg-type]
+        found = detect_with(file, [images[index] for index in range(len(data))])
+        scores = evaluate_detections(data, range(len(data)), found).scores
         for name, score in eager.items():
             assert scores[name] == pytest.approx(score, abs=1e-3), name
