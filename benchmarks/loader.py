@@ -25,12 +25,13 @@ from torchvision.transforms import v2
 
 from benchmarks.command import ROOT, Tiny, save
 from detnas.config import FPNSettings, Preprocessing, TrainingSettings
-from detnas.data.batches import StepSampler, count_loader_processes, iterate_batches
+from detnas.data.batches import count_loader_processes, generate_keys, iterate_batches
 from detnas.data.disk_cache import DiskCache
 from detnas.data.downscaling import downscale_sizes
-from detnas.data.formats.coco.read import read_coco
+from detnas.data.formats.coco.read import load_coco
 from detnas.data.image_folder import read_image_folder
 from detnas.data.images import Images
+from detnas.data.packing import pack
 from detnas.data.samples import ClassSamples, DetectionSamples
 from detnas.data.synthetic import CLASS_SIZES, DETECTION_SIZES, QUALITY, make_noise_jpeg
 from detnas.training.tasks import ClassificationTask, DetectionTask
@@ -99,7 +100,7 @@ def classification(folder: Path, cache: Path, batch_size: int) -> dict[str, Load
 def detection(folder: Path, annotations: Path, cache: Path, batch_size: int) -> dict[str, Loader]:
     settings = TrainingSettings(steps=10, batch_size=batch_size, lr=0.1)
     augment = v2.Compose([v2.ToImage(), v2.RandomHorizontalFlip(settings.flip)])
-    data = read_coco(annotations, folder)
+    data = pack(load_coco(annotations), annotations, folder)
     reference = wrap_dataset_for_transforms_v2(
         CocoDetection(str(folder), str(annotations), transforms=augment), target_keys=("boxes", "labels")
     )
@@ -172,7 +173,7 @@ def padding() -> dict[str, float]:
     shares = {}
     for name, upright in (("as they come", None), ("by aspect", sizes[:, 0] < sizes[:, 1])):
         padded = used = 0.0
-        for keys in StepSampler(len(sizes), 16, 0, 0, 1000, upright):
+        for keys in generate_keys(len(sizes), 16, 0, 0, 1000, upright):
             of_batch = sides[[index for index, _ in keys]]
             padded += len(keys) * np.prod(32 * np.ceil(of_batch.max(axis=0) / 32))
             used += of_batch.prod(axis=1).sum()

@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from detnas.data.detection import DetectionSet
+from detnas.data.formats.coco.read import load_coco
+from detnas.data.packing import pack
+
 COLORS = {1: (255, 0, 0), 2: (0, 255, 0), 3: (0, 0, 255)}
 """What the objects of each category id are painted with, on black."""
 
@@ -50,6 +54,10 @@ def write_coco(annotations: Path, images: Path, tree: dict[str, Any]) -> None:
     annotations.parent.mkdir(parents=True, exist_ok=True)
     annotations.write_text(json.dumps(tree))
     write_images(images, tree)
+
+
+def read_coco(annotations: Path, images: Path, *, drop_bad_boxes: bool = False) -> DetectionSet:
+    return pack(load_coco(annotations), annotations, images, drop_bad_boxes=drop_bad_boxes)
 
 
 def some_images(count: int, size: int = 24) -> list[tuple[int, int, list[tuple[int, list[float]]]]]:

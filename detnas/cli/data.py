@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from detnas.cli.options import print_lines
+
 app = typer.Typer(help="Check a data set, or draw the embedded one.", no_args_is_help=True)
 
 
@@ -34,8 +36,7 @@ def check_data(
 
     file = choose_file(directory, out)
     lines, data = check(directory, change_data(DataSettings(), changes or ()), Progress())
-    for line in lines:
-        typer.echo(line)
+    print_lines(lines)
     if data is None:
         raise typer.Exit(2)
     if file is None:
@@ -57,7 +58,8 @@ def draw_shapes(
 
     Writes COCO files for detection, and an image folder for classification.
     """
+    from detnas.config import ShapesSettings
     from detnas.data.shapes.write import write_shapes
 
-    write_shapes(directory, train=train, val=val, size=size, seed=seed)
+    write_shapes(directory, ShapesSettings(train=train, val=val, size=size, seed=seed))
     typer.echo(f"{train} + {val} images in {directory}")

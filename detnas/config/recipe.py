@@ -153,18 +153,24 @@ class ShapesSettings(Section):
     """Number of validation images."""
     size: Annotated[int, Field(ge=32)] = 128
     """Side of the square images in pixels."""
-    crops: PositiveInt = 4000
-    """Number of images of single objects for classification (`pretraining.folder`)."""
+    crops: NonNegativeInt = 4000
+    """Number of images of single objects for classification (`pretraining.folder`); 0 draws none."""
     crop_size: Annotated[int, Field(ge=16)] = 64
     """Side of the images of single objects in pixels."""
-    min_object: PositiveInt = 8
-    """Longer side of the smallest objects in pixels."""
+    min_object: Annotated[int, Field(ge=4)] = 8
+    """Longer side of the smallest objects in pixels, at most half the image's side."""
     max_objects: PositiveInt = 6
     """Maximum number of objects in an image."""
     clutter: Annotated[float, Field(ge=0)] = 1.0
     """Amount of clutter in the background, relative to the default; 0 draws none."""
     seed: NonNegativeInt = 0
     """Seed of the drawing; the recipe's own `seed` does not change the images."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.min_object > self.size / 2:
+            raise ValueError(f"min_object is {self.min_object}: ask for at most {self.size // 2}, half the image")
+        return self
 
 
 class DataSettings(Section):

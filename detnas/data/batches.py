@@ -5,12 +5,13 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from detnas.data.samples import Key
 from detnas.distributed import comm
@@ -22,7 +23,9 @@ PREFETCHED = 2
 """Batches that each worker prepares in advance."""
 
 
-class StepSampler(Sampler[list[Key]]):
+def generate_keys(
+    size: int, batch_size: int, seed: int, start: int, stop: int, is_portrait: NDArray[np.bool_] | None = None
+) -> Iterator[list[Key]]:
     """The keys of the samples of steps `start` to `stop` (exclusive): consecutive shuffled epochs, cut into batches.
 
     If `is_portrait` (size,) has at least a batch of True and of False, each batch is of one kind, and each kind has its
@@ -30,60 +33,32 @@ class StepSampler(Sampler[list[Key]]):
     of the samples, in the first n steps rounded up or down. So after the steps of k epochs, every sample was drawn k
     times, except for fewer than a batch of each kind, which were drawn once more or less often.
     """
-
-    def __init__(
-        self, size: int, batch_size: int, seed: int, start: int, stop: int, is_portrait: NDArray[np.bool_] | None = None
-    ) -> None:
-        self.size = size
-        self.batch_size = batch_size
-        self.seed = seed
-        self.start = start
-        self.stop = stop
-        kinds = [np.arange(size)]
-        if is_portrait is not None and 1 < batch_size <= min(is_portrait.sum(), (~is_portrait).sum()):
-            kinds = [np.flatnonzero(~is_portrait), np.flatnonzero(is_portrait)]
-        self.kinds = kinds
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        # These labels of random streams must not change, or runs could not be reproduced.
-        streams = [_Stream(kind, self.seed, name) for kind, name in zip(self.kinds, ("epoch", "upright"), strict=False)]
-        for step in range(self.start, self.stop):
-            kind, turn = self._turn(step)
-            places = range(turn * self.batch_size, (turn + 1) * self.batch_size)
-            first = step * self.batch_size
-            yield [
-                (streams[kind][place], derive_seed(self.seed, "sample", first + number))
-                for number, place in enumerate(places)
-            ]
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def _turn(self, step: int) -> tuple[int, int]:
-        """The kind of a step's batch, and the number of earlier batches of this kind."""
-        if len(self.kinds) == 1:
-            return 0, step
-        phase = derive_seed(self.seed, "phase") % self.size
-        before, after = ((steps * len(self.kinds[1]) + phase) // self.size for steps in (step, step + 1))
-        return (1, before) if after > before else (0, step - before)
+    kinds = [np.arange(size)]
+    if is_portrait is not None and 1 < batch_size <= min(is_portrait.sum(), (~is_portrait).sum()):
+        kinds = [np.flatnonzero(~is_portrait), np.flatnonzero(is_portrait)]
+    phase = derive_seed(seed, "phase") % size
+    portraits = size - len(kinds[0])
+    before = (start * portraits + phase) // size  # the number of portrait batches before a step
+    # These labels of random streams must not change, or runs could not be reproduced.
+    streams = [
+        _shuffled_epochs(kind, seed, label, batches * batch_size)
+        for kind, label, batches in zip(kinds, ("epoch", "upright"), (start - before, before), strict=False)
+    ]
+    for step in range(start, stop):
+        after = ((step + 1) * portraits + phase) // size
+        indices = islice(streams[after - before], batch_size)
+        yield [(index, derive_seed(seed, "sample", step * batch_size + n)) for n, index in enumerate(indices)]
+        before = after
 
 
-class _Stream:
-    """An endless sequence of samples: shuffled epochs, one after another."""
-
-    def __init__(self, samples: NDArray[np.int64], seed: int, name: str) -> None:
-        self.samples = samples
-        self.seed = seed
-        self.name = name
-        self.epoch = -1
-        self.order = np.empty(0, np.int64)
-
-    def __getitem__(self, place: int) -> int:
-        epoch, within = divmod(place, len(self.samples))
-        if epoch != self.epoch:
-            rng = np.random.default_rng(derive_seed(self.seed, self.name, epoch))
-            self.epoch, self.order = epoch, self.samples[rng.permutation(len(self.samples))]
-        return int(self.order[within])
+def _shuffled_epochs(samples: NDArray[np.int64], seed: int, label: str, place: int) -> Iterator[int]:
+    """The samples from `place` on in an endless sequence of shuffled epochs."""
+    while True:
+        epoch, within = divmod(place, len(samples))
+        rng = np.random.default_rng(derive_seed(seed, label, epoch))
+        rest = samples[rng.permutation(len(samples))][within:].tolist()
+        yield from rest
+        place += len(rest)
 
 
 def iterate_batches(
@@ -99,14 +74,14 @@ def iterate_batches(
     """The batches of steps `start` to `stop` (exclusive), the same for any number of workers.
 
     `collate` makes a batch of a list of samples. With several training processes, each gets its shard of every batch.
-    Portrait images have batches of their own, if `samples` has an attribute `is_portrait`; see `StepSampler`. The
+    Portrait images have batches of their own, if `samples` has an attribute `is_portrait`; see `generate_keys`. The
     workers live until the last step or until the generator is closed, and stay `PREFETCHED` batches ahead. Each uses
     one thread, and flushes denormals if the parent does. Raises the `UserError` that a worker raised.
     """
     loaders = count_loader_processes(workers)
     loader = DataLoader(
         samples,
-        batch_sampler=(list(comm.shard(keys)) for keys in _sampler(samples, batch_size, seed, start, stop)),
+        batch_sampler=(list(comm.shard(keys)) for keys in _keys_of(samples, batch_size, seed, start, stop)),
         collate_fn=collate,
         num_workers=loaders,
         worker_init_fn=_begin_worker,
@@ -126,11 +101,11 @@ def iterate_batches(
 
 def get_step_keys(samples: Any, batch_size: int, seed: int, step: int) -> list[Key]:
     """The keys of one step's samples, those of all training processes."""
-    return next(iter(_sampler(samples, batch_size, seed, step, step + 1)))
+    return next(_keys_of(samples, batch_size, seed, step, step + 1))
 
 
-def _sampler(samples: Any, batch_size: int, seed: int, start: int, stop: int) -> StepSampler:
-    return StepSampler(len(samples), batch_size, seed, start, stop, getattr(samples, "is_portrait", None))
+def _keys_of(samples: Any, batch_size: int, seed: int, start: int, stop: int) -> Iterator[list[Key]]:
+    return generate_keys(len(samples), batch_size, seed, start, stop, getattr(samples, "is_portrait", None))
 
 
 def _begin_worker(worker: int) -> None:

@@ -88,13 +88,8 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
         left, top, length = round(x), round(y), max(1, round(side))
         height, width = image.shape[-2:]
         inside = image[:, max(top, 0) : top + length, max(left, 0) : left + length]
-        padding = [
-            max(-left, 0),
-            max(-top, 0),
-            max(left + length - width, 0),
-            max(top + length - height, 0),
-        ]
-        padded: Tensor = v2.functional.pad(inside, padding, fill=GRAY)
+        padding = [max(-left, 0), max(-top, 0), max(left + length - width, 0), max(top + length - height, 0)]
+        padded = v2.functional.pad(inside, padding, fill=GRAY)
         resized: Tensor = v2.functional.resize(padded, [self.size, self.size], antialias=True)
         return resized
 

@@ -1,7 +1,6 @@
 """Decoded images in one block of memory."""
 
-from collections.abc import Iterable, Sequence
-from typing import overload
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ def unflatten_image(values: Tensor, height: int, width: int) -> Tensor:
     return values.view(height, width, 3).permute(2, 0, 1)
 
 
-class PackedImages(Sequence[Tensor]):
+class PackedImages:
     """Images (3, H, W) uint8 of any sizes in one tensor, channels last, which forked processes read without copies.
 
     `room` is the expected number of bytes; the memory grows if that is too small.
@@ -39,15 +38,7 @@ class PackedImages(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self.starts)
 
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Tensor]: ...
-
-    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+    def __getitem__(self, index: int) -> Tensor:
         """A view, not to be changed."""
-        if isinstance(index, slice):
-            return [self[place] for place in range(len(self))[index]]
         start, (height, width) = int(self.starts[index]), self.sizes[index].tolist()
         return unflatten_image(self.pixels[start : start + 3 * height * width], height, width)

@@ -22,9 +22,7 @@ from detnas.data.images import Images
 
 Key = tuple[int, int]
 Target = dict[str, Tensor]
-
 XYXY = tv_tensors.BoundingBoxFormat.XYXY
-
 GRAY = 114
 """Fill value of the padding, where an image is made smaller or a crop extends beyond its image."""
 
@@ -70,10 +68,8 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
             self.sizes = downscale_sizes(data.sizes, detector.min_size, detector.max_size, enlarged)
             self.unscaled_edge = detector.unscaled_edge
         self.images = Images(data.files, cache_mb, data.sizes, target_sizes=self.sizes, disk=disk)
-        self.is_portrait: NDArray[np.bool_] | None = None
-        """(N,): whether each image is higher than wide, if batches are grouped by aspect."""
-        if group_by_aspect:
-            self.is_portrait = data.sizes[:, 0] < data.sizes[:, 1]
+        self.is_portrait = data.sizes[:, 0] < data.sizes[:, 1] if group_by_aspect else None
+        """(N,) bool: whether each image is higher than wide, if batches are grouped by aspect."""
 
     def __len__(self) -> int:
         return len(self.data)

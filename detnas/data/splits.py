@@ -11,6 +11,7 @@ from detnas.config import DataSettings
 from detnas.data.detection import Category, DetectionSet, join
 from detnas.data.formats.base import Source, Split
 from detnas.data.formats.discovery import find_sources, find_split, nothing_found
+from detnas.data.packing import pack
 from detnas.utils.errors import UserError
 from detnas.utils.seeds import derive_seed
 
@@ -104,7 +105,10 @@ def _read(
 ) -> dict[Split, DetectionSet]:
     """The data of each split; if the format does not list all categories, with those that occur in any split."""
     drop = settings.bad_boxes == "drop"
-    parts = {split: [source.detection_set(drop_bad_boxes=drop) for source in found] for split, found in sources.items()}
+    parts = {
+        split: [pack(one.tree, one.annotations, one.images, drop_bad_boxes=drop) for one in found]
+        for split, found in sources.items()
+    }
     formats = {source.format for found in sources.values() for source in found}
     if len(formats) == 1 and not (format := formats.pop()).lists_categories:
         names = {category.name for split in parts.values() for part in split for category in part.categories}

@@ -5,13 +5,14 @@ The JPEG files are as large as those of COCO and ImageNet, in pixels and about i
 
 import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from detnas.data.formats.coco.write import Box, make_coco
 
 CATEGORIES = 80
 """As in COCO, so that the detectors' last layers are as wide."""
@@ -43,9 +44,13 @@ def write_synthetic_data(directory: Path, *, classification: bool) -> None:
     for split, count in IMAGES.items():
         folder = directory / split
         folder.mkdir(parents=True)
+        images = {}
         for number in range(count):
             (folder / f"{number}.jpg").write_bytes(encoded[number % len(encoded)])
-        (directory / f"{split}.json").write_text(json.dumps(_coco(rng, count, DETECTION_SIZES)))
+            size = DETECTION_SIZES[number % len(DETECTION_SIZES)]
+            images[f"{number}.jpg"] = size, _draw_boxes(rng, *size, first=number * BOXES)
+        coco = make_coco(images, (f"category {number}" for number in range(1, CATEGORIES + 1)))
+        (directory / f"{split}.json").write_text(json.dumps(coco))
     if classification:
         encoded = [make_noise_jpeg(rng, width, height) for width, height in CLASS_SIZES]
         for number in range(CLASSES):
@@ -70,24 +75,11 @@ def _enlarge(coarse: NDArray[Any], width: int, height: int) -> NDArray[Any]:
     return np.stack([np.asarray(one.resize((width, height), Image.Resampling.BICUBIC)) for one in channels], axis=2)
 
 
-def _coco(rng: np.random.Generator, count: int, sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for number in range(count):
-        width, height = sizes[number % len(sizes)]
-        images.append({"id": number, "file_name": f"{number}.jpg", "width": width, "height": height})
-        for _ in range(BOXES):
-            w, h = np.exp(rng.uniform(np.log(MIN_SIDE), np.log(MAX_SIDE), 2)) * (width, height)
-            x, y = rng.uniform(0, 1, 2) * (width - w, height - h)
-            annotations.append(
-                {
-                    "id": len(annotations),
-                    "image_id": number,
-                    "category_id": len(annotations) % CATEGORIES + 1,
-                    "bbox": [float(x), float(y), float(w), float(h)],
-                    "area": float(w * h),
-                    "iscrowd": 0,
-                }
-            )
-    categories = [{"id": id, "name": f"category {id}"} for id in range(1, CATEGORIES + 1)]
-    return {"images": images, "annotations": annotations, "categories": categories}
+def _draw_boxes(rng: np.random.Generator, width: int, height: int, first: int) -> list[Box]:
+    """Random boxes; their labels count on from `first`."""
+    boxes: list[Box] = []
+    for label in range(first, first + BOXES):
+        w, h = np.exp(rng.uniform(np.log(MIN_SIDE), np.log(MAX_SIDE), 2)) * (width, height)
+        x, y = rng.uniform(0, 1, 2) * (width - w, height - h)
+        boxes.append((label % CATEGORIES, (float(x), float(y), float(w), float(h))))
+    return boxes

@@ -13,10 +13,8 @@ from detnas.utils.files import is_file
 
 READERS = 16
 """Number of threads that read image headers: network disks have a high latency."""
-
 OVERHANG = 1.0
 """Pixels by which boxes may extend beyond their image, since tools round. They are clipped for training."""
-
 MIN_SIDE = 0.01
 """Minimum width and height in pixels of a box within its image: smaller ones vanish in 32-bit floats."""
 
@@ -91,12 +89,7 @@ def _list_issues(tree: dict[str, Any]) -> list[Issue]:
 
 def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: Callable[[], None]) -> list[Issue]:
     """Issues with the image files, and how their EXIF orientation is interpreted (see `decoding`)."""
-    missing: list[str] = []
-    broken: list[str] = []
-    resized: list[str] = []
-    shown: list[str] = []
-    stored: list[str] = []
-    either: list[str] = []
+    missing, broken, resized, shown, stored, either = (list[str]() for _ in range(6))
 
     def read(image: dict[str, Any]) -> Header | UnreadableImage | None:
         file = images / image["file_name"]
@@ -121,7 +114,6 @@ def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: 
                 if header.stored == header.shown:
                     either.append(tagged[-1])
     tag = "images with an EXIF orientation"
-    mixed = either if stored else []
     return [
         *_issue_of(
             f"images that are not under {images}",
@@ -133,7 +125,7 @@ def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: 
         *_issue_of(
             f"{tag} that have the stated size both as viewers show them and as stored, while others have it only as "
             "stored",
-            mixed,
+            either if stored else [],
             "it is ambiguous which of the two their boxes refer to; remove the tag, or rotate images and boxes",
         ),
         *_issue_of(f"{tag}, read as viewers show them", shown, fatal=False),

@@ -63,7 +63,10 @@ def test_data_check_of_nothing(tmp_path: Path, shell: Shell) -> None:
 
 def test_data_shapes(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = detnas.data.shapes.write.write_shapes  # type: ignore[attr-defined]
-    monkeypatch.setattr("detnas.data.shapes.write.write_shapes", lambda *a, **k: whole(*a, **k, crops=24))
+    monkeypatch.setattr(
+        "detnas.data.shapes.write.write_shapes",
+        lambda directory, settings: whole(directory, settings.model_copy(update={"crops": 24})),
+    )
     folder = tmp_path / "shapes"
     said = shell("data", "shapes", folder, "--train", 5, "--val", 2, "--size", 40, "--seed", 3)
     assert "5 + 2 images" in said

@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from make_coco import COLORS, tree_of, write_coco
+from make_coco import COLORS, read_coco, tree_of, write_coco
 
 from detnas.config import TrainingSettings
 from detnas.data.crops import CropSamples
 from detnas.data.detection import DetectionSet
-from detnas.data.formats.coco.read import read_coco
 from detnas.data.images import Images
 from detnas.data.samples import GRAY
 from detnas.utils.errors import UserError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from make_coco import some_images, tree_of, write_coco
+from make_coco import read_coco, some_images, tree_of, write_coco
 from PIL import Image
 
 import detnas.data.disk_cache as disk_cache
@@ -17,7 +17,6 @@ from detnas.config import TrainingSettings
 from detnas.data.batches import iterate_batches
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
-from detnas.data.formats.coco.read import read_coco
 from detnas.data.images import Images, read_image
 from detnas.data.samples import DetectionSamples
 from detnas.training.tasks import DetectionTask

@@ -7,14 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from make_coco import tree_of, write_coco
+from make_coco import read_coco, tree_of, write_coco
 from PIL import Image
 from torch import Tensor
 
 from detnas.config import FPNSettings, TrainingSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.downscaling import downscale, downscale_sizes
-from detnas.data.formats.coco.read import read_coco
 from detnas.data.samples import DetectionSamples
 from detnas.models.detectors.geometry import ImageTransform
 

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from make_coco import COLORS, some_images, tree_of, write_coco
+from make_coco import COLORS, read_coco, some_images, tree_of, write_coco
 from PIL import Image
 
 from detnas.config import DataSettings
-from detnas.data.formats.coco.read import read_coco
 from detnas.data.grid import CELL, MARGIN, STRIP, choose_file, choose_images, write_grid
 from detnas.data.splits import open_data
 from detnas.utils.errors import UserError

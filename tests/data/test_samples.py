@@ -8,13 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_coco import COLORS, tree_of, write_coco
+from make_coco import COLORS, read_coco, tree_of, write_coco
 from PIL import Image
 
 from detnas.config import TrainingSettings
 from detnas.data.crops import CropSamples
 from detnas.data.detection import DetectionSet
-from detnas.data.formats.coco.read import read_coco
 from detnas.data.images import Images
 from detnas.data.samples import GRAY, ClassSamples, DetectionSamples
 from detnas.utils.errors import UserError

@@ -11,6 +11,7 @@ from make_voc import xml_of
 from small_recipe import small_recipe, training
 
 from detnas.cli.main import main
+from detnas.config import ShapesSettings
 from detnas.data.shapes.write import write_shapes
 from detnas.run import pipeline
 
@@ -21,7 +22,7 @@ LISTS = {"train": "trainval", "val": "test"}
 def voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """VOCdevkit/VOC2007 of shapes; every seventh object is difficult."""
     folder = tmp_path_factory.mktemp("voc")
-    write_shapes(folder / "shapes", train=24, val=8, size=48, crops=0, min_object=12)
+    write_shapes(folder / "shapes", ShapesSettings(train=24, val=8, size=48, crops=0, min_object=12))
     tree = folder / "VOCdevkit" / "VOC2007"
     for part in ("Annotations", "ImageSets/Main", "JPEGImages"):
         (tree / part).mkdir(parents=True)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from detnas.data.detection import Category, DetectionSet
-from detnas.data.packing import pack
+from detnas.data.detection import Category
 
 Split = Literal["train", "val"]
 
@@ -34,6 +33,11 @@ class Query:
     other_names: tuple[str, ...] = ()
     """What the recipe names for the other split, all of this format. Both splits must share no image."""
 
+    @property
+    def file(self) -> Path:
+        """The path that `name` names."""
+        return self.directory / (self.name or "")
+
     def images_folder(self) -> Path | None:
         return self.directory / self.images if self.images else None
 
@@ -49,10 +53,6 @@ class Source:
     tree: dict[str, Any]
     """The annotations as a COCO dictionary; file names are relative to `images`. Besides COCO's own fields, an
     annotation may have `where`, which tells in messages where it stands."""
-
-    def detection_set(self, *, drop_bad_boxes: bool) -> DetectionSet:
-        """The validated data; see `pack`, also for what it raises."""
-        return pack(self.tree, self.annotations, self.images, drop_bad_boxes=drop_bad_boxes)
 
 
 class DatasetFormat(ABC, Generic[Location]):

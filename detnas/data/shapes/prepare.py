@@ -24,7 +24,7 @@ def prepare_shapes(directory: Path, settings: ShapesSettings, *, log: Callable[[
             return
         _remove(directory)
     log(f"Drawing the data set: {directory}")
-    write_shapes(directory, **settings.model_dump())
+    write_shapes(directory, settings)
 
 
 def _remove(directory: Path) -> None:

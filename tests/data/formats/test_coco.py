@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from make_coco import some_images, tree_of, write_coco, write_images
+from make_coco import read_coco, some_images, tree_of, write_coco, write_images
 
-from detnas.data.formats.coco.read import load_coco, read_coco
+from detnas.data.formats.coco.read import load_coco
 from detnas.data.validation import find_issues
 from detnas.utils.errors import UserError
 

@@ -14,6 +14,7 @@ from detnas.data.check import check
 from detnas.data.detection import Category
 from detnas.data.formats.discovery import find_sources
 from detnas.data.images import Images
+from detnas.data.packing import pack
 from detnas.data.splits import RunData, open_data, open_validation
 from detnas.utils.errors import UserError
 from detnas.utils.progress import Progress
@@ -116,7 +117,7 @@ def test_labels_may_lie_beside_the_images(folder: Path) -> None:
     shutil.move(folder / "labels" / "train" / "a.txt", folder / "mine" / "a.txt")
     (folder / "data.yaml").write_text(YAML.replace("images/train", "mine"))
     (source,) = find_sources(folder, DataSettings())["train"]
-    assert len(source.detection_set(drop_bad_boxes=False).boxes) == 2
+    assert len(pack(source.tree, source.annotations, source.images).boxes) == 2
 
 
 def test_the_last_folder_called_images_is_that_of_the_labels(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
+from detnas.config import ShapesSettings
 from detnas.data.shapes import scenes as drawing
 from detnas.data.shapes import write
 from detnas.data.shapes.render import FULL, Stream, circle, erode, pose, rasterize
@@ -17,7 +19,7 @@ from detnas.data.shapes.scenes import CLASSES, OUTLINES, PlacedObject, VisibleOb
 from detnas.data.shapes.write import write_shapes
 from detnas.utils.errors import UserError
 
-SMALL: dict[str, Any] = {"train": 6, "val": 2, "size": 64, "crops": 24, "crop_size": 32}
+SMALL = ShapesSettings(train=6, val=2, size=64, crops=24, crop_size=32)
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -39,7 +41,7 @@ def fingerprint(directory: Path) -> str:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("shapes") / "small"
-    write_shapes(directory, **SMALL)
+    write_shapes(directory, SMALL)
     return directory
 
 
@@ -79,7 +81,7 @@ def test_the_layout_is_coco_and_an_image_folder(small: Path) -> None:
 
 
 def test_a_larger_data_set_begins_with_the_smaller_one(small: Path, tmp_path: Path) -> None:
-    write_shapes(tmp_path / "larger", **{**SMALL, "train": 8, "val": 3, "crops": 40})
+    write_shapes(tmp_path / "larger", SMALL.model_copy(update={"train": 8, "val": 3, "crops": 40}))
     for path in small.rglob("*.png"):
         assert np.array_equal(pixels(path), pixels(tmp_path / "larger" / path.relative_to(small))), path
     for split in ("train", "val"):
@@ -89,7 +91,7 @@ def test_a_larger_data_set_begins_with_the_smaller_one(small: Path, tmp_path: Pa
 
 
 def test_seeds_and_splits_give_different_images(small: Path, tmp_path: Path) -> None:
-    write_shapes(tmp_path / "other", **SMALL, seed=1)
+    write_shapes(tmp_path / "other", SMALL.model_copy(update={"seed": 1}))
     first = [
         directory / split / "000001.png" for directory in (small, tmp_path / "other") for split in ("train", "val")
     ]
@@ -97,7 +99,7 @@ def test_seeds_and_splits_give_different_images(small: Path, tmp_path: Path) -> 
 
 
 def test_no_crops_means_no_classification_folder(tmp_path: Path) -> None:
-    write_shapes(tmp_path / "data", train=1, val=1, size=32, crops=0)
+    write_shapes(tmp_path / "data", ShapesSettings(train=1, val=1, size=32, crops=0))
     names = {path.name for path in (tmp_path / "data").iterdir()}
     assert names == {"shapes.json", "train", "train.json", "val", "val.json"}
 
@@ -251,7 +253,7 @@ def test_what_is_in_the_way_is_named_and_left_alone(tmp_path: Path, kind: str) -
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("keep me")
     with pytest.raises(UserError, match=r"taken is not an empty directory.*") as refusal:
-        write_shapes(target, **SMALL)
+        write_shapes(target, SMALL)
     assert "\n" not in str(refusal.value)
     assert mine.read_text() == "keep me"
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
@@ -260,17 +262,30 @@ def test_what_is_in_the_way_is_named_and_left_alone(tmp_path: Path, kind: str) -
 def test_an_empty_directory_is_filled_also_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to("empty")
-    write_shapes(tmp_path / "link", train=1, val=1, size=32, crops=0)
+    write_shapes(tmp_path / "link", ShapesSettings(train=1, val=1, size=32, crops=0))
     assert (tmp_path / "empty" / "train" / "000001.png").exists()
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("train", 0), ("val", 0), ("size", 16), ("crops", 5), ("crop_size", 8), ("min_object", 40), ("max_objects", 0)],
+    [
+        ("train", 0),
+        ("val", 0),
+        ("size", 16),
+        ("crop_size", 8),
+        ("min_object", 40),
+        ("min_object", 3),
+        ("max_objects", 0),
+    ],
 )
-def test_numbers_that_make_no_sense_are_refused(tmp_path: Path, field: str, value: int) -> None:
-    with pytest.raises(UserError, match=f"shapes: {field} is {value}: "):
-        write_shapes(tmp_path / "data", **{**SMALL, field: value})
+def test_numbers_that_make_no_sense_are_refused(field: str, value: int) -> None:
+    with pytest.raises(ValidationError, match=field):
+        ShapesSettings(**SMALL.model_dump() | {field: value})
+
+
+def test_fewer_crops_than_classes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="shapes: crops is 5: "):
+        write_shapes(tmp_path / "data", SMALL.model_copy(update={"crops": 5}))
     assert not any(tmp_path.iterdir())
 
 
@@ -285,6 +300,6 @@ def test_a_write_that_fails_midway_leaves_nothing(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(write, "_save", save_until_the_disk_is_full)
     with pytest.raises(OSError, match="no space left"):
-        write_shapes(tmp_path / "data", **SMALL)
+        write_shapes(tmp_path / "data", SMALL)
     assert len(saved) == 10
     assert not any(tmp_path.iterdir())

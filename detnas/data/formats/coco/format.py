@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +14,23 @@ JSON_OBJECT = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*["}]')
 """The beginning of a JSON object, perhaps after a byte order mark."""
 
 
-@dataclass(frozen=True)
-class CocoFile:
-    """An annotation file of the data set in `directory`, and the folder of its images if the recipe names one."""
+class CocoFormat(DatasetFormat[Query]):
+    """Its location is a query that names an annotation file."""
 
-    directory: Path
-    annotations: Path
-    images: Path | None
-
-
-class CocoFormat(DatasetFormat[CocoFile]):
     name = "COCO"
     files = "COCO file"
     layout = "train.json (COCO) and the images in train/"
 
-    def find(self, query: Query) -> Sequence[CocoFile]:
+    def find(self, query: Query) -> Sequence[Query]:
         if query.name is not None:
-            file = query.directory / query.name
-            found = file if _is_json(file) else None
-        else:
-            found = next(_usual_files(query.directory, query.split), None)
-        return [CocoFile(query.directory, found, query.images_folder())] if found else []
+            return [query] if _is_json(query.file) else []
+        found = next(_usual_files(query.directory, query.split), None)
+        return [replace(query, name=str(found.relative_to(query.directory)))] if found else []
 
-    def read(self, location: CocoFile) -> Source:
-        tree = load_coco(location.annotations)
-        images = location.images or _image_folder(location.directory, location.annotations, tree)
-        return Source(self, location.annotations, images, tree)
+    def read(self, location: Query) -> Source:
+        tree = load_coco(location.file)
+        images = location.images_folder() or _image_folder(location.directory, location.file, tree)
+        return Source(self, location.file, images, tree)
 
 
 def _is_json(file: Path) -> bool:

@@ -6,14 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from detnas.data.detection import DetectionSet
-from detnas.data.packing import pack
 from detnas.utils.errors import UserError
-
-
-def read_coco(annotations: Path, images: Path, *, drop_bad_boxes: bool = False) -> DetectionSet:
-    """Read a COCO detection file whose images lie under `images`. See `pack`, also for what it raises."""
-    return pack(load_coco(annotations), annotations, images, drop_bad_boxes=drop_bad_boxes)
 
 
 def load_coco(path: Path) -> dict[str, Any]:

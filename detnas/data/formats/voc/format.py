@@ -18,7 +18,7 @@ class VocFormat(DatasetFormat[VocSet]):
 
     def find(self, query: Query) -> Sequence[VocSet]:
         if query.name is not None:
-            named = None if is_file(query.directory / query.name) else find_named_set(query.directory, query.name)
+            named = None if is_file(query.file) else find_named_set(query.directory, query.name)
             sets: Sequence[VocSet] = [named] if named else []
         else:
             others = [one for name in query.other_names if (one := find_named_set(query.directory, name))]
