@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from detnas.models.official import Imported, read_official
+from detnas.models.official import read_official
 from detnas.models.ops.shuffle import Shuffle
 from detnas.models.weights import BackboneInfo, save_backbone, save_detector
 from detnas.utils.errors import UserError
@@ -22,11 +22,14 @@ def import_weights(checkpoint: Path, name: str, out: Path, shuffle: str | None) 
         reason = "a folder" if out.is_dir() else "the checkpoint itself"
         raise UserError(f"--out {out}: is {reason}; name another file, such as {name}.safetensors")
     imported = read_official(checkpoint, name, shuffles[shuffle])
+    info = imported.info
     try:
-        _write(out, imported)
+        if isinstance(info, BackboneInfo):
+            save_backbone(out, imported.model, info)
+        else:
+            save_detector(out, imported.model, info)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror}); name another file") from None
-    info = imported.info
     if isinstance(info, BackboneInfo):
         yield f"{out}: the backbone {name}"
     else:
@@ -35,10 +38,3 @@ def import_weights(checkpoint: Path, name: str, out: Path, shuffle: str | None) 
     yield f"  channels split as {info.shuffle}; images are fed as BGR values in 0-255"
     if imported.left_out:
         yield f"  left out, since a backbone has no such tensors: {', '.join(imported.left_out)}"
-
-
-def _write(out: Path, imported: Imported) -> None:
-    if isinstance(imported.info, BackboneInfo):
-        save_backbone(out, imported.model, imported.info)
-    else:
-        save_detector(out, imported.model, imported.info)

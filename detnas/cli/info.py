@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from detnas.cli.options import RecipeChanges, RecipeName
+from detnas.cli.options import RecipeChanges, RecipeName, print_lines
 from detnas.utils.errors import UserError
 
 app = typer.Typer()
@@ -42,8 +42,7 @@ def profile(
         raise UserError(f"--out {out}: only latency tables are written; add --latency or leave out --out")
     else:
         lines = describe(load_recipe(recipe, changes or ()))
-    for line in lines:
-        typer.echo(line)
+    print_lines(lines)
 
 
 @app.command("bench-latency")
@@ -56,8 +55,7 @@ def bench_latency(
     """
     from detnas.profiling.latency.exported import bench_latency
 
-    for line in bench_latency(file):
-        typer.echo(line)
+    print_lines(bench_latency(file))
 
 
 @app.command()
@@ -68,8 +66,7 @@ def models() -> None:
     """
     from detnas.cli.list_models import describe
 
-    for line in describe():
-        typer.echo(line)
+    print_lines(describe())
 
 
 @app.command()
@@ -77,5 +74,4 @@ def doctor() -> None:
     """Check this machine: versions, CPU, GPUs, disk space."""
     from detnas.cli.doctor import describe
 
-    for line in describe():
-        typer.echo(line)
+    print_lines(describe())

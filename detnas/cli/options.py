@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,11 @@ def _recipe_names() -> list[str]:
     return recipe_names()
 
 
+def print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line)
+
+
 RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
 RecipeName = Annotated[
     str,
@@ -21,10 +27,9 @@ RecipeName = Annotated[
 RecipeChanges = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; repeatable.")
 ]
-DataFolder = Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the detection data set.")]
-OptionalDataFolder = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="The folder of the detection data set.")
-]
+_DATA_FOLDER = typer.Option("--data", metavar="DIR", help="The folder of the detection data set.")
+DataFolder = Annotated[Path, _DATA_FOLDER]
+OptionalDataFolder = Annotated[Path | None, _DATA_FOLDER]
 Weights = Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A detector.safetensors.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Ops = Annotated[

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from detnas.cli.options import OptionalDataFolder, RecipeChanges, RecipeName, RunDirectory
+from detnas.cli.options import OptionalDataFolder, RecipeChanges, RecipeName, RunDirectory, print_lines
 from detnas.utils.errors import UserError
 from detnas.utils.signals import StopRequested
 
@@ -98,8 +98,7 @@ def rank(
     from detnas.utils.progress import Progress
 
     with _explain_how_to_continue():
-        for line in rank(directory, count, Progress()):
-            typer.echo(line)
+        print_lines(rank(directory, count, Progress()))
 
 
 @app.command()
@@ -147,8 +146,7 @@ def status(
     elif watch:
         raise UserError("--watch: the output is not a terminal; leave out --watch for plain lines")
     else:
-        for line in format_status(directory):
-            typer.echo(line)
+        print_lines(format_status(directory))
 
 
 @contextmanager

@@ -51,13 +51,10 @@ def table(status: RunStatus) -> Group:
 
 
 def _rate(stage: StageStatus) -> str:
-    if not stage.seconds_per_unit:
+    seconds = stage.seconds_per_unit
+    if not seconds:
         return ""
-    return (
-        f"{1 / stage.seconds_per_unit:.3g}/s"
-        if stage.seconds_per_unit < 1
-        else f"{format_duration(stage.seconds_per_unit)} each"
-    )
+    return f"{1 / seconds:.3g}/s" if seconds < 1 else f"{format_duration(seconds)} each"
 
 
 def _time(seconds: float | None) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from detnas.cli.options import DataFolder, Device, Ops, Weights
+from detnas.cli.options import DataFolder, Device, Ops, Weights, print_lines
 
 app = typer.Typer()
 
@@ -32,8 +32,7 @@ def evaluate(
     lines = evaluate_weights(
         weights, data, changes or (), ops or (), batch_size=batch_size, device=device, progress=Progress()
     )
-    for line in lines:
-        typer.echo(line)
+    print_lines(lines)
 
 
 @app.command()
@@ -58,8 +57,7 @@ def predict(
     lines = predict_images(
         weights, images, out, ops or (), threshold=threshold, batch_size=batch_size, device=device, progress=Progress()
     )
-    for line in lines:
-        typer.echo(line)
+    print_lines(lines)
 
 
 @app.command()
@@ -113,5 +111,4 @@ def import_(
     """
     from detnas.cli.import_weights import import_weights
 
-    for line in import_weights(checkpoint, name, out, shuffle):
-        typer.echo(line)
+    print_lines(import_weights(checkpoint, name, out, shuffle))

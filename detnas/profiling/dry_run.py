@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -104,6 +104,10 @@ def dry_run(recipe: Recipe, data: Path | None, progress: Progress) -> list[Row]:
     return current.rows
 
 
+def _ignore(task: TimedTask) -> None:
+    """The callback of tasks that run to their end."""
+
+
 class DryRun:
     """A dry run of `recipe`, in progress. `run` is a run of the shortened recipe."""
 
@@ -114,7 +118,10 @@ class DryRun:
         self.log = log
         self.rows: list[Row] = []
         self.memory = PeakMemory(run.device)
-        self.search_images = self._count_search_images()
+        search: Sized = run.data.search
+        if recipe.search.is_classification:
+            search = run.classification(None, "search")[0].samples
+        self.search_images = len(search)
         self.sizes = (self.search_images, len(run.data.val)) if has_real_data else split_sizes(recipe)
         """Of the search split and of the validation set, in the whole run."""
         self.images = images_per_stage(recipe, *self.sizes)
@@ -149,17 +156,19 @@ class DryRun:
         field = stage.replace("-", "_")
         settings: TrainingSettings = getattr(self.recipe, field)
 
-        def attempt(
-            batch_size: int, steps: int, on_advance: Callable[[TimedTask], None] = lambda task: None
-        ) -> list[TimedTask]:
+        batch_size, steps = settings.batch_size, steps_to_run(settings)
+        if not self.on_gpu:
+            batch_size, steps = min(batch_size, min_batch_size(self.recipe, field)), MIN_STEPS
+        while True:
             changes = {field: shorten_training(settings, batch_size, steps), "baselines": baselines}
-            return self._attempt(stage, changes, on_advance)
-
-        if self.on_gpu:
-            batch_size = settings.batch_size
-            tasks = attempt(batch_size, steps_to_run(settings))
-        else:
-            batch_size, tasks = self._grow_batch(field, name, attempt)
+            stop = _stop_if_more_fits(settings, Path(name).name, batch_size, steps)
+            try:
+                tasks = self._attempt(stage, changes, _ignore if self.on_gpu else stop)
+                break
+            except _MoreFits as more:
+                batch_size, steps = more.batch_size, more.steps
+            # Otherwise the training would resume from its checkpoint.
+            shutil.rmtree(self.run.directory / name, ignore_errors=True)
         if not tasks:  # the recipe has no such training
             return
         training, *evaluations = tasks
@@ -175,29 +184,11 @@ class DryRun:
             at_a_time = min(self.max_evaluation_batch, self.recipe.search.batch_size)
             self.max_evaluation_images = max(2 * at_a_time, int(EVALUATION_SECONDS * batch_size / seconds))
 
-    def _grow_batch(
-        self, field: str, name: str, attempt: Callable[[int, int, Callable[[TimedTask], None]], list[TimedTask]]
-    ) -> tuple[int, list[TimedTask]]:
-        """Start a training with the smallest batch, and restart it while more fits; returns the last batch size and
-        its tasks."""
-        settings: TrainingSettings = getattr(self.recipe, field)
-        batch_size, steps = min(settings.batch_size, min_batch_size(self.recipe, field)), MIN_STEPS
-        while True:
-            try:
-                on_advance = _stop_if_more_fits(settings, Path(name).name, batch_size, steps)
-                return batch_size, attempt(batch_size, steps, on_advance)
-            except _MoreFits as more:
-                batch_size, steps = more.batch_size, more.steps
-            # Otherwise the training would resume from its checkpoint.
-            shutil.rmtree(self.run.directory / name, ignore_errors=True)
-
     def _evaluation_row(self, task: TimedTask, represents: int) -> Row:
         per_image, batch_size = task.seconds_per_unit(warm_up=1), task.amounts[0]
         projected = represents * self.images["evaluate"] * per_image
-        recipe_batch_size = self.recipe.search.batch_size
-        return Row(
-            task.name, batch_size, recipe_batch_size, len(task.ends), per_image * batch_size, task.memory, projected
-        )
+        whole, seconds = self.recipe.search.batch_size, per_image * batch_size
+        return Row(task.name, batch_size, whole, len(task.ends), seconds, task.memory, projected)
 
     def _search(self) -> None:
         settings = self.recipe.search
@@ -214,16 +205,8 @@ class DryRun:
         # The evaluation takes longer with more images; the overhead of the study does not.
         overhead = settings.evaluations * max(0.0, per_candidate - evaluation)
         projected = self.images["search"] * evaluation / images + overhead
-        row = Row(
-            "search", short.batch_size, settings.batch_size, len(task.ends), per_candidate, task.memory, projected
-        )
-        self._add(row)
-
-    def _count_search_images(self) -> int:
-        """The number of images in the search split of the data at hand."""
-        if self.recipe.search.is_classification:
-            return len(self.run.classification(None, "search")[0].samples)
-        return len(self.run.data.search)
+        done, whole = len(task.ends), settings.batch_size
+        self._add(Row("search", short.batch_size, whole, done, per_candidate, task.memory, projected))
 
     def _report(self, stage: str) -> None:
         self.memory.reset()
@@ -233,7 +216,7 @@ class DryRun:
         self._add(Row(stage, 1, 1, 1, seconds, self.memory.peak(), seconds))
 
     def _attempt(
-        self, stage: str, changes: dict[str, Any], on_advance: Callable[[TimedTask], None] = lambda task: None
+        self, stage: str, changes: dict[str, Any], on_advance: Callable[[TimedTask], None] = _ignore
     ) -> list[TimedTask]:
         """Run a stage with `changes` to the shortened recipe; returns its timed tasks."""
         progress = TimedProgress(self.memory, on_advance)

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from detnas.config import DetectorSettings, Recipe
 from detnas.models.backbone import Subnet
@@ -76,57 +77,53 @@ def _scale(seconds: ImageSeconds, ratio: float, recipe: Recipe) -> ImageSeconds:
 
 
 def _measure(recipe: Recipe, network: Network, device: torch.device) -> ImageSeconds:
-    classification = (0.0, 0.0)
-    if recipe.pretraining.source != "none":
-        classification = _measure_classifier(recipe, network, device)
+    pretrains = recipe.pretraining.source != "none"
+    classification = _measure_classifier(recipe, network, device) if pretrains else (0.0, 0.0)
     return ImageSeconds(*classification, *_measure_detector(recipe.detector, network, device))
-
-
-def _batch_size(side: int) -> int:
-    # At least two: BN in training needs more than one value per channel.
-    return max(2, MEASURED_PIXELS // side**2)
 
 
 def _measure_classifier(recipe: Recipe, network: Network, device: torch.device) -> tuple[float, float]:
     """Seconds per image of training and of evaluation."""
-    side = min(recipe.pretraining.image_size, MEASURED_SIDE)
-    pixel_fraction = (side / recipe.pretraining.image_size) ** 2
-    batch_size = _batch_size(side)
-    model = Classifier(network, ASSUMED_CLASSES, recipe.pretraining.head_channels).to(device).train()
+    side, batch_size, scale = _scaled_batch(recipe.pretraining.image_size)
+    model = Classifier(network, ASSUMED_CLASSES, recipe.pretraining.head_channels).to(device)
     images = torch.rand(batch_size, 3, side, side, device=device)
-    scale = 1 / pixel_fraction / batch_size
-    training = _time(lambda: model(images).square().mean().backward(), device) * scale
-    model.eval()
-    with torch.no_grad():
-        return training, _time(lambda: model(images), device) * scale
+    return _time_both(model, images, lambda: model(images).square().mean().backward(), scale, device)
 
 
 def _measure_detector(settings: DetectorSettings, network: Network, device: torch.device) -> tuple[float, float]:
     """Seconds per image of training and of detection."""
-    side = min(settings.min_size, MEASURED_SIDE)
-    pixel_fraction = (side / settings.min_size) ** 2
+    side, batch_size, scale = _scaled_batch(settings.min_size)
     # The number of boxes is reduced in proportion to the pixels, so that their work scales up in the same way.
+    pixel_fraction = (side / settings.min_size) ** 2
     counts = {name: max(1, round(getattr(settings, name) * pixel_fraction)) for name in settings.BOX_COUNTS}
     small = settings.model_copy(update={"min_size": side, "max_size": side, **counts})
     model = build_detector(network, ASSUMED_CLASSES, small).to(device)
-    batch_size = _batch_size(side)
     images = [torch.rand(3, side, side, device=device) for _ in range(batch_size)]
     box = torch.tensor([[side * 0.2, side * 0.2, side * 0.6, side * 0.7]], device=device)
     targets = [{"boxes": box, "labels": torch.tensor([first_label(model)], device=device)} for _ in images]
 
     def step() -> None:
-        losses: dict[str, Tensor] = model(images, targets)
-        torch.autograd.backward(torch.stack(list(losses.values())).sum())
+        torch.stack([*model(images, targets).values()]).sum().backward()  # type: ignore[no-untyped-call]
 
-    @torch.no_grad()
-    def detect() -> None:
-        model(images)
+    return _time_both(model, images, step, scale, device)
 
-    scale = 1 / pixel_fraction / batch_size
+
+def _scaled_batch(size: int) -> tuple[int, int, float]:
+    """The side and number of the images to measure instead of images of `size`, and the factor to one of these."""
+    side = min(size, MEASURED_SIDE)
+    batch_size = max(2, MEASURED_PIXELS // side**2)  # BN in training needs more than one value per channel
+    return side, batch_size, (size / side) ** 2 / batch_size
+
+
+def _time_both(
+    model: nn.Module, images: Any, train: Callable[[], None], scale: float, device: torch.device
+) -> tuple[float, float]:
+    """Seconds of `train` and of evaluation of `model` on `images`, times `scale`."""
     model.train()
-    training = _time(step, device) * scale
+    training = _time(train, device) * scale
     model.eval()
-    return training, _time(detect, device) * scale
+    with torch.no_grad():
+        return training, _time(lambda: model(images), device) * scale
 
 
 def _time(work: Callable[[], None], device: torch.device) -> float:

@@ -45,7 +45,7 @@ class TimedTask(ProgressBar):
 class TimedProgress(Progress):
     """Prints nothing and keeps the timing of every task. Calls `on_advance` whenever a task has advanced."""
 
-    def __init__(self, memory: PeakMemory, on_advance: Callable[[TimedTask], None] = lambda task: None) -> None:
+    def __init__(self, memory: PeakMemory, on_advance: Callable[[TimedTask], None]) -> None:
         super().__init__(quiet=True)
         self.memory = memory
         self.on_advance = on_advance

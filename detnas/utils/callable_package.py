@@ -1,6 +1,6 @@
 """Packages that can be called like functions: `detnas.run(...)` runs a recipe, and `detnas.run` holds the modules."""
 
-import importlib
+import pkgutil
 import sys
 from types import ModuleType
 from typing import Any
@@ -8,8 +8,7 @@ from typing import Any
 
 class _CallablePackage(ModuleType):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        module, _, name = self._entry_point.partition(":")
-        return getattr(importlib.import_module(module), name)(*args, **kwargs)
+        return pkgutil.resolve_name(self._entry_point)(*args, **kwargs)
 
 
 def make_callable(package: str, entry_point: str) -> None:

@@ -1,6 +1,7 @@
 """Import strings, `package.module:name`: how recipes name objects of the user's code."""
 
 import importlib
+import pkgutil
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +39,5 @@ def load_table(import_string: str) -> Mapping[str, Any]:
     Packages import only from packages below them. Recipes and search spaces are checked against the names of what is
     implemented above them (ops, detectors, samplers, evaluators), so these tables are looked up when they are needed.
     """
-    module, _, name = import_string.partition(":")
-    table: Mapping[str, Any] = getattr(importlib.import_module(module), name)
+    table: Mapping[str, Any] = pkgutil.resolve_name(import_string)
     return table

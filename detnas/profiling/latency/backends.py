@@ -2,9 +2,10 @@
 
 import copy
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,39 +21,41 @@ Runner = Callable[[Any], Any]
 """A forward pass of a network, or of a part of one, from its input to its (first) output."""
 
 
-class Backend(Protocol):
+class Backend(ABC):
     """Runs networks and measures time. The type of inputs and outputs is the backend's own."""
 
     name: BackendName
     device: torch.device
     """The torch device of the networks to load and of their example inputs."""
-    threads: int
 
+    def __init__(self) -> None:
+        self.threads = torch.get_num_threads()
+
+    @abstractmethod
     def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Runner]:
         """`copies` of a network in evaluation mode, each with its own weights in memory, for inputs like `example`."""
-        ...
 
+    @abstractmethod
     def prepare_input(self, images: Tensor) -> Any:
         """`images` as the input of a runner."""
-        ...
 
     def timestamp(self) -> Any:
-        """The current time of the backend's clock."""
-        ...
+        """The current time of the backend's clock, here that of the CPU."""
+        return time.perf_counter()
 
     def elapsed_us(self, timestamps: Sequence[Any]) -> list[float]:
         """Microseconds between consecutive timestamps."""
-        ...
+        return [1e6 * (after - before) for before, after in pairwise(timestamps)]
 
 
-class Eager:
+class Eager(Backend):
     """PyTorch without a compiler, in the detectors' memory format (channels last)."""
 
-    name: BackendName = "eager"
+    name = "eager"
 
     def __init__(self, device: torch.device) -> None:
+        super().__init__()
         self.device = device
-        self.threads = torch.get_num_threads()
 
     def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Runner]:
         converted = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -63,7 +66,7 @@ class Eager:
 
     def timestamp(self) -> Any:
         if self.device.type == "cpu":
-            return time.perf_counter()
+            return super().timestamp()
         # An event on the GPU's clock: synchronizing between blocks would cost time that a network does not take.
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
@@ -71,22 +74,22 @@ class Eager:
 
     def elapsed_us(self, timestamps: Sequence[Any]) -> list[float]:
         if self.device.type == "cpu":
-            return _differences(timestamps)
+            return super().elapsed_us(timestamps)
         torch.cuda.synchronize()
         return [1e3 * before.elapsed_time(after) for before, after in pairwise(timestamps)]
 
 
-class OnnxRuntime:
+class OnnxRuntime(Backend):
     """ONNX Runtime on the CPU. All loaded models share one memory arena, as the parts of one network would."""
 
-    name: BackendName = "onnxruntime"
+    name = "onnxruntime"
     device = torch.device("cpu")
 
     def __init__(self) -> None:
         import onnxruntime
 
+        super().__init__()
         self.runtime = onnxruntime
-        self.threads = torch.get_num_threads()
         memory = onnxruntime.OrtMemoryInfo(
             "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
         )
@@ -108,12 +111,6 @@ class OnnxRuntime:
 
     def prepare_input(self, images: Tensor) -> Any:
         return self.runtime.OrtValue.ortvalue_from_numpy(images.numpy())
-
-    def timestamp(self) -> float:
-        return time.perf_counter()
-
-    def elapsed_us(self, timestamps: Sequence[float]) -> list[float]:
-        return _differences(timestamps)
 
 
 def time_parts(backend: Backend, parts: Sequence[Runner], x: Any) -> list[float]:
@@ -139,7 +136,3 @@ def describe_device(backend: Backend) -> str:
     """The human-readable name of the backend's device, with its number of threads."""
     threads = f", {backend.threads} thread{'s' if backend.threads > 1 else ''}" if backend.device.type == "cpu" else ""
     return f"{device_name(backend.device)}{threads}"
-
-
-def _differences(seconds: Sequence[float]) -> list[float]:
-    return [1e6 * (after - before) for before, after in pairwise(seconds)]
