@@ -27,10 +27,9 @@ from benchmarks.command import ROOT, Tiny, save
 from detnas.config import FPNSettings, Preprocessing, TrainingSettings
 from detnas.data.batches import count_loader_processes, generate_keys, iterate_batches
 from detnas.data.disk_cache import DiskCache
-from detnas.data.downscaling import downscale_sizes
 from detnas.data.formats.coco.read import load_coco
 from detnas.data.image_folder import read_image_folder
-from detnas.data.images import Images
+from detnas.data.images import Images, downscale_sizes
 from detnas.data.packing import pack
 from detnas.data.samples import ClassSamples, DetectionSamples
 from detnas.data.synthetic import CLASS_SIZES, DETECTION_SIZES, QUALITY, make_noise_jpeg

@@ -18,7 +18,7 @@ import numpy as np
 import typer
 
 from detnas.config import Recipe, load_recipe
-from detnas.data.shapes.prepare import prepare_shapes
+from detnas.data.shapes.write import prepare_shapes
 from detnas.run.context import Run
 from detnas.run.networks import train_standalone
 from detnas.run.opening import open_run

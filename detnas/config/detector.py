@@ -2,15 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    Field,
-    PlainValidator,
-    PositiveFloat,
-    PositiveInt,
-    SerializeAsAny,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, PlainValidator, PositiveFloat, PositiveInt, SerializeAsAny, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from detnas.config.section import Section
@@ -50,7 +42,7 @@ class DetectorSettings(Preprocessing):
     `max_size`."""
     max_size: PositiveInt = 1333
     """The most pixels that the longer side of a resized image has."""
-    strides: Strides
+    strides: Strides = (4, 8, 16, 32)
     """The backbone's maps, by their strides, that feed the feature pyramid."""
     fpn_channels: Annotated[int, Field(gt=0, multiple_of=8)] = 256
     """Channels of every map of the feature pyramid."""
@@ -63,7 +55,7 @@ class DetectorSettings(Preprocessing):
     that the official detectors were trained in. See `detnas/models/detectors/geometry.py`."""
     score_threshold: Fraction = 0.05
     """Detections that score less are dropped."""
-    nms_threshold: Fraction
+    nms_threshold: Fraction = 0.5
     """Of two boxes of one class that overlap more (IoU), the lower-scoring one is dropped."""
     detections: PositiveInt = 100
     """The most detections an image has."""
@@ -101,10 +93,6 @@ class FPNSettings(DetectorSettings):
 
     type: Literal["fpn"] = "fpn"
     """The detector."""
-    strides: Strides = (4, 8, 16, 32)
-    """The backbone's maps, by their strides, that feed the feature pyramid."""
-    nms_threshold: Fraction = 0.5
-    """Of two boxes of one class that overlap more (IoU), the lower-scoring one is dropped."""
     norm: Norm = "batch"
     """Normalization in the pyramid and in the box head; none in the RPN."""
     rpn_candidates_train: PositiveInt = 2000
@@ -208,8 +196,7 @@ def read_settings(values: Any) -> DetectorSettings:
 AnyDetector = Annotated[
     SerializeAsAny[DetectorSettings],
     PlainValidator(
-        read_settings,
-        json_schema_input_type=Annotated[FPNSettings | RetinaNetSettings, Field(discriminator="type")],
+        read_settings, json_schema_input_type=Annotated[FPNSettings | RetinaNetSettings, Field(discriminator="type")]
     ),
 ]
 """A recipe's field that takes the settings of any detector. Its JSON schema has the paper's."""

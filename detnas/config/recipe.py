@@ -17,9 +17,8 @@ from pydantic import (
 )
 
 from detnas.config.detector import AnyDetector, DetectorSettings
-from detnas.config.numbers import Count
 from detnas.config.search import SearchSettings
-from detnas.config.section import Section
+from detnas.config.section import Count, Section
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
 from detnas.spaces import PAPER_OPS, Budget, SearchSpace, published, read_latencies, search_space
 from detnas.spaces.space import SPACES
@@ -29,6 +28,9 @@ RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}
 """The baselines that are sampled within the budget, with the number of each sample."""
 
 BASELINES = ("shuffle3", *RANDOM, *published.NAMES)
+NEEDS_TABLE = (
+    "needs a table of latencies; let budget.latencies name a file that `detnas profile RECIPE --latency` wrote"
+)
 
 
 def _check_baseline(name: str) -> str:
@@ -132,10 +134,7 @@ class BudgetSettings(Section):
     def _check(self) -> Self:
         for name in ("latency_min", "latency_max"):
             if getattr(self, name) is not None and not self.latencies:
-                raise ValueError(
-                    f"{name} {getattr(self, name):g} needs a table of latencies; let budget.latencies name a file that "
-                    "`detnas profile RECIPE --latency` wrote"
-                )
+                raise ValueError(f"{name} {getattr(self, name):g} {NEEDS_TABLE}")
         return self
 
     def latency_bounds(self) -> tuple[float, float]:
@@ -280,10 +279,7 @@ class Recipe(Section):
                 "choose detector.type fpn"
             )
         if self.search.second_objective == "latency" and not self.budget.latencies:
-            raise ValueError(
-                "search.second_objective latency needs a table of latencies; let budget.latencies name a file that "
-                "`detnas profile RECIPE --latency` wrote"
-            )
+            raise ValueError(f"search.second_objective latency {NEEDS_TABLE}")
         ops = self.space.ops
         if "shuffle3" in self.baselines and "shuffle3" not in ops:
             raise ValueError(

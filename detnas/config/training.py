@@ -5,8 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from detnas.config.numbers import Count
-from detnas.config.section import Section
+from detnas.config.section import Count, Section
 
 
 class TrainingSettings(Section):

@@ -45,9 +45,8 @@ class ClassificationSet:
                 raise UserError(
                     f"pretraining.folder {folder}: of its {len(self.files)} images none is left to train on"
                 )
-            order = np.random.default_rng(derive_seed(recipe.seed, "split", "classification")).permutation(
-                len(self.files)
-            )
+            rng = np.random.default_rng(derive_seed(recipe.seed, "split", "classification"))
+            order = rng.permutation(len(self.files))
             self.indices: dict[Part, list[int]] = {
                 "train": list(range(len(self.files))),
                 "fit": sorted(order[aside:].tolist()),
@@ -62,7 +61,6 @@ class ClassificationSet:
         if settings.source == "crops":
             boxes = {"train": self.data.train, "fit": self.data.fit, "search": self.data.search}[part]
             return CropSamples(boxes, settings.image_size, settings.background, augmentation, cache_mb, disk)
-        images = Images(self.files.take(self.indices[part]), cache_mb, disk=disk)
-        return ClassSamples(
-            images, self.labels[self.indices[part]], settings.image_size, settings.min_scale, augmentation
-        )
+        indices = self.indices[part]
+        images = Images(self.files.take(indices), cache_mb, disk=disk)
+        return ClassSamples(images, self.labels[indices], settings.image_size, settings.min_scale, augmentation)

@@ -17,8 +17,7 @@ from torchvision.transforms import v2
 from detnas.config import DetectorSettings, TrainingSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
-from detnas.data.downscaling import downscale_sizes
-from detnas.data.images import Images
+from detnas.data.images import Images, downscale_sizes
 
 Key = tuple[int, int]
 Target = dict[str, Tensor]

@@ -20,8 +20,8 @@ from detnas.utils.seeds import derive_seed
 class RunData:
     """The data sets of a run.
 
-    Networks are trained standalone on `train`. The supernet is trained on `fit` and candidates are evaluated on
-    `search`, which together are `train`. `val` is only used to report results.
+    Networks are trained standalone on `train`, the supernet on `fit`; candidates are evaluated on `search`, which is
+    the rest of `train`. `val` is only used to report results.
     """
 
     directory: Path
@@ -74,8 +74,7 @@ def split_data(
         description += f" ({len(val)} images of it set aside for validation)"
     fit, search = _cut(train, _search_images(train, settings), seed, "search")
     for part, role in ((fit, "training"), (search, "search split"), (val, "validation")):
-        if part.crowd.all():  # crowds are neither trained on nor evaluated
-            raise _no_boxes(directory, part, role)
+        _check_boxes(directory, part, role)
     return RunData(directory, train, fit, search, val, description, val_is_cut="val" not in sets)
 
 
@@ -95,8 +94,7 @@ def open_validation(
         if not train:
             raise nothing_found(directory)
         _, data = _cut_validation(_read({"train": train}, settings, known)["train"], settings, seed)
-    if data.crowd.all():
-        raise _no_boxes(directory, data, "validation")
+    _check_boxes(directory, data, "validation")
     return data
 
 
@@ -155,8 +153,9 @@ def _files(sources: Sequence[Source]) -> str:
     return " + ".join(dict.fromkeys(str(source.annotations) for source in sources))
 
 
-def _no_boxes(directory: Path, part: DetectionSet, role: str) -> UserError:
-    return UserError(f"{directory}: the {role} ({len(part)} images) holds no box; more images are needed")
+def _check_boxes(directory: Path, part: DetectionSet, role: str) -> None:
+    if part.crowd.all():  # crowds are neither trained on nor evaluated
+        raise UserError(f"{directory}: the {role} ({len(part)} images) holds no box; more images are needed")
 
 
 def _search_images(train: DetectionSet, settings: DataSettings) -> int:

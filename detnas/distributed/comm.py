@@ -23,10 +23,8 @@ from detnas.utils.errors import UserError
 from detnas.utils.signals import StopRequested
 
 T = TypeVar("T")
-
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others. The main process never works alone (scores, drawing, report) for so long."""
-
 MESSAGE_TIMEOUT = timedelta(seconds=10)
 """How long a process that ends waits until another one has printed why the job ends."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from detnas.config import Recipe
 from detnas.data.detection import DetectionSet
-from detnas.data.shapes.prepare import prepare_shapes
+from detnas.data.shapes.write import prepare_shapes
 from detnas.data.splits import RunData
 from detnas.rundir.directory import find_stored_run, write_stored_run
 from detnas.rundir.layout import DATA, FORMAT, LATENCIES, SPLITS, SplitImage, StoredRun

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from detnas.utils.errors import UserError
 from detnas.utils.posix import fcntl
 
 
@@ -36,10 +37,7 @@ def remove_unfinished(directory: Path) -> None:
 
 
 def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
-    """Lock an open file until it is closed; False if another process's lock conflicts.
-
-    The lock is exclusive, or `shared` with other processes that lock it `shared`.
-    """
+    """`acquire_lock` without waiting: returns False if a lock of another process conflicts."""
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
@@ -78,6 +76,16 @@ def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 def is_file(path: Path) -> bool:
     """Whether `path` is a file. Unlike `Path.is_file`, returns False for impossible names, such as too long ones."""
     return os.path.isfile(path)  # noqa: PTH113
+
+
+def read_lines(file: Path, holds: str, remedy: str) -> list[str]:
+    """The lines of a text file from a user, which `holds` something. Raises `UserError`, which ends in `remedy`."""
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); {remedy}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: not {holds} (it is not text); {remedy}") from None
 
 
 def read_json(path: Path) -> Any:

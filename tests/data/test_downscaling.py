@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detnas.config import FPNSettings, TrainingSettings
 from detnas.data.detection import DetectionSet
-from detnas.data.downscaling import downscale, downscale_sizes
+from detnas.data.images import downscale, downscale_sizes
 from detnas.data.samples import DetectionSamples
 from detnas.models.detectors.geometry import ImageTransform
 

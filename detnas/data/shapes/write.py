@@ -4,11 +4,11 @@ It is a function of a seed, the same pixels on every machine, and written as COC
 folder by class, so that it goes through the same loaders as real data.
 """
 
-from __future__ import annotations
-
 import json
+import shutil
 import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -18,10 +18,26 @@ from detnas.data.formats.coco.write import make_coco
 from detnas.data.shapes.render import Stream
 from detnas.data.shapes.scenes import CLASSES, Pixels, draw_crop, draw_scene
 from detnas.utils.errors import UserError
-from detnas.utils.files import write_json
+from detnas.utils.files import is_file, read_json, write_json
 
 PARAMETERS = "shapes.json"
 """The file that holds the settings."""
+
+
+def prepare_shapes(directory: Path, settings: ShapesSettings, *, log: Callable[[str], None]) -> None:
+    """Draw the data set that `settings` describe into `directory`, unless it is there. `log` is called before drawing.
+
+    Raises `UserError` if the folder exists and was not written by `write_shapes`: it may hold anything.
+    """
+    if directory.exists():
+        parameters = directory / PARAMETERS
+        if not is_file(parameters):
+            raise UserError(f"{directory}: exists and was not drawn for this run; remove it, or choose another --out")
+        if read_json(parameters) == settings.model_dump(mode="json"):
+            return
+        _remove(directory)
+    log(f"Drawing the data set: {directory}")
+    write_shapes(directory, settings)
 
 
 def write_shapes(directory: Path, settings: ShapesSettings) -> None:
@@ -74,3 +90,9 @@ def _write_crops(directory: Path, split: str, count: int, size: int, clutter: fl
 def _save(image: Pixels, path: Path) -> None:
     # Noise has no repetitions: Huffman codes alone are faster than deflate at level 1, and shorter.
     Image.fromarray(image).save(path, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory such that a killed process does not leave a part of it under its name."""
+    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as aside:
+        shutil.move(directory, aside)

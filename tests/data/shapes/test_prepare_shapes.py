@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from detnas.config import ShapesSettings
-from detnas.data.shapes.prepare import prepare_shapes
+from detnas.data.shapes.write import prepare_shapes
 from detnas.utils.errors import UserError
 from detnas.utils.files import read_json
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from detnas.data.formats.base import SPLIT_NAMES, Split
 from detnas.data.formats.voc.read import VocSet
 from detnas.utils.errors import UserError
+from detnas.utils.files import read_lines
 
 PAIRS: tuple[tuple[str | None, str | None], ...] = (
     ("trainval", "test"),
@@ -52,11 +53,7 @@ class Tree:
         return VocSet(self.annotations, self.annotations, self.images, names)
 
     def _names(self, split: str) -> tuple[str, ...]:
-        path = self._path(split)
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError:
-            raise UserError(f"{path}: not a list of names (it is not text); write one name a line") from None
+        lines = read_lines(self._path(split), "a list of names", "write one name a line")
         return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
 
     def _path(self, split: str) -> Path:

@@ -12,7 +12,7 @@ from detnas.config.yaml_text import parse_yaml
 from detnas.data.decoding import EXTENSIONS
 from detnas.data.formats.base import SPLIT_NAMES, Split
 from detnas.utils.errors import UserError
-from detnas.utils.files import is_file
+from detnas.utils.files import is_file, read_lines
 
 YAML = (".yaml", ".yml")
 USUAL = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -152,11 +152,6 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _in_list(file: Path, root: Path) -> Iterator[Path]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); name a folder or a list of images") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{file}: not a list of images (it is not text); write one file a line") from None
+    lines = read_lines(file, "a list of images", "name a folder, or a list with one file a line")
     for line in filter(None, map(str.strip, lines)):
         yield next(filter(is_file, (file.parent / line, root / line)), root / line)

@@ -8,7 +8,7 @@ from detnas.data.decoding import Size, UnreadableImage, read_header
 from detnas.data.formats.yolo.layout import YoloSet, find_label_file
 from detnas.data.validation import READERS
 from detnas.utils.errors import UserError
-from detnas.utils.files import is_file
+from detnas.utils.files import is_file, read_lines
 
 
 def load_yolo(yolo_set: YoloSet) -> dict[str, Any]:
@@ -57,22 +57,15 @@ def _sizes(yolo_set: YoloSet) -> list[Size]:
 
 def _boxes(file: Path, yolo_set: YoloSet, size: Size) -> list[dict[str, Any]]:
     """The lines of a label file as COCO annotations without an image id."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); replace it") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{file}: not labels (it is not text); replace it") from None
     found = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(file, "labels", "replace it"), start=1):
         if line.strip():
             where = f"{file}, line {number}"
             category, x1, y1, x2, y2 = _corners([_number(text, where) for text in line.split()], where)
-            if category not in yolo_set.names:
-                last = max(yolo_set.names)
+            if category not in (names := yolo_set.names):
                 raise UserError(
-                    f"{where}: class {category:g} has no name in {yolo_set.description} (named: {len(yolo_set.names)}, "
-                    f"up to {last}); fix it, or name the class"
+                    f"{where}: class {category:g} has no name in {yolo_set.description} (named: {len(names)}, up to "
+                    f"{max(names)}); fix it, or name the class"
                 )
             width, height = size
             found.append(
