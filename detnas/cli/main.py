@@ -1,7 +1,7 @@
 """The entry point of the command line. Nothing heavy is imported before a command needs it."""
 
+import importlib
 import sys
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -35,7 +35,10 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def main() -> None:
     """Run the command line. A `UserError` is printed as one line on standard error, with exit status 2."""
     try:
-        _refuse_old_options(sys.argv[1:])
+        importlib.import_module("detnas.utils.posix")  # refuses Windows, whichever the command
+        for option in (argument.partition("=")[0] for argument in sys.argv[1:]):
+            if option in RENAMED_OPTIONS:
+                raise UserError(f"unknown option {option}; it is called {RENAMED_OPTIONS[option]} now")
         with signals.handle_signals():
             app()
     except UserError as error:
@@ -44,10 +47,3 @@ def main() -> None:
     except signals.StopRequested as stopped:
         typer.echo("detnas: stopped", err=True)
         sys.exit(stopped.exit_status)
-
-
-def _refuse_old_options(arguments: Sequence[str]) -> None:
-    for argument in arguments:
-        option = argument.partition("=")[0]
-        if option in RENAMED_OPTIONS:
-            raise UserError(f"unknown option {option}; it is called {RENAMED_OPTIONS[option]} now")

@@ -120,15 +120,10 @@ class BudgetSettings(Section):
     """Minimum of the latency in milliseconds at batch size 1, by the table `latencies` and at its image size."""
     latency_max: Annotated[float, Field(ge=0)] | None = None
     """Maximum of the latency in milliseconds at batch size 1, by the table `latencies` and at its image size."""
-    latencies: str | None = None
+    # Absolute, since a run may be continued from another folder.
+    latencies: Annotated[str, AfterValidator(lambda file: file and str(Path(file).resolve()))] | None = None
     """The table of measured latencies: a file that `detnas profile RECIPE --latency` wrote, relative to the current
     folder."""
-
-    @field_validator("latencies")
-    @classmethod
-    def _resolve(cls, latencies: str | None) -> str | None:
-        # Absolute, since a run may be continued from another folder.
-        return latencies and str(Path(latencies).resolve())
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -136,11 +131,6 @@ class BudgetSettings(Section):
             if getattr(self, name) is not None and not self.latencies:
                 raise ValueError(f"{name} {getattr(self, name):g} {NEEDS_TABLE}")
         return self
-
-    def latency_bounds(self) -> tuple[float, float]:
-        """The bounds in microseconds, the unit of tables."""
-        least, most = self.latency_min or 0, inf if self.latency_max is None else self.latency_max
-        return round(1000 * least, 3), round(1000 * most, 3)
 
 
 class ShapesSettings(Section):
@@ -321,10 +311,11 @@ class Recipe(Section):
     def cost_budget(self) -> Budget:
         """The bounds of `budget`. Raises `UserError` if its table of latencies cannot be read."""
         budget = self.budget
+        least, most = budget.latency_min or 0, inf if budget.latency_max is None else budget.latency_max
         return Budget(
             macs=(budget.macs_min or 0, inf if budget.macs_max is None else budget.macs_max),
             params=(budget.params_min or 0, inf if budget.params_max is None else budget.params_max),
             size=budget.size,
-            latency=budget.latency_bounds(),
+            latency=(round(1000 * least, 3), round(1000 * most, 3)),  # in microseconds, the unit of tables
             latencies=read_latencies(Path(budget.latencies)) if budget.latencies else None,
         )

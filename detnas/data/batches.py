@@ -81,7 +81,7 @@ def iterate_batches(
     loaders = count_loader_processes(workers)
     loader = DataLoader(
         samples,
-        batch_sampler=(list(comm.shard(keys)) for keys in _keys_of(samples, batch_size, seed, start, stop)),
+        batch_sampler=(list(comm.shard(keys)) for keys in keys_of(samples, batch_size, seed, start, stop)),
         collate_fn=collate,
         num_workers=loaders,
         worker_init_fn=_begin_worker,
@@ -99,12 +99,8 @@ def iterate_batches(
         raise UserError(str(error).rpartition(name)[2]) from None
 
 
-def get_step_keys(samples: Any, batch_size: int, seed: int, step: int) -> list[Key]:
-    """The keys of one step's samples, those of all training processes."""
-    return next(_keys_of(samples, batch_size, seed, step, step + 1))
-
-
-def _keys_of(samples: Any, batch_size: int, seed: int, start: int, stop: int) -> Iterator[list[Key]]:
+def keys_of(samples: Any, batch_size: int, seed: int, start: int, stop: int) -> Iterator[list[Key]]:
+    """The keys of `samples` in steps `start` to `stop` (exclusive), those of all training processes."""
     return generate_keys(len(samples), batch_size, seed, start, stop, getattr(samples, "is_portrait", None))
 
 

@@ -96,14 +96,13 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
 
 def find_crop_objects(data: DetectionSet) -> NDArray[np.int64]:
     """The objects to crop, (n, 2): indices of image and box. Raises `UserError` if there are none."""
-    image_of = np.repeat(np.arange(len(data)), np.diff(data.starts))
     rows = np.flatnonzero((data.boxes[:, 2:].min(axis=1) >= MIN_SIDE) & ~data.crowd)
     if len(rows) == 0:
         raise UserError(
             f"pretraining.source: no box of the {len(data)} images to cut crops from is {MIN_SIDE} pixels wide and "
             "high; choose source folder or none"
         )
-    return np.stack((image_of[rows], rows), axis=1)
+    return np.stack((data.image_of[rows], rows), axis=1)
 
 
 def _jittered_square(x: float, y: float, width: float, height: float) -> tuple[float, float, float]:

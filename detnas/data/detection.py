@@ -41,6 +41,11 @@ class DetectionSet:
     def __len__(self) -> int:
         return len(self.files)
 
+    @property
+    def image_of(self) -> NDArray[np.int64]:
+        """(B,): the index of each box's image."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
     def rows_of(self, index: int) -> slice:
         """The rows of the boxes of image `index`."""
         return slice(int(self.starts[index]), int(self.starts[index + 1]))
@@ -77,19 +82,17 @@ class DetectionSet:
 
     def ground_truth(self) -> dict[str, Any]:
         """The data set as a COCO dictionary, with the image and category ids of its files."""
-        annotations = []
-        for index, image_id in enumerate(self.image_ids):
-            for row in range(self.rows_of(index).start, self.rows_of(index).stop):
-                annotations.append(
-                    {
-                        "id": row + 1,
-                        "image_id": image_id,
-                        "category_id": self.categories[self.labels[row]].id,
-                        "bbox": self.boxes[row].tolist(),
-                        "area": float(self.areas[row]),
-                        "iscrowd": int(self.crowd[row]),
-                    }
-                )
+        annotations = [
+            {
+                "id": row + 1,
+                "image_id": self.image_ids[image],
+                "category_id": self.categories[self.labels[row]].id,
+                "bbox": self.boxes[row].tolist(),
+                "area": float(self.areas[row]),
+                "iscrowd": int(self.crowd[row]),
+            }
+            for row, image in enumerate(self.image_of.tolist())
+        ]
         images = [
             {"id": image_id, "file_name": file.name, "width": int(width), "height": int(height)}
             for image_id, file, (width, height) in zip(self.image_ids, self.files, self.sizes, strict=True)

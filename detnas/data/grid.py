@@ -57,13 +57,12 @@ def write_grid(path: Path, data: RunData) -> None:
 
 def choose_images(data: DetectionSet, count: int) -> list[int]:
     """Indices of at most `count` images: first those that show most categories, rare ones first, then evenly spaced."""
-    image_of = np.repeat(np.arange(len(data)), np.diff(data.starts))
     frequency = np.bincount(data.labels, minlength=len(data.categories))
     chosen: list[int] = []
     shown: set[int] = set()
     for label in np.argsort(frequency, kind="stable").tolist():
         if frequency[label] and label not in shown and len(chosen) < count:
-            candidates = np.unique(image_of[data.labels == label]).tolist()
+            candidates = np.unique(data.image_of[data.labels == label]).tolist()
             best = max(candidates, key=lambda index: len(set(data.labels[data.rows_of(index)].tolist()) - shown))
             chosen.append(best)
             shown |= set(data.labels[data.rows_of(best)].tolist())

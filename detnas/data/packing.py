@@ -29,21 +29,15 @@ def pack(tree: dict[str, Any], annotations: Path, images: Path, *, drop_bad_boxe
             of_image[annotation["image_id"]].append(annotation)
     rows = [annotation for annotations in of_image.values() for annotation in annotations]
     boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
+    areas = np.array([row.get("area") for row in rows], np.float64)  # of masks, where there are any; NaN for None
     return DetectionSet(
         files=PackedPaths(images / image["file_name"] for image in tree["images"]),
         image_ids=tuple(of_image),
         sizes=np.array([sizes[id] for id in of_image], np.int64).reshape(-1, 2),
         boxes=boxes,
         labels=np.array([label_of[row["category_id"]] for row in rows], np.int64),
-        areas=np.array([_area(row) for row in rows], np.float64),
+        areas=np.where(np.isnan(areas), boxes[:, 2] * boxes[:, 3], areas),
         crowd=np.array([bool(row.get("iscrowd")) for row in rows], np.bool_),
         starts=np.cumsum([0, *map(len, of_image.values())]),
         categories=categories,
     )
-
-
-def _area(annotation: dict[str, Any]) -> float:
-    """The area that the file states (of a mask, where it has one), or the box's."""
-    _, _, width, height = annotation["bbox"]
-    area = annotation.get("area")
-    return float(width * height if area is None else area)

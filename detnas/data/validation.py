@@ -74,6 +74,7 @@ def _list_issues(tree: dict[str, Any]) -> list[Issue]:
         "list each file once, with all its boxes",
     )
     ids = {key: {entry["id"] for entry in tree[key]} for key in ("images", "categories")}
+    defined = sorted(ids["categories"])
     issues += _issue_of(
         "annotations of images that are not listed",
         [f"image_id {a['image_id']}" for a in tree["annotations"] if a["image_id"] not in ids["images"]],
@@ -82,7 +83,7 @@ def _list_issues(tree: dict[str, Any]) -> list[Issue]:
     issues += _issue_of(
         "annotations whose category_id no category defines",
         [f"category_id {a['category_id']}" for a in tree["annotations"] if a["category_id"] not in ids["categories"]],
-        f"define it in categories (defined: {_shorten(sorted(ids['categories']))})",
+        f"define it in categories (defined: {', '.join(map(str, defined[:10]))}{', …' if defined[10:] else ''})",
     )
     return issues
 
@@ -156,10 +157,6 @@ def _box_issues(tree: dict[str, Any]) -> list[Issue]:
 
 def _repeated(values: Iterable[Any]) -> list[Any]:
     return [value for value, times in Counter(values).items() if times > 1]
-
-
-def _shorten(ids: list[int]) -> str:
-    return ", ".join(map(str, ids[:10])) + (", …" if len(ids) > 10 else "")
 
 
 def _describe(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]] | None = None) -> str:

@@ -163,11 +163,6 @@ def all_gather_bytes(payload: bytes) -> list[bytes]:
     return [_to_bytes(one[: int(length)]) for one, length in zip(padded, lengths, strict=True)]
 
 
-def any_rank(flag: bool) -> bool:
-    """Whether `flag` is true in any process."""
-    return all_reduce_int(int(flag)) > 0
-
-
 def all_reduce_int(number: int) -> int:
     """The sum of `number` over all processes."""
     return number if world_size() == 1 else int(all_reduce(torch.tensor(number)))

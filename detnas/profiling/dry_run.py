@@ -174,21 +174,18 @@ class DryRun:
         training, *evaluations = tasks
         steps = len(training.ends)
         seconds = training.seconds_per_unit(warm_up=max(1, steps - measured_steps(settings)))
-        saving = training.closing_seconds * settings.steps / settings.checkpoint_every
+        # After the last step, a training writes its checkpoint.
+        saving = (training.closed - training.ends[-1]) * settings.steps / settings.checkpoint_every
         projected = represents * (self.images[stage] * seconds / batch_size + saving)
         self._add(Row(name, batch_size, settings.batch_size, steps, seconds, training.memory, projected))
-        for evaluation in evaluations:
-            self._add(self._evaluation_row(evaluation, represents))
+        for task in evaluations:
+            per_image, images = task.seconds_per_unit(warm_up=1), task.amounts[0]
+            projected, whole = represents * self.images["evaluate"] * per_image, self.recipe.search.batch_size
+            self._add(Row(task.name, images, whole, len(task.ends), per_image * images, task.memory, projected))
         if stage in (self.run.trained_supernet, "finetune"):
             self.max_evaluation_batch = UNLIMITED if batch_size == settings.batch_size else batch_size
             at_a_time = min(self.max_evaluation_batch, self.recipe.search.batch_size)
             self.max_evaluation_images = max(2 * at_a_time, int(EVALUATION_SECONDS * batch_size / seconds))
-
-    def _evaluation_row(self, task: TimedTask, represents: int) -> Row:
-        per_image, batch_size = task.seconds_per_unit(warm_up=1), task.amounts[0]
-        projected = represents * self.images["evaluate"] * per_image
-        whole, seconds = self.recipe.search.batch_size, per_image * batch_size
-        return Row(task.name, batch_size, whole, len(task.ends), seconds, task.memory, projected)
 
     def _search(self) -> None:
         settings = self.recipe.search

@@ -30,11 +30,6 @@ class TimedTask(ProgressBar):
         self.closed = time.perf_counter()
         self.memory = self.timed_progress.memory.peak()
 
-    @property
-    def closing_seconds(self) -> float:
-        """Seconds from the last advance to the end; after a training, these are for its checkpoint."""
-        return self.closed - self.ends[-1]
-
     def seconds_per_unit(self, warm_up: int) -> float:
         """Mean seconds per unit of progress, without the first `warm_up` advances if there are more."""
         first = min(warm_up, len(self.ends) - 1)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from detnas.config import TrainingSettings
-from detnas.data.batches import get_step_keys, iterate_batches
+from detnas.data.batches import iterate_batches, keys_of
 from detnas.distributed import comm
 from detnas.rundir.layout import TRAINING_DONE, TrainingDone
 from detnas.training.checkpoints import newest_checkpoint, save_checkpoint
@@ -111,13 +111,13 @@ def _run_steps(
                 state.skipped = 0
             else:
                 state.skipped += 1
-                keys = get_step_keys(task.samples, settings.batch_size, seed, step)
+                keys = next(keys_of(task.samples, settings.batch_size, seed, step, step + 1))
                 images = [task.samples.name(key) for key in keys]
                 report_skipped(state, settings, directory, {**metrics, "lr": rate}, images, progress.log)
             if log:
                 log.add(state.step, {} if state.skipped else {**metrics, "lr": rate}, settings.batch_size)
             bar.advance(f"loss {metrics['loss']:.3f}")
-            is_stopping = comm.any_rank(signals.is_stop_requested())
+            is_stopping = comm.all_reduce_int(signals.is_stop_requested()) > 0
             if state.step % settings.checkpoint_every == 0 or state.step == settings.steps or is_stopping:
                 refuse_non_finite(state, settings, directory)
                 if log:

@@ -200,19 +200,12 @@ def texture(stream: Stream, patch: Patch, extent: float) -> Floats:
 def visible_colors(stream: Stream, background: Floats) -> tuple[Floats, Floats]:
     """Two random colors that are, as is their mean, easy to distinguish from the background."""
     black_or_white = np.full(3, 0.0 if _brightness(background) > 127 else 255.0)
-    first = black_or_white
-    for _ in range(20):
-        color = stream.color()
-        if _contrast(color, background) >= 110:
-            first = color
-            break
-    second = first
-    for _ in range(20):
-        color = first + (stream.color() - first) * stream.uniform(0.2, 0.6)
-        if min(_contrast(color, background), _contrast((first + color) / 2, background)) >= 80:
-            second = color
-            break
-    return first, second
+    colors = (stream.color() for _ in range(20))
+    first = next((color for color in colors if _contrast(color, background) >= 110), black_or_white)
+    mixed = (first + (stream.color() - first) * stream.uniform(0.2, 0.6) for _ in range(20))
+    pairs = ((color, (first + color) / 2) for color in mixed)
+    visible = (color for color, mean in pairs if min(_contrast(color, background), _contrast(mean, background)) >= 80)
+    return first, next(visible, first)
 
 
 def _contrast(first: Floats, second: Floats) -> float:

@@ -35,7 +35,9 @@ def prepare_shapes(directory: Path, settings: ShapesSettings, *, log: Callable[[
             raise UserError(f"{directory}: exists and was not drawn for this run; remove it, or choose another --out")
         if read_json(parameters) == settings.model_dump(mode="json"):
             return
-        _remove(directory)
+        # A killed process must not leave a part of the folder under its name.
+        with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as aside:
+            shutil.move(directory, aside)
     log(f"Drawing the data set: {directory}")
     write_shapes(directory, settings)
 
@@ -90,9 +92,3 @@ def _write_crops(directory: Path, split: str, count: int, size: int, clutter: fl
 def _save(image: Pixels, path: Path) -> None:
     # Noise has no repetitions: Huffman codes alone are faster than deflate at level 1, and shorter.
     Image.fromarray(image).save(path, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
-
-
-def _remove(directory: Path) -> None:
-    """Remove a directory such that a killed process does not leave a part of it under its name."""
-    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as aside:
-        shutil.move(directory, aside)

@@ -23,19 +23,13 @@ def load_coco(path: Path) -> dict[str, Any]:
         if not isinstance(tree, dict) or not isinstance(tree.get(key), list):
             raise UserError(f"{path}: not COCO, it has no list {key!r}; a COCO detection file is expected")
         for place, entry in enumerate(tree[key]):
-            field = _invalid_field(key, entry)
-            if field:
-                value = f"it is {reprlib.repr(entry[field])}" if isinstance(entry, dict) and field in entry else "none"
+            is_dict = isinstance(entry, dict)
+            invalid = (name for name, is_valid in FIELDS[key].items() if not (is_dict and is_valid(entry.get(name))))
+            field = next(invalid, None)
+            if field is not None:
+                value = f"it is {reprlib.repr(entry[field])}" if is_dict and field in entry else "none"
                 raise UserError(f"{path}: {key}[{place}] has no valid {field!r} ({value}); write it as COCO has it")
     return tree
-
-
-def _invalid_field(key: str, entry: Any) -> str | None:
-    """The first field that an entry of list `key` lacks, or whose value is not valid."""
-    for field, is_valid in FIELDS[key].items():
-        if not isinstance(entry, dict) or not is_valid(entry.get(field)):
-            return field
-    return None
 
 
 def _is_integer(value: Any) -> bool:
@@ -56,16 +50,12 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
-def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
-
-
 FIELDS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "images": {"id": _is_integer, "file_name": _is_text, "width": _is_side, "height": _is_side},
     "annotations": {
         "image_id": _is_integer,
         "category_id": _is_integer,
-        "bbox": _is_box,
+        "bbox": lambda value: isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)),
         "area": lambda value: value is None or (_is_number(value) and value >= 0),
         "iscrowd": lambda value: value in (None, 0, 1),
     },

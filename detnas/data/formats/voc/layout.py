@@ -98,7 +98,8 @@ def find_usual_sets(
 
     The training sets of all years of a devkit are used. No validation set shares an image with a training set.
     """
-    trees = [tree for folder in _roots(directory) if (tree := find_tree(folder)) is not None]
+    roots = [directory, *sorted(directory.glob("VOC20*")), *sorted(directory.glob("VOCdevkit/VOC20*"))]
+    trees = [tree for folder in roots if (tree := find_tree(folder)) is not None]
     for first, second in PAIRS:
         firsts, seconds = (
             [tree.listed(name) for tree in trees if name is not None and name in tree] for name in (first, second)
@@ -107,19 +108,13 @@ def find_usual_sets(
         if bool(firsts) == (first is not None) and bool(seconds) == (second is not None) and not _overlap(*pair):
             return {"train": pair[0], "val": pair[1]}
     # Labeling tools export the XML files and images of each split into a folder of its own.
-    exported = {split: _exported(directory, names) for split, names in SPLIT_NAMES.items()}
+    exported = {
+        split: [tree.whole() for name in names if (tree := find_tree(directory / name)) is not None][:1]
+        for split, names in SPLIT_NAMES.items()
+    }
     if any(exported.values()):
         return {"train": train or exported["train"], "val": val or exported["val"]}
     return {"train": train or [tree.whole() for tree in trees if not val], "val": val}
-
-
-def _roots(directory: Path) -> list[Path]:
-    return [directory, *sorted(directory.glob("VOC20*")), *sorted(directory.glob("VOCdevkit/VOC20*"))]
-
-
-def _exported(directory: Path, names: Sequence[str]) -> list[VocSet]:
-    trees = (find_tree(directory / name) for name in names)
-    return [tree.whole() for tree in trees if tree is not None][:1]
 
 
 def _overlap(train: Sequence[VocSet], val: Sequence[VocSet]) -> bool:
