@@ -5,7 +5,7 @@ import importlib.resources
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from detnas.config.yaml_text import parse_yaml
 from detnas.rundir.layout import STORED_KEYS
 from detnas.utils.errors import UserError
 
+S = TypeVar("S", bound=Section)
 RECIPES = importlib.resources.files("detnas") / "recipes"
 
 
@@ -35,13 +36,7 @@ def load_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
 
     Raises `UserError` for an unknown name, a file that is not a recipe, circular bases, and invalid keys or values.
     """
-    tree, where = _with_base(*_read(str(recipe)))
-    for change in changes:
-        _apply(tree, change)
-    try:
-        return Recipe.model_validate(tree)
-    except ValidationError as error:
-        raise UserError(f"{where}: {explain(error, Recipe)}") from None
+    return _validate(Recipe, *_with_base(*_read(str(recipe))), changes)
 
 
 class _Data(Section):
@@ -53,13 +48,16 @@ def change_data(settings: DataSettings, changes: Sequence[str]) -> DataSettings:
 
     Raises `UserError` for keys outside `data`, and for invalid keys or values.
     """
-    tree = {"data": settings.model_dump(mode="json")}
+    return _validate(_Data, {"data": settings.model_dump(mode="json")}, "--set", changes).data
+
+
+def _validate(section: type[S], tree: dict[str, Any], where: str, changes: Sequence[str]) -> S:
     for change in changes:
         _apply(tree, change)
     try:
-        return _Data.model_validate(tree).data
+        return section.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"--set: {explain(error, _Data)}") from None
+        raise UserError(f"{where}: {explain(error, section)}") from None
 
 
 class _Loader(yaml.SafeLoader):

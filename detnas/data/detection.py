@@ -62,7 +62,8 @@ class DetectionSet:
         """The images with these indices, in this order."""
         slices = [np.arange(self.rows_of(index).start, self.rows_of(index).stop) for index in indices]
         rows = np.concatenate([*slices, np.empty(0, np.int64)]).astype(np.int64)
-        return DetectionSet(
+        return replace(
+            self,
             files=self.files.take(indices),
             image_ids=tuple(self.image_ids[index] for index in indices),
             sizes=self.sizes[list(indices)],
@@ -70,8 +71,7 @@ class DetectionSet:
             labels=self.labels[rows],
             areas=self.areas[rows],
             crowd=self.crowd[rows],
-            starts=np.cumsum([0, *(len(rows_of_one) for rows_of_one in slices)]),
-            categories=self.categories,
+            starts=np.cumsum([0, *map(len, slices)]),
         )
 
     def relabel(self, categories: tuple[Category, ...]) -> "DetectionSet":

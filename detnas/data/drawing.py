@@ -13,7 +13,6 @@ from torchvision.utils import draw_bounding_boxes
 from detnas.utils.files import write_file
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-"""The image format of a drawing by the suffix of its file."""
 COLORS = ("orange", "deepskyblue", "lime", "magenta", "yellow", "red", "white", "violet")
 """The colors of categories, by label modulo their number."""
 

@@ -17,7 +17,6 @@ from detnas.utils.errors import UserError
 
 COLUMNS = 4
 SHOWN = {"train": 8, "val": 4}
-"""Number of images of each split."""
 CELL = 320
 """Side in pixels of the square cell of an image, including its margin."""
 MARGIN = 4

@@ -131,21 +131,13 @@ def broadcast_bytes(compute: Callable[[], bytes]) -> bytes:
     """
     if world_size() == 1:
         return compute()
-    payload, error = b"", None
-    if is_main_process():
-        try:
-            payload = compute()
-        except UserError as raised:
-            payload, error = str(raised).encode(), raised
-    header = torch.tensor([len(payload), error is not None])
-    body = _to_tensor(payload)
-    with _communication():
-        dist.broadcast(header, 0)
-        body = body if is_main_process() else torch.empty(int(header[0]), dtype=torch.uint8)
-        if header[0]:
+    with raise_on_all_ranks():
+        payload = compute() if is_main_process() else b""
+    length = all_reduce_int(len(payload))
+    body = _to_tensor(payload) if is_main_process() else torch.empty(length, dtype=torch.uint8)
+    if length:
+        with _communication():
             dist.broadcast(body, 0)
-    if header[1]:
-        raise error or UserError(_to_bytes(body).decode())
     return _to_bytes(body)
 
 

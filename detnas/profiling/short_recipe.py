@@ -77,19 +77,11 @@ def shorten_search(settings: SearchSettings, batch_size: int, images: int) -> Se
     """A search of a few candidates, on `images` and half as many for recalibration, at most `batch_size` at a time."""
     recalibration_batch_size = min(settings.recalibration_batch_size, batch_size)
     recalibration_batches = max(1, images // (2 * recalibration_batch_size))
-    changes = {
-        "evaluations": min(settings.evaluations, CANDIDATES),
-        "population": min(settings.population, CANDIDATES - 1),
-        "num_parents": min(settings.num_parents, CANDIDATES - 1),
-        "num_mutations": min(settings.num_mutations, 1),
-        "num_crossovers": min(settings.num_crossovers, 1),
-        "recalibration_batches": min(settings.recalibration_batches, recalibration_batches),
-        "recalibration_batch_size": recalibration_batch_size,
-        "images": images,
-        "batch_size": min(settings.batch_size, batch_size),
-        "storage": None,
-    }
-    return settings.model_copy(update=changes)
+    most = {"evaluations": CANDIDATES, "population": CANDIDATES - 1, "num_parents": CANDIDATES - 1}
+    most |= {"num_mutations": 1, "num_crossovers": 1, "batch_size": batch_size}
+    most |= {"recalibration_batches": recalibration_batches, "recalibration_batch_size": recalibration_batch_size}
+    changes = {name: min(value, getattr(settings, name)) for name, value in most.items()}
+    return settings.model_copy(update=changes | {"images": images, "storage": None})
 
 
 def representative_baselines(baselines: tuple[str, ...]) -> dict[str, int]:

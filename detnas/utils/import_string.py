@@ -9,7 +9,6 @@ from typing import Any
 from detnas.utils.errors import UserError
 
 IMPORT_STRING = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
-"""The syntax of an import string."""
 
 
 def import_object(import_string: str, field: str) -> Any:

@@ -21,7 +21,6 @@ from detnas.utils.errors import UserError
 from detnas.utils.files import is_file, read_json, write_json
 
 PARAMETERS = "shapes.json"
-"""The file that holds the settings."""
 
 
 def prepare_shapes(directory: Path, settings: ShapesSettings, *, log: Callable[[str], None]) -> None:

@@ -1,9 +1,8 @@
 """The VOC format: one XML file for each image, and lists of the images of each split."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from detnas.data.detection import Category
 from detnas.data.formats.base import DatasetFormat, Query, Source
 from detnas.data.formats.voc.layout import find_named_set, find_usual_sets
 from detnas.data.formats.voc.read import VocSet, load_voc, voc_categories
@@ -30,6 +29,4 @@ class VocFormat(DatasetFormat[VocSet]):
     def read(self, location: VocSet) -> Source:
         return Source(self, location.listing, location.images, load_voc(location))
 
-    def number_categories(self, names: Iterable[str]) -> tuple[Category, ...]:
-        """The categories of names, which may repeat: sorted, with VOC's ids if all are VOC's, else from 1."""
-        return voc_categories(names)
+    number_categories = staticmethod(voc_categories)

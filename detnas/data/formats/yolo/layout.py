@@ -31,7 +31,6 @@ class YoloSet:
     images: Path
     """The folder to which the names of images are relative."""
     files: tuple[Path, ...]
-    """The image files."""
 
 
 def find_yaml(directory: Path) -> Path | None:
