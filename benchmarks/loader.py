@@ -26,9 +26,9 @@ from torchvision.transforms import v2
 from benchmarks.command import ROOT, Tiny, save
 from detnas.config import FPNSettings, Preprocessing, TrainingSettings
 from detnas.data.batches import count_loader_processes, generate_keys, iterate_batches
+from detnas.data.classification import read_image_folder
 from detnas.data.disk_cache import DiskCache
 from detnas.data.formats.coco.read import load_coco
-from detnas.data.image_folder import read_image_folder
 from detnas.data.images import Images, downscale_sizes
 from detnas.data.packing import pack
 from detnas.data.samples import ClassSamples, DetectionSamples

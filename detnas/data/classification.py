@@ -1,14 +1,17 @@
 """The classification data of a run: an image folder, or crops of the boxes of the detection data."""
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 
 from detnas.config import Recipe, TrainingSettings
 from detnas.data.crops import CropSamples, find_crop_objects
 from detnas.data.disk_cache import DiskCache
-from detnas.data.image_folder import read_image_folder
 from detnas.data.images import Images
+from detnas.data.packed_paths import PackedPaths
 from detnas.data.samples import ClassSamples
 from detnas.data.splits import RunData
 from detnas.utils.errors import UserError
@@ -64,3 +67,21 @@ class ClassificationSet:
         indices = self.indices[part]
         images = Images(self.files.take(indices), cache_mb, disk=disk)
         return ClassSamples(images, self.labels[indices], settings.image_size, settings.min_scale, augmentation)
+
+
+def read_image_folder(directory: Path) -> tuple[PackedPaths, NDArray[np.int64], list[str]]:
+    """The images in the sub-folders of `directory`, their class indices (N,) int64, and the sub-folders' names.
+
+    Raises `UserError` if there is no such folder, or a class has no images.
+    """
+    if not directory.is_dir():
+        raise UserError(f"pretraining.folder {directory}: no such folder; name one with a sub-folder for each class")
+    try:
+        classes, index_of = find_classes(directory)
+        found = make_dataset(str(directory), index_of, IMG_EXTENSIONS)
+    except FileNotFoundError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"pretraining.folder {directory}: {reason}; it must hold a sub-folder of images for each class"
+        ) from None
+    return PackedPaths(file for file, _ in found), np.array([label for _, label in found], np.int64), classes

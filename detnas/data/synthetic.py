@@ -6,11 +6,11 @@ The JPEG files are as large as those of COCO and ImageNet, in pixels and about i
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from detnas.data.formats.coco.write import Box, make_coco
 
@@ -61,18 +61,13 @@ def write_synthetic_data(directory: Path, *, classification: bool) -> None:
 
 def make_noise_jpeg(rng: np.random.Generator, width: int, height: int) -> bytes:
     """A JPEG file of noise, with about as many bytes as a photograph."""
-    canvas = np.full((height, width, 3), 127.0)
+    canvas = torch.full((1, 3, height, width), 127.0, dtype=torch.float64)
     for cell, strength in GRAIN:
-        coarse = rng.uniform(-strength, strength, (height // cell + 1, width // cell + 1, 3))
-        canvas += _enlarge(coarse, width, height)
+        coarse = rng.uniform(-strength, strength, (1, 3, height // cell + 1, width // cell + 1))
+        canvas += interpolate(torch.from_numpy(coarse), (height, width), mode="bicubic")
     file = io.BytesIO()
-    Image.fromarray(canvas.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=QUALITY)
+    Image.fromarray(canvas[0].permute(1, 2, 0).clamp(0, 255).byte().numpy()).save(file, "JPEG", quality=QUALITY)
     return file.getvalue()
-
-
-def _enlarge(coarse: NDArray[Any], width: int, height: int) -> NDArray[Any]:
-    channels = [Image.fromarray(coarse[:, :, channel].astype(np.float32)) for channel in range(3)]
-    return np.stack([np.asarray(one.resize((width, height), Image.Resampling.BICUBIC)) for one in channels], axis=2)
 
 
 def _draw_boxes(rng: np.random.Generator, width: int, height: int, first: int) -> list[Box]:

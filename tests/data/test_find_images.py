@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from detnas.data.batches import iterate_batches
-from detnas.data.image_folder import read_image_folder
+from detnas.data.classification import read_image_folder
 from detnas.data.images import Images, read_image
 from detnas.data.packed_images import PackedImages
 from detnas.data.samples import ClassSamples

@@ -1,4 +1,4 @@
-"""synthetic data go through the readers that real data go through."""
+"""Synthetic data go through the readers that real data go through."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 from detnas.config import DataSettings
 from detnas.data.check import check
-from detnas.data.image_folder import read_image_folder
+from detnas.data.classification import read_image_folder
 from detnas.data.images import read_image
 from detnas.data.splits import open_data
 from detnas.data.synthetic import CATEGORIES, CLASSES, CLASSIFICATION, IMAGES, write_synthetic_data
@@ -15,22 +15,22 @@ from detnas.utils.progress import Progress
 
 
 @pytest.fixture(scope="module")
-def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stand") / "in"
     write_synthetic_data(folder, classification=True)
     return folder
 
 
-def test_a_stand_in_is_a_data_set_without_flaws(stand_in: Path) -> None:
-    lines, fine = check(stand_in, DataSettings(), Progress(quiet=True))
+def test_synthetic_images_are_a_data_set_without_flaws(synthetic: Path) -> None:
+    lines, fine = check(synthetic, DataSettings(), Progress(quiet=True))
     assert fine and not any("ERROR" in line or "note" in line for line in lines), lines
-    data = open_data(stand_in, DataSettings(), seed=0)
+    data = open_data(synthetic, DataSettings(), seed=0)
     assert (len(data.train), len(data.val)) == (IMAGES["train"], IMAGES["val"])
     assert len(data.train.categories) == CATEGORIES == len(set(data.train.labels.tolist()))
 
 
-def test_its_images_are_as_large_as_those_they_stand_for(stand_in: Path) -> None:
-    data = open_data(stand_in, DataSettings(), seed=0).train
+def test_synthetic_images_are_as_large_as_photographs(synthetic: Path) -> None:
+    data = open_data(synthetic, DataSettings(), seed=0).train
     for index in range(12):
         assert read_image(data.files[index]).shape == (3, data.sizes[index, 1], data.sizes[index, 0])
         with Image.open(data.files[index]) as image:
@@ -41,8 +41,8 @@ def test_its_images_are_as_large_as_those_they_stand_for(stand_in: Path) -> None
     assert 80e3 < sum(bytes_of_one) / len(bytes_of_one) < 250e3  # COCO's have about 160 kB
 
 
-def test_its_image_folder_holds_every_class(stand_in: Path) -> None:
-    files, labels, classes = read_image_folder(stand_in / CLASSIFICATION)
+def test_the_image_folder_holds_every_class(synthetic: Path) -> None:
+    files, labels, classes = read_image_folder(synthetic / CLASSIFICATION)
     assert len(classes) == CLASSES and sorted(labels) == list(range(CLASSES))
     assert {read_image(file).shape[1:] for file in files[:8]} >= {(375, 500), (500, 375)}
 

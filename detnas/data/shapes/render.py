@@ -6,8 +6,6 @@ integers, and the doubles of NumPy's frozen `RandomState`. It avoids sines, powe
 whose last bit depends on the machine.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Sequence
@@ -125,7 +123,7 @@ class Patch:
         height, width = self.coverage.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
-    def clipped(self, size: int) -> Patch:
+    def clipped(self, size: int) -> "Patch":
         """The part inside an image of size x size; its window may be empty."""
         top, left = min(max(self.top, 0), size), min(max(self.left, 0), size)
         bottom = max(min(self.top + self.coverage.shape[0], size), top)

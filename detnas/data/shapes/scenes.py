@@ -3,8 +3,6 @@
 Only the shape determines the class: color, texture, size and angle are drawn independently of it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
