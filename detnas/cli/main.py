@@ -22,7 +22,6 @@ for group in (runs, info, weights):
 app.add_typer(data.app, name="data")
 
 RENAMED_OPTIONS = {"--rehearse": "--dry-run", "--batch": "--batch-size"}
-"""Options of earlier versions, and their names now."""
 
 
 @app.callback(invoke_without_command=True)

@@ -41,10 +41,7 @@ def choose_file(directory: Path, out: Path | None) -> Path | None:
 
 
 def write_grid(path: Path, data: RunData) -> None:
-    """Draw some images of the training and validation set with all their boxes; always the same images.
-
-    Raises `UserError` if the file cannot be written.
-    """
+    """Draw some images of both sets, always the same, with all their boxes. Raises `UserError` if it cannot write."""
     cells = [cell for split, count in SHOWN.items() for cell in _cells(split, getattr(data, split), count)]
     cells += [torch.zeros_like(cells[0])] * (-len(cells) % COLUMNS)
     rows = [torch.cat(cells[start : start + COLUMNS], dim=2) for start in range(0, len(cells), COLUMNS)]

@@ -103,10 +103,7 @@ def downscale_sizes(sizes: NDArray[np.int64], min_size: int, max_size: int, marg
 
 
 def downscale(image: Tensor, width: int, height: int) -> Tensor:
-    """Resize an image (3, H, W) uint8 as torchvision's detectors do: bilinear, without antialiasing.
-
-    The result is within one gray level of what they compute in floating point.
-    """
+    """Resize an image (3, H, W) uint8 as torchvision's detectors do, to within one gray level: without antialiasing."""
     if image.shape[-2:] == (height, width):
         return image
     return interpolate(image[None], size=(height, width), mode="bilinear", align_corners=False)[0]

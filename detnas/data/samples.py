@@ -145,16 +145,14 @@ class ClassSamples(Dataset[tuple[Tensor, int]]):
 
 def build_augmentation(settings: TrainingSettings | None) -> list[v2.Transform]:
     """The color jitter and the flips that `settings` ask for; the identity if there are none."""
-    transforms: list[v2.Transform] = []
     if settings is None:
         return [v2.Identity()]
-    if settings.color_jitter > 0:
-        transforms.append(v2.ColorJitter(*[settings.color_jitter] * 3))
-    if settings.flip > 0:
-        transforms.append(v2.RandomHorizontalFlip(settings.flip))
-    if settings.vertical_flip > 0:
-        transforms.append(v2.RandomVerticalFlip(settings.vertical_flip))
-    return transforms or [v2.Identity()]
+    transforms = {
+        v2.ColorJitter(*[settings.color_jitter] * 3): settings.color_jitter,
+        v2.RandomHorizontalFlip(settings.flip): settings.flip,
+        v2.RandomVerticalFlip(settings.vertical_flip): settings.vertical_flip,
+    }
+    return [transform for transform, strength in transforms.items() if strength > 0] or [v2.Identity()]
 
 
 def _jitter_scale(image: Tensor, target: Target, scale: tuple[float, float]) -> tuple[Tensor, Target]:

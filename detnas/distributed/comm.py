@@ -125,10 +125,7 @@ def broadcast_from_main(compute: Callable[[], T]) -> T:
 
 
 def broadcast_bytes(compute: Callable[[], bytes]) -> bytes:
-    """Call `compute` in the main process only and return the bytes that it returns in every process.
-
-    A `UserError` of `compute` is raised in every process.
-    """
+    """`broadcast_from_main` of bytes."""
     if world_size() == 1:
         return compute()
     with raise_on_all_ranks():

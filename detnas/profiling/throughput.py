@@ -15,8 +15,7 @@ from detnas.models.create import Network
 from detnas.models.detectors.build import build_detector, first_label
 from detnas.profiling.workload import images_per_stage, split_sizes
 
-MEASURED_SIDE = 128
-MEASURED_PIXELS = 2 * 128 * 128
+MEASURED_SIDE, MEASURED_PIXELS = 128, 2 * 128 * 128
 """Measurements use images of at most this side, in batches of about this many pixels, and are scaled up."""
 LONG_SECONDS = 0.3
 """A measurement that takes longer than this is not repeated."""

@@ -1,7 +1,4 @@
-"""The contract of a data set format.
-
-A new format is a module with a class derived from `DatasetFormat`, and a line in `registry.FORMATS`.
-"""
+"""The contract of a data set format: a class derived from `DatasetFormat`, and a line in `registry.FORMATS`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -79,10 +76,7 @@ class DatasetFormat(ABC, Generic[Location]):
 
     @abstractmethod
     def read(self, location: Location) -> Source:
-        """Read what `find` has found.
-
-        Raises `UserError`, which names file, place and value, if it is missing or malformed.
-        """
+        """Read what `find` has found. Raises `UserError`, naming file, place and value, if that is not possible."""
 
     def describe(self, source: Source) -> str:
         """Format, annotations and images in one line."""

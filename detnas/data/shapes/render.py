@@ -218,10 +218,7 @@ def _brightness(color: Floats) -> float:
 
 
 def add_clutter(stream: Stream, canvas: Floats, amount: float) -> None:
-    """Draw lines, ragged blobs and specks, none of which resembles a class.
-
-    Amount 1 draws 46 of them on 128 x 128 pixels.
-    """
+    """Draw lines, ragged blobs and specks, none like a class; `amount` 1 draws 46 of them on 128 x 128 pixels."""
     size = len(canvas)
     units = amount * size * size / (128 * 128)
     for _ in range(int(8 * units + 0.5)):
