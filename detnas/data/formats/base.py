@@ -17,6 +17,15 @@ Location = TypeVar("Location")
 """Where annotations lie, in whatever form a format needs to read them."""
 
 
+def parse_number(text: str) -> float | None:
+    """The number that `text` is, or None if it is none of a plausible size for images."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if abs(number) < 1e9 else None  # NaN is not
+
+
 @dataclass(frozen=True)
 class Query:
     """What to look for: one split of the data set in `directory`."""

@@ -22,32 +22,22 @@ class LatencyCheck:
     predicted: Scores
     measured: Scores
 
-    @property
-    def factor(self) -> float:
-        """The common factor of all predictions that fits best: the geometric mean of measured / predicted."""
-        return float(np.exp(np.mean(np.log(self.measured / self.predicted))))
-
-    def errors(self, factor: float = 1.0) -> Scores:
-        """The relative errors (N,) of the predictions times `factor`."""
-        errors: Scores = np.abs(factor * self.predicted / self.measured - 1)
-        return errors
-
     def statistics(self) -> dict[str, Any]:
-        """JSON-serializable, for the file of the table."""
-        errors, fitted = self.errors(), self.errors(self.factor)
+        """JSON-serializable, for the file of the table. `factor` is the one of all predictions that fits best."""
+        factor = float(np.exp(np.mean(np.log(self.measured / self.predicted))))  # the geometric mean
+        errors, fitted = (np.abs(scale * self.predicted / self.measured - 1) for scale in (1.0, factor))
+        networks = zip(self.architectures, self.predicted.tolist(), self.measured.tolist(), strict=True)
         return {
             "mean error": float(errors.mean()),
             "largest error": float(errors.max()),
-            "factor": self.factor,
+            "factor": factor,
             "mean error with the factor": float(fitted.mean()),
             "largest error with the factor": float(fitted.max()),
             "kendall tau": kendall_tau(self.predicted, self.measured),
             "spearman rho": spearman_rho(self.predicted, self.measured),
             "networks": [
                 {"architecture": str(architecture), "predicted_ms": predicted / 1e3, "measured_ms": measured / 1e3}
-                for architecture, predicted, measured in zip(
-                    self.architectures, self.predicted.tolist(), self.measured.tolist(), strict=True
-                )
+                for architecture, predicted, measured in networks
             ],
         }
 
@@ -59,7 +49,7 @@ class LatencyCheck:
             f"check: {len(self.architectures)} whole networks of {low:.3g} to {high:.3g} ms and their sums: error "
             f"{found['mean error']:.1%} on average, {found['largest error']:.1%} at most; Kendall's tau "
             f"{found['kendall tau']:.2f}, Spearman's rho {found['spearman rho']:.2f}",
-            f"whole networks take {self.factor:.3f} times their sums; with this factor the error would be "
+            f"whole networks take {found['factor']:.3f} times their sums; with this factor the error would be "
             f"{found['mean error with the factor']:.1%} on average, {found['largest error with the factor']:.1%} at "
             "most (the table is kept as measured)",
         ]

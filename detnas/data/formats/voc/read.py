@@ -1,6 +1,5 @@
 """Reading VOC annotations, one XML file per image, as a COCO dictionary."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from xml.etree import ElementTree
 
 from detnas.data.decoding import EXTENSIONS
 from detnas.data.detection import Category
+from detnas.data.formats.base import parse_number
 from detnas.utils.errors import UserError
 from detnas.utils.files import is_file
 
@@ -141,10 +141,7 @@ def _object(element: ElementTree.Element, where: str) -> dict[str, Any]:
 
 def _number(element: ElementTree.Element, where: str, corner: str) -> float:
     text = _text(element, f"bndbox/{corner}")
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not abs(number) < 1e9:
+    number = parse_number(text)
+    if number is None:
         raise UserError(f"{where}: bndbox/{corner} is {text[:50]!r}; write a number of pixels")
     return number

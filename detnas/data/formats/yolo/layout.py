@@ -102,7 +102,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _names(file: Path, tree: dict[str, Any]) -> dict[int, str]:
     """The names of the classes by number."""
     given = tree.get("names")
-    count = _parse_number(tree.get("nc"))
+    count = _parse_integer(tree.get("nc"))
     if tree.get("nc") and (count is None or count > MOST_CLASSES):
         raise UserError(f"{file}: nc is not a number of classes; write that of the names, or leave it out")
     if not given and count:
@@ -110,7 +110,7 @@ def _names(file: Path, tree: dict[str, Any]) -> dict[int, str]:
     pairs: Any = dict(enumerate(given)) if isinstance(given, list) else given
     names: dict[int, str] = {}
     for key, name in pairs.items() if isinstance(pairs, dict) else ():
-        number = key if isinstance(key, int) else _parse_number(key)
+        number = key if isinstance(key, int) else _parse_integer(key)
         if number is None or not isinstance(name, str) or number in names:
             raise UserError(f"{file}: names has no name for each class; write a list of names, or number: name")
         names[number] = name
@@ -121,7 +121,7 @@ def _names(file: Path, tree: dict[str, Any]) -> dict[int, str]:
     return names
 
 
-def _parse_number(text: Any) -> int | None:
+def _parse_integer(text: Any) -> int | None:
     """The number 0 or greater that `text` is, else None."""
     return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 10 else None
 

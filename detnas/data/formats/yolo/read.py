@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from detnas.data.decoding import Size, UnreadableImage, read_header
+from detnas.data.formats.base import parse_number
 from detnas.data.formats.yolo.layout import YoloSet, find_label_file
 from detnas.data.validation import READERS
 from detnas.utils.errors import UserError
@@ -79,11 +80,8 @@ def _boxes(file: Path, yolo_set: YoloSet, size: Size) -> list[dict[str, Any]]:
 
 
 def _number(text: str, where: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not abs(number) < 1e9:
+    number = parse_number(text)
+    if number is None:
         raise UserError(f"{where}: {text[:50]!r} is no number; write class, then x, y, width, height from 0 to 1")
     return number
 
