@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from detnas.cli.options import print_lines
+from detnas.cli.options import DataChanges, print_lines
 
 app = typer.Typer(help="Check a data set, or draw the embedded one.", no_args_is_help=True)
 
@@ -13,12 +13,7 @@ app = typer.Typer(help="Check a data set, or draw the embedded one.", no_args_is
 @app.command("check")
 def check_data(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the detection data set.")],
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Set a data field as in a recipe: data.train=FILE; repeatable."
-        ),
-    ] = None,
+    changes: DataChanges = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The drawing to write (.jpg, .png); runs/check-NAME.jpg by default."),

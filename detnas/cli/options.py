@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share."""
+"""Arguments, options and output that several commands share."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +26,10 @@ RecipeName = Annotated[
 ]
 RecipeChanges = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; repeatable.")
+]
+DataChanges = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a data field as in a recipe: data.val=FILE; repeatable."),
 ]
 _DATA_FOLDER = typer.Option("--data", metavar="DIR", help="The folder of the detection data set.")
 DataFolder = Annotated[Path, _DATA_FOLDER]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from detnas.cli.options import DataFolder, Device, Ops, Weights, print_lines
+from detnas.cli.options import DataChanges, DataFolder, Device, Ops, Weights, print_lines
 
 app = typer.Typer()
 
@@ -16,10 +16,7 @@ def evaluate(
     data: DataFolder,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 8,
     device: Device = "auto",
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a data field of the run: data.val=FILE; repeatable."),
-    ] = None,
+    changes: DataChanges = None,
     ops: Ops = None,
 ) -> None:
     """Evaluate a detector on the validation set of a folder.
