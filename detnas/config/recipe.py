@@ -28,9 +28,6 @@ RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}
 """The baselines that are sampled within the budget, with the number of each sample."""
 
 BASELINES = ("shuffle3", *RANDOM, *published.NAMES)
-NEEDS_TABLE = (
-    "needs a table of latencies; let budget.latencies name a file that `detnas profile RECIPE --latency` wrote"
-)
 
 
 def _check_baseline(name: str) -> str:
@@ -40,6 +37,13 @@ def _check_baseline(name: str) -> str:
 
 
 Baseline = Annotated[str, AfterValidator(_check_baseline)]
+
+
+def _without_table(field: str) -> ValueError:
+    return ValueError(
+        f"{field} needs a table of latencies; let budget.latencies name a file that `detnas profile RECIPE --latency` "
+        "wrote"
+    )
 
 
 def _files(value: Any) -> Any:
@@ -129,7 +133,7 @@ class BudgetSettings(Section):
     def _check(self) -> Self:
         for name in ("latency_min", "latency_max"):
             if getattr(self, name) is not None and not self.latencies:
-                raise ValueError(f"{name} {getattr(self, name):g} {NEEDS_TABLE}")
+                raise _without_table(f"{name} {getattr(self, name):g}")
         return self
 
 
@@ -269,7 +273,7 @@ class Recipe(Section):
                 "choose detector.type fpn"
             )
         if self.search.second_objective == "latency" and not self.budget.latencies:
-            raise ValueError(f"search.second_objective latency {NEEDS_TABLE}")
+            raise _without_table("search.second_objective latency")
         ops = self.space.ops
         if "shuffle3" in self.baselines and "shuffle3" not in ops:
             raise ValueError(
