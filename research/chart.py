@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +28,23 @@ FULL = 0.6
 
 
 @dataclass(frozen=True)
-class Score:
-    """mAP, with the ends of its interval if it has one."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
 class Panel:
-    """What is compared, in two lines, and the score of each network."""
+    """What is compared, in two lines, and the mAP of each network, whose interval is NaN for a single run."""
 
     title: str
     subtitle: str
-    scores: dict[str, Score]
+    scores: dict[str, Estimate]
 
 
 def panels(results: Path) -> list[Panel]:
     """The two runs on record, and the comparison at equal MACs."""
     drawn = []
     for recipe, data in RECIPES.items():
-        scores = {
-            one["network"]: Score(one["scores"]["mAP"]) for one in read_json(results / f"{recipe}.json")["networks"]
-        }
+        networks = read_json(results / f"{recipe}.json")["networks"]
+        scores = {one["network"]: Estimate(one["scores"]["mAP"], nan, nan) for one in networks}
         drawn.append(Panel(data, f"one run of {recipe}", {name: scores[name] for name in METHODS}))
     found = _comparison(results)
-    searches = {name: Score(**found["methods"][method]["mAP"]) for name, method in METHODS.items()}
+    searches = {name: Estimate(**found["methods"][method]["mAP"]) for name, method in METHODS.items()}
     return [*drawn, Panel("Shapes, equal MACs", f"{found['blocks']} searches, 3 trainings each, 95 %", searches)]
 
 
@@ -131,7 +122,7 @@ def _panel(panel: Panel, left: int) -> Iterator[str]:
         score = panel.scores[name]
         y, end = _middle(row), score.value
         yield f'<rect x="{left}" y="{y - BAR / 2:g}" width="{end * scale:.1f}" height="{BAR}" fill="{color}"/>'
-        if score.low is not None and score.high is not None:
+        if isfinite(score.low):
             low, high = (left + value * scale for value in (score.low, score.high))
             path = f"M{low:.1f} {y - 5}v10m0-5H{high:.1f}m0-5v10"
             yield f'<path d="{path}" stroke="#24292f" stroke-width="1.5" fill="none"/>'
