@@ -15,7 +15,6 @@ from detnas.data.decoding import Size
 from detnas.data.images import read_image
 from detnas.exporting.backbones import BackboneModel
 from detnas.exporting.detectors import DetectorModel
-from detnas.exporting.metadata import preprocessing
 from detnas.models.backbone import Subnet
 from detnas.models.detectors.build import Detector
 from detnas.models.detectors.detect import Detections, detect
@@ -146,7 +145,7 @@ def _settings(info: BackboneInfo | DetectorInfo) -> DetectorSettings:
     """Settings that say how images become the backbone's input; of the rest nothing is used."""
     if isinstance(info, DetectorInfo):
         return info.settings
-    return FPNSettings(min_size=SIDES[0], max_size=SIDES[1], **preprocessing(info).model_dump())
+    return FPNSettings(min_size=SIDES[0], max_size=SIDES[1], **info.preprocessing.model_dump())
 
 
 def _counted(images: Sequence[Image]) -> str:

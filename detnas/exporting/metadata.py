@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 
-from detnas.config import Preprocessing
 from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.spaces import PAPER_OPS
 from detnas.version import __version__
@@ -24,15 +23,8 @@ def about_backbone(info: BackboneInfo | DetectorInfo) -> dict[str, Any]:
     return _about_network(info) | {
         "channels": list(info.space.channels),
         "strides": info.space.strides,
-        "preprocessing": preprocessing(info).model_dump(mode="json"),
+        "preprocessing": info.preprocessing.model_dump(mode="json"),
     }
-
-
-def preprocessing(info: BackboneInfo | DetectorInfo) -> Preprocessing:
-    """How images become the input of the network."""
-    if isinstance(info, BackboneInfo):
-        return info.preprocessing
-    return Preprocessing.model_validate(info.settings.model_dump(include=set(Preprocessing.model_fields)))
 
 
 def _about_network(info: BackboneInfo | DetectorInfo) -> dict[str, Any]:

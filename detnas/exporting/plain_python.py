@@ -5,7 +5,6 @@ import inspect
 from pathlib import Path
 from string import Template
 
-from detnas.exporting.metadata import preprocessing
 from detnas.models.ops import OPS, PaperOp, shuffle
 from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.spaces.block import Block
@@ -98,7 +97,7 @@ def definition(info: BackboneInfo | DetectorInfo) -> str:
             f"--format py: writes the code of the paper's ops only, and this network has {', '.join(sorted(others))}; "
             "choose torch or onnx-backbone"
         )
-    space, settings = info.space, preprocessing(info)
+    space, settings = info.space, info.preprocessing
     head = HEAD.substitute(
         space=space.name,
         architecture=str(info.architecture),

@@ -78,15 +78,13 @@ def _one_stage(outputs: Sequence[Array], batch: Batch, about: Mapping[str, Any])
     height, width = batch.inputs["images"].shape[2:]
     levels = anchors(height, width, about)
     ends = np.cumsum([len(level) for level in levels])[:-1]
-    return [
-        _joined(
-            [
-                _level_candidates(*level, size, about)
-                for level in zip(np.split(one, ends), np.split(its_codes, ends), levels, strict=True)
-            ]
-        )
-        for one, its_codes, size in zip(logits, codes, batch.sizes, strict=True)
-    ]
+    candidates = []
+    for one, its_codes, size in zip(logits, codes, batch.sizes, strict=True):
+        of_levels = zip(np.split(one, ends), np.split(its_codes, ends), levels, strict=True)
+        parts = [_level_candidates(*level, size, about) for level in of_levels]
+        boxes, scores, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        candidates.append((boxes, scores, labels))
+    return candidates
 
 
 def _level_candidates(
@@ -202,8 +200,3 @@ def _clipped(boxes: Array, size: tuple[int, int]) -> Array:
 
 def _float32(values: Any) -> Array:
     return np.array(values, np.float32)
-
-
-def _joined(parts: Sequence[Found]) -> Found:
-    boxes, scores, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return boxes, scores, labels

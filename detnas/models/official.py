@@ -84,11 +84,12 @@ def read_official(
     source: Mapping[str, Any] | str | Path, name: NetworkName, shuffle: Shuffle | None = None
 ) -> Imported:
     """As `import_official`, with the metadata of a weights file and the tensors that were left out."""
-    space, architecture = _network(name)
+    space, architecture, network = _network(name)
     shuffle = shuffle or ("interleave" if architecture is None else "even_odd")
     where = "the state dict" if isinstance(source, Mapping) else str(source)
     checkpoint = source if isinstance(source, Mapping) else _load(Path(source))
-    reader = _Reader(f"{where}, as {_said(name)}", _tensors(checkpoint, where), space, architecture, shuffle)
+    reader = _Reader(f"{where}, as {network}", _tensors(checkpoint, where), space, architecture, shuffle)
+    reader.check_stem()
     return reader.detector() if any(key.startswith(HEADS) for key in reader.tensors) else reader.backbone()
 
 
@@ -103,7 +104,6 @@ class _Reader:
     shuffle: Shuffle
 
     def backbone(self) -> Imported:
-        self._check_stem()
         prefix = next(key for key in self.tensors if key.endswith(STEM)).removesuffix(STEM)
         left_out = tuple(key for key in self.tensors if key in {prefix + name for name in CLASSIFIER})
         for key in left_out:
@@ -114,7 +114,6 @@ class _Reader:
         return Imported(model, info, left_out)
 
     def detector(self) -> Imported:
-        self._check_stem()
         settings = self._settings()
         rows = self._rows("roi_heads.box.predictor.cls_score.weight", "rpn.head.cls_logits.weight", default=81)
         anchors = len(settings.anchor_ratios)
@@ -129,7 +128,7 @@ class _Reader:
         self._fill(model, detector_names(model))
         return Imported(model, info, ())
 
-    def _check_stem(self) -> None:
+    def check_stem(self) -> None:
         if not any(key.endswith(STEM) for key in self.tensors):
             raise UserError(
                 f"{self.where}: holds no backbone of the official code (no {STEM}); give another checkpoint"
@@ -225,32 +224,21 @@ def official_categories(num_classes: int) -> tuple[tuple[int, str], ...]:
     return tuple((id, name) for id, name in enumerate(names) if name not in ("__background__", "N/A"))
 
 
-def _network(name: NetworkName) -> tuple[SearchSpace, Architecture | None]:
-    """The space, and the architecture unless it is a supernet."""
-    if isinstance(name, SearchSpace):
-        _check_ops(name)
-        return name, None
-    if isinstance(name, tuple):
-        space, architecture = name
-        _check_ops(space)
-        space.check(architecture)
-        return space, architecture
-    if name in SUPERNETS:
-        return search_space(SUPERNETS[name]), None
-    if name not in PUBLISHED:
-        raise UserError(f"network {name!r} is unknown; {suggestion(name, [*PUBLISHED, *SUPERNETS])}")
-    return PUBLISHED[name].space, PUBLISHED[name].architecture
-
-
-def _check_ops(space: SearchSpace) -> None:
+def _network(name: NetworkName) -> tuple[SearchSpace, Architecture | None, str]:
+    """The space, the architecture unless it is a supernet, and what messages call the network."""
+    if isinstance(name, str):
+        if name in SUPERNETS:
+            return search_space(SUPERNETS[name]), None, name
+        if name not in PUBLISHED:
+            raise UserError(f"network {name!r} is unknown; {suggestion(name, [*PUBLISHED, *SUPERNETS])}")
+        return PUBLISHED[name].space, PUBLISHED[name].architecture, name
+    space, architecture = name if isinstance(name, tuple) else (name, None)
     if space.ops != PAPER_OPS:
         raise UserError(f"space {space.name}: official networks have the ops {', '.join(PAPER_OPS)}, not {space.ops}")
-
-
-def _said(name: NetworkName) -> str:
-    if isinstance(name, tuple):
-        return f"{name[1]} of space {name[0].name}"
-    return f"the supernet of space {name.name}" if isinstance(name, SearchSpace) else name
+    if architecture is None:
+        return space, None, f"the supernet of space {space.name}"
+    space.check(architecture)
+    return space, architecture, f"{architecture} of space {space.name}"
 
 
 def _load(path: Path) -> Any:

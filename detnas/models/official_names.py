@@ -31,14 +31,11 @@ class Names:
     modules: dict[str, str] = field(default_factory=dict)
     biases: dict[str, str] = field(default_factory=dict)
 
-    def add(self, ours: str, theirs: str) -> None:
-        self.modules[ours] = theirs
-
     def add_normalized(self, ours: str, convolution: str, norm: str | None) -> None:
         """A torchvision convolution `ours`.0 with its norm `ours`.1, or without one."""
-        self.add(f"{ours}.0", convolution)
+        self.modules[f"{ours}.0"] = convolution
         if norm is not None:
-            self.add(f"{ours}.1", norm)
+            self.modules[f"{ours}.1"] = norm
             self.biases[f"{convolution}.bias"] = f"{ours}.1.running_mean"
 
 
@@ -67,7 +64,7 @@ def detector_names(detector: Detector) -> Names:
     theirs, pyramid = ("backbone", "fpn") if isinstance(body, Supernet) else ("backbone.body", "backbone.fpn")
     names = Names()
     for our_part, their_part in backbone_names(body).modules.items():
-        names.add(f"backbone.body.{our_part}", f"{theirs}.{their_part}")
+        names.modules[f"backbone.body.{our_part}"] = f"{theirs}.{their_part}"
     for index, stride in enumerate(detector.backbone.strides):
         level = body.strides.index(stride) + 1
         for blocks, name in (("inner_blocks", "fpn_inner"), ("layer_blocks", "fpn_layer")):
@@ -79,25 +76,25 @@ def detector_names(detector: Detector) -> Names:
         _add_faster_rcnn(names, detector)
     else:
         for level in ("p6", "p7"):
-            names.add(f"backbone.pyramid.extra_blocks.{level}", f"{pyramid}.top_blocks.{level}")
+            names.modules[f"backbone.pyramid.extra_blocks.{level}"] = f"{pyramid}.top_blocks.{level}"
         _add_retinanet(names, detector)
     return names
 
 
 def _add_faster_rcnn(names: Names, detector: FasterRCNN) -> None:
-    names.add("rpn.head.conv.0.0", "rpn.head.conv")
-    names.add("rpn.head.cls_logits", "rpn.head.cls_logits")
-    names.add("rpn.head.bbox_pred", "rpn.head.bbox_pred")
+    names.modules["rpn.head.conv.0.0"] = "rpn.head.conv"
+    names.modules["rpn.head.cls_logits"] = "rpn.head.cls_logits"
+    names.modules["rpn.head.bbox_pred"] = "rpn.head.bbox_pred"
     head = detector.roi_heads.box_head
     places = count()
     for index, block in enumerate(head):
         if isinstance(block, nn.Linear):
-            names.add(f"roi_heads.box_head.{index}", "roi_heads.box.feature_extractor.fc6")
+            names.modules[f"roi_heads.box_head.{index}"] = "roi_heads.box.feature_extractor.fc6"
         elif isinstance(block, nn.Sequential):
             official = [f"roi_heads.box.feature_extractor.xconvs.{next(places)}" for _ in block]
             names.add_normalized(f"roi_heads.box_head.{index}", official[0], official[1] if len(block) == 3 else None)
-    names.add("roi_heads.box_predictor.cls_score", "roi_heads.box.predictor.cls_score")
-    names.add("roi_heads.box_predictor.bbox_pred", "roi_heads.box.predictor.bbox_pred")
+    names.modules["roi_heads.box_predictor.cls_score"] = "roi_heads.box.predictor.cls_score"
+    names.modules["roi_heads.box_predictor.bbox_pred"] = "roi_heads.box.predictor.bbox_pred"
 
 
 def _add_retinanet(names: Names, detector: Detector) -> None:
@@ -106,8 +103,8 @@ def _add_retinanet(names: Names, detector: Detector) -> None:
         ("regression_head", "bbox_tower", "bbox_reg", "bbox_pred"),
     ):
         for index in range(len(getattr(detector.head, ours).conv)):
-            names.add(f"head.{ours}.conv.{index}.0", f"rpn.head.{tower}.{2 * index}")
-        names.add(f"head.{ours}.{our_last}", f"rpn.head.{last}")
+            names.modules[f"head.{ours}.conv.{index}.0"] = f"rpn.head.{tower}.{2 * index}"
+        names.modules[f"head.{ours}.{our_last}"] = f"rpn.head.{last}"
 
 
 def _add_op(names: Names, op: Op, name: str, place: str, ours: str, theirs: str) -> None:
@@ -125,7 +122,7 @@ def _add_op(names: Names, op: Op, name: str, place: str, ours: str, theirs: str)
 def _add_sequence(names: Names, sequence: nn.Sequential, ours: str, theirs: list[str]) -> None:
     holders = [index for index, module in enumerate(sequence) if not isinstance(module, nn.ReLU)]
     for index, official in zip(holders, theirs, strict=True):
-        names.add(f"{ours}.{index}", official)
+        names.modules[f"{ours}.{index}"] = official
 
 
 def _pointwise(path: str, name: str) -> list[str]:

@@ -1,7 +1,8 @@
 """torchvision's ResNets as backbones, for comparison."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model
 
 from detnas.models.backbone import Backbone
@@ -39,17 +40,7 @@ class ResNet(Backbone):
     def cost(self, size: int = 224) -> Cost:
         """MACs of the convolutions, and parameters, for an input of `size` x `size` pixels, batch 1."""
         with torch.device("meta"):  # only shapes: nothing is computed
-            twin = ResNet(self.name).eval()
-            images = torch.empty(1, 3, size, size)
-        macs = 0
-
-        def count(convolution: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            nonlocal macs
-            assert isinstance(convolution, nn.Conv2d)
-            macs += output.numel() * convolution.weight[0].numel()
-
-        for module in twin.modules():
-            if isinstance(module, nn.Conv2d):
-                module.register_forward_hook(count)
-        twin(images)
-        return Cost(macs, sum(parameter.numel() for parameter in twin.parameters()))
+            twin, images = ResNet(self.name).eval(), torch.empty(1, 3, size, size)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            twin(images)
+        return Cost(counter.get_total_flops() // 2, sum(parameter.numel() for parameter in twin.parameters()))

@@ -77,6 +77,11 @@ class DetectorInfo:
     data: DataSettings = field(default_factory=DataSettings)
     seed: int = 0
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become the input of the network."""
+        return Preprocessing.model_validate(self.settings.model_dump(include=set(Preprocessing.model_fields)))
+
     def build(self) -> Detector:
         """The detector, with fresh weights."""
         backbone = _build_backbone(self.space, self.architecture, self.shuffle)
@@ -166,13 +171,13 @@ def load_weights(path: Path, ops: Collection[str] = ()) -> tuple[nn.Module, Back
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a weights file ({error}); name a detector.safetensors") from None
     format = metadata.get("format", "")
-    if format.rpartition("-")[0] in ("detnas-detector", "detnas-backbone") and format not in (DETECTOR, BACKBONE):
+    if format not in (DETECTOR, BACKBONE):
+        if not format.startswith(("detnas-detector-", "detnas-backbone-")):
+            raise UserError(f"{path}: its metadata is not that of a detnas network; name a detector.safetensors")
         raise UserError(
             f"{path}: written by another version of detnas (its format is {format}, and this version reads {DETECTOR} "
             f"and {BACKBONE}); install the version of detnas that wrote it"
         )
-    if format not in (DETECTOR, BACKBONE):
-        raise UserError(f"{path}: its metadata is not that of a detnas network; name a detector.safetensors")
     try:
         info = _read_info(metadata)
     except DAMAGE as error:

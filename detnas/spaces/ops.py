@@ -11,9 +11,6 @@ from detnas.spaces.block import Block
 from detnas.utils.errors import UserError
 from detnas.utils.import_string import IMPORT_STRING, import_object, load_table
 
-MEMBERS = ("build", "cost", "is_allowed")
-"""The members of `detnas.models.ops.spec.OpSpec`, which an op has."""
-
 
 def op_table() -> Mapping[str, Any]:
     """The ops that detnas has, by name."""
@@ -28,7 +25,7 @@ def find_op(name: str) -> Any:
     if not IMPORT_STRING.fullmatch(name):
         return op_table()[name]
     op = import_object(name, "space.ops")
-    if not all(hasattr(op, member) for member in MEMBERS):
+    if not all(hasattr(op, member) for member in ("build", "cost", "is_allowed")):  # as `OpSpec` has them
         raise UserError(f"space.ops: {name} is no op; let it be a subclass of detnas.CustomOp")
     return op
 

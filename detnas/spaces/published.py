@@ -25,32 +25,30 @@ class PublishedNetwork:
     note: str = ""
 
 
+def _network(space: SearchSpace, architecture: str, source: str, note: str = "") -> PublishedNetwork:
+    return PublishedNetwork(space, Architecture.parse(architecture), source, note)
+
+
+LARGE_WINNER = "00312102 03123320 2113202221310333 13333333"
+
 PUBLISHED = {
-    "detnas-fpn-300m": PublishedNetwork(SMALL, Architecture.parse("2120 2112 33130031 3132"), DETNAS),
-    "detnas-retinanet-300m": PublishedNetwork(SMALL, Architecture.parse("2311 3213 31113320 3333"), DETNAS),
-    "detnas-fpn-1.3g": PublishedNetwork(
-        LARGE, Architecture.parse("00312102 03123320 2113202221310333 13333333"), DETNAS
+    "detnas-fpn-300m": _network(SMALL, "2120 2112 33130031 3132", DETNAS),
+    "detnas-retinanet-300m": _network(SMALL, "2311 3213 31113320 3333", DETNAS),
+    "detnas-fpn-1.3g": _network(LARGE, LARGE_WINNER, DETNAS),
+    "detnas-fpn-3.8g": _network(WIDE, LARGE_WINNER, DETNAS, "detnas-fpn-1.3g, wider"),
+    "detnas-voc-fpn-300m": _network(SMALL, "2103 1303 20113333 3331", SERIES),
+    "detnas-voc-retinanet-300m": _network(SMALL, "1300 2333 23333220 2311", SERIES),
+    "detnas-tong-1019": _network(SMALL, "0001 2033 12223331 3232", DETNAS, "a second list for FPN there, switched off"),
+    "spos": _network(SMALL, "2101 2020 20230000 3233", "SPOS (Guo et al., 2019), official code", "for ImageNet"),
+    "mmrazor-detnas": _network(
+        SMALL, "2020 3110 01010312 2013", "MMRazor's DetNAS", "its blocks differ, so only the choice of ops is theirs"
     ),
-    "detnas-fpn-3.8g": PublishedNetwork(
-        WIDE, Architecture.parse("00312102 03123320 2113202221310333 13333333"), DETNAS, "detnas-fpn-1.3g, wider"
-    ),
-    "detnas-voc-fpn-300m": PublishedNetwork(SMALL, Architecture.parse("2103 1303 20113333 3331"), SERIES),
-    "detnas-voc-retinanet-300m": PublishedNetwork(SMALL, Architecture.parse("1300 2333 23333220 2311"), SERIES),
-    "detnas-tong-1019": PublishedNetwork(
-        SMALL, Architecture.parse("0001 2033 12223331 3232"), DETNAS, "a second list for FPN there, switched off"
-    ),
-    "spos": PublishedNetwork(
-        SMALL, Architecture.parse("2101 2020 20230000 3233"), "SPOS (Guo et al., 2019), official code", "for ImageNet"
-    ),
-    "mmrazor-detnas": PublishedNetwork(
-        SMALL,
-        Architecture.parse("2020 3110 01010312 2013"),
-        "MMRazor's DetNAS",
-        "its blocks differ, so only the choice of ops is theirs",
-    ),
-    "shufflenetv2-20": PublishedNetwork(SMALL, SMALL.uniform("shuffle3"), SHUFFLENET, "every block shuffle3"),
-    "shufflenetv2-40": PublishedNetwork(
-        LARGE, LARGE.uniform("shuffle3"), SHUFFLENET, "every block shuffle3; theirs may be wider (1.3G, unconfirmed)"
+    "shufflenetv2-20": _network(SMALL, str(SMALL.uniform("shuffle3")), SHUFFLENET, "every block shuffle3"),
+    "shufflenetv2-40": _network(
+        LARGE,
+        str(LARGE.uniform("shuffle3")),
+        SHUFFLENET,
+        "every block shuffle3; theirs may be wider (1.3G, unconfirmed)",
     ),
 }
 

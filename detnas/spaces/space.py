@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from math import inf, prod
 
@@ -79,10 +79,10 @@ class SearchSpace:
         """The number of architectures in the space."""
         return prod(map(len, self.allowed_ops))
 
-    @property
+    @cached_property
     def allowed_ops(self) -> tuple[tuple[int, ...], ...]:
         """The indices of the ops that each block can be, from input to output."""
-        return _allowed_ops(self)
+        return allowed_ops(self.ops, self.blocks)
 
     def allows(self, architecture: Architecture) -> bool:
         """Whether every block of an architecture of this space's shape is an op that is allowed there."""
@@ -168,35 +168,34 @@ class SearchSpace:
 
 
 @lru_cache(maxsize=64)
-def _allowed_ops(space: SearchSpace) -> tuple[tuple[int, ...], ...]:
-    return allowed_ops(space.ops, space.blocks)
-
-
-@lru_cache(maxsize=64)
 def _cost_table(space: SearchSpace, size: int, latencies: LatencyTable | None) -> CostTable:
     if size < 1:
         raise UserError(f"size {size} of an input to space {space.name}: must be 1 pixel or more")
-    if latencies is not None and (latencies.space, len(latencies.blocks_us)) != (space.name, len(space.blocks)):
-        raise UserError(
-            f"budget.latencies: a table of space {latencies.space} ({len(latencies.blocks_us)} blocks) does not fit "
-            f"space {space.name} ({len(space.blocks)} blocks); {REMEDY}"
-        )
-    if latencies is not None and latencies.ops != space.ops:
-        raise UserError(
-            f"budget.latencies: a table of the ops {', '.join(latencies.ops)} does not fit space {space.name} with "
-            f"{', '.join(space.ops)}; {REMEDY}"
-        )
-    if latencies is not None and len(set(zip(space.blocks, latencies.blocks_us, strict=True))) > len(set(space.blocks)):
-        # The sampler takes equal blocks for interchangeable.
-        raise UserError(f"budget.latencies: equal blocks of space {space.name} have different rows; {REMEDY}")
     if latencies is not None:
-        known = tuple(tuple(op for op, one in enumerate(row) if one is not None) for row in latencies.blocks_us)
-        if known != space.allowed_ops:
-            raise UserError(
-                f"budget.latencies: has no latency of an op that space {space.name} allows, or has one of an op that "
-                f"it does not; {REMEDY}"
-            )
+        _check_latencies(space, latencies)
     return CostTable(space.stem, space.blocks, size, latencies, space.ops)
+
+
+def _check_latencies(space: SearchSpace, latencies: LatencyTable) -> None:
+    """Raise `UserError` unless the table has a latency of every op that `space` allows at each block, and no other."""
+    known = tuple(tuple(op for op, one in enumerate(row) if one is not None) for row in latencies.blocks_us)
+    if (latencies.space, len(known)) != (space.name, len(space.blocks)):
+        reason = (
+            f"a table of space {latencies.space} ({len(known)} blocks) does not fit space {space.name} "
+            f"({len(space.blocks)} blocks)"
+        )
+    elif latencies.ops != space.ops:
+        reason = (
+            f"a table of the ops {', '.join(latencies.ops)} does not fit space {space.name} with {', '.join(space.ops)}"
+        )
+    elif len(set(zip(space.blocks, latencies.blocks_us, strict=True))) > len(set(space.blocks)):
+        # The sampler takes equal blocks for interchangeable.
+        reason = f"equal blocks of space {space.name} have different rows"
+    elif known != space.allowed_ops:
+        reason = f"has no latency of an op that space {space.name} allows, or has one of an op that it does not"
+    else:
+        return
+    raise UserError(f"budget.latencies: {reason}; {REMEDY}")
 
 
 SPACES = {
@@ -222,7 +221,14 @@ def search_space(
     a CPU. `stem`, `channels`, `repeats` and `ops` replace those of the named space, see `SearchSpace`, and extend its
     name. Raises `UserError` for an unknown name, or parts that make no space.
     """
-    space = _scaled(name, width)
+    if name not in SPACES:
+        raise UserError(f"space {name!r} is unknown; choose one of {', '.join(SPACES)}")
+    if not 0 < width < inf:
+        raise UserError(f"width {width} of space {name!r}: must be a number above 0")
+    space = SPACES[name]
+    if width != 1.0:
+        of_stem, *of_stages = (max(4, round(wide * width / 4) * 4) for wide in (space.stem, *space.channels))
+        space = replace(space, name=f"{name}-x{width:g}", stem=of_stem, channels=tuple(of_stages))
     own = {"s": None if stem is None else (stem,), "c": channels, "r": repeats}
     changed = "".join(f"-{part}{'.'.join(map(str, numbers))}" for part, numbers in own.items() if numbers is not None)
     if ops is not None and tuple(ops) != space.ops:
@@ -234,24 +240,4 @@ def search_space(
         channels=space.channels if channels is None else tuple(channels),
         repeats=space.repeats if repeats is None else tuple(repeats),
         ops=space.ops if ops is None else tuple(ops),
-    )
-
-
-def _scaled(name: str, width: float) -> SearchSpace:
-    if name not in SPACES:
-        raise UserError(f"space {name!r} is unknown; choose one of {', '.join(SPACES)}")
-    if not 0 < width < inf:
-        raise UserError(f"width {width} of space {name!r}: must be a number above 0")
-    space = SPACES[name]
-    if width == 1.0:
-        return space
-
-    def scaled(channels: int) -> int:
-        return max(4, round(channels * width / 4) * 4)
-
-    return replace(
-        space,
-        name=f"{name}-x{width:g}",
-        stem=scaled(space.stem),
-        channels=tuple(scaled(channels) for channels in space.channels),
     )

@@ -1,6 +1,5 @@
 """Faster R-CNN with a feature pyramid: torchvision's, and the 4conv1fc box head."""
 
-from math import log2
 from typing import Any, cast
 
 import torch
@@ -9,14 +8,12 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
-from torchvision.ops.poolers import initLevelMapper
 
 from detnas.config import FPNSettings
 from detnas.distributed import comm
 from detnas.models.backbone import Backbone
-from detnas.models.detectors.geometry import InnerPixelsRoIAlign
+from detnas.models.detectors.geometry import InnerPixelsRoIAlign, PyramidRoIAlign
 from detnas.models.detectors.pyramid import build_anchors, build_pyramid, norm_layer
 from detnas.models.detectors.spec import Detector, DetectorSpec, ExportedPart
 
@@ -27,11 +24,12 @@ POOLED = 7
 def build(backbone: Backbone, num_classes: int, settings: FPNSettings) -> FasterRCNN:
     """The Faster R-CNN that `settings` describe, around `backbone`."""
     pyramid = build_pyramid(backbone, settings, settings.norm, LastLevelMaxPool())
+    pool = PyramidRoIAlign if settings.geometry == "torchvision" else InnerPixelsRoIAlign
     detector = FasterRCNN(
         pyramid,
         num_classes=None,
         rpn_anchor_generator=build_anchors(settings),
-        box_roi_pool=_pooling(settings),
+        box_roi_pool=pool(settings.strides, settings.roi_canonical_size, POOLED),
         box_head=BoxHead(
             (settings.fpn_channels, POOLED, POOLED),
             [settings.box_channels] * settings.box_convs,
@@ -53,22 +51,6 @@ def build(backbone: Backbone, num_classes: int, settings: FPNSettings) -> Faster
         part.fg_bg_sampler = CountingSampler(sampler.batch_size_per_image, sampler.positive_fraction)
         part.register_forward_hook(part.fg_bg_sampler.weigh)
     return detector
-
-
-def _pooling(settings: FPNSettings) -> MultiScaleRoIAlign:
-    levels = [str(stride) for stride in settings.strides]
-    if settings.geometry == "torchvision":
-        pooling = MultiScaleRoIAlign(
-            levels, output_size=POOLED, sampling_ratio=2, canonical_scale=settings.roi_canonical_size
-        )
-        # It would infer them from the first image it meets, and keep them: wrongly where that is small and padded.
-        pooling.scales = [1 / stride for stride in settings.strides]
-        lowest, highest = (int(log2(settings.strides[end])) for end in (0, -1))
-        pooling.map_levels = initLevelMapper(lowest, highest, canonical_scale=settings.roi_canonical_size)
-        return pooling
-    return InnerPixelsRoIAlign(
-        levels, settings.strides, settings.roi_canonical_size, output_size=POOLED, sampling_ratio=2
-    )
 
 
 class BoxHead(FastRCNNConvFCHead):  # type: ignore[misc]  # untyped

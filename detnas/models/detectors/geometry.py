@@ -17,7 +17,6 @@ and dropped, not clipped to one pixel.
 """
 
 from math import log2
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +43,7 @@ class ImageTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
         self, images: list[Tensor] | PreparedImages, targets: list[dict[str, Tensor]] | None = None
     ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
         if isinstance(images, PreparedImages):
-            return images.image_list(), targets
+            return ImageList(images.pixels, images.sizes), targets
         transformed: tuple[ImageList, list[dict[str, Tensor]] | None] = super().forward(images, targets)
         return transformed
 
@@ -103,17 +102,18 @@ def cell_anchors(stride: int, sizes: tuple[float, ...], ratios: tuple[float, ...
     return torch.cat((stride / 2 - half, stride / 2 + half), dim=1).float()
 
 
-class InnerPixelsRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
-    """maskrcnn-benchmark's pooling, which covers a box from the center of its first pixel to that of its last."""
+class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
+    """torchvision's pooling from maps with these `strides`, to maps of `size` x `size`.
 
-    def __init__(self, names: list[str], strides: tuple[int, ...], canonical_size: int, **settings: Any) -> None:
-        super().__init__(names, canonical_scale=canonical_size, **settings)
+    torchvision infers the strides from its first image, and keeps them: wrongly if that image is small and padded.
+    """
+
+    make_levels: type[LevelMapper] = LevelMapper
+
+    def __init__(self, strides: tuple[int, ...], canonical_size: int, size: int) -> None:
+        super().__init__([str(stride) for stride in strides], size, sampling_ratio=2, canonical_scale=canonical_size)
         self.scales = [1 / stride for stride in strides]
-        self.map_levels = _WholeBoxLevels(int(log2(strides[0])), int(log2(strides[-1])), canonical_size)
-
-    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        pooled: Tensor = super().forward(x, [_grown(one, -1.0) for one in boxes], image_shapes)
-        return pooled
+        self.map_levels = self.make_levels(int(log2(strides[0])), int(log2(strides[-1])), canonical_size)
 
 
 class _WholeBoxLevels(LevelMapper):  # type: ignore[misc]
@@ -122,6 +122,16 @@ class _WholeBoxLevels(LevelMapper):  # type: ignore[misc]
     def __call__(self, boxlists: list[Tensor]) -> Tensor:
         levels: Tensor = super().__call__([_grown(one, 1.0) for one in boxlists])
         return levels
+
+
+class InnerPixelsRoIAlign(PyramidRoIAlign):
+    """maskrcnn-benchmark's pooling, which covers a box from the center of its first pixel to that of its last."""
+
+    make_levels = _WholeBoxLevels
+
+    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+        pooled: Tensor = super().forward(x, [_grown(one, -1.0) for one in boxes], image_shapes)
+        return pooled
 
 
 def _grown(boxes: Tensor, by: float) -> Tensor:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 
@@ -31,9 +30,6 @@ class PreparedImages:
     def on_host(self) -> "PreparedImages":
         """In the host's memory; from a GPU, in pinned memory, from which copies to it are asynchronous."""
         return replace(self, pixels=self.pixels.cpu().pin_memory()) if self.pixels.is_cuda else self
-
-    def image_list(self) -> ImageList:
-        return ImageList(self.pixels, self.sizes)
 
 
 def on_device(images: Sequence[Tensor], device: torch.device) -> list[Tensor]:

@@ -28,45 +28,24 @@ class PaperOp:
         middle = block.out_channels // 2
         main_in = block.in_channels if block.stride == 2 else block.in_channels // 2
         main_out = block.out_channels - main_in
-        main = _Counter(size)
+        strided = halved(size) if block.stride == 2 else size
+
+        def depthwise(channels: int) -> tuple[int, int, int]:
+            return channels * self.kernel**2, channels, strided
+
+        def pointwise(channels: int, out_channels: int, resolution: int = strided) -> tuple[int, int, int]:
+            return channels * out_channels, out_channels, resolution
+
         if self.is_xception:
-            main.depthwise(main_in, self.kernel, block.stride)
-            main.pointwise(main_in, middle)
-            main.depthwise(middle, self.kernel)
-            main.pointwise(middle, middle)
-            main.depthwise(middle, self.kernel)
-            main.pointwise(middle, main_out)
+            layers = [depthwise(main_in), pointwise(main_in, middle), depthwise(middle), pointwise(middle, middle)]
         else:
-            main.pointwise(main_in, middle)
-            main.depthwise(middle, self.kernel, block.stride)
-            main.pointwise(middle, main_out)
-        projection = _Counter(size)
+            layers = [pointwise(main_in, middle, size)]
+        layers += [depthwise(middle), pointwise(middle, main_out)]
         if block.stride == 2:
-            projection.depthwise(block.in_channels, self.kernel, stride=2)
-            projection.pointwise(block.in_channels, block.in_channels)
-        return Cost(main.macs + projection.macs, main.params + projection.params)
+            layers += [depthwise(block.in_channels), pointwise(block.in_channels, block.in_channels)]
+        macs = sum(weights * resolution**2 for weights, _, resolution in layers)
+        return Cost(macs, sum(weights + 2 * channels for weights, channels, _ in layers))
 
     def is_allowed(self, block: Block) -> bool:
         """At every block: the paper's spaces rely on it."""
         return True
-
-
-class _Counter:
-    """Adds up the convolutions of one branch at their resolutions."""
-
-    def __init__(self, resolution: int) -> None:
-        self.resolution = resolution
-        self.macs = 0
-        self.params = 0
-
-    def depthwise(self, channels: int, kernel: int, stride: int = 1) -> None:
-        if stride == 2:
-            self.resolution = halved(self.resolution)
-        self._add(channels * kernel**2, channels)
-
-    def pointwise(self, in_channels: int, out_channels: int) -> None:
-        self._add(in_channels * out_channels, out_channels)
-
-    def _add(self, weights: int, out_channels: int) -> None:
-        self.macs += weights * self.resolution**2
-        self.params += weights + 2 * out_channels

@@ -65,7 +65,7 @@ def test_boxes_follow_their_image_and_come_back(geometry: str) -> None:
 def test_a_pixel_less_is_pooled_and_the_level_is_that_of_the_whole_box() -> None:
     generator = torch.Generator().manual_seed(0)
     maps = {"4": torch.rand(1, 2, 32, 32, generator=generator), "8": torch.rand(1, 2, 16, 16, generator=generator)}
-    pooling = InnerPixelsRoIAlign(["4", "8"], (4, 8), 64, output_size=7, sampling_ratio=2)
+    pooling = InnerPixelsRoIAlign((4, 8), 64, 7)
     # A box of 32 pixels is the least to be pooled from stride 8: without its last pixels it would not be.
     boxes = torch.tensor([[8.0, 8.0, 40.0, 40.0], [8.0, 8.0, 39.0, 39.0]])
     pooled = pooling(maps, [boxes], [(128, 128)])
