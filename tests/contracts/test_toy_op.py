@@ -23,7 +23,7 @@ from detnas.models.weights import load_detector
 from detnas.profiling.latency.backends import Eager
 from detnas.profiling.latency.table import measure_table
 from detnas.search.samplers import SAMPLERS
-from detnas.search.samplers.operators import crossover, mutate
+from detnas.search.samplers.evolution import crossover, mutate
 from detnas.spaces import PAPER_OPS, Architecture, Block, Budget, BudgetSampler, Cost, SearchSpace, read_latencies
 from detnas.spaces import search_space as named
 from detnas.training.paths import PathSampler

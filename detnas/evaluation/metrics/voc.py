@@ -1,11 +1,11 @@
 """VOC average precision: the rules of the devkit's VOCevaldet, at IoU 0.5."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detnas.evaluation.metrics.boxes import Boxes, Outcomes, pairs
 from detnas.evaluation.metrics.coco import check_detections
 
 SCORES = ("VOC07", "VOC")
@@ -27,40 +27,39 @@ def voc_scores(ground_truth: dict[str, Any], detections: list[dict[str, Any]]) -
     Raises `ValueError` for detections that `coco_scores` refuses.
     """
     check_detections(ground_truth, detections)
-    curves = [
-        (each.right[0, each.counted[0]], int(each.positives.sum()))
-        for each in voc_outcomes(ground_truth, detections)
-        if each.positives.any()
-    ]
+    curves = _curves(ground_truth, detections)
     if not curves:
         return dict.fromkeys(SCORES)
     means = (float(np.mean([ap(right, positives) for right, positives in curves])) for ap in (_eleven_points, _area))
     return dict(zip(SCORES, means, strict=True))
 
 
-def voc_outcomes(ground_truth: dict[str, Any], detections: list[dict[str, Any]]) -> list[Outcomes]:
-    """The outcomes of each category at an overlap of 0.5, by the rule of `voc_scores`."""
+class Boxes:
+    """COCO annotations or results as arrays: `images` and `categories` (B,) ids, `corners` (B, 4) x1, y1, x2, y2."""
+
+    def __init__(self, rows: Sequence[dict[str, Any]]) -> None:
+        self.images = np.array([row["image_id"] for row in rows], np.int64)
+        self.categories = np.array([row["category_id"] for row in rows], np.int64)
+        sides = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
+        self.corners = np.hstack([sides[:, :2], sides[:, :2] + sides[:, 2:]])
+
+
+def _curves(ground_truth: dict[str, Any], detections: list[dict[str, Any]]) -> list[tuple[NDArray[np.bool_], int]]:
+    """Of each class with an object: which detections that count are correct, by descending score, and how many boxes
+    there are to detect."""
     truth, found = Boxes(ground_truth["annotations"]), Boxes(detections)
     difficult = np.array([bool(row.get("iscrowd")) for row in ground_truth["annotations"]], np.bool_)
     scores = np.array([row["score"] for row in detections], np.float64)
-    images = np.array([image["id"] for image in ground_truth["images"]], np.int64)
-    order = np.argsort(images)
-
-    def places(of: NDArray[np.int64]) -> NDArray[np.int64]:
-        return order[np.searchsorted(images[order], of)]
-
-    outcomes = []
+    curves = []
     for category in ground_truth["categories"]:
         theirs = np.flatnonzero(truth.categories == category["id"])
         theirs = theirs[np.argsort(truth.images[theirs], kind="stable")]
-        ours = np.flatnonzero(found.categories == category["id"])
-        ours = ours[np.argsort(-scores[ours], kind="stable")]
-        overlapped = _overlapped(truth, theirs, found, ours)
-        right, counted = _right(overlapped, difficult[theirs])
-        boxes = places(truth.images[theirs[~difficult[theirs]]])
-        positives = np.bincount(boxes, minlength=len(images))
-        outcomes.append(Outcomes(places(found.images[ours]), right[None], counted[None], positives))
-    return outcomes
+        positives = int((~difficult[theirs]).sum())
+        if positives:
+            ours = np.flatnonzero(found.categories == category["id"])
+            ours = ours[np.argsort(-scores[ours], kind="stable")]
+            curves.append((_right(_overlapped(truth, theirs, found, ours), difficult[theirs]), positives))
+    return curves
 
 
 def _overlapped(truth: Boxes, theirs: NDArray[np.int64], found: Boxes, ours: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -68,7 +67,7 @@ def _overlapped(truth: Boxes, theirs: NDArray[np.int64], found: Boxes, ours: NDA
 
     `theirs` must be sorted by image.
     """
-    detection, box = pairs(truth.images[theirs], found.images[ours])
+    detection, box = _pairs(truth.images[theirs], found.images[ours])
     iou = _iou(found.corners[ours[detection]], truth.corners[theirs[box]])
     best = np.full(len(ours), -1, np.int64)
     if len(detection):
@@ -80,6 +79,14 @@ def _overlapped(truth: Boxes, theirs: NDArray[np.int64], found: Boxes, ours: NDA
     return best
 
 
+def _pairs(theirs: NDArray[np.int64], ours: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The P pairs of equal keys, as indices (P,) into `ours`, ascending, and into `theirs`, which must be sorted."""
+    starts = np.searchsorted(theirs, ours, side="left")
+    counts = np.searchsorted(theirs, ours, side="right") - starts
+    first = np.repeat(np.arange(len(ours)), counts)
+    return first, np.arange(len(first)) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+
+
 def _iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """The IoU of each of P pairs of boxes (P, 4), given by corners."""
     sides = np.minimum(one[:, 2:], other[:, 2:]) - np.maximum(one[:, :2], other[:, :2])
@@ -88,16 +95,16 @@ def _iou(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.flo
     return np.asarray(np.divide(common, union, out=np.zeros(len(common)), where=union > 0))
 
 
-def _right(overlapped: NDArray[np.int64], difficult: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which detections, by descending score, are correct, and which count: those of difficult boxes do not."""
-    counted = np.ones(len(overlapped), np.bool_)
+def _right(overlapped: NDArray[np.int64], difficult: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which detections, by descending score, are correct; those of difficult boxes do not count and are left out."""
     belongs = overlapped >= 0
+    counted = ~belongs
     counted[belongs] = ~difficult[overlapped[belongs]]
-    candidates = np.flatnonzero(counted & belongs)
-    _, first = np.unique(overlapped[candidates], return_index=True)
+    overlapped = overlapped[counted]
+    _, first = np.unique(overlapped, return_index=True)
     right = np.zeros(len(overlapped), np.bool_)
-    right[candidates[first]] = True
-    return right, counted
+    right[first] = True
+    return right & (overlapped >= 0)
 
 
 def _precision(right: NDArray[np.bool_]) -> NDArray[np.float64]:

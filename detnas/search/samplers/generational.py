@@ -1,8 +1,8 @@
 """A search in generations, each of which learns from the earlier ones."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from typing import Protocol
 
 import numpy as np
 
@@ -11,11 +11,8 @@ from detnas.search.samplers.base import History, Proposal, Sampler, SpaceExhaust
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.seeds import derive_seed
 
-
-class Propose(Protocol):
-    """Proposes an architecture that is not in `seen` for a place in a generation; None if nothing new is left."""
-
-    def __call__(self, place: int, seen: AbstractSet[Architecture], rng: np.random.Generator) -> Proposal | None: ...
+Propose = Callable[[int, AbstractSet[Architecture], np.random.Generator], Proposal | None]
+"""(place, seen, rng) -> an architecture that is not in `seen`, for a place in a generation; None if none is left."""
 
 
 class GenerationalSampler(Sampler):

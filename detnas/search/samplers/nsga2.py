@@ -2,10 +2,10 @@
 
 from detnas.config import SearchSettings
 from detnas.search.samplers.base import EvaluationRecord, History
-from detnas.search.samplers.genetic import GeneticSampler
+from detnas.search.samplers.evolution import EvolutionSampler
 
 
-class NSGA2Sampler(GeneticSampler):
+class NSGA2Sampler(EvolutionSampler):
     """Parents are selected by Optuna's NSGA-II from the last generation and its parents: front after front, and of the
     front that does not fit as a whole the members with the largest crowding distance."""
 
@@ -19,12 +19,9 @@ class NSGA2Sampler(GeneticSampler):
 
     def select_parents(self, earlier: History, generation: int) -> History:
         parents: list[EvaluationRecord] = []
+        finished = [record for record in earlier if record.state == "finished"]
         for last in range(generation):
-            population = [
-                record
-                for record in earlier
-                if record.state == "finished" and record.index // self.settings.population == last
-            ]
+            population = [record for record in finished if record.index // self.settings.population == last]
             # The order decides which of equal members is selected.
             parents = sorted(_select([*population, *parents], self.settings.num_parents), key=lambda one: one.index)
         return parents

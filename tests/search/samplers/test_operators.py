@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from detnas.search.samplers.operators import crossover, mutate
+from detnas.search.samplers.evolution import crossover, mutate
 from detnas.spaces import PAPER_OPS, search_space
 
 SMALL = search_space("small")
