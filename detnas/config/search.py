@@ -22,7 +22,7 @@ def samplers() -> Mapping[str, Any]:
 
 
 def find_evaluator(fitness: str) -> Any:
-    """The `detnas.search.evaluators.spec.EvaluatorSpec` of a `fitness`. Raises `ValueError` if there is none."""
+    """The `detnas.search.evaluators.base.EvaluatorSpec` of a `fitness`. Raises `ValueError` if there is none."""
     evaluators = load_table("detnas.search.evaluators:EVALUATORS")
     spec = evaluators.get(CUSTOM if IMPORT_STRING.fullmatch(fitness) else fitness)
     if spec is None:
@@ -124,7 +124,7 @@ class SearchSettings(Section):
 
     @property
     def evaluator(self) -> Any:
-        """What the table of evaluators says of `fitness`, a `detnas.search.evaluators.spec.EvaluatorSpec`."""
+        """What the table of evaluators says of `fitness`, a `detnas.search.evaluators.base.EvaluatorSpec`."""
         return find_evaluator(self.fitness)
 
     @property

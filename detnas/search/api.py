@@ -90,24 +90,21 @@ def _settings(settings: dict[str, Any], name: str) -> SearchSettings:
 
 def _name(fitness: Callable[[Architecture], float]) -> str:
     """The name of the score in candidates.jsonl: `module:function` if the function has such a name."""
-    name = str(getattr(fitness, "__name__", type(fitness).__name__))
-    return (
-        f"{fitness.__module__}:{name}" if IMPORT_STRING.fullmatch(f"{fitness.__module__}:{name}") else "custom:fitness"
-    )
+    name = f"{fitness.__module__}:{getattr(fitness, '__name__', type(fitness).__name__)}"
+    return name if IMPORT_STRING.fullmatch(name) else "custom:fitness"
 
 
 def _facts(budget_sampler: BudgetSampler, settings: SearchSettings, seed: int) -> SearchFacts:
     """What identifies a search, as it is read back from JSON."""
     budget = budget_sampler.budget
     bounds = {cost: [None if bound == inf else bound for bound in getattr(budget, cost)] for cost in COSTS}
-    latencies = None if budget.latencies is None else asdict(budget.latencies)
-    chosen = {field: getattr(settings, field) for field in FIELDS if field not in ("evaluations", "storage")}
+    latencies = budget.latencies and asdict(budget.latencies)
     facts = {
         "format": FORMAT,
         "seed": seed,
         "space": asdict(budget_sampler.space),
         "budget": bounds | {"size": budget.size, "latencies": latencies},
-        "settings": chosen,
+        "settings": settings.model_dump(include=set(FIELDS) - {"evaluations", "storage"}),
     }
     return SearchFacts.model_validate_json(json.dumps(facts))
 

@@ -43,7 +43,8 @@ def check_recalibration(evaluator: DetectionEvaluator, directory: Path, progress
         if not is_mine:
             return
         began = time.perf_counter()
-        rows = [_evaluate_again(row, evaluator, progress) for row in _broadcast_best(directory)]
+        best = comm.broadcast_from_main(lambda: [row.model_dump() for row in best_candidates(directory)])
+        rows = [_evaluate_again(Candidate(**row), evaluator, progress) for row in best]
         settings = evaluator.settings
         check = RecalibrationCheck(
             metric=settings.score_name,
@@ -54,11 +55,6 @@ def check_recalibration(evaluator: DetectionEvaluator, directory: Path, progress
         )
         if comm.is_main_process():
             RECALIBRATION.write(directory, check)
-
-
-def _broadcast_best(directory: Path) -> Sequence[Candidate]:
-    rows = comm.broadcast_from_main(lambda: [row.model_dump() for row in best_candidates(directory)])
-    return [Candidate(**row) for row in rows]
 
 
 def best_candidates(directory: Path) -> Sequence[Candidate]:

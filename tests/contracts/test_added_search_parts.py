@@ -10,7 +10,7 @@ from toy_sampler import CountingSampler
 import detnas
 from detnas.run.status import format_status
 from detnas.search.evaluators import EVALUATORS
-from detnas.search.evaluators.spec import EvaluatorSpec
+from detnas.search.evaluators.base import EvaluatorSpec
 from detnas.search.samplers import SAMPLERS
 
 

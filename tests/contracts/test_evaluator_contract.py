@@ -22,9 +22,9 @@ from detnas.run.evaluator import build_evaluator
 from detnas.run.opening import open_run
 from detnas.run.pipeline import run
 from detnas.search.evaluators import EVALUATORS
+from detnas.search.evaluators.base import EvaluatorSpec
 from detnas.search.evaluators.custom import Candidate
 from detnas.search.evaluators.distributed import DistributedEvaluator
-from detnas.search.evaluators.spec import EvaluatorSpec
 from detnas.spaces import Architecture
 from detnas.utils.progress import Progress
 

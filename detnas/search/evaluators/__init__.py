@@ -1,7 +1,7 @@
 """How good a candidate is: the evaluators of the search. The table itself imports no torch; an evaluator may."""
 
 from detnas.config.search import CUSTOM
-from detnas.search.evaluators.spec import EvaluatorSpec
+from detnas.search.evaluators.base import EvaluatorSpec
 
 EVALUATORS: dict[str, EvaluatorSpec] = {
     "detection": EvaluatorSpec(

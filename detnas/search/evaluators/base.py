@@ -1,9 +1,11 @@
-"""What an evaluator is: it scores an architecture."""
+"""What an evaluator is: it scores an architecture; and what a run knows of one before it builds it."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from detnas.spaces import Architecture
+from detnas.utils.import_string import import_object
 
 if TYPE_CHECKING:
     import torch
@@ -64,3 +66,24 @@ class RunEvaluator(Evaluator, Protocol):
     @classmethod
     def from_run(cls, run: EvaluatedRun) -> Self:
         """The evaluator of a run whose supernet is trained."""
+
+
+@dataclass(frozen=True)
+class EvaluatorSpec:
+    """An evaluator as a table names it."""
+
+    implementation: str
+    """Where its class is, `package.module:name`, a `RunEvaluator`. Reading a recipe does
+    not import it."""
+    task: Literal["detection", "classification"]
+    """What the supernet that it scores has learned: the one fine-tuned on detection, or the pre-trained one, in which
+    case the run leaves the fine-tuning of the supernet out."""
+    score: str
+    """The name of the score that is the fitness; `{metric}` and `{fitness}` stand for these fields of the recipe's
+    `search`."""
+    checks_recalibration: bool = False
+    """Whether it can score a candidate with other BN statistics, for `detnas.search.recalibration_check`."""
+
+    def load(self) -> Any:
+        """The class, a `RunEvaluator`."""
+        return import_object(self.implementation, "search.fitness")

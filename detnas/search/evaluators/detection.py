@@ -17,7 +17,7 @@ from detnas.models.detectors.detect import detect
 from detnas.models.detectors.prepared import PreparedImages
 from detnas.models.supernet import Supernet, extract_subnet
 from detnas.search.evaluators.base import EvaluatedRun, RunEvaluator, Scores
-from detnas.search.evaluators.inputs import Inputs, input_bytes, padded_pixels
+from detnas.search.evaluators.inputs import VALUE_BYTES, Inputs, padded_pixels
 from detnas.search.evaluators.prefix_cache import PrefixCache
 from detnas.search.evaluators.recalibration import evaluation_indices, recalibrate, recalibration_indices
 from detnas.spaces import Architecture
@@ -61,7 +61,7 @@ class DetectionEvaluator(RunEvaluator):
         parts = ((calibration, settings.recalibration_batch_size), (evaluated, settings.batch_size))
         resizing = detector.transform.settings
         pixels = sum(padded_pixels(data, batch_size, resizing) for data, batch_size in parts)
-        room = cache_mb * 10**6 - input_bytes(pixels)
+        room = cache_mb * 10**6 - 3 * VALUE_BYTES * pixels
         self.inputs = partial(Inputs, detector=resizing, device=device, cache_mb=cache_mb, disk=disk)
         self.calibration, self.evaluated = (self.inputs(data, batch_size, kept=room >= 0) for data, batch_size in parts)
         supernet = find_backbone(detector)

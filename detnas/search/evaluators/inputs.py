@@ -63,8 +63,3 @@ def padded_pixels(data: DetectionSet, batch_size: int, detector: DetectorSetting
         of_batch = sides[start : start + batch_size]
         pixels += len(of_batch) * int((PADDED_TO * np.ceil(of_batch.max(axis=0) / PADDED_TO)).prod())
     return pixels
-
-
-def input_bytes(pixels: int) -> int:
-    """Bytes of prepared batches with so many pixels."""
-    return 3 * VALUE_BYTES * pixels

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ class PrefixCache:
             backbone.set_submodule(_layer(depth), _Recall(self.maps[prefix]))
         kept: dict[Prefix, list[Tensor]] = {prefix: [] for prefix in prefixes[len(known) :]}
         for depth, prefix in enumerate(kept, start=len(known)):
-            backbone.get_submodule(_layer(depth)).register_forward_hook(_appending_to(kept[prefix]))
+            backbone.get_submodule(_layer(depth)).register_forward_hook(partial(_append, kept[prefix]))
         yield
         if all(len(maps) == self.passes for maps in kept.values()):
             self.maps |= kept
@@ -94,8 +95,5 @@ def _layer(depth: int) -> str:
     return f"blocks.{depth - 1}" if depth else "stem"
 
 
-def _appending_to(maps: list[Tensor]) -> Any:
-    def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        maps.append(output)
-
-    return hook
+def _append(maps: list[Tensor], module: nn.Module, inputs: Any, output: Tensor) -> None:
+    maps.append(output)

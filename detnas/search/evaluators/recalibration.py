@@ -35,59 +35,48 @@ def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
     A pass ends with its last norm: heads without one, or with one that is kept, are not computed.
     """
     heads = [module for module in model.modules() if isinstance(module, RoIHeads)]
-    norms = _norms_but_of(model, heads)
+    kept = {norm for head in heads for norm in head.modules()}
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module not in kept]
     momenta = [norm.momentum for norm in norms]
     model.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative average
         norm.train()
-    passes = _ShortPasses(norms, heads)
-    for batch in batches:
-        passes.run(model, batch)
-    passes.end()
+    _run_until_last_norm(model, batches, norms, heads)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
-
-
-def _norms_but_of(model: nn.Module, parts: Iterable[nn.Module]) -> list[_BatchNorm]:
-    """The norms of `model` that are in none of `parts`."""
-    excepted = {norm for part in parts for norm in part.modules()}
-    return [module for module in model.modules() if isinstance(module, _BatchNorm) and module not in excepted]
 
 
 class _LastNormRan(Exception):
     """The rest of this pass changes no statistic."""
 
 
-class _ShortPasses:
+def _run_until_last_norm(
+    model: nn.Module, batches: Iterable[Any], norms: Iterable[nn.Module], heads: Iterable[nn.Module]
+) -> None:
     """Forward passes that end with their last norm. The first ends before `heads`, and shows which norm is the last."""
+    ran = last = 0
 
-    def __init__(self, norms: Iterable[nn.Module], heads: Iterable[nn.Module]) -> None:
-        self.ran = 0
-        self.last = 0
-        """The number of calls of norms in a pass; 0 until the first has ended."""
-        self.hooks = [norm.register_forward_hook(self._norm_ran) for norm in norms]
-        self.hooks += [head.register_forward_pre_hook(self._heads_begin) for head in heads]
-
-    def run(self, model: nn.Module, batch: Any) -> None:
-        self.ran = 0
-        with suppress(_LastNormRan):
-            model(batch)
-        self.last = self.ran
-
-    def end(self) -> None:
-        for hook in self.hooks:
-            hook.remove()
-
-    def _norm_ran(self, *_: Any) -> None:
-        self.ran += 1
-        if self.ran == self.last:
+    def count(*_: Any) -> None:
+        nonlocal ran
+        ran += 1
+        if ran == last:
             raise _LastNormRan
 
-    def _heads_begin(self, *_: Any) -> None:
+    def end(*_: Any) -> None:
         raise _LastNormRan
+
+    hooks = [norm.register_forward_hook(count) for norm in norms]
+    hooks += [head.register_forward_pre_hook(end) for head in heads]
+    for batch in batches:
+        ran = 0
+        with suppress(_LastNormRan):
+            model(batch)
+        last = ran
+    for hook in hooks:
+        hook.remove()
 
 
 def recalibration_indices(size: int, settings: SearchSettings, seed: int) -> list[int]:

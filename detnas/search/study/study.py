@@ -22,11 +22,12 @@ from detnas.rundir.layout import (
     SearchDone,
 )
 from detnas.search.evaluators.base import Evaluator
+from detnas.search.parameters import architecture_from
 from detnas.search.samplers import SAMPLERS
 from detnas.search.samplers.base import Sampler
 from detnas.search.study.claims import failed_for_good
 from detnas.search.study.storage import open_study
-from detnas.search.study.trials import ORIGIN, architecture_of, fitness_of, index_of
+from detnas.search.study.trials import ORIGIN, fitness_of, index_of
 from detnas.search.study.worker import SCORES, Worker, reason_of
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.errors import UserError
@@ -107,7 +108,7 @@ def candidates(trials: Iterable[FrozenTrial], sampler: Sampler) -> list[Candidat
             Candidate.model_validate(
                 {
                     **_identity(trial, sampler),
-                    **sampler.budget_sampler.table.cost(architecture_of(trial, sampler.space).ops).facts(),
+                    **sampler.budget_sampler.table.cost(architecture_from(trial.params, sampler.space).ops).facts(),
                     "fitness": fitness_of(trial),
                     "metric": sampler.settings.score_name,
                     "AP50": trial.user_attrs.get(SCORES, {}).get("AP50"),
@@ -138,7 +139,7 @@ def _identity(trial: FrozenTrial, sampler: Sampler) -> dict[str, Any]:
         "number": index_of(trial),
         "generation": index_of(trial) // sampler.generation_size,
         "origin": trial.user_attrs[ORIGIN],
-        "architecture": str(architecture_of(trial, sampler.space)),
+        "architecture": str(architecture_from(trial.params, sampler.space)),
     }
 
 

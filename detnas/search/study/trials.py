@@ -6,17 +6,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from detnas.search.parameters import architecture_from
 from detnas.search.samplers.base import EvaluationRecord, History
-from detnas.spaces import Architecture, SearchSpace
+from detnas.spaces import SearchSpace
 
 INDEX = "index"
 """The attribute of a trial that holds its evaluation index: several trials may try one evaluation."""
 ORIGIN = "origin"
 """The attribute that holds how its architecture was made."""
-
-
-def architecture_of(trial: FrozenTrial, space: SearchSpace) -> Architecture:
-    """The architecture that a trial evaluates."""
-    return architecture_from(trial.params, space)
 
 
 def index_of(trial: FrozenTrial) -> int:
@@ -34,7 +29,7 @@ def history_of(trials: Iterable[FrozenTrial], space: SearchSpace) -> History:
     return [
         EvaluationRecord(
             index_of(trial),
-            architecture_of(trial, space),
+            architecture_from(trial.params, space),
             "finished" if finished else "failed" if trial.state == TrialState.FAIL else "running",
             tuple(trial.values) if finished else (),
         )

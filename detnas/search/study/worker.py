@@ -22,6 +22,7 @@ from detnas.config import SearchSettings
 from detnas.distributed import comm
 from detnas.distributed.comm import ProcessLostError
 from detnas.search.evaluators.base import Evaluator
+from detnas.search.parameters import architecture_from
 from detnas.search.samplers.base import Sampler, SpaceExhausted
 from detnas.search.study import optuna_internals
 from detnas.search.study.claims import (
@@ -35,7 +36,7 @@ from detnas.search.study.claims import (
     open_indices,
     trials_by_index,
 )
-from detnas.search.study.trials import architecture_of, history_of, index_of
+from detnas.search.study.trials import history_of, index_of
 from detnas.utils.errors import UserError
 from detnas.utils.resource_errors import is_resource_error
 
@@ -109,7 +110,7 @@ class Worker:
         return True
 
     def _evaluate_trial(self, trial: FrozenTrial) -> None:
-        architecture = architecture_of(trial, self.space)
+        architecture = architecture_from(trial.params, self.space)
         try:
             with _heartbeats(self.study, trial):
                 scores = self.evaluator(architecture)

@@ -20,10 +20,11 @@ from optuna.trial import TrialState
 from postgresql import postgresql
 from toy_search import fitness, toy_search
 
+from detnas.search.parameters import architecture_from
 from detnas.search.samplers.base import History, Proposal
 from detnas.search.samplers.tpe import TPESampler
 from detnas.search.study.claims import ATTEMPTS, DEATHS, GIVEN_BACK, enqueue, trials_by_index
-from detnas.search.study.trials import architecture_of, index_of
+from detnas.search.study.trials import index_of
 from detnas.spaces import Architecture
 from detnas.utils.errors import UserError
 from detnas.utils.progress import Progress
@@ -130,7 +131,7 @@ def test_workers_killed_at_random_lose_no_candidate_and_repeat_none(address: str
     started = Counter()
     for trial in found:
         if trial.datetime_start and trial.state != TrialState.WAITING:
-            started[str(architecture_of(trial, toy.SPACE))] += 1
+            started[str(architecture_from(trial.params, toy.SPACE))] += 1
             assert trial.datetime_start <= finished[index_of(trial)].datetime_start  # nobody began what was finished
     assert Counter(toy.evaluations(folder / "evaluated")) <= started
 
