@@ -56,16 +56,14 @@ def evaluate(
 def evaluate_detections(data: DetectionSet, indices: Sequence[int], detections: Sequence[Detections]) -> Evaluation:
     """Evaluate this process's detections, on the images of `data` at `indices`, with those of all other processes."""
     results = gather_results(data, indices, detections)
-    scores, per_class = comm.broadcast_from_main(lambda: _scores(data, results))
+
+    def score() -> tuple[dict[str, float | None], dict[str, float | None]]:
+        truth = data.ground_truth()
+        scores, per_class = coco_scores(truth, results)
+        return scores | voc_scores(truth, results), per_class
+
+    scores, per_class = comm.broadcast_from_main(score)
     return Evaluation(scores, per_class, results)
-
-
-def _scores(
-    data: DetectionSet, results: list[dict[str, Any]]
-) -> tuple[dict[str, float | None], dict[str, float | None]]:
-    truth = data.ground_truth()
-    scores, per_class = coco_scores(truth, results)
-    return scores | voc_scores(truth, results), per_class
 
 
 def gather_results(

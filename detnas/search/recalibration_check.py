@@ -9,15 +9,7 @@ from typing import Any
 
 from detnas.distributed import comm
 from detnas.models.detectors.prepared import PreparedImages
-from detnas.rundir.layout import (
-    BEST,
-    CANDIDATES,
-    CHECKING_LOCK,
-    RECALIBRATION,
-    Candidate,
-    RecalibratedCandidate,
-    RecalibrationCheck,
-)
+from detnas.rundir import layout
 from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.spaces import Architecture
 from detnas.utils.files import try_lock_file
@@ -37,16 +29,17 @@ def check_recalibration(evaluator: DetectionEvaluator, directory: Path, progress
     with ExitStack() as stack:
         is_mine = comm.broadcast_from_main(
             lambda: (
-                stack.enter_context(try_lock_file(directory / CHECKING_LOCK)) and not RECALIBRATION.exists(directory)
+                stack.enter_context(try_lock_file(directory / layout.CHECKING_LOCK))
+                and not layout.RECALIBRATION.exists(directory)
             )
         )
         if not is_mine:
             return
         began = time.perf_counter()
         best = comm.broadcast_from_main(lambda: [row.model_dump() for row in best_candidates(directory)])
-        rows = [_evaluate_again(Candidate(**row), evaluator, progress) for row in best]
+        rows = [_evaluate_again(layout.Candidate(**row), evaluator, progress) for row in best]
         settings = evaluator.settings
-        check = RecalibrationCheck(
+        check = layout.RecalibrationCheck(
             metric=settings.score_name,
             batches=settings.recalibration_batches,
             batch_size=settings.recalibration_batch_size,
@@ -54,18 +47,20 @@ def check_recalibration(evaluator: DetectionEvaluator, directory: Path, progress
             candidates=rows,
         )
         if comm.is_main_process():
-            RECALIBRATION.write(directory, check)
+            layout.RECALIBRATION.write(directory, check)
 
 
-def best_candidates(directory: Path) -> Sequence[Candidate]:
+def best_candidates(directory: Path) -> Sequence[layout.Candidate]:
     """The best candidates of a finished search, its winner first."""
-    winner = BEST.read(directory).number
-    rows = CANDIDATES.read(directory)
+    winner = layout.BEST.read(directory).number
+    rows = layout.CANDIDATES.read(directory)
     rows.sort(key=lambda row: (row.number != winner, -row.fitness, row.number))
     return rows[:NUM_CHECKED]
 
 
-def _evaluate_again(row: Candidate, evaluator: DetectionEvaluator, progress: Progress) -> RecalibratedCandidate:
+def _evaluate_again(
+    row: layout.Candidate, evaluator: DetectionEvaluator, progress: Progress
+) -> layout.RecalibratedCandidate:
     architecture = Architecture.parse(row.architecture)
     half = max(1, evaluator.settings.recalibration_batches // 2)
     calibrations: dict[str, Iterable[PreparedImages] | None] = {
@@ -78,4 +73,4 @@ def _evaluate_again(row: Candidate, evaluator: DetectionEvaluator, progress: Pro
         for name, batches in calibrations.items():
             scores[name] = evaluator.evaluate_with(architecture, batches).scores[evaluator.settings.score_name]
             bar.advance()
-    return RecalibratedCandidate(number=row.number, architecture=row.architecture, fitness=row.fitness, **scores)
+    return layout.RecalibratedCandidate(number=row.number, architecture=row.architecture, fitness=row.fitness, **scores)

@@ -1,6 +1,7 @@
 """A candidate's fitness by classification: its accuracy on the search split (the paper's ClsNAS)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -77,27 +78,29 @@ class ClassificationEvaluator(RunEvaluator):
         return {"accuracy": comm.all_reduce_int(correct) / self.size}
 
 
+@dataclass
 class Batches:
     """Iterates over batches of samples, images (N, 3, S, S) uint8 and classes (N,), any number of times.
 
     They are prepared once and kept if all take at most `cache_mb` megabytes, else prepared again each time.
     """
 
-    def __init__(self, samples: Any, keys: Sequence[Key], batch_size: int, cache_mb: int) -> None:
-        self.samples = samples
-        self.keys = keys
-        self.batch_size = batch_size
-        megabytes = len(keys) * samples[keys[0]][0].numel() / 1e6 if keys else 0
-        self.kept = list(self._prepared()) if megabytes <= cache_mb else None
+    samples: Any
+    keys: Sequence[Key]
+    batch_size: int
+    cache_mb: int
+
+    def __post_init__(self) -> None:
+        megabytes = len(self.keys) * self.samples[self.keys[0]][0].numel() / 1e6 if self.keys else 0
+        self.kept = list(self._prepared()) if megabytes <= self.cache_mb else None
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return self._prepared() if self.kept is None else iter(self.kept)
 
     def _prepared(self) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(self.keys), self.batch_size):
-            images, labels = zip(
-                *(self.samples[key] for key in self.keys[start : start + self.batch_size]), strict=True
-            )
+            keys = self.keys[start : start + self.batch_size]
+            images, labels = zip(*(self.samples[key] for key in keys), strict=True)
             yield torch.stack(images), torch.tensor(labels)
 
 

@@ -77,6 +77,11 @@ def failed_for_good(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
     return too_often | {index: failed[ATTEMPTS - 1] for index, failed in errors.items() if len(failed) >= ATTEMPTS}
 
 
+def reason_of(trial: FrozenTrial) -> str:
+    """Why the candidate of a trial that `failed_for_good` returns was given up."""
+    return str(trial.user_attrs.get(ERROR, "the death of each process that evaluated it"))
+
+
 def enqueue(study: optuna.Study, index: int, proposal: Proposal, space: SearchSpace) -> int:
     """Let the next free worker evaluate `proposal` as evaluation `index`; returns the id of the trial added."""
     trial = optuna.create_trial(

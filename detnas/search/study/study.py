@@ -1,6 +1,6 @@
 """The search: an Optuna study, filled candidate by candidate by any number of workers, and what it leaves behind."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +10,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from detnas.config import SearchSettings
 from detnas.evaluation.metrics.pareto import pareto_front
-from detnas.rundir.layout import (
-    BEST,
-    CANDIDATES,
-    FAILED,
-    FRONT,
-    SEARCH_DONE,
-    WRITING_LOCK,
-    Candidate,
-    FailedCandidate,
-    SearchDone,
-)
+from detnas.rundir import layout
 from detnas.search.evaluators.base import Evaluator
 from detnas.search.parameters import architecture_from
 from detnas.search.samplers import SAMPLERS
 from detnas.search.samplers.base import Sampler
-from detnas.search.study.claims import failed_for_good
+from detnas.search.study.claims import failed_for_good, reason_of
 from detnas.search.study.storage import open_study
 from detnas.search.study.trials import ORIGIN, fitness_of, index_of
-from detnas.search.study.worker import SCORES, Worker, reason_of
+from detnas.search.study.worker import SCORES, Worker
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.errors import UserError
 from detnas.utils.files import acquire_lock
@@ -68,7 +58,7 @@ def search(
     kept = f"study {name} in that storage" if settings.storage else str(directory)
     directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if settings.second_objective else [])]
     with open_study(directory, settings.storage, name, directions) as study:
-        worker = Worker(study, sampler, evaluator, settings, progress.log)
+        worker = Worker(study, sampler, evaluator, progress.log)
         shown = start = len(_finished(study.get_trials(deepcopy=False)))
         with progress.task("search", total=settings.evaluations, start=start) as bar:
             for trials in worker.work():
@@ -88,24 +78,22 @@ def search(
         merits = sampler.merits([Architecture.parse(row.architecture) for row in rows], [row.fitness for row in rows])
         winner = max(zip(merits, rows, strict=True), key=lambda of: (of[0], -of[1].cost(cost), -of[1].number))[1]
         if settings.second_objective:
-            FRONT.write(directory, front(rows, cost))
-        BEST.write(directory, winner)
-        SEARCH_DONE.write(directory, SearchDone(seconds=sum(row.seconds for row in rows), evaluations=len(rows)))
+            front = pareto_front([row.cost(cost) for row in rows], [row.fitness for row in rows])
+            layout.FRONT.write(directory, [rows[place] for place in front])
+        layout.BEST.write(directory, winner)
+        layout.SEARCH_DONE.write(
+            directory, layout.SearchDone(seconds=sum(row.seconds for row in rows), evaluations=len(rows))
+        )
     return Architecture.parse(winner.architecture)
 
 
-def front(rows: Sequence[Candidate], cost: str) -> list[Candidate]:
-    """The finished candidates that no other of the same or a lower cost equals in fitness, the cheapest first."""
-    return [rows[place] for place in pareto_front([row.cost(cost) for row in rows], [row.fitness for row in rows])]
-
-
-def candidates(trials: Iterable[FrozenTrial], sampler: Sampler) -> list[Candidate]:
+def _candidates(trials: Iterable[FrozenTrial], sampler: Sampler) -> list[layout.Candidate]:
     """The finished candidates, by evaluation index."""
     rows = []
     for trial in sorted(_finished(trials), key=index_of):
         assert trial.duration is not None
         rows.append(
-            Candidate.model_validate(
+            layout.Candidate.model_validate(
                 {
                     **_identity(trial, sampler),
                     **sampler.budget_sampler.table.cost(architecture_from(trial.params, sampler.space).ops).facts(),
@@ -119,17 +107,17 @@ def candidates(trials: Iterable[FrozenTrial], sampler: Sampler) -> list[Candidat
     return rows
 
 
-def _write(directory: Path, study: optuna.Study, sampler: Sampler) -> list[Candidate]:
+def _write(directory: Path, study: optuna.Study, sampler: Sampler) -> list[layout.Candidate]:
     """Write candidates.jsonl and failed.jsonl as the study stands, and return the rows of the first."""
-    with (directory / WRITING_LOCK).open("w") as held:
+    with (directory / layout.WRITING_LOCK).open("w") as held:
         acquire_lock(held)
         trials = study.get_trials(deepcopy=False)
-        rows = candidates(trials, sampler)
-        CANDIDATES.write(directory, rows)
+        rows = _candidates(trials, sampler)
+        layout.CANDIDATES.write(directory, rows)
         failed = sorted(failed_for_good(trials).items())
         if failed:
-            lost = [FailedCandidate(**_identity(trial, sampler), error=reason_of(trial)) for _, trial in failed]
-            FAILED.write(directory, lost)
+            lost = [layout.FailedCandidate(**_identity(trial, sampler), error=reason_of(trial)) for _, trial in failed]
+            layout.FAILED.write(directory, lost)
     return rows
 
 

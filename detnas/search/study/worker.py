@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 import optuna
 import torch
@@ -18,24 +19,12 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateF
 from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from detnas.config import SearchSettings
 from detnas.distributed import comm
 from detnas.distributed.comm import ProcessLostError
 from detnas.search.evaluators.base import Evaluator
 from detnas.search.parameters import architecture_from
 from detnas.search.samplers.base import Sampler, SpaceExhausted
-from detnas.search.study import optuna_internals
-from detnas.search.study.claims import (
-    ERROR,
-    claim,
-    enqueue,
-    fail,
-    failed_for_good,
-    finished_indices,
-    is_duplicate,
-    open_indices,
-    trials_by_index,
-)
+from detnas.search.study import claims, optuna_internals
 from detnas.search.study.trials import history_of, index_of
 from detnas.utils.errors import UserError
 from detnas.utils.resource_errors import is_resource_error
@@ -50,24 +39,19 @@ SAYS_AFTER = 10.0
 """Seconds of waiting for other workers after which that is said."""
 
 
+@dataclass
 class Worker:
     """Evaluates candidates with `evaluator`, whose score named `settings.score_name` is their fitness."""
 
-    def __init__(
-        self,
-        study: optuna.Study,
-        sampler: Sampler,
-        evaluator: Evaluator,
-        settings: SearchSettings,
-        log: Callable[[str], None],
-    ) -> None:
-        self.study = study
-        self.sampler = sampler
-        self.space = sampler.space
-        self.evaluator = evaluator
-        self.settings = settings
-        self.log = log
-        self.evaluations = settings.evaluations
+    study: optuna.Study
+    sampler: Sampler
+    evaluator: Evaluator
+    log: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self.space = self.sampler.space
+        self.settings = self.sampler.settings
+        self.evaluations = self.settings.evaluations
         """How many evaluations there are; fewer than the settings say once the space is known to hold no more."""
 
     def work(self) -> Iterator[Sequence[FrozenTrial]]:
@@ -77,34 +61,34 @@ class Worker:
         while True:
             trials = self.study.get_trials(deepcopy=False)
             yield trials
-            indices = open_indices(trials, self.evaluations, self.sampler.generation_size)
+            indices = claims.open_indices(trials, self.evaluations, self.sampler.generation_size)
             if indices:
                 # Workers that want the same evaluation choose different ones here.
                 lost = not self._evaluate(random.choice(indices) if lost else indices[0], trials)
                 waited = 0.0
-            elif finished_indices(trials).issuperset(range(self.evaluations)):
+            elif claims.finished_indices(trials).issuperset(range(self.evaluations)):
                 return
             else:
                 waited += self._wait(trials, waited)
 
     def _evaluate(self, index: int, trials: Sequence[FrozenTrial]) -> bool:
         """Make an evaluation, if a candidate is left for it; False if another worker has claimed it."""
-        trial = trials_by_index(trials).get(index)
+        trial = claims.trials_by_index(trials).get(index)
         if trial is None:
             try:
                 proposal = self.sampler.propose(history_of(trials, self.space), index)
             except SpaceExhausted:
                 self.evaluations = index
                 return True
-            added = enqueue(self.study, index, proposal, self.space)
+            added = claims.enqueue(self.study, index, proposal, self.space)
             trials = self.study.get_trials(deepcopy=False)
-            trial = trials_by_index(trials).get(index)
+            trial = claims.trials_by_index(trials).get(index)
             if trial is None or optuna_internals.trial_id(trial) != added:
                 return False
-        if not claim(self.study, trial):
+        if not claims.claim(self.study, trial):
             return False
-        if is_duplicate(trial, trials):
-            fail(self.study, trial)
+        if claims.is_duplicate(trial, trials):
+            claims.fail(self.study, trial)
             return False
         self._evaluate_trial(trial)
         return True
@@ -119,13 +103,16 @@ class Worker:
                 raise ValueError(f"its {self.settings.score_name} is {fitness}")
         except BaseException as error:
             if not isinstance(error, Exception) or isinstance(error, PROCESS_ERRORS) or is_resource_error(error):
-                fail(self.study, trial)
+                claims.fail(self.study, trial)
                 raise
-            fail(self.study, trial, error)
+            claims.fail(self.study, trial, error)
             # Other processes of the same job wait for this one; and a GPU's context does not outlive its errors.
             if comm.world_size() > 1 or isinstance(error, torch.AcceleratorError):
                 raise
-            self._say_failed(index_of(trial))
+            index = index_of(trial)
+            given_up = claims.failed_for_good(self.study.get_trials(deepcopy=False)).get(index)
+            if given_up is not None:
+                self.log(f"  search: candidate {index} is given up, it failed by {claims.reason_of(given_up)}")
             return
         values = [fitness]
         if self.settings.second_objective:
@@ -135,28 +122,18 @@ class Worker:
             optuna_internals.set_trial_attribute(self.study, trial, SCORES, dict(scores))
             self.study.tell(trial.number, values, skip_if_finished=True)
 
-    def _say_failed(self, index: int) -> None:
-        trial = failed_for_good(self.study.get_trials(deepcopy=False)).get(index)
-        if trial is not None:
-            self.log(f"  search: candidate {index} is given up, it failed by {reason_of(trial)}")
-
     def _wait(self, trials: Sequence[FrozenTrial], waited: float) -> float:
         """Leave others time to finish this generation, and fail the trials of those that are gone; returns the seconds
         that it took."""
         pause = min(max(waited / 8, SHORTEST_PAUSE), LONGEST_PAUSE)
         if waited < SAYS_AFTER <= waited + pause:
-            count = sum(trial.state == TrialState.RUNNING for trial in trials_by_index(trials).values())
+            count = sum(trial.state == TrialState.RUNNING for trial in claims.trials_by_index(trials).values())
             self.log(f"  search: waits for other workers, which evaluate the last {count} of this generation")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             fail_stale_trials(self.study)
         time.sleep(pause)
         return pause
-
-
-def reason_of(trial: FrozenTrial) -> str:
-    """Why the candidate of a trial that `failed_for_good` returns was given up."""
-    return str(trial.user_attrs.get(ERROR, "the death of each process that evaluated it"))
 
 
 @contextmanager
