@@ -75,11 +75,7 @@ def raw_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
         inputs["images"] = inputs["images"].expand(2, -1, -1, -1)
         axes["images"] = {0: "batch"} | axes["images"]
     model = onnx_model(
-        part.network,
-        tuple(inputs.values()),
-        inputs=list(inputs),
-        outputs=list(OUTPUTS[part.stages]),
-        axes=axes,
+        part.network, tuple(inputs.values()), inputs=list(inputs), outputs=list(OUTPUTS[part.stages]), axes=axes
     )
     data = with_about(model, about)
     session = open_session(data)

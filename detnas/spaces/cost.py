@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from detnas.spaces.architecture import PAPER_OPS
 from detnas.spaces.block import Block
@@ -58,14 +59,9 @@ class CostTable:
         self.macs: list[dict[int, int]] = []
         self.params: list[dict[int, int]] = []
         self.latency: list[dict[int, int]] = []
-        known: dict[tuple[Block, str, int], Cost] = {}
+        cost_of = cache(lambda op, block, resolution: find_op(op).cost(block, resolution))
         for index, (block, allowed) in enumerate(zip(blocks, allowed_ops(ops, blocks), strict=True)):
-            costs = {}
-            for op in allowed:
-                key = block, ops[op], resolution
-                if key not in known:
-                    known[key] = find_op(ops[op]).cost(block, resolution)
-                costs[op] = known[key]
+            costs = {op: cost_of(ops[op], block, resolution) for op in allowed}
             self.macs.append({op: cost.macs for op, cost in costs.items()})
             self.params.append({op: cost.params for op, cost in costs.items()})
             self.latency.append({op: latencies.of(index, op) if latencies else 0 for op in allowed})

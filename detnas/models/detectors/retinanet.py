@@ -30,12 +30,7 @@ def build(backbone: Backbone, num_classes: int, settings: RetinaNetSettings) -> 
     extra = LastLevelP6P7(channels, channels) if settings.extra_levels == 2 else None
     anchors = build_anchors(settings, settings.anchor_scales)
     make_head = PaperRetinaNetHead if settings.losses == "paper" else RetinaNetHead
-    head = make_head(
-        channels,
-        anchors.num_anchors_per_location()[0],
-        num_classes,
-        norm_layer=norm_layer(settings.norm),
-    )
+    head = make_head(channels, anchors.num_anchors_per_location()[0], num_classes, norm_layer=norm_layer(settings.norm))
     for tower in (head.classification_head, head.regression_head):
         tower.conv = tower.conv[: settings.head_convs]
     detector = RetinaNet(

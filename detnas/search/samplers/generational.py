@@ -1,14 +1,13 @@
 """A search in generations, each of which learns from the earlier ones."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
 
-from detnas.config import SearchSettings
 from detnas.search.samplers.base import History, Proposal, Sampler, SpaceExhausted
-from detnas.spaces import Architecture, BudgetSampler
+from detnas.spaces import Architecture
 from detnas.utils.seeds import derive_seed
 
 Propose = Callable[[int, AbstractSet[Architecture], np.random.Generator], Proposal | None]
@@ -22,10 +21,8 @@ class GenerationalSampler(Sampler):
     evaluated.
     """
 
-    def __init__(self, budget_sampler: BudgetSampler, settings: SearchSettings, seed: int) -> None:
-        super().__init__(budget_sampler, settings, seed)
-        self._made_from: tuple[int, History] = (-1, [])
-        self._proposals: list[Proposal] = []
+    _made: tuple[int, History, Sequence[Proposal]] = (-1, [], [])
+    """The latest generation: its number, what it was made from, and its proposals."""
 
     @abstractmethod
     def proposer(self, earlier: History, generation: int) -> Propose | None:
@@ -38,12 +35,11 @@ class GenerationalSampler(Sampler):
     def propose(self, history: History, index: int) -> Proposal:
         generation, place = divmod(index, self.settings.population)
         earlier = [record for record in history if record.index < generation * self.settings.population]
-        if self._made_from != (generation, earlier):
-            self._proposals = self._generation(earlier, generation)
-            self._made_from = (generation, earlier)
-        if place >= len(self._proposals):
+        if self._made[:2] != (generation, earlier):
+            self._made = generation, earlier, self._generation(earlier, generation)
+        if place >= len(self._made[2]):
             raise SpaceExhausted
-        return self._proposals[place]
+        return self._made[2][place]
 
     def propose_random(self, seen: AbstractSet[Architecture], rng: np.random.Generator) -> Proposal | None:
         """A random architecture that is not in `seen`; None if nothing new is left."""
