@@ -26,6 +26,7 @@ TRANSACTION_TIMEOUT = 120
 """Seconds that SQLite waits for another process's transaction."""
 CONNECT_TIMEOUT = 10
 """Seconds in which a database server must answer."""
+SERVER_OPTIONS = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT}}
 TRIES = 10
 """Attempts at making the tables, which several workers may do at the same time."""
 
@@ -61,7 +62,7 @@ def open_study(
 
 def check_storage(url: str) -> None:
     """Raise `UserError` if the server at `url` does not answer, or the driver for it is not installed."""
-    with _explain_errors(f"search.storage = {url}", url), sqlalchemy.create_engine(url, **_server_options()).connect():
+    with _explain_errors(f"search.storage = {url}", url), sqlalchemy.create_engine(url, **SERVER_OPTIONS).connect():
         pass
 
 
@@ -99,16 +100,12 @@ def _sqlite(path: Path) -> RDBStorage:
 def _server(url: str) -> RDBStorage:
     for _ in range(TRIES - 1):
         try:
-            return _storage(url, _server_options())
+            return _storage(url, SERVER_OPTIONS)
         except OperationalError:
             raise
         except SQLAlchemyError:
             time.sleep(random.random())  # another worker was making the same tables
-    return _storage(url, _server_options())
-
-
-def _server_options() -> dict[str, Any]:
-    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT}}
+    return _storage(url, SERVER_OPTIONS)
 
 
 def _storage(url: str, options: dict[str, Any]) -> RDBStorage:
