@@ -36,9 +36,8 @@ class Batch(NamedTuple):
     """Images as the network takes them."""
 
     inputs: dict[str, Array]
-    """By the names of the network's inputs: `images` (N, 3, H, W) float32, padded with zeros to the right and below;
-    of a two-stage detector, which takes one image at a time, also `size` (2,) int64, its height and width without
-    the padding."""
+    """By the names of the network's inputs: `images` (N, 3, H, W) float32, padded with zeros to the right and below; of
+    a two-stage detector, which takes one image at a time, also `size` (2,) int64: height and width without padding."""
     sizes: list[tuple[int, int]]
     """Height and width of each image without the padding."""
     given: list[tuple[int, int]]
@@ -72,8 +71,7 @@ def detections(outputs: Sequence[Array], batch: Batch, about: Mapping[str, Any])
 
 
 def _one_stage(outputs: Sequence[Array], batch: Batch, about: Mapping[str, Any]) -> list[Found]:
-    """Candidates of a detector with one stage, such as RetinaNet, from logits (N, anchors, classes) and codes (N,
-    anchors, 4)."""
+    """Candidates of a one-stage detector (RetinaNet) from logits (N, anchors, classes) and codes (N, anchors, 4)."""
     logits, codes = outputs
     height, width = batch.inputs["images"].shape[2:]
     levels = anchors(height, width, about)

@@ -47,10 +47,9 @@ def search(
     """Search `space` (or one of detnas's, by name) for the architecture of the highest `fitness` within `budget`.
 
     `fitness` is called once for each candidate and returns a finite number. `settings` are the fields of
-    `detnas.config.SearchSettings` that say how candidates are chosen (`FIELDS`), by default the paper's evolution:
-    1000 evaluations in generations of 50. With the sampler `nsga2` and a `second_objective`, the architecture returned
-    is the one of the front with the highest fitness. With the sampler `linear` it is the evaluated one that its model
-    expects most of.
+    `detnas.config.SearchSettings` that say how candidates are chosen (`FIELDS`), by default the paper's evolution: 1000
+    evaluations in generations of 50. With the sampler `nsga2` and a `second_objective`, the architecture returned is
+    the one of the front with the highest fitness. With `linear` it is the one that its model expects most of.
 
     Leaves in the folder `out` what the search of a run leaves: study.db (Optuna's), candidates.jsonl with every
     candidate's fitness and costs, best.json, front.json if there are two objectives, done.json. The same call again

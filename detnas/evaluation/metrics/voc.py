@@ -18,11 +18,10 @@ def voc_scores(ground_truth: dict[str, Any], detections: list[dict[str, Any]]) -
     """`VOC07` and `VOC`, from 0 to 1; None where there is no object. Classes without an object do not count.
 
     `ground_truth` is a COCO dictionary whose crowds are VOC's difficult objects, `detections` a list of COCO results on
-    its images; boxes are x, y, width, height in pixels, continuous: the devkit's inclusive corners are x + 1, y + 1,
-    x + width, y + height. A detection belongs to the box of its class that it overlaps most. If that overlap reaches
-    0.5, the first detection by score is correct and the others are wrong; those of a difficult box are neither. Equal
-    scores stay in the given order. Recall is compared with the 11 points in integers, as in floating point
-    0.1 + 0.1 + 0.1 > 0.3.
+    its images; boxes are x, y, width, height in pixels, continuous: the devkit's inclusive corners are x + 1, y + 1, x
+    + width, y + height. A detection belongs to the box of its class that it overlaps most. If that overlap reaches 0.5,
+    the first detection by score is correct and the others are wrong; those of a difficult box are neither. Equal scores
+    stay in the given order. Recall is compared with the 11 points in integers: as floats, 0.1 + 0.1 + 0.1 > 0.3.
 
     Raises `ValueError` for detections that `coco_scores` refuses.
     """

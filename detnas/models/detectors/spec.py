@@ -23,8 +23,7 @@ losses. In evaluation mode it takes images, and returns a dict with `boxes`, `sc
 class ExportedPart:
     """The part of a detector that `detnas export --format onnx-raw` writes: its networks.
 
-    What comes before and after them is done by `detnas/exporting/postprocess.py`, which distinguishes detectors by
-    `stages`.
+    `detnas/exporting/postprocess.py` does what comes before and after them, and distinguishes detectors by `stages`.
     """
 
     network: nn.Module
@@ -33,8 +32,7 @@ class ExportedPart:
     4), logits (n, 1 + classes) with the background first, and codes of boxes (n, 4 + 4 classes)."""
     stages: Literal[1, 2]
     about: Mapping[str, Any]
-    """What `postprocess` needs beside the settings: `box_weights`, and with one stage `cell_anchors` and
-    `anchor_strides`."""
+    """What `postprocess` needs besides the settings: `box_weights`; with one stage `cell_anchors`, `anchor_strides`."""
 
 
 @dataclass(frozen=True)

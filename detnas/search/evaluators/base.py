@@ -73,14 +73,12 @@ class EvaluatorSpec:
     """An evaluator as a table names it."""
 
     implementation: str
-    """Where its class is, `package.module:name`, a `RunEvaluator`. Reading a recipe does
-    not import it."""
+    """The import string of its class, a `RunEvaluator`. Reading a recipe does not import it."""
     task: Literal["detection", "classification"]
     """What the supernet that it scores has learned: the one fine-tuned on detection, or the pre-trained one, in which
     case the run leaves the fine-tuning of the supernet out."""
     score: str
-    """The name of the score that is the fitness; `{metric}` and `{fitness}` stand for these fields of the recipe's
-    `search`."""
+    """The name of the score that is the fitness; `{metric}` and `{fitness}` stand for these fields of `search`."""
     checks_recalibration: bool = False
     """Whether it can score a candidate with other BN statistics, for `detnas.search.recalibration_check`."""
 

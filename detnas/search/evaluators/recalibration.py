@@ -18,8 +18,7 @@ from detnas.utils.seeds import derive_seed
 def recalibrate(model: nn.Module, batches: Iterable[Any]) -> None:
     """Compute the BN statistics of `model` again from batches of its inputs, except for those behind RoI pooling.
 
-    A detector takes lists of images (3, H, W) float in 0-1, or `PreparedImages`; a classifier normalized images
-    (N, 3, S, S).
+    Detectors take lists of images (3, H, W) float in 0-1, or `PreparedImages`; classifiers, normalized (N, 3, S, S).
 
     For a copy that `extract_subnet` made: the supernet's shared statistics belong to no candidate, and must not be
     changed by one (paper, section 3.3). Only this BN runs in training mode; no losses are computed and nothing is drawn

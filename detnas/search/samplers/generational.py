@@ -17,8 +17,7 @@ Propose = Callable[[int, AbstractSet[Architecture], np.random.Generator], Propos
 class GenerationalSampler(Sampler):
     """Makes generations of `population` architectures, the first of them random.
 
-    Proposals depend on the records of earlier generations alone, and not on the order in which a generation is
-    evaluated.
+    Proposals depend on the records of earlier generations, not on the order in which a generation is evaluated.
     """
 
     _made: tuple[int, History, Sequence[Proposal]] = (-1, [], [])

@@ -64,8 +64,7 @@ def close_session(study: "Study") -> None:
 def begin_immediately(storage: "RDBStorage") -> None:
     """Let every transaction of an SQLite storage begin as a writing one.
 
-    Python's own begin with the first change: two workers that have both read a trial as waiting would both make it
-    theirs.
+    Python's own begin with the first change: two workers that read a trial as waiting would both claim it.
     """
     import sqlalchemy
 

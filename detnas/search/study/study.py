@@ -40,9 +40,8 @@ def search(
 ) -> Architecture:
     """Evaluate `settings.evaluations` candidates, or all within the budget, and return the best.
 
-    `evaluator` returns a candidate's scores by name; the one named `settings.score_name` is its fitness. Other
-    processes may do the same at the same time: each candidate is evaluated by one of them, and all leave the same
-    files.
+    `evaluator` returns a candidate's scores by name; the one named `settings.score_name` is its fitness. Several
+    processes may do so at the same time: one of them evaluates each candidate, and all leave the same files.
 
     Leaves `candidates.jsonl`, `best.json` and `done.json` in `directory`, `front.json` if there are two objectives,
     `failed.jsonl` if candidates failed, and `study.db` unless the settings name a storage. Continues the study that it

@@ -1,7 +1,6 @@
 """A worker of the search: makes one free evaluation of the study after another, beside any number of other workers.
 
-Each makes the proposals itself: they are the same whoever makes them. So workers need nothing of each other but the
-study, and may come, go and be killed.
+Each makes the proposals itself, which are the same for all. So workers share only the study, and may be killed.
 """
 
 import math
