@@ -4,12 +4,13 @@ Blocks at which the same ops are allowed at equal costs are interchangeable, so 
 half of its blocks, and sorting one half makes counting and drawing within a bound exact (meet in the middle).
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement
-from math import factorial, inf
+from math import factorial, inf, prod
 from typing import Literal, get_args
 
 import numpy as np
@@ -218,7 +219,4 @@ def _totals(
 
 def _orders(choice: tuple[int, ...]) -> float:
     """The number of orders of a multiset of ops."""
-    orders = factorial(len(choice))
-    for op in set(choice):
-        orders //= factorial(choice.count(op))
-    return float(orders)
+    return float(factorial(len(choice)) // prod(map(factorial, Counter(choice).values())))

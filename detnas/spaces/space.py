@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import inf, prod
 
 import numpy as np
@@ -61,13 +61,12 @@ class SearchSpace:
     @property
     def blocks(self) -> tuple[Block, ...]:
         """All choice blocks from input to output."""
-        blocks = []
-        in_channels = self.stem
-        for stage, (channels, repeats) in enumerate(zip(self.channels, self.repeats, strict=True)):
-            for repeat in range(repeats):
-                blocks.append(Block(stage, in_channels, channels, stride=2 if repeat == 0 else 1))
-                in_channels = channels
-        return tuple(blocks)
+        widths = (self.stem, *self.channels)
+        return tuple(
+            Block(stage, widths[stage] if repeat == 0 else channels, channels, stride=2 if repeat == 0 else 1)
+            for stage, (channels, repeats) in enumerate(zip(self.channels, self.repeats, strict=True))
+            for repeat in range(repeats)
+        )
 
     @property
     def strides(self) -> list[int]:
@@ -95,12 +94,8 @@ class SearchSpace:
         """
         if len(ops) != sum(self.repeats):
             raise UserError(f"space {self.name} has {sum(self.repeats)} blocks, but {len(ops)} ops were given")
-        stages = []
-        start = 0
-        for repeats in self.repeats:
-            stages.append(tuple(int(op) for op in ops[start : start + repeats]))
-            start += repeats
-        return Architecture(tuple(stages))
+        left = map(int, ops)
+        return Architecture(tuple(tuple(islice(left, repeats)) for repeats in self.repeats))
 
     def draw(self, rng: np.random.Generator) -> Architecture:
         """An architecture, uniformly at random."""

@@ -44,11 +44,8 @@ def open_indices(trials: Sequence[FrozenTrial], evaluations: int, generation_siz
 
 def trials_by_index(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
     """The trial of each evaluation that has one: the earliest which did not fail."""
-    held: dict[int, FrozenTrial] = {}
-    for trial in sorted(trials, key=lambda trial: trial.number):
-        if trial.state != TrialState.FAIL:
-            held.setdefault(index_of(trial), trial)
-    return held
+    latest_first = sorted(trials, key=lambda trial: trial.number, reverse=True)
+    return {index_of(trial): trial for trial in latest_first if trial.state != TrialState.FAIL}
 
 
 def is_duplicate(trial: FrozenTrial, trials: Iterable[FrozenTrial]) -> bool:
