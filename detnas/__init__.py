@@ -59,6 +59,10 @@ _MODULES = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})
+
+
 def __getattr__(name: str) -> Any:
     """Import public names on first use, so that `detnas --help` does not wait for torch."""
     if name not in _MODULES:

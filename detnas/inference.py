@@ -96,7 +96,10 @@ def predict_images(
         read_image(path)
     torch_device = choose_device(device)
     detector.to(torch_device)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"--out {out}: is or is in a file; name a folder") from None
     predictions: dict[str, list[dict[str, Any]]] = {}
     coco: dict[str, list[dict[str, Any]]] = {
         "images": [],

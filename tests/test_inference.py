@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -108,3 +109,17 @@ def test_what_would_overwrite_or_cannot_be_read_is_refused_before_anything_is_wr
             predict(weights, images, folder)
         assert "\n" not in str(refusal.value)
     assert not out.exists() and {path.name for path in (tmp_path / "in").iterdir()} == {"a.png", "a.jpg"}
+
+
+def test_a_folder_for_weights_a_file_for_results_and_an_unknown_device_are_refused(
+    weights: Path, tmp_path: Path
+) -> None:
+    image = tmp_path / "image.png"
+    Image.new("RGB", (64, 64)).save(image)
+    settings: dict[str, Any] = {"threshold": 0.5, "batch_size": 1, "progress": Progress(quiet=True)}
+    with pytest.raises(UserError, match="it is a folder"):
+        list(predict_images(tmp_path, [image], tmp_path / "out", device="cpu", **settings))
+    with pytest.raises(UserError, match="name a folder"):
+        list(predict_images(weights, [image], image, device="cpu", **settings))
+    with pytest.raises(UserError, match="device = 'tpu': unknown; choose auto, cpu or cuda"):
+        list(predict_images(weights, [image], tmp_path / "out", device="tpu", **settings))

@@ -16,6 +16,8 @@ def choose_device(name: str) -> torch.device:
     """
     # Weights that decay toward zero become denormal numbers, which slow CPUs several-fold.
     torch.set_flush_denormal(True)
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device = {name!r}: unknown; choose auto, cpu or cuda")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

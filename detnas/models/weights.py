@@ -162,6 +162,8 @@ def load_weights(path: Path, ops: Collection[str] = ()) -> tuple[nn.Module, Back
     Raises `UserError` if the file is missing, is not a weights file of detnas or was written by another version, or has
     a custom op that `ops` does not name or that cannot be imported.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: not a weights file (it is a folder); name a detector.safetensors")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
