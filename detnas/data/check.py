@@ -36,7 +36,7 @@ def check(directory: Path, settings: DataSettings, progress: Progress) -> tuple[
             data = split_data(directory, sources, settings, seed=0)  # checks the splits together
         except UserError as error:
             lines.append(f"ERROR: {error}")
-    lines.append("Nothing in the way of training." if data else "Fix the errors before training.")
+    lines.append("No errors found." if data else "Fix the errors before training.")
     return lines, data
 
 

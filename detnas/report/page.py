@@ -229,7 +229,7 @@ def _ap_plots(run: CollectedRun) -> list[Plot]:
             Plot(
                 "plot-classes",
                 "By class",
-                f"{hardest}In the order of the AP of {evaluated[0].name}.",
+                f"{hardest}In the order of AP of the network {evaluated[0].name}.",
                 _data(plots.by_class(evaluated, classes)),
                 [["Class", *(network.name for network in evaluated)], *rows],
             )

@@ -70,7 +70,7 @@ def spread(sampler: BudgetSampler, count: int, seed: int) -> list[Architecture]:
     while len(pool) < POOL and (architecture := sampler.sample(rng, pool.keys())) is not None:
         pool[architecture] = sampler.table.cost(architecture.ops).macs
     if count > len(pool):
-        raise UserError(f"--n {count}: only {len(pool)} architectures within the budget are at hand; give fewer")
+        raise UserError(f"--n {count}: only {len(pool)} architectures within the budget are available; give fewer")
     return evenly(pool, count)
 
 

@@ -129,7 +129,7 @@ class FormatContract:
         write(tmp_path, DATA)
         sources = {split: found[0] for split, found in find_sources(tmp_path, DataSettings()).items()}
         lines, data = check(tmp_path, DataSettings(), Progress(quiet=True))
-        assert data is not None and lines[-1] == "Nothing in the way of training."
+        assert data is not None and lines[-1] == "No errors found."
         for split, source in sources.items():
             line = lines.index(f"{split}: {FORMATS[format_name].describe(source)}")
             boxes = sum(len(image.boxes) for image in DATA[split])

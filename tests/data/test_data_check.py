@@ -20,7 +20,7 @@ from detnas.utils.progress import Progress
 def test_a_sound_data_set_is_described(annotations: str, images: str, tmp_path: Path) -> None:
     write_coco(tmp_path / annotations, tmp_path / images, tree_of(some_images(6)))
     lines, fine = check(tmp_path, DataSettings(), Progress(quiet=True))
-    assert fine and lines[-1] == "Nothing in the way of training."
+    assert fine and lines[-1] == "No errors found."
     assert "train: " in lines[0] and str(tmp_path / annotations) in lines[0] and str(tmp_path / images) in lines[0]
     assert "6 images, 9 boxes, 3 categories" in lines[1]
 

@@ -13,7 +13,7 @@ from shell import Shell
 
 TEXT = (DOCS / "tutorial.md").read_text()
 TREES = SHARED / "data" / "trees"
-"""What the tutorial was written on. Where it is not at hand, the embedded shapes."""
+"""What the tutorial was written on. Where it is absent, the embedded shapes."""
 PROMISED = re.compile(r"`([\w./-]+\.(?:html|jpg|json|jsonl|onnx|safetensors))`")
 NUMBER = re.compile(r"\d[\d.,]*(?:e[+-]?\d+)?|…")
 UNITS = ("s", "min", "h")
