@@ -47,7 +47,7 @@ def test_exported_detectors_score_as_the_eager_one(kind: str, tmp_path: Path) ->
     detector, _ = load_detector(weights)
     # One at a time: in a batch of images of several sizes the smaller are padded, and other things are found on them.
     eager = evaluate(detector, data, images, batch_size=1, device=torch.device("cpu")).scores
-    assert eager["mAP"] is not None and eager["mAP"] > 0.05
+    assert eager["mAP"] is not None and eager["mAP"] > 0.01  # or this compares nothing
     for format in FORMATS:
         file = detnas.export(weights, format, tmp_path / f"{format}.onnx", data=TREES)
         found = detect_with(file, [images[index] for index in range(len(data))])
