@@ -38,11 +38,9 @@ class BackboneModel:
 def onnx_backbone(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> BackboneModel:
     """From `images` (N, 3, H, W) float32, normalized, to `stride4`, `stride8`, `stride16` and `stride32`."""
     outputs = [f"stride{stride}" for stride in backbone.strides]
-    sides = {0: "batch", 2: "height", 3: "width"}
-    maps = {name: {0: "batch", 2: f"height_{name}", 3: f"width_{name}"} for name in outputs}
-    model = onnx_model(
-        backbone, (torch.rand(EXAMPLE),), inputs=["images"], outputs=outputs, axes={"images": sides} | maps
-    )
+    axes = {name: {0: "batch", 2: f"height_{name}", 3: f"width_{name}"} for name in outputs}
+    axes["images"] = {0: "batch", 2: "height", 3: "width"}
+    model = onnx_model(backbone, (torch.rand(EXAMPLE),), inputs=["images"], outputs=outputs, axes=axes)
     data = with_about(model, {"holds": "backbone"} | about_backbone(info))
     session = open_session(data)
     return BackboneModel(
@@ -56,16 +54,14 @@ def torch_program(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> Backbo
     Both sides must have more than `SMALLEST_SIDE` pixels: torch.export takes an axis of length one, which the last map
     has there, for a constant.
     """
-    some = torch.export.Dim.DYNAMIC
-    program = torch.export.export(
-        backbone, (torch.rand(EXAMPLE),), dynamic_shapes={"images": {0: some, 2: some, 3: some}}
-    )
+    shapes = {"images": dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)}
+    program = torch.export.export(backbone, (torch.rand(EXAMPLE),), dynamic_shapes=shapes)
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of weights that share memory and are not on the CPU; these are
         torch.export.save(program, file, extra_files={ABOUT: json.dumps(about_backbone(info))})
     file.seek(0)
-    network = torch.export.load(file).module()
+    network: Callable[[Tensor], Sequence[Tensor]] = torch.export.load(file).module()
 
     def maps(images: Tensor) -> Sequence[Tensor]:
         if min(images.shape[2:]) <= SMALLEST_SIDE:
@@ -73,8 +69,7 @@ def torch_program(backbone: Subnet, info: BackboneInfo | DetectorInfo) -> Backbo
                 f"--format torch: a program of torch.export takes no images of {images.shape[3]} x {images.shape[2]} "
                 f"pixels; check on images that as the network sees them have sides above {SMALLEST_SIDE}"
             )
-        found: Sequence[Tensor] = network(images)
-        return found
+        return network(images)
 
     return BackboneModel({".pt2": file.getvalue()}, maps)
 

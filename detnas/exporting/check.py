@@ -31,8 +31,6 @@ OF_LARGEST = 1e-4
 SIDES = (224, 448)
 """For a backbone without a detector: the shorter side of its input, and the most that the longer one has."""
 
-CPU = torch.device("cpu")
-
 
 @dataclass(frozen=True)
 class Image:
@@ -69,7 +67,7 @@ def check_detector(detector: Detector, info: DetectorInfo, model: DetectorModel,
     found: list[Difference] = []
     for group in groups:
         pixels = [image.read() for image in group]
-        pairs = zip(group, model.detect(pixels), detect(detector, pixels, CPU), strict=True)
+        pairs = zip(group, model.detect(pixels), detect(detector, pixels, torch.device("cpu")), strict=True)
         for image, ours, theirs in pairs:
             one = compare(ours, theirs, info.settings)
             if one.lone:
@@ -119,12 +117,9 @@ def compare(ours: Detections, theirs: Detections, settings: DetectorSettings) ->
     )
     mine, its = np.nonzero(near)
     lone = _lone(ours, ~near.any(axis=1), theirs, settings) or _lone(theirs, ~near.any(axis=0), ours, settings)
-    return Difference(
-        detections=int(near.any(axis=1).sum()),
-        pixels=float(np.abs(ours.boxes[mine] - theirs.boxes[its]).max(initial=0)),
-        score=float(np.abs(ours.scores[mine] - theirs.scores[its]).max(initial=0)),
-        lone=lone,
-    )
+    pixels = float(np.abs(ours.boxes[mine] - theirs.boxes[its]).max(initial=0))
+    score = float(np.abs(ours.scores[mine] - theirs.scores[its]).max(initial=0))
+    return Difference(int(near.any(axis=1).sum()), pixels, score, lone)
 
 
 def _lone(found: Detections, alone: NDArray[np.bool_], others: Detections, settings: DetectorSettings) -> str | None:

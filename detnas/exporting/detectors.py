@@ -16,8 +16,6 @@ from detnas.models.detectors.detect import Detections
 from detnas.models.detectors.geometry import ImageTransform
 from detnas.models.weights import DetectorInfo
 
-EXAMPLE = (70, 90)
-"""Height and width of the image on which networks are traced; the check is on others."""
 OUTPUTS = {
     1: {name: {0: "batch", 1: "anchors"} for name in ("logits", "codes")},
     2: {name: {0: "proposals"} for name in ("proposals", "logits", "codes")},
@@ -41,13 +39,8 @@ def whole_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
     """From `image` (height, width, 3) uint8, RGB, of any size, to `boxes` (n, 4) float32, `scores` (n,) float32 and
     `labels` (n,) int64: those of `Detections`."""
     outputs = ["boxes", "scores", "labels"]
-    model = onnx_model(
-        _Whole(detector, info),
-        (_example(),),
-        inputs=["image"],
-        outputs=outputs,
-        axes={"image": {0: "height", 1: "width"}} | {name: {0: "found"} for name in outputs},
-    )
+    axes = {"image": {0: "height", 1: "width"}} | {name: {0: "found"} for name in outputs}
+    model = onnx_model(_Whole(detector, info), (_example(),), inputs=["image"], outputs=outputs, axes=axes)
     data = with_about(model, {"holds": "detector"} | about_detector(info))
     session = open_session(data)
 
@@ -60,23 +53,16 @@ def whole_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
 def raw_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
     """Backbone, pyramid and heads, for images that `postprocess.prepare` made ready; see `ExportedPart`."""
     part = find_spec(detector).export(detector)
-    about = {
-        "holds": "raw detector",
-        **about_detector(info),
-        "stages": part.stages,
-        "unscaled_edge": info.settings.unscaled_edge,
-        **part.about,
-    }
-    inputs = {
-        name: torch.from_numpy(x) for name, x in prepare([_pixels(_example().permute(2, 0, 1))], about).inputs.items()
-    }
+    about = {"holds": "raw detector", **about_detector(info), "stages": part.stages}
+    about |= {"unscaled_edge": info.settings.unscaled_edge, **part.about}
+    example = prepare([_example().numpy()], about)
+    inputs = {name: torch.from_numpy(x) for name, x in example.inputs.items()}
+    outputs = list(OUTPUTS[part.stages])
     axes = {"images": {2: "height", 3: "width"}} | OUTPUTS[part.stages]
     if part.stages == 1:
         inputs["images"] = inputs["images"].expand(2, -1, -1, -1)
         axes["images"] = {0: "batch"} | axes["images"]
-    model = onnx_model(
-        part.network, tuple(inputs.values()), inputs=list(inputs), outputs=list(OUTPUTS[part.stages]), axes=axes
-    )
+    model = onnx_model(part.network, tuple(inputs.values()), inputs=list(inputs), outputs=outputs, axes=axes)
     data = with_about(model, about)
     session = open_session(data)
 
@@ -116,9 +102,8 @@ class _TracedTransform(ImageTransform):
 
 
 def _example() -> Tensor:
-    """An image (height, width, 3) uint8."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (*EXAMPLE, 3), dtype=torch.uint8, generator=generator)
+    """An image (height, width, 3) uint8, on which networks are traced; the check is on others."""
+    return torch.randint(0, 256, (70, 90, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def _pixels(image: Tensor) -> Any:

@@ -16,9 +16,6 @@ from detnas.utils.errors import UserError
 ABOUT = "detnas"
 """The key of an exported file's metadata whose value is a JSON object that describes it."""
 
-Axes = Mapping[str, Mapping[int, str]]
-"""For inputs and outputs by name: the axes whose length varies, and their names."""
-
 
 def onnx_model(
     network: nn.Module,
@@ -26,9 +23,10 @@ def onnx_model(
     *,
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
-    axes: Axes | None = None,
+    axes: Mapping[str, Mapping[int, str]] | None = None,
 ) -> bytes:
-    """The ONNX model of a network in evaluation mode. Without `axes` its inputs have the shapes of `examples`."""
+    """The ONNX model of a network in evaluation mode. Without `axes` its inputs have the shapes of `examples`; `axes`
+    names those whose length varies, for inputs and outputs by name."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The newer exporter fails on torchvision's detectors, and takes ten times as long on what it can export: half a
         # minute for a network of 20 blocks. This one warns of data that it takes for constants; if that were wrong, the

@@ -98,12 +98,8 @@ def definition(info: BackboneInfo | DetectorInfo) -> str:
             "choose torch or onnx-backbone"
         )
     space, settings = info.space, info.preprocessing
-    head = HEAD.substitute(
-        space=space.name,
-        architecture=str(info.architecture),
-        version=__version__,
-        strides=", ".join(map(str, space.strides)),
-    )
+    strides = ", ".join(map(str, space.strides))
+    head = HEAD.substitute(space=space.name, architecture=info.architecture, version=__version__, strides=strides)
     tail = TAIL.substitute(
         stem=space.stem,
         rows="\n".join(rows),

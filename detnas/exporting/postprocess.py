@@ -64,10 +64,8 @@ def detections(outputs: Sequence[Array], batch: Batch, about: Mapping[str, Any])
     """The detections on each image of `batch`, from the network's outputs for it."""
     find_candidates = _two_stage if about["stages"] == 2 else _one_stage
     candidates = find_candidates(outputs, batch, about)
-    return [
-        _best(*found, size, given, about)
-        for found, size, given in zip(candidates, batch.sizes, batch.given, strict=True)
-    ]
+    images = zip(candidates, batch.sizes, batch.given, strict=True)
+    return [_best(*found, size, given, about) for found, size, given in images]
 
 
 def _one_stage(outputs: Sequence[Array], batch: Batch, about: Mapping[str, Any]) -> list[Found]:
@@ -137,8 +135,7 @@ def suppress(boxes: Array, scores: Array, threshold: float) -> Array:
         kept.append(best)
         sides = np.minimum(boxes[best, 2:], boxes[order, 2:]) - np.maximum(boxes[best, :2], boxes[order, :2])
         common = sides.clip(0).prod(axis=1)
-        union = areas[best] + areas[order] - common
-        order = order[common <= threshold * union]
+        order = order[common <= threshold * (areas[best] + areas[order] - common)]
     return np.array(kept, np.int64)
 
 
@@ -192,8 +189,7 @@ def _resize(image: Array, settings: Mapping[str, Any]) -> Array:
 
 
 def _clipped(boxes: Array, size: tuple[int, int]) -> Array:
-    height, width = size
-    return boxes.clip(0, np.array([width, height, width, height], np.float32))
+    return boxes.clip(0, np.tile(_float32(size[::-1]), 2))
 
 
 def _float32(values: Any) -> Array:

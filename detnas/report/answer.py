@@ -4,7 +4,6 @@ from detnas.config.recipe import RANDOM
 from detnas.report.collect import CollectedRun, Network
 from detnas.spaces.published import PUBLISHED, RESNETS
 
-FEW_IMAGES = 1000
 UNKNOWN = "-"
 
 DESCRIPTIONS = {
@@ -65,11 +64,8 @@ def answer(run: CollectedRun) -> str:
     best_map, rival = (within or beyond)[0]
     lead = round(100 * (winner.map - best_map), 1)
     where = " within the budget" if within and beyond else ""
-    rival_is = f"the best baseline{where} ({describe(rival)}, {points(best_map)})"
-    if lead == 0:
-        standing = f"the same as {rival_is}"
-    else:
-        standing = f"{abs(lead):.1f} points {'above' if lead > 0 else 'below'} {rival_is}"
+    difference = f"{abs(lead):.1f} points {'above' if lead > 0 else 'below'}" if lead else "the same as"
+    standing = f"{difference} the best baseline{where} ({describe(rival)}, {points(best_map)})"
     if abs(lead) < least_difference(winner.images):
         verdict = "That is too close to call from one run."
     elif lead > 0:
@@ -96,7 +92,7 @@ def caveat(run: CollectedRun) -> str:
         "the spread: repeat it with a few seeds before you rely on the result."
     )
     images = run.winner.images
-    if images and images < FEW_IMAGES:
+    if images and images < 1000:
         text += f" And {images:,} validation images are few: other images would change these scores."
     return text
 
@@ -109,11 +105,8 @@ def describe(network: Network) -> str:
 
 def _exceeds_budget(network: Network, run: CollectedRun) -> bool:
     budget = run.recipe.budget
-    bounds = (
-        (network.macs, budget.macs_max),
-        (network.params, budget.params_max),
-        (network.latency_ms, budget.latency_max),
-    )
+    costs = (network.macs, network.params, network.latency_ms)
+    bounds = zip(costs, (budget.macs_max, budget.params_max, budget.latency_max), strict=True)
     return any(cost is not None and bound is not None and cost > bound for cost, bound in bounds)
 
 

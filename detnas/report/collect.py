@@ -22,7 +22,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Training:
-    """One training of the run: of the supernet (`network` is empty) or of a network."""
+    """One training: of the supernet (`network` is empty) or of a network. `seconds` is None until its end."""
 
     stage: str
     network: str = ""
@@ -30,7 +30,6 @@ class Training:
     """Losses and accuracies, by the names that they have in metrics.jsonl."""
     images_per_second: float | None = None
     seconds: float | None = None
-    """None before it is done."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,12 @@ class CollectedRun:
     recipe_text: str
     """recipe.yaml; recipes hold no passwords."""
     networks: Sequence[Network]
-    """The winner first."""
     trainings: Sequence[Training] = ()
     candidates: Sequence[Candidate] = ()
     num_failed: int = 0
     """Candidates that could not be evaluated."""
     best: Candidate | None = None
     search_seconds: float | None = None
-    """None before the search is done."""
     ranking: Ranking | None = None
     recalibration: RecalibrationCheck | None = None
 
@@ -132,16 +129,10 @@ def _read_training(folder: Path, stage: str, network: str) -> Training:
     rows = {row.step: row for row in layout.METRICS.read(folder) if row.loss is not None}
     ordered = [rows[step] for step in sorted(rows)]
     names = dict.fromkeys(name for row in ordered for name in row.metrics if name == "accuracy" or "loss" in name)
-    curves = {name: _curve(ordered, name) for name in names}
+    curves = {name: curve for name in names if (curve := _curve(ordered, name)).steps}
     rates = _curve(ordered, "images_per_second").values
     done = layout.TRAINING_DONE.find(folder)
-    return Training(
-        stage=stage,
-        network=network,
-        curves={name: curve for name, curve in curves.items() if curve.steps},
-        images_per_second=median(rates) if rates else None,
-        seconds=None if done is None else done.seconds,
-    )
+    return Training(stage, network, curves, median(rates) if rates else None, None if done is None else done.seconds)
 
 
 def _curve(rows: Sequence[MetricsRow], name: str) -> Curve:

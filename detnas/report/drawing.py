@@ -8,18 +8,12 @@ from detnas.spaces import PAPER_OPS, Architecture, SearchSpace
 from detnas.utils.errors import UserError
 
 COLUMNS = 8
-CAPTION = 12
-"""The number of letters that fit into a block."""
 BLOCK_WIDTH, BLOCK_HEIGHT, GAP, HEADING = 76, 58, 12, 34
-WIDTH = COLUMNS * (BLOCK_WIDTH + GAP)
 
 
 @dataclass(frozen=True)
 class DrawnBlock:
-    """A block: its upper left corner in pixels, its op, kernel size, stride, and the op's digit.
-
-    The op of the stem is empty. The kernel size is known of the paper's ops only.
-    """
+    """A block: its upper left corner in pixels, op (empty for the stem), kernel size (if known), stride, and digit."""
 
     x: int
     y: int
@@ -36,7 +30,7 @@ class DrawnBlock:
     def caption(self) -> str:
         if not self.op:
             return "conv"
-        name = self.op.rpartition(":")[2][:CAPTION]
+        name = self.op.rpartition(":")[2][:12]  # the letters that fit into a block
         return name if self.kernel is None else "xception" if self.op == "xception" else "shuffle"
 
 
@@ -63,7 +57,7 @@ class Drawing:
     stages: Sequence[DrawnStage]
     height: int
     space_ops: Sequence[str]
-    width: int = WIDTH
+    width: int = COLUMNS * (BLOCK_WIDTH + GAP)
     block_width: int = BLOCK_WIDTH
     block_height: int = BLOCK_HEIGHT
 
@@ -95,9 +89,8 @@ def draw(architecture: str, space: SearchSpace) -> Drawing | None:
     y = HEADING
     stages = [DrawnStage("Stem", f"{space.stem} channels, 1/2 of the image's size", y, [DrawnBlock(0, y, "", 3, 2)])]
     y += BLOCK_HEIGHT + GAP
-    for index, (ops, channels, stride) in enumerate(
-        zip(parsed.stages, space.channels, space.strides, strict=True), start=1
-    ):
+    maps = zip(parsed.stages, space.channels, space.strides, strict=True)
+    for index, (ops, channels, stride) in enumerate(maps, start=1):
         y += HEADING
         blocks = [
             DrawnBlock(

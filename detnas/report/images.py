@@ -14,7 +14,6 @@ from detnas.utils.errors import UserError
 
 OVERLAP = 0.5
 """The least IoU with a true box of its class at which a predicted box is correct."""
-LONGEST_SIDE = 640
 MAX_BYTES = 2_000_000  # of all images together; plotly takes 4.8 MB, and the page is to stay below 8 MB
 MOST_PREDICTIONS = 20
 
@@ -82,18 +81,9 @@ def embed_images(examples: Sequence[Example]) -> list[EmbeddedImage]:
         size += len(address or "")
         if size > MAX_BYTES:
             break
-        strongest = sorted(example.predicted, key=_score, reverse=True)
-        shown = strongest[:MOST_PREDICTIONS]
-        embedded.append(
-            EmbeddedImage(
-                name=example.image.name,
-                address=address,
-                width=example.width,
-                height=example.height,
-                boxes=match_boxes(example.truth, shown),
-                left_out=len(strongest) - len(shown),
-            )
-        )
+        shown = sorted(example.predicted, key=_score, reverse=True)[:MOST_PREDICTIONS]
+        boxes, left_out = match_boxes(example.truth, shown), len(example.predicted) - len(shown)
+        embedded.append(EmbeddedImage(example.image.name, address, example.width, example.height, boxes, left_out))
     return embedded
 
 
@@ -136,7 +126,7 @@ def _data_address(example: Example) -> str | None:
     except UserError:
         return None
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    image.thumbnail((640, 640))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=82, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -74,12 +74,9 @@ def write_report(directory: Path, examples: Sequence[Example] = ()) -> Path:
 
 def render(run: CollectedRun, examples: Sequence[Example] = ()) -> str:
     """The page as HTML."""
+    loader = FunctionLoader(lambda name: files("detnas.report").joinpath(name).read_text(encoding="utf-8"))
     environment = Environment(
-        loader=FunctionLoader(lambda name: files("detnas.report").joinpath(name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(points=points, count=count, ms=milliseconds, duration=format_duration, box_label=label)
     shown = embed_images(examples)
@@ -112,7 +109,7 @@ def render(run: CollectedRun, examples: Sequence[Example] = ()) -> str:
         times=times,
         total_seconds=sum(one.seconds or 0.0 for one in times),
         longest=max((one.seconds or 0.0 for one in times), default=0.0),
-        command=_command(run),
+        command=f"detnas run recipe.yaml --out runs/again{'' if run.recipe.data.shapes else ' --data DIR'}",
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         # Plotly's own code is trusted, unlike everything else on the page, and must not be escaped.
         plotly=Markup(get_plotlyjs()) if search or ranking or parts or curves else None,
@@ -158,9 +155,10 @@ def _ops_plots(candidates: Sequence[Candidate], ops: Sequence[str]) -> list[Plot
     best = ranked[: max(TOP, len(ranked) // 10)]
     try:
         figure = plots.ops_by_block(best, candidates, ops)
-        names, percentages = plots.block_names(best[0]), plots.percentages(best, len(ops))
+        names, blocks = plots.block_names(best[0]), zip(*plots.percentages(best, len(ops)), strict=True)
     except UserError:  # the text of an architecture that is not one
         return []
+    rows = ([name, *map("{:.0f}".format, of_block)] for name, of_block in zip(names, blocks, strict=True))
     return [
         Plot(
             "plot-ops",
@@ -169,13 +167,7 @@ def _ops_plots(candidates: Sequence[Candidate], ops: Sequence[str]) -> list[Plot
             f"have {100 // len(ops)} everywhere. Where nearly all have one op, either it helps there, or the few "
             "parents of the last generations happened to share it.",
             _data(figure),
-            [
-                ["Block", *ops],
-                *(
-                    [name, *map("{:.0f}".format, of_block)]
-                    for name, of_block in zip(names, zip(*percentages, strict=True), strict=True)
-                ),
-            ],
+            [["Block", *ops], *rows],
         )
     ]
 
@@ -185,6 +177,8 @@ def _ranking_plots(run: CollectedRun) -> list[Plot]:
     if ranking is None:
         return []
     taus = "; ".join(f"by {name} {_interval(quality.kendall_tau)}" for name, quality in ranking.quality.items())
+    ranked = sorted(ranking.networks, key=lambda one: -one.score)
+    rows = ([one.architecture, count(one.macs), points(one.fitness), points(one.score)] for one in ranked)
     return [
         Plot(
             "plot-ranking",
@@ -192,13 +186,7 @@ def _ranking_plots(run: CollectedRun) -> list[Plot]:
             f"{len(ranking.networks)} networks trained standalone. Kendall's tau with their {ranking.metric}: {taus}. "
             "1 means the same order, 0 no relation.",
             _data(plots.standalone_against_fitness(ranking, run.recipe.search.score_name)),
-            [
-                ["Architecture", "MACs", "Fitness", f"Standalone {ranking.metric}"],
-                *(
-                    [one.architecture, count(one.macs), points(one.fitness), points(one.score)]
-                    for one in sorted(ranking.networks, key=lambda one: -one.score)
-                ),
-            ],
+            [["Architecture", "MACs", "Fitness", f"Standalone {ranking.metric}"], *rows],
         )
     ]
 
@@ -206,8 +194,10 @@ def _ranking_plots(run: CollectedRun) -> list[Plot]:
 def _ap_plots(run: CollectedRun) -> list[Plot]:
     """AP by object size and by class of the evaluated networks, as far as there are colors for them."""
     evaluated = [network for network in run.networks if network.is_evaluated][: len(plots.NETWORK_COLORS)]
+    names = [network.name for network in evaluated]
     found = []
     if any(network.scores.get(key) is not None for network in evaluated for key in plots.SIZES):
+        rows = [[size, *(points(one.scores.get(key)) for one in evaluated)] for key, size in plots.SIZES.items()]
         found.append(
             Plot(
                 "plot-sizes",
@@ -215,23 +205,19 @@ def _ap_plots(run: CollectedRun) -> list[Plot]:
                 "Small: below 32 by 32 pixels of the stored image; medium: below 96 by 96; large: the others. A size "
                 "without dots has no objects in the validation set.",
                 _data(plots.by_size(evaluated)),
-                [
-                    ["Objects", *(network.name for network in evaluated)],
-                    *([name, *(points(one.scores.get(key)) for one in evaluated)] for key, name in plots.SIZES.items()),
-                ],
+                [["Objects", *names], *rows],
             )
         )
-    classes = _classes(evaluated)
-    if classes:
+    if classes := _classes(evaluated):
         hardest = f"The hardest class is {classes[-1]}, the easiest {classes[0]}. " if len(classes) > 1 else ""
-        rows = ([name, *(points(one.per_class.get(name)) for one in evaluated)] for name in classes)
+        rows = [[name, *(points(one.per_class.get(name)) for one in evaluated)] for name in classes]
         found.append(
             Plot(
                 "plot-classes",
                 "By class",
                 f"{hardest}In the order of AP of the network {evaluated[0].name}.",
                 _data(plots.by_class(evaluated, classes)),
-                [["Class", *(network.name for network in evaluated)], *rows],
+                [["Class", *names], *rows],
             )
         )
     return found
@@ -239,21 +225,12 @@ def _ap_plots(run: CollectedRun) -> list[Plot]:
 
 def _classes(evaluated: Sequence[Network]) -> list[str]:
     """The classes with a score, in the order of the first network's AP, the highest first."""
-    names = dict.fromkeys(
-        name for network in evaluated for name, score in network.per_class.items() if score is not None
-    )
-    return sorted(names, key=lambda name: -(evaluated[0].per_class.get(name) or 0.0))
-
-
-def _command(run: CollectedRun) -> str:
-    """The command that repeats the run, given its recipe.yaml."""
-    return f"detnas run recipe.yaml --out runs/again{'' if run.recipe.data.shapes else ' --data DIR'}"
+    scored = dict.fromkeys(name for one in evaluated for name, score in one.per_class.items() if score is not None)
+    return sorted(scored, key=lambda name: -(evaluated[0].per_class.get(name) or 0.0))
 
 
 def _interval(found: Estimate) -> str:
-    value, low, high = (
-        UNKNOWN if isnan(number) else f"{number:.2f}" for number in (found.value, found.low, found.high)
-    )
+    value, low, high = (UNKNOWN if isnan(x) else f"{x:.2f}" for x in (found.value, found.low, found.high))
     return f"{value} (95 % interval {low} to {high})"
 
 
@@ -269,8 +246,8 @@ def _loss_plots(run: CollectedRun) -> list[Plot]:
 
 def _fall(training: Training) -> str:
     loss = training.curves["loss"]
-    name = training.network or "supernet"
-    return f"{name} from {loss.values[0]:.3g} to {loss.values[-1]:.3g} in {loss.steps[-1]:,} steps"
+    first, last = loss.values[0], loss.values[-1]
+    return f"{training.network or 'supernet'} from {first:.3g} to {last:.3g} in {loss.steps[-1]:,} steps"
 
 
 def _data(figure: go.Figure) -> Any:
@@ -284,9 +261,7 @@ def _bounds(budget: BudgetSettings, cost: str) -> list[float]:
 
 
 def _shown(value: float, cost: str) -> str:
-    if cost == "latency":
-        return milliseconds(value)
-    return f"{count(value)} {'MACs' if cost == 'macs' else 'parameters'}"
+    return milliseconds(value) if cost == "latency" else f"{count(value)} {'MACs' if cost == 'macs' else 'parameters'}"
 
 
 def _highest(run: CollectedRun, score: str) -> float | None:

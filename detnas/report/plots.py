@@ -39,8 +39,7 @@ def fitness_by_evaluation(candidates: Sequence[Candidate], best: Candidate | Non
     figure.add_scatter(
         x=[x for first, last, _ in medians for x in (first - 0.5, last + 0.5, None)],
         y=[y for _, _, middle in medians for y in (middle, middle, None)],
-        mode="lines", name="median of a generation", hoverinfo="skip",
-        line={"width": 2, "color": "#8d8d8d"},
+        mode="lines", name="median of a generation", hoverinfo="skip", line={"width": 2, "color": "#8d8d8d"},
     )  # fmt: skip
     figure.add_scatter(
         x=[candidate.number for candidate in candidates],
@@ -73,21 +72,16 @@ def fitness_against_cost(
 
 def ops_by_block(best: Sequence[Candidate], everyone: Sequence[Candidate], ops: Sequence[str]) -> go.Figure:
     """Which of `ops` the best candidates have at each block, in percent of them, and on hovering of all candidates."""
-    of_best, of_all = percentages(best, len(ops)), percentages(everyone, len(ops))
     figure = _figure("block: stage and number in it", "")
     figure.add_heatmap(
-        x=block_names(best[0]),
-        y=list(ops),
-        z=of_best,
-        customdata=of_all,
+        x=block_names(best[0]), y=list(ops), z=percentages(best, len(ops)), customdata=percentages(everyone, len(ops)),
         hovertemplate="block %{x}, %{y}<br>%{z:.0f} % of the best, %{customdata:.0f} % of all<extra></extra>",
         texttemplate="%{z:.0f}",
         colorscale=[[0, "rgba(217,98,43,0)"], [1, "rgba(217,98,43,0.75)"]],
         zmin=0, zmax=100, xgap=2, ygap=2, showscale=False,
     )  # fmt: skip
-    figure.update_layout(
-        xaxis={"type": "category", "showgrid": False}, yaxis={"autorange": "reversed", "showgrid": False}
-    )
+    figure.update_xaxes(type="category", showgrid=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
     return figure
 
 
@@ -164,32 +158,31 @@ def losses(trainings: Sequence[Training]) -> go.Figure:
         color = NETWORK_COLORS[index % len(NETWORK_COLORS)]
         name = escape(training.network) or "supernet"
         if loss := training.curves.get("loss"):
-            _add_curve(figure, loss, name, color)
+            thin = _thinned(loss)
+            options = {"opacity": 0.3, "showlegend": False, "hoverinfo": "skip"}
+            _add_line(figure, thin, {"width": 1, "color": color}, legendgroup=name, **options)
+            _add_line(figure, _mean(thin), {"width": 2, "color": color}, legendgroup=name, name=name)
         if not training.network:
             parts = [key for key in training.curves if key not in ("loss", "accuracy")]
             parts = parts if len(parts) > 1 else []  # the only one is the loss itself
             for key, part_color in zip(parts, NETWORK_COLORS[1:] * len(parts), strict=False):
-                part = _mean(_thinned(training.curves[key]))
                 label = escape(key.removeprefix("loss_").replace("_", " "))
-                line = {"width": 1, "color": part_color}
-                figure.add_scatter(x=part.steps, y=_rounded(part.values), mode="lines", name=label, line=line)
+                _add_line(figure, _mean(_thinned(training.curves[key])), {"width": 1, "color": part_color}, name=label)
         if accuracy := training.curves.get("accuracy"):
             curve = _mean(_thinned(accuracy))
-            figure.add_scatter(
-                x=curve.steps, y=_rounded([100 * value for value in curve.values]), yaxis="y2", mode="lines",
-                name=f"{name}, accuracy", line={"width": 1.5, "dash": "dot", "color": color},
-            )  # fmt: skip
+            percent = Curve(curve.steps, [100 * value for value in curve.values])
+            line = {"width": 1.5, "dash": "dot", "color": color}
+            _add_line(figure, percent, line, name=f"{name}, accuracy", yaxis="y2")
             figure.update_layout(yaxis2=_axis("accuracy (%)") | RIGHT_AXIS)
     return figure
 
 
 def _figure(x: str, y: str) -> go.Figure:
-    transparent = "rgba(0,0,0,0)"
     return go.Figure(
         layout={
             "template": "none",
-            "paper_bgcolor": transparent,
-            "plot_bgcolor": transparent,
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
             "margin": {"l": 8, "r": 8, "t": 8, "b": 16},
             "hovermode": "closest",
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
@@ -250,17 +243,9 @@ def _generation_medians(candidates: Sequence[Candidate]) -> list[tuple[int, int,
     return medians
 
 
-def _add_curve(figure: go.Figure, curve: Curve, name: str, color: str) -> None:
-    thin = _thinned(curve)
-    mean = _mean(thin)
-    figure.add_scatter(
-        x=thin.steps, y=_rounded(thin.values), mode="lines", showlegend=False, legendgroup=name, hoverinfo="skip",
-        opacity=0.3, line={"width": 1, "color": color},
-    )  # fmt: skip
-    figure.add_scatter(
-        x=mean.steps, y=_rounded(mean.values), mode="lines", name=name, legendgroup=name,
-        line={"width": 2, "color": color},
-    )  # fmt: skip
+def _add_line(figure: go.Figure, curve: Curve, line: Mapping[str, Any], **options: Any) -> None:
+    rounded = [float(f"{value:.5g}") for value in curve.values]
+    figure.add_scatter(x=curve.steps, y=rounded, mode="lines", line=line, **options)
 
 
 def _thinned(curve: Curve) -> Curve:
@@ -278,10 +263,6 @@ def _mean(curve: Curve) -> Curve:
     half = len(curve.values) // 40
     values = curve.values
     return Curve(curve.steps, [fmean(values[max(0, at - half) : at + half + 1]) for at in range(len(values))])
-
-
-def _rounded(values: Sequence[float]) -> list[float]:
-    return [float(f"{value:.5g}") for value in values]
 
 
 def _percent(fitness: float) -> float:
