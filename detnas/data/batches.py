@@ -110,8 +110,7 @@ def _begin_worker(worker: int) -> None:
 
 @atexit.register
 def _end_workers() -> None:
-    """Kill the workers of a generator that was not closed: multiprocessing would send SIGTERM, which they ignore, and
-    wait forever."""
+    """Kill the workers of an unclosed generator: multiprocessing would send SIGTERM, which they ignore, and wait."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report their deaths as errors
     for process in multiprocessing.active_children():
         if process.daemon:

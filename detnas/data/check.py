@@ -14,10 +14,9 @@ from detnas.utils.progress import Progress
 
 
 def check(directory: Path, settings: DataSettings, progress: Progress) -> tuple[list[str], RunData | None]:
-    """Describe and validate the data set in `directory`.
+    """Describe and validate the data set in `directory`, decoding every image.
 
-    Returns human-readable lines, and the data if it can be trained on, else None. Every image is decoded.
-    Raises `UserError` if no data set is found.
+    Returns readable lines, and the data or None if it cannot be trained on. Raises `UserError` if no data set is found.
     """
     sources = find_sources(directory, settings)
     found = [(split, source) for split, several in sources.items() for source in several]

@@ -43,15 +43,13 @@ class ClassificationSet:
             folder = data.directory / self.settings.folder  # an absolute folder stays as it is
             self.files, self.labels, classes = read_image_folder(folder)
             self.num_classes = len(classes)
-            aside = max(1, round(len(self.files) * self.settings.search_fraction)) if is_classification else 0
-            if aside >= len(self.files):
-                raise UserError(
-                    f"pretraining.folder {folder}: of its {len(self.files)} images none is left to train on"
-                )
-            rng = np.random.default_rng(derive_seed(recipe.seed, "split", "classification"))
-            order = rng.permutation(len(self.files))
+            count = len(self.files)
+            aside = max(1, round(count * self.settings.search_fraction)) if is_classification else 0
+            if aside >= count:
+                raise UserError(f"pretraining.folder {folder}: of its {count} images none is left to train on")
+            order = np.random.default_rng(derive_seed(recipe.seed, "split", "classification")).permutation(count)
             self.indices: dict[Part, list[int]] = {
-                "train": list(range(len(self.files))),
+                "train": list(range(count)),
                 "fit": sorted(order[aside:].tolist()),
                 "search": sorted(order[:aside].tolist()),
             }

@@ -80,8 +80,7 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
             tries.append((_overlap(boxes, x, y, side), x, y, side))
             if tries[-1][0] <= 0.1:
                 break
-        _, x, y, side = min(tries)
-        return x, y, side
+        return min(tries)[1:]
 
     def _crop(self, image: Tensor, x: float, y: float, side: float) -> Tensor:
         """Cut out the square, padded with gray outside the image, and resize it."""

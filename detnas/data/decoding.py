@@ -1,16 +1,14 @@
 """Decoding of image files, with their EXIF orientation.
 
-The EXIF orientation asks viewers to rotate or mirror the stored pixels. Labeling tools (labelImg, CVAT, Roboflow) and
-Ultralytics apply it; COCO's own tools, Pillow and torchvision do not. The width and height in the annotations tell
-which of them the boxes refer to. The rule: the orientation is applied, as viewers do, unless the image has the stated
-size only as it is stored. Where no size is stated, as in YOLO data sets and image folders, it is applied.
+Viewers, labeling tools (labelImg, CVAT, Roboflow) and Ultralytics rotate or mirror the stored pixels as it says; COCO's
+own tools, Pillow and torchvision do not. The rule: the orientation is applied, unless annotations state the size of
+the image (YOLO data sets and image folders do not) and it has that size only as it is stored.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +41,7 @@ class UnreadableImage(Exception):
     """An image file that cannot be decoded; the message is the reason, without the file's name."""
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """The size of an image and its EXIF orientation."""
 
     stored: Size
@@ -65,8 +62,7 @@ def read_header(path: Path, *, decode: bool = False) -> Header:
     """The header of an image, after a check that the image can be decoded.
 
     JPEG and PNG files are decoded only with `decode`, or if they do not end as complete files do, as after a broken
-    download. Files of other formats are always decoded.
-    Raises `UnreadableImage`.
+    download. Files of other formats are always decoded. Raises `UnreadableImage`.
     """
     with _opened(path) as image:
         header = _header(image)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from detnas.data.packed_paths import PackedPaths
 
 
-@dataclass(frozen=True)
-class Category:
+class Category(NamedTuple):
     """A category with the id of the data set. Its label is its index in `DetectionSet.categories`."""
 
     id: int
@@ -97,11 +96,8 @@ class DetectionSet:
             {"id": image_id, "file_name": file.name, "width": int(width), "height": int(height)}
             for image_id, file, (width, height) in zip(self.image_ids, self.files, self.sizes, strict=True)
         ]
-        return {
-            "images": images,
-            "annotations": annotations,
-            "categories": [{"id": category.id, "name": category.name} for category in self.categories],
-        }
+        categories = [category._asdict() for category in self.categories]
+        return {"images": images, "annotations": annotations, "categories": categories}
 
     def results(
         self, index: int, boxes: NDArray[Any], scores: NDArray[Any], labels: NDArray[Any]

@@ -50,10 +50,9 @@ class DiskCache:
     def _store(self, path: Path, image: Tensor) -> None:
         header = np.array(image.shape[1:], HEADER).tobytes()
         blocks = -(-(len(header) + image.numel()) // BLOCK)
-        used = self.folder / self.USED
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with used.open("ab") as count:
+            with (self.folder / self.USED).open("ab") as count:
                 if (count.tell() + blocks) * BLOCK > self.capacity:
                     return
                 count.write(bytes(blocks))
@@ -69,9 +68,7 @@ def _read(path: Path) -> Tensor | None:
     except OSError:
         return None
     begin = 2 * HEADER.itemsize
-    if len(content) < begin:
-        return None
-    height, width = content[:begin].view(HEADER).tolist()
+    height, width = content[:begin].view(HEADER).tolist() if len(content) >= begin else (0, 0)
     if len(content) != begin + 3 * height * width:
         return None
     return unflatten_image(torch.from_numpy(content[begin:]), height, width)

@@ -9,10 +9,7 @@ from detnas.utils.files import is_file
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The image files that `paths` name: files, the images in folders (sorted), and the matches of glob patterns.
-
-    Raises `UserError` if a path names no image.
-    """
+    """The files, images in folders (sorted) and glob matches of `paths`. Raises `UserError` if one names none."""
     images = []
     for path in paths:
         if path.is_dir():

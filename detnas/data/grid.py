@@ -27,8 +27,7 @@ STRIP = 16
 def choose_file(directory: Path, out: Path | None) -> Path | None:
     """The file to draw to: `out`, or by default runs/check-NAME.jpg, where NAME is that of the data folder.
 
-    None if the default would lie in the data folder, to which no image may be added.
-    Raises `UserError` if `out` lies there, or is not an image file.
+    None if the default would lie in the data folder. Raises `UserError` if `out` does, or is not an image file.
     """
     inside = (out or Path()).resolve().is_relative_to(directory.resolve())
     if out is None:

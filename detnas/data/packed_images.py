@@ -17,10 +17,7 @@ def unflatten_image(values: Tensor, height: int, width: int) -> Tensor:
 
 
 class PackedImages:
-    """Images (3, H, W) uint8 of any sizes in one tensor, channels last, which forked processes read without copies.
-
-    `room` is the expected number of bytes; the memory grows if that is too small.
-    """
+    """Images (3, H, W) uint8 in one tensor, which forks read without copies; it grows if `room` bytes are too few."""
 
     def __init__(self, images: Iterable[Tensor], room: int) -> None:
         self.pixels = torch.empty(room, dtype=torch.uint8)

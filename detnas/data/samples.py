@@ -61,11 +61,10 @@ class DetectionSamples(Dataset[tuple[Tensor, Target]]):
         self.settings = settings
         self.color = v2.ColorJitter(*[settings.color_jitter] * 3) if settings.color_jitter > 0 else None
         self.sizes = data.sizes
-        self.unscaled_edge = 0.0
+        self.unscaled_edge = 0.0 if detector is None else detector.unscaled_edge
         if detector is not None:
             enlarged = max((1.0, *(settings.scale_jitter or ())))
             self.sizes = downscale_sizes(data.sizes, detector.min_size, detector.max_size, enlarged)
-            self.unscaled_edge = detector.unscaled_edge
         self.images = Images(data.files, cache_mb, data.sizes, target_sizes=self.sizes, disk=disk)
         self.is_portrait = data.sizes[:, 0] < data.sizes[:, 1] if group_by_aspect else None
         """(N,) bool: whether each image is higher than wide, if batches are grouped by aspect."""
@@ -160,14 +159,9 @@ def _jitter_scale(image: Tensor, target: Target, scale: tuple[float, float]) -> 
     # Not v2.ScaleJitter: it first fits an image that is not square into its transposed size.
     factor = float(torch.empty(()).uniform_(*scale))
     height, width = image.shape[-2:]
-    transform = v2.Compose(
-        [
-            v2.Resize([max(1, round(height * factor)), max(1, round(width * factor))], antialias=True),
-            v2.RandomCrop((height, width), pad_if_needed=True, fill=GRAY),
-            v2.ClampBoundingBoxes(),
-            v2.SanitizeBoundingBoxes(min_size=2),
-        ]
-    )
+    resize = v2.Resize([max(1, round(height * factor)), max(1, round(width * factor))], antialias=True)
+    crop = v2.RandomCrop((height, width), pad_if_needed=True, fill=GRAY)
+    transform = v2.Compose([resize, crop, v2.ClampBoundingBoxes(), v2.SanitizeBoundingBoxes(min_size=2)])
     boxes = tv_tensors.BoundingBoxes(target["boxes"], format=XYXY, canvas_size=(height, width))
     image, target = transform(tv_tensors.Image(image), target | {"boxes": boxes})
     return image.as_subclass(Tensor), {name: value.as_subclass(Tensor) for name, value in target.items()}

@@ -51,10 +51,7 @@ class RunData:
 
 
 def open_data(directory: Path, settings: DataSettings, seed: int) -> RunData:
-    """Read and validate the data set in `directory`, and cut the search split from its training images by `seed`.
-
-    Raises `UserError` if it is not found or cannot be trained on.
-    """
+    """Read, validate and, by `seed`, split the data in `directory`. Raises `UserError` if they cannot be trained on."""
     return split_data(directory, find_sources(directory, settings), settings, seed)
 
 
@@ -64,8 +61,7 @@ def split_data(
     """`open_data` for the sources that `find_sources` has found."""
     sets = _read(sources, settings)
     train = sets["train"]
-    files = [_files(found) for found in sources.values()]
-    description = f"{sources['train'][0].format.name}: {' and '.join(dict.fromkeys(files))}"
+    description = f"{sources['train'][0].format.name}: {' and '.join(dict.fromkeys(map(_files, sources.values())))}"
     if "val" in sets:
         val = sets["val"]
         _check_disjoint(sources, train, val)
@@ -86,14 +82,12 @@ def open_validation(
     `known`: the categories of a detector, which are used if the format does not list all categories and all that occur
     are among them. Raises `UserError` if there is no data set, or if what is read is not valid.
     """
-    val = find_split(directory, settings, "val")
-    if val:
+    if val := find_split(directory, settings, "val"):
         data = _read({"val": val}, settings, known)["val"]
-    else:
-        train = find_split(directory, settings, "train")
-        if not train:
-            raise nothing_found(directory)
+    elif train := find_split(directory, settings, "train"):
         _, data = _cut_validation(_read({"train": train}, settings, known)["train"], settings, seed)
+    else:
+        raise nothing_found(directory)
     _check_boxes(directory, data, "validation")
     return data
 
@@ -134,8 +128,7 @@ def _check_disjoint(sources: Mapping[Split, Sequence[Source]], train: DetectionS
     """Refuse a validation set with other categories than the training set, or with images of it."""
     if val.categories != train.categories:
         raise _other_categories(sources["val"][0], sources["train"][0])
-    shared = sorted(set(train.files) & set(val.files))
-    if shared:
+    if shared := sorted(set(train.files) & set(val.files)):
         raise UserError(
             f"{_files(sources['val'])}: {len(shared):,} of its images are also trained on (first: {shared[0]}); name "
             "sets that share none by data.train and data.val"

@@ -36,8 +36,7 @@ QUALITY = 90
 def write_synthetic_data(directory: Path, *, classification: bool) -> None:
     """Write a detection data set (COCO files, JPEG) into `directory`; with `classification`, an image folder too.
 
-    The image folder `CLASSIFICATION` has `CLASSES` classes of one image each. Many images are copies of one another.
-    The data are the same at each call.
+    The image folder `CLASSIFICATION` has `CLASSES` classes of one image each. Images repeat; calls write the same data.
     """
     rng = np.random.default_rng(0)
     encoded = [make_noise_jpeg(rng, width, height) for width, height in DETECTION_SIZES]

@@ -62,30 +62,18 @@ def _list_issues(tree: dict[str, Any]) -> list[Issue]:
     elif not tree["annotations"]:
         issues.append(Issue("annotations", 0, "", "without a single box there is nothing to train on"))
     for key in ("images", "categories"):
-        issues += _issue_of(
-            f"ids that several {key} share",
-            [f"id {id}" for id in _repeated(entry["id"] for entry in tree[key])],
-            "give each its own",
-        )
+        repeated = [f"id {id}" for id in _repeated(entry["id"] for entry in tree[key])]
+        issues += _issue_of(f"ids that several {key} share", repeated, "give each its own")
     # Otherwise a split could put a file into both the training and the evaluation set.
-    issues += _issue_of(
-        "files that several images share",
-        _repeated(os.path.normpath(image["file_name"]) for image in tree["images"]),
-        "list each file once, with all its boxes",
-    )
-    ids = {key: {entry["id"] for entry in tree[key]} for key in ("images", "categories")}
-    defined = sorted(ids["categories"])
-    issues += _issue_of(
-        "annotations of images that are not listed",
-        [f"image_id {a['image_id']}" for a in tree["annotations"] if a["image_id"] not in ids["images"]],
-        "list the image, or remove them",
-    )
-    issues += _issue_of(
-        "annotations whose category_id no category defines",
-        [f"category_id {a['category_id']}" for a in tree["annotations"] if a["category_id"] not in ids["categories"]],
-        f"define it in categories (defined: {', '.join(map(str, defined[:10]))}{', …' if defined[10:] else ''})",
-    )
-    return issues
+    files = _repeated(os.path.normpath(image["file_name"]) for image in tree["images"])
+    issues += _issue_of("files that several images share", files, "list each file once, with all its boxes")
+    images, categories = ({entry["id"] for entry in tree[key]} for key in ("images", "categories"))
+    unlisted = [f"image_id {a['image_id']}" for a in tree["annotations"] if a["image_id"] not in images]
+    issues += _issue_of("annotations of images that are not listed", unlisted, "list the image, or remove them")
+    undefined = [f"category_id {a['category_id']}" for a in tree["annotations"] if a["category_id"] not in categories]
+    defined = ", ".join(map(str, sorted(categories)[:10])) + (", …" if len(categories) > 10 else "")
+    remedy = f"define it in categories (defined: {defined})"
+    return issues + _issue_of("annotations whose category_id no category defines", undefined, remedy)
 
 
 def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: Callable[[], None]) -> list[Issue]:
@@ -114,13 +102,10 @@ def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: 
                 tagged.append(f"{name}, orientation {header.orientation}")
                 if header.stored == header.shown:
                     either.append(tagged[-1])
+    remedy = "add them, or name their folder by data.train_images or data.val_images"
     tag = "images with an EXIF orientation"
     return [
-        *_issue_of(
-            f"images that are not under {images}",
-            missing,
-            "add them, or name their folder by data.train_images or data.val_images",
-        ),
+        *_issue_of(f"images that are not under {images}", missing, remedy),
         *_issue_of("files that are no images, or damaged", broken, "replace them"),
         *_issue_of("images of another size than the annotations say", resized, "fix width and height, or the images"),
         *_issue_of(
@@ -161,9 +146,8 @@ def _repeated(values: Iterable[Any]) -> list[Any]:
 
 def _describe(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]] | None = None) -> str:
     image = annotation["image_id"]
-    text = annotation.get(
-        "where", f"annotation {annotation.get('id', '?')} of image {image}, bbox {annotation['bbox']}"
-    )
+    by_id = f"annotation {annotation.get('id', '?')} of image {image}, bbox {annotation['bbox']}"
+    text = annotation.get("where", by_id)
     return f"{text} in {sizes[image][0]}x{sizes[image][1]} pixels" if sizes else text
 
 
@@ -176,9 +160,7 @@ def is_inside(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]]) -> 
     """Whether a box lies in its image, up to `OVERHANG`. `sizes`: width and height by image id."""
     x, y, width, height = annotation["bbox"]
     image_width, image_height = sizes[annotation["image_id"]]
-    return bool(
-        -OVERHANG <= x <= image_width - MIN_SIDE
-        and -OVERHANG <= y <= image_height - MIN_SIDE
-        and MIN_SIDE <= x + width <= image_width + OVERHANG
-        and MIN_SIDE <= y + height <= image_height + OVERHANG
+    return all(
+        -OVERHANG <= start <= limit - MIN_SIDE and MIN_SIDE <= start + length <= limit + OVERHANG
+        for start, length, limit in ((x, width, image_width), (y, height, image_height))
     )

@@ -57,8 +57,7 @@ class Source:
     """The file or folder that messages name."""
     images: Path
     tree: dict[str, Any]
-    """The annotations as a COCO dictionary; file names are relative to `images`. Besides COCO's own fields, an
-    annotation may have `where`, which tells in messages where it stands."""
+    """A COCO dictionary, its files relative to `images`; messages place an annotation by its `where`, if it has one."""
 
 
 class DatasetFormat(ABC, Generic[Location]):
@@ -71,8 +70,7 @@ class DatasetFormat(ABC, Generic[Location]):
     layout: str
     """A usual layout in a few words, for the remedy in that message."""
     lists_categories: bool = True
-    """Whether each annotation file lists all categories with their ids. Otherwise the categories of a data set are the
-    names that occur in any of its files, and `number_categories` gives their ids."""
+    """Whether each file lists all categories with ids; otherwise `number_categories` numbers the names that occur."""
 
     @abstractmethod
     def find(self, query: Query) -> Sequence[Location]:

@@ -1,6 +1,7 @@
 """Finding a data set: as the recipe names its files, or in a usual layout of one of `FORMATS`."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,7 @@ def find_sources(directory: Path, settings: DataSettings) -> dict[Split, tuple[S
 
 
 def find_split(directory: Path, settings: DataSettings, split: Split) -> tuple[Source, ...]:
-    """The sources of one split, read; none if there is nothing for it.
-
-    Raises `UserError` if the folder is missing, or a file is not what it should be.
-    """
+    """The sources of one split, read, if any. Raises `UserError` for a missing folder or a malformed file."""
     if not directory.is_dir():
         raise UserError(f"--data {directory}: no such folder; name the folder that holds your data set")
     queries = _queries(directory, settings, split)
@@ -38,8 +36,7 @@ def _queries(directory: Path, settings: DataSettings, split: Split) -> list[tupl
     Without a name, the format is that of the other split, if the recipe names it, or else the one that is recognized.
     """
     images = {"train": settings.train_images, "val": settings.val_images}[split]
-    names = settings.names_of(split)
-    if names:
+    if names := settings.names_of(split):
         return [(_format_of(directory, split, name), Query(directory, split, name, images)) for name in names]
     other_names: dict[Format, list[str]] = {}
     for name in settings.names_of(OTHER[split]):
@@ -73,8 +70,5 @@ def _all_files() -> str:
 
 def _recognized(directory: Path) -> Sequence[Format]:
     """The first format with a training set in a usual layout, or else with a validation set; empty if there is none."""
-    for split in OTHER:
-        for format in FORMATS.values():
-            if format.find(Query(directory, split)):
-                return [format]
-    return []
+    found = (format for split in OTHER for format in FORMATS.values() if format.find(Query(directory, split)))
+    return list(islice(found, 1))

@@ -18,7 +18,6 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-Window = tuple[slice, slice]
 T = TypeVar("T")
 
 FULL = 4
@@ -119,7 +118,7 @@ class Patch:
         return 2 * self.coverage >= FULL
 
     @property
-    def window(self) -> Window:
+    def window(self) -> tuple[slice, slice]:
         height, width = self.coverage.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
@@ -140,8 +139,7 @@ def rasterize(loops: Sequence[Floats]) -> Patch:
     height, width = max(bottom - top, 1), max(right - left, 1)
 
     sample_y = top + (np.arange(2 * height) + 0.5) / 2
-    straddles = (starts[:, 1, None] <= sample_y) != (ends[:, 1, None] <= sample_y)
-    edge, row = np.nonzero(straddles)
+    edge, row = np.nonzero((starts[:, 1, None] <= sample_y) != (ends[:, 1, None] <= sample_y))
     (x, y), (end_x, end_y) = starts[edge].T, ends[edge].T
     crossing = x + (sample_y[row] - y) * (end_x - x) / (end_y - y)
 
@@ -165,9 +163,8 @@ def erode(coverage: npt.NDArray[np.uint8], pixels: int) -> npt.NDArray[np.uint8]
     """The minimum of the coverage within `pixels` up, down, left and right: the shape without its border."""
     least = np.pad(coverage, pixels)
     for _ in range(pixels):
-        middle = least[1:-1, 1:-1]
         sides = (least[:-2, 1:-1], least[2:, 1:-1], least[1:-1, :-2], least[1:-1, 2:])
-        least = np.minimum.reduce([middle, *sides])
+        least = np.minimum.reduce([least[1:-1, 1:-1], *sides])
     return least
 
 

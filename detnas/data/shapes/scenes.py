@@ -3,7 +3,7 @@
 Only the shape determines the class: color, texture, size and angle are drawn independently of it.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,49 +43,41 @@ def _crescent() -> Floats:
 
 
 def _rectangle(half_width: float, half_height: float) -> Floats:
-    w, h = half_width, half_height
-    return np.array([(-w, -h), (w, -h), (w, h), (-w, h)])
+    return np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (half_width, half_height)
 
 
 _STAR = [(0.0, -1.0), (0.2351, -0.3236), (0.9511, -0.3090), (0.3804, 0.1236), (0.5878, 0.8090),
          (0.0, 0.4), (-0.5878, 0.8090), (-0.3804, 0.1236), (-0.9511, -0.3090), (-0.2351, -0.3236)]  # fmt: skip
 _CROSS = [(-0.3, -1), (0.3, -1), (0.3, -0.3), (1, -0.3), (1, 0.3), (0.3, 0.3),
           (0.3, 1), (-0.3, 1), (-0.3, 0.3), (-1, 0.3), (-1, -0.3), (-0.3, -0.3)]  # fmt: skip
-_ARROW = [(0, -1.1), (0.9, 0), (0.3, 0), (0.3, 1.1), (-0.3, 1.1), (-0.3, 0), (-0.9, 0)]
-_HOURGLASS = [(-0.8, -1), (0.8, -1), (0.15, 0), (0.8, 1), (-0.8, 1), (-0.15, 0)]
-_CORNER = [(-1, -1), (-0.35, -1), (-0.35, 0.35), (1, 0.35), (1, 1), (-1, 1)]
-_TRIANGLE = [(0.0, -1.0), (0.866, 0.5), (-0.866, 0.5)]
 
 OUTLINES: dict[str, tuple[Floats, ...]] = {
     "disc": (circle(32),),
     "ring": (circle(32), circle(32, 0.55)),
     "square": (_rectangle(1, 1),),
     "frame": (_rectangle(1, 1), _rectangle(0.55, 0.55)),
-    "triangle": (np.array(_TRIANGLE),),
+    "triangle": (np.array([(0.0, -1.0), (0.866, 0.5), (-0.866, 0.5)]),),
     "cross": (np.array(_CROSS),),
     "star": (np.array(_STAR),),
     "crescent": (_crescent(),),
     "bar": (_rectangle(1, 0.22),),
-    "arrow": (np.array(_ARROW),),
-    "corner": (np.array(_CORNER),),
-    "hourglass": (np.array(_HOURGLASS),),
+    "arrow": (np.array([(0, -1.1), (0.9, 0), (0.3, 0), (0.3, 1.1), (-0.3, 1.1), (-0.3, 0), (-0.9, 0)]),),
+    "corner": (np.array([(-1, -1), (-0.35, -1), (-0.35, 0.35), (1, 0.35), (1, 1), (-1, 1)]),),
+    "hourglass": (np.array([(-0.8, -1), (0.8, -1), (0.15, 0), (0.8, 1), (-0.8, 1), (-0.15, 0)]),),
 }
-"""Closed loops of points by class: the outline, then holes. Every shape is its own mirror image, so that flipped images
-keep their class."""
+"""Closed loops of points by class: the outline, then holes. Each is its own mirror image, so flips keep classes."""
 
 CLASSES: tuple[str, ...] = tuple(OUTLINES)
 
 
-@dataclass(frozen=True)
-class VisibleObject:
+class VisibleObject(NamedTuple):
     """An object that has a box: an index into `CLASSES`, and x, y, width, height of its visible pixels."""
 
     label: int
     box: tuple[int, int, int, int]
 
 
-@dataclass(frozen=True)
-class PlacedObject:
+class PlacedObject(NamedTuple):
     label: int
     pixels: int
     """Number of pixels of the whole object, including those outside the image."""

@@ -1,7 +1,6 @@
 """The VOC format: one XML file for each image, and lists of the images of each split."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from detnas.data.formats.base import DatasetFormat, Query, Source
 from detnas.data.formats.voc.layout import find_named_set, find_usual_sets
@@ -24,7 +23,7 @@ class VocFormat(DatasetFormat[VocSet]):
             given = {"val" if query.split == "train" else "train": others}
             sets = find_usual_sets(query.directory, **given)[query.split]
         images = query.images_folder()
-        return [replace(one, images=images) for one in sets] if images else sets
+        return [one._replace(images=images) for one in sets] if images else sets
 
     def read(self, location: VocSet) -> Source:
         return Source(self, location.listing, location.images, load_voc(location))

@@ -32,9 +32,8 @@ class Tree:
 
     def __contains__(self, split: str) -> bool:
         """Whether the list SPLIT.txt names any image; of a test set, one with annotations (some are secret)."""
-        if not (self._path(split).is_file() and self._names(split)):
-            return False
-        return split != "test" or self.listed(split).files()[0].is_file()
+        names_any = self._path(split).is_file() and bool(self._names(split))
+        return names_any and (split != "test" or self.listed(split).files()[0].is_file())
 
     def listed(self, split: str) -> VocSet:
         """The set of the list SPLIT.txt. Raises `UserError` if there is none, or it lists nothing."""
@@ -76,17 +75,11 @@ def _holds(folder: Path, pattern: str) -> bool:
 
 
 def find_named_set(directory: Path, name: str) -> VocSet | None:
-    """The set of a name such as VOC2007/trainval, or all of a tree by its folder's name; None if there is no tree.
-
-    Raises `UserError` if the tree has no such list.
-    """
-    for root in (directory, directory / "VOCdevkit"):
-        whole = find_tree(root / name)
-        if whole is not None:
-            return whole.whole()
-        path = root / name
-        tree = find_tree(path.parent)
-        if tree is not None and path.suffix != ".json":
+    """The set of a list (VOC2007/trainval) or tree (VOC2007); None without tree. Raises `UserError` without a list."""
+    for path in (directory / name, directory / "VOCdevkit" / name):
+        if (tree := find_tree(path)) is not None:
+            return tree.whole()
+        if path.suffix != ".json" and (tree := find_tree(path.parent)) is not None:
             return tree.listed(path.name)
     return None
 

@@ -1,9 +1,8 @@
 """Reading VOC annotations, one XML file per image, as a COCO dictionary."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from detnas.data.decoding import EXTENSIONS
@@ -18,8 +17,7 @@ CLASSES = ("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat"
 """The classes of VOC 2007 to 2012, with ids 1 to 20 in this order."""
 
 
-@dataclass(frozen=True)
-class VocSet:
+class VocSet(NamedTuple):
     """Some images of a VOC tree. `names` are the files' names without suffix, relative to both folders."""
 
     listing: Path
@@ -35,13 +33,11 @@ class VocSet:
 def load_voc(voc_set: VocSet) -> dict[str, Any]:
     """The set as a COCO dictionary.
 
-    Boxes become x, y, width, height in continuous pixels from 0; their corners in VOC are pixel indices from 1, both
-    inclusive. Difficult objects become crowds: they are not trained on, VOC AP follows VOC's rule, and COCO AP follows
-    COCO's rule for crowds, which ignores any number of detections that lie at least half in such a box.
+    Boxes become x, y, width, height in continuous pixels from 0; VOC's corners are pixel indices from 1, inclusive.
+    Difficult objects become crowds: they are not trained on, and VOC AP and COCO AP each apply their own rule to them.
     Raises `UserError`, naming file, object and value, if a file is missing or is not VOC.
     """
-    missing = [file for file in voc_set.files() if not is_file(file)]
-    if missing:
+    if missing := [file for file in voc_set.files() if not is_file(file)]:
         raise UserError(
             f"{voc_set.listing}: {len(missing):,} of its images have no annotations (first: {missing[0]}); add the "
             "files, or take the names off the list"
@@ -59,8 +55,7 @@ def load_voc(voc_set: VocSet) -> dict[str, Any]:
     ids = {category.name: category.id for category in categories}
     for annotation in annotations:
         annotation["category_id"] = ids[annotation.pop("name")]
-    listed = [{"id": category.id, "name": category.name} for category in categories]
-    return {"images": entries, "annotations": annotations, "categories": listed}
+    return {"images": entries, "annotations": annotations, "categories": [one._asdict() for one in categories]}
 
 
 def voc_categories(names: Iterable[str]) -> tuple[Category, ...]:

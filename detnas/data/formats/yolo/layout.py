@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -20,16 +19,12 @@ USUAL = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 MOST_CLASSES = 100_000
 
 
-@dataclass(frozen=True)
-class YoloSet:
-    """One split of a YOLO data set."""
+class YoloSet(NamedTuple):
+    """One split of a YOLO data set: its YAML file, its classes by number, and its files, named relative to `images`."""
 
     description: Path
-    """The YAML file."""
     names: dict[int, str]
-    """The names of the classes by number."""
     images: Path
-    """The folder to which the names of images are relative."""
     files: tuple[Path, ...]
 
 
@@ -100,7 +95,6 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _names(file: Path, tree: dict[str, Any]) -> dict[int, str]:
-    """The names of the classes by number."""
     given = tree.get("names")
     count = _parse_integer(tree.get("nc"))
     if tree.get("nc") and (count is None or count > MOST_CLASSES):

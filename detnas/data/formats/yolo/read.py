@@ -69,13 +69,9 @@ def _boxes(file: Path, yolo_set: YoloSet, size: Size) -> list[dict[str, Any]]:
                     f"{max(names)}); fix it, or name the class"
                 )
             width, height = size
-            found.append(
-                {
-                    "where": f"{where}: {x1:g} to {x2:g} of the width, {y1:g} to {y2:g} of the height",
-                    "category_id": int(category),
-                    "bbox": [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height],
-                }
-            )
+            where += f": {x1:g} to {x2:g} of the width, {y1:g} to {y2:g} of the height"
+            bbox = [x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height]
+            found.append({"where": where, "category_id": int(category), "bbox": bbox})
     return found
 
 
