@@ -33,14 +33,10 @@ class FeatureInfo:
 
 class Backbone(nn.Module):
     """Images (N, 3, H, W) -> one map a stage, (N, channels[i], H / strides[i], W / strides[i]), sizes rounded up.
-
-    Images are float32, normalized as the network was trained, of any size.
-    """
+    Images are float32, normalized as the network was trained, of any size."""
 
     channels: list[int]
-    """Channels of each stage's map."""
     strides: list[int]
-    """Stride of each stage's map in pixels of the image."""
 
     @property
     def feature_info(self) -> FeatureInfo:
@@ -104,10 +100,7 @@ class Subnet(SpaceBackbone):
         self.shuffle: Shuffle = shuffle
 
     def cost(self, size: int = 224) -> Cost:
-        """MACs and parameters for an input of `size` x `size` pixels, batch 1.
-
-        Raises `UserError` if `size` is below 1.
-        """
+        """MACs and parameters at `size` x `size` pixels, batch 1. Raises `UserError` if `size` is below 1."""
         return self.space.cost(self.architecture, size)
 
 

@@ -52,9 +52,7 @@ def create_backbone(
 
 def build_published(name: str) -> Network:
     """The published network `name`, one of `detnas.spaces.published.NAMES`, with fresh weights."""
-    if name in RESNETS:
-        return ResNet(name)
-    return Subnet(PUBLISHED[name].space, PUBLISHED[name].architecture)
+    return ResNet(name) if name in RESNETS else Subnet(PUBLISHED[name].space, PUBLISHED[name].architecture)
 
 
 def find_network(model: nn.Module) -> Network:

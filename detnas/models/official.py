@@ -40,7 +40,6 @@ CLASSIFIER = {
 }
 """The head of the official ImageNet networks, which no detector has."""
 
-ANCHORS = "rpn.anchor_generator.cell_anchors."
 HEADS = ("rpn.", "roi_heads.")
 SHOWN = 2
 """The most names of tensors that a message lists, of each kind."""
@@ -116,11 +115,9 @@ class _Reader:
     def detector(self) -> Imported:
         settings = self._settings()
         rows = self._rows("roi_heads.box.predictor.cls_score.weight", "rpn.head.cls_logits.weight", default=81)
-        anchors = len(settings.anchor_ratios)
+        num_classes = rows - 1
         if isinstance(settings, RetinaNetSettings):
-            num_classes = rows // (anchors * len(settings.anchor_scales))
-        else:
-            num_classes = rows - 1
+            num_classes = rows // (len(settings.anchor_ratios) * len(settings.anchor_scales))
         categories = official_categories(max(1, num_classes))
         info = DetectorInfo(self.space, self.architecture, settings, categories, self.shuffle)
         model = info.build()
@@ -141,9 +138,8 @@ class _Reader:
 
     def _settings(self) -> FPNSettings | RetinaNetSettings:
         """The official settings, with the widths that the tensors have."""
-        common: dict[str, Any] = OFFICIAL_INPUT.model_dump() | {"geometry": "maskrcnn-benchmark"}
-        normalized = any("fpn_inner4.1." in key for key in self.tensors)
-        common["norm"] = "batch" if normalized else "none"
+        norm = "batch" if any("fpn_inner4.1." in key for key in self.tensors) else "none"
+        common: dict[str, Any] = OFFICIAL_INPUT.model_dump() | {"geometry": "maskrcnn-benchmark", "norm": norm}
         kind: type[DetectorSettings]
         if "rpn.head.cls_tower.0.weight" in self.tensors:
             kind = RetinaNetSettings
@@ -173,7 +169,7 @@ class _Reader:
         """Check the anchors that the official code stores against the detector's, up to how pixels are counted."""
         generator = detector.rpn.anchor_generator if isinstance(detector, FasterRCNN) else detector.anchor_generator
         for level, ours in enumerate(generator.cell_anchors):
-            theirs = self.tensors.pop(f"{ANCHORS}{level}", None)
+            theirs = self.tensors.pop(f"rpn.anchor_generator.cell_anchors.{level}", None)
             if theirs is None:
                 continue
             pixel = ours.new_tensor([0, 0, 1, 1])
@@ -187,12 +183,10 @@ class _Reader:
         for key in ours:
             module, _, tensor = key.rpartition(".")
             keys[f"{prefix}{names.modules[module]}.{tensor}"] = key
+        shapes = {theirs: ours[key].shape for theirs, key in (keys | names.biases).items()}
         # Counts of batches, which evaluation does not use, are missing in files of old versions of PyTorch.
-        needed = {key for key in keys if not key.endswith("num_batches_tracked")} | names.biases.keys()
-        missing = [key for key in (*keys, *names.biases) if key in needed and key not in self.tensors]
-        unknown = [key for key in self.tensors if key not in keys and key not in names.biases]
-        shapes = {theirs: ours[key].shape for theirs, key in keys.items()}
-        shapes |= {bias: ours[mean].shape for bias, mean in names.biases.items()}
+        missing = [key for key in shapes if key not in self.tensors and not key.endswith("num_batches_tracked")]
+        unknown = [key for key in self.tensors if key not in shapes]
         misshapen = [
             f"{key} {tuple(self.tensors[key].shape)} instead of {tuple(shape)}"
             for key, shape in shapes.items()

@@ -62,9 +62,7 @@ def detector_names(detector: Detector) -> Names:
     body = detector.backbone.body
     # The official code keeps a supernet and its pyramid side by side, else the one and the other under `backbone`.
     theirs, pyramid = ("backbone", "fpn") if isinstance(body, Supernet) else ("backbone.body", "backbone.fpn")
-    names = Names()
-    for our_part, their_part in backbone_names(body).modules.items():
-        names.modules[f"backbone.body.{our_part}"] = f"{theirs}.{their_part}"
+    names = Names({f"backbone.body.{ours}": f"{theirs}.{name}" for ours, name in backbone_names(body).modules.items()})
     for index, stride in enumerate(detector.backbone.strides):
         level = body.strides.index(stride) + 1
         for blocks, name in (("inner_blocks", "fpn_inner"), ("layer_blocks", "fpn_layer")):
@@ -110,19 +108,18 @@ def _add_retinanet(names: Names, detector: Detector) -> None:
 def _add_op(names: Names, op: Op, name: str, place: str, ours: str, theirs: str) -> None:
     branch = f"{place}_{OFFICIAL_OPS[name]}_branch2"
     if name == "xception":
-        main = [part for unit, letter in enumerate("abc") for part in _separable(f"conv.{unit}", branch + letter)]
+        units = (_separable(f"{theirs}.conv.{unit}", branch + letter) for unit, letter in enumerate("abc"))
+        main = [part for unit in units for part in unit]
     else:
-        main = [*_pointwise("conv.0", f"{branch}a"), *_separable("conv.1", f"{branch}b")]
-    _add_sequence(names, op.main, f"{ours}.main", [f"{theirs}.{part}" for part in main])
+        main = [*_pointwise(f"{theirs}.conv.0", f"{branch}a"), *_separable(f"{theirs}.conv.1", f"{branch}b")]
+    _add_sequence(names, op.main, f"{ours}.main", main)
     if op.projection is not None:
-        projection = _separable("proj_conv", f"{place}_proj")
-        _add_sequence(names, op.projection, f"{ours}.projection", [f"{theirs}.{part}" for part in projection])
+        _add_sequence(names, op.projection, f"{ours}.projection", _separable(f"{theirs}.proj_conv", f"{place}_proj"))
 
 
 def _add_sequence(names: Names, sequence: nn.Sequential, ours: str, theirs: list[str]) -> None:
     holders = [index for index, module in enumerate(sequence) if not isinstance(module, nn.ReLU)]
-    for index, official in zip(holders, theirs, strict=True):
-        names.modules[f"{ours}.{index}"] = official
+    names.modules |= {f"{ours}.{index}": official for index, official in zip(holders, theirs, strict=True)}
 
 
 def _pointwise(path: str, name: str) -> list[str]:

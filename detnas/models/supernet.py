@@ -16,8 +16,7 @@ from detnas.spaces.space import SearchSpace
 class ChoiceBlock(nn.Module):
     """Every op that one block can be; computes the active one.
 
-    `ops` are the space's, by name, and `allowed` the indices of those that the block can be. The others have no
-    weights: an identity, which is never activated, is in their place.
+    `allowed` are the indices in `ops`, the space's names, of those that the block can be; the others are identities.
     """
 
     def __init__(self, block: Block, shuffle: Shuffle, ops: Sequence[str], allowed: Sequence[int]) -> None:
@@ -28,15 +27,12 @@ class ChoiceBlock(nn.Module):
         self.active = allowed[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.ops[self.active](x)
-        return out
+        return cast(Tensor, self.ops[self.active](x))
 
 
 class Supernet(SpaceBackbone):
     """Every candidate backbone of a space in one network, with fresh weights; computes the activated architecture.
-
-    `shuffle` is as in `Subnet`. Before anything is activated, every block is the first op that it can be.
-    """
+    `shuffle` is as in `Subnet`. Before anything is activated, every block is the first op that it can be."""
 
     def __init__(self, space: SearchSpace, shuffle: Shuffle = "even_odd") -> None:
         allowed = space.allowed_ops
@@ -49,10 +45,7 @@ class Supernet(SpaceBackbone):
         return [cast(ChoiceBlock, block) for block in self.blocks]
 
     def activate(self, architecture: Architecture) -> None:
-        """Choose the path that the next forward passes compute.
-
-        Raises `UserError` if the architecture does not fit the space.
-        """
+        """Choose the path that the next forward passes compute. Raises `UserError` if it does not fit the space."""
         self.space.check(architecture)
         for block, op in zip(self.choices, architecture.ops, strict=True):
             block.active = op
@@ -60,10 +53,8 @@ class Supernet(SpaceBackbone):
     def subnet(self, architecture: Architecture) -> Subnet:
         """The plain network of `architecture` with copies of this supernet's weights and BN statistics.
 
-        The statistics fit no candidate until they are recalibrated. Raises `UserError` if the architecture does not fit
-        the space.
+        The statistics fit no candidate until they are recalibrated. Raises `UserError` if it does not fit the space.
         """
-        self.space.check(architecture)
         subnet = Subnet(self.space, architecture, self.shuffle)
         subnet.stem = copy.deepcopy(self.stem)
         subnet.blocks = nn.ModuleList(
@@ -76,10 +67,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def extract_subnet(model: Model, architecture: Architecture) -> Model:
-    """A copy of `model` with the plain network of `architecture` in place of its supernet.
-
-    Weights and BN statistics are copies: changing the result does not change `model`.
-    """
+    """A deep copy of `model` with the plain network of `architecture` in place of its supernet."""
     supernet = find_backbone(model)
     assert isinstance(supernet, Supernet)
     return copy.deepcopy(model, {id(supernet): supernet.subnet(architecture)})

@@ -14,9 +14,7 @@ PIXELS = (0, 2, 3)
 
 class SyncBatchNorm(nn.BatchNorm2d):
     """`nn.BatchNorm2d` with training statistics of all processes' batches together, and with the same state dict.
-
-    `torch.nn.SyncBatchNorm` does not run on CPUs.
-    """
+    `torch.nn.SyncBatchNorm` does not run on CPUs."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -24,9 +22,8 @@ class SyncBatchNorm(nn.BatchNorm2d):
         assert self.momentum is not None and self.running_mean is not None and self.running_var is not None
         mean, var, number = _statistics(x.detach())
         with torch.no_grad():
-            unbiased = var * (number / (number - 1).clamp(min=1))
             self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(unbiased, self.momentum)
+            self.running_var.lerp_(var * (number / (number - 1).clamp(min=1)), self.momentum)  # unbiased
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked += 1
         y: Tensor = _Normalize.apply(x, self.weight, self.bias, mean, var, number, self.eps)
@@ -46,10 +43,8 @@ def convert_sync_batch_norm(model: nn.Module) -> None:
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance (C,) of the `x` (N, C, H, W) of all processes, and the number of values a channel.
-
-    They are computed from each process's mean and squared deviations from it, since sums of squares would cancel.
-    """
+    """Mean and biased variance (C,) of the `x` (N, C, H, W) of all processes, and the number of values a channel:
+    computed from each process's mean and squared deviations from it, since sums of squares would cancel."""
     channels = x.shape[1]
     x = _precise(x)
     own = x.new_zeros(2 * channels + 1)

@@ -111,12 +111,11 @@ def save_backbone(path: Path, backbone: Subnet | Supernet, info: BackboneInfo) -
 
 def _save(path: Path, model: nn.Module, info: BackboneInfo | DetectorInfo, metadata: dict[str, str]) -> None:
     space = info.space
+    versions = {"detnas": __version__, "torch": torch.__version__, "torchvision": torchvision.__version__}
     metadata |= {
         "space": json.dumps([space.name, space.stem, space.channels, space.repeats]),
         "shuffle": info.shuffle,
-        "versions": json.dumps(
-            {"detnas": __version__, "torch": torch.__version__, "torchvision": torchvision.__version__}
-        ),
+        "versions": json.dumps(versions),
     }
     if space.ops != PAPER_OPS:
         metadata["ops"] = json.dumps(space.ops)
@@ -218,8 +217,7 @@ def _read_info(metadata: dict[str, str]) -> BackboneInfo | DetectorInfo:
     architecture = Architecture.parse(metadata["architecture"]) if "architecture" in metadata else None
     shuffle = TypeAdapter(Shuffle).validate_python(metadata.get("shuffle", "even_odd"))
     if metadata["format"] == BACKBONE:
-        preprocessing = Preprocessing.model_validate_json(metadata["preprocessing"])
-        return BackboneInfo(space, architecture, preprocessing, shuffle)
+        return BackboneInfo(space, architecture, Preprocessing.model_validate_json(metadata["preprocessing"]), shuffle)
     settings = json.loads(metadata["detector"])
     if settings.get("type") == "retinanet":
         settings.setdefault("losses", "torchvision")  # of files from before there was a choice

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Block:
-    """One place of the network where an op is chosen."""
+    """One place of the network where an op is chosen, with the channels of its input and output."""
 
     stage: int
     """Index of the stage that the block belongs to, from 0."""
     in_channels: int
-    """Channels of the map that goes in."""
     out_channels: int
-    """Channels of the map that comes out."""
     stride: int
     """2 in the first block of a stage, which halves the map's sides, else 1."""

@@ -62,9 +62,7 @@ class Budget:
 
 class BudgetSampler:
     """Draws architectures of `space` within `budget`, uniformly.
-
-    Raises `UserError` at once when no architecture is within the budget, naming the feasible range.
-    """
+    Raises `UserError` at once when no architecture is within the budget, naming the feasible range."""
 
     def __init__(self, space: SearchSpace, budget: Budget) -> None:
         self.space = space
@@ -93,9 +91,7 @@ class BudgetSampler:
 
     def sample(self, rng: np.random.Generator, seen: AbstractSet[Architecture] = frozenset()) -> Architecture | None:
         """One architecture within the budget that is not in `seen`; None if none was found in `DRAWS` draws.
-
-        If no more than a few thousand are within the budget, None means that all of them have been seen.
-        """
+        If no more than a few thousand are within the budget, None means that all of them have been seen."""
         for _ in range(DRAWS):
             architecture = self._draw(rng)
             if architecture not in seen and self.allows(architecture):
@@ -137,9 +133,7 @@ class BudgetSampler:
 
 class _Halves:
     """All totals of two halves of the blocks, ready to count and draw pairs whose sum is within the bounds.
-
-    `rows[b][o]` is the cost of op o at block b, for every op that is allowed there.
-    """
+    `rows[b][o]` is the cost of op o at block b, for every op that is allowed there."""
 
     def __init__(self, rows: Sequence[Mapping[int, int]], lower: float, upper: float) -> None:
         self.rows = rows

@@ -56,17 +56,15 @@ class CostTable:
             params=3 * stem_channels * 9 + stem_channels + 2 * stem_channels,
             latency=latencies.stem_us if latencies else 0,
         )
-        self.macs: list[dict[int, int]] = []
-        self.params: list[dict[int, int]] = []
-        self.latency: list[dict[int, int]] = []
         cost_of = cache(lambda op, block, resolution: find_op(op).cost(block, resolution))
-        for index, (block, allowed) in enumerate(zip(blocks, allowed_ops(ops, blocks), strict=True)):
-            costs = {op: cost_of(ops[op], block, resolution) for op in allowed}
-            self.macs.append({op: cost.macs for op, cost in costs.items()})
-            self.params.append({op: cost.params for op, cost in costs.items()})
-            self.latency.append({op: latencies.of(index, op) if latencies else 0 for op in allowed})
+        costs: list[dict[int, Cost]] = []
+        for block, allowed in zip(blocks, allowed_ops(ops, blocks), strict=True):
+            costs.append({op: cost_of(ops[op], block, resolution) for op in allowed})
             if block.stride == 2:
                 resolution = halved(resolution)
+        self.macs = [{op: cost.macs for op, cost in row.items()} for row in costs]
+        self.params = [{op: cost.params for op, cost in row.items()} for row in costs]
+        self.latency = [{op: latencies.of(b, op) if latencies else 0 for op in row} for b, row in enumerate(costs)]
 
     def extent(self, cost: str) -> tuple[int, int]:
         """The least and the most `cost` ("macs", "params", or "latency" in microseconds) that an architecture has."""

@@ -19,9 +19,7 @@ def op_table() -> Mapping[str, Any]:
 
 def find_op(name: str) -> Any:
     """The `OpSpec` of a space's op: an entry of detnas's table, or a custom op's class, `package.module:Class`.
-
-    Raises `UserError` for a class that cannot be imported or is no op.
-    """
+    Raises `UserError` for a class that cannot be imported or is no op."""
     if not IMPORT_STRING.fullmatch(name):
         return op_table()[name]
     op = import_object(name, "space.ops")

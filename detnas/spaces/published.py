@@ -12,7 +12,6 @@ WIDE = SearchSpace("large-3.8g", stem=72, channels=(172, 432, 864, 1728), repeat
 DETNAS = "DetNAS (Chen et al., 2019), official code"
 SERIES = "DetNAS (Chen et al., 2019), ShuffleNet-Series code"
 SHUFFLENET = "ShuffleNetV2 (Ma et al., 2018), DetNAS' baseline"
-RESNET = "ResNet (He et al., 2016), torchvision's"
 
 
 @dataclass(frozen=True)
@@ -43,16 +42,13 @@ PUBLISHED = {
     "mmrazor-detnas": _network(
         SMALL, "2020 3110 01010312 2013", "MMRazor's DetNAS", "its blocks differ, so only the choice of ops is theirs"
     ),
-    "shufflenetv2-20": _network(SMALL, str(SMALL.uniform("shuffle3")), SHUFFLENET, "every block shuffle3"),
-    "shufflenetv2-40": _network(
-        LARGE,
-        str(LARGE.uniform("shuffle3")),
-        SHUFFLENET,
-        "every block shuffle3; theirs may be wider (1.3G, unconfirmed)",
+    "shufflenetv2-20": PublishedNetwork(SMALL, SMALL.uniform("shuffle3"), SHUFFLENET, "every block shuffle3"),
+    "shufflenetv2-40": PublishedNetwork(
+        LARGE, LARGE.uniform("shuffle3"), SHUFFLENET, "every block shuffle3; theirs may be wider (1.3G, unconfirmed)"
     ),
 }
 
-RESNETS = {"resnet50": RESNET, "resnet101": RESNET}
+RESNETS = dict.fromkeys(("resnet50", "resnet101"), "ResNet (He et al., 2016), torchvision's")
 """Networks outside any search space, and where they were published."""
 
 NAMES = (*PUBLISHED, *RESNETS)

@@ -21,9 +21,9 @@ from detnas.utils.import_string import IMPORT_STRING
 class SearchSpace:
     """A stem (3x3 convolution of stride 2) and stages of choice blocks; the first block of a stage has stride 2.
 
-    `channels` and `repeats` have one entry a stage. Stage i gives a map of stride `4 * 2**i`. Each block can be each of
-    `ops` that is allowed there: names of `detnas.models.ops.OPS`, and custom ops, subclasses of `detnas.CustomOp` by
-    where they are imported from, `package.module:Class`. Custom ops are imported when they are first asked for.
+    Stage i has `repeats[i]` blocks, and gives a map of `channels[i]` channels and stride `4 * 2**i`. Each block can be
+    each of `ops` that is allowed there: names of `detnas.models.ops.OPS`, and custom ops, subclasses of
+    `detnas.CustomOp` as `package.module:Class`. Custom ops are imported when they are first asked for.
 
     Raises `UserError` if widths are no multiples of 4 or do not rise, if a stage has no block, or if `ops` are not one
     to ten such names, each once. Whatever depends on which ops are allowed raises it for a custom op that cannot be
@@ -35,9 +35,7 @@ class SearchSpace:
     stem: int
     """Channels of the stem's map."""
     channels: tuple[int, ...]
-    """Channels of each stage's map."""
     repeats: tuple[int, ...]
-    """Blocks of each stage."""
     ops: tuple[str, ...] = PAPER_OPS
     """The ops among which each block chooses; an op's index here is its digit in architectures."""
 
@@ -88,10 +86,7 @@ class SearchSpace:
         return all(op in allowed for op, allowed in zip(architecture.ops, self.allowed_ops, strict=True))
 
     def architecture(self, ops: Sequence[int]) -> Architecture:
-        """The architecture with these op indices, given from input to output.
-
-        Raises `UserError` if there is not one for each block.
-        """
+        """The architecture with these op indices, from input to output. Raises `UserError` unless one a block."""
         if len(ops) != sum(self.repeats):
             raise UserError(f"space {self.name} has {sum(self.repeats)} blocks, but {len(ops)} ops were given")
         left = map(int, ops)
@@ -105,9 +100,7 @@ class SearchSpace:
 
     def fair_draw(self, rng: np.random.Generator) -> list[Architecture]:
         """As many random architectures as there are ops, which together contain every op of every block exactly once.
-
-        At a block that can be fewer ops, each of them is contained equally often, up to a remainder that is drawn.
-        """
+        At a block that can be fewer ops, each of them is contained equally often, up to a remainder that is drawn."""
         number = len(self.ops)
         columns = []
         for ops in self.allowed_ops:
@@ -117,10 +110,7 @@ class SearchSpace:
         return [self.architecture(ops.tolist()) for ops in orders.T]
 
     def uniform(self, op: str) -> Architecture:
-        """The architecture whose every block is `op`, one of `ops`.
-
-        Raises `UserError` for any other name, and for an op that is not allowed at every block.
-        """
+        """The architecture whose every block is `op`. Raises `UserError` unless it is one of `ops`, allowed at each."""
         if op not in self.ops:
             raise UserError(f"op {op!r} is unknown; {suggestion(op, self.ops)}")
         architecture = self.architecture([self.ops.index(op)] * sum(self.repeats))
@@ -148,16 +138,12 @@ class SearchSpace:
 
     def cost_table(self, size: int = 224, latencies: LatencyTable | None = None) -> CostTable:
         """Costs of every (block, op) for an input of `size` x `size` pixels, with measured latencies if given.
-
-        Raises `UserError` if these do not fit the space, or `size` is below 1.
-        """
+        Raises `UserError` if these do not fit the space, or `size` is below 1."""
         return _cost_table(self, size, latencies)
 
     def cost(self, architecture: Architecture, size: int = 224) -> Cost:
         """MACs and parameters of stem and blocks for an input of `size` x `size` pixels, batch 1.
-
-        Raises `UserError` if the architecture does not fit the space, or `size` is below 1.
-        """
+        Raises `UserError` if the architecture does not fit the space, or `size` is below 1."""
         self.check(architecture)
         return self.cost_table(size).cost(architecture.ops)
 

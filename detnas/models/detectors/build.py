@@ -18,11 +18,7 @@ __all__ = ["Detector", "DetectorMacs", "build_detector", "count_macs", "find_spe
 
 def build_detector(backbone: Backbone, num_classes: int, settings: DetectorSettings) -> Detector:
     """The detector that `settings` describe, around `backbone`, with fresh weights outside it.
-
-    In training mode it takes images (3, H, W) in 0-1 and torchvision's targets, labels from `first_label` on, and
-    returns losses; in evaluation mode it returns boxes (pixels of the given images), scores and labels.
-    Raises `UserError` if the backbone has not the maps that it needs.
-    """
+    Its labels start at `first_label`. Raises `UserError` if the backbone has not the maps that it needs."""
     detector = DETECTORS[settings.type].build(backbone, num_classes, settings)
     detector.transform = ImageTransform(settings)
     return detector.to(memory_format=torch.channels_last)
@@ -40,19 +36,15 @@ def first_label(detector: Detector) -> int:
 
 @dataclass(frozen=True)
 class DetectorMacs:
-    """MACs of a detector for one image."""
+    """MACs of a detector for one image, and those of its backbone alone, without the pyramid."""
 
     whole: int
     backbone: int
-    """The part of them that its backbone computes, without the pyramid."""
 
 
 def count_macs(detector: Detector, height: int, width: int) -> DetectorMacs:
-    """MACs for an image that the backbone sees in `height` x `width` pixels, padding included.
-
-    Convolutions and matrix products are counted, as by torch.utils.flop_counter, a MAC as one. Where the work depends
-    on what is found, it is counted at the most that the settings allow.
-    """
+    """MACs of convolutions and matrix products for an image that the backbone sees in `height` x `width` pixels,
+    padding included. Where the work depends on what is found, it is counted at the most that the settings allow."""
     on_shapes = copy.deepcopy(detector).to("meta").eval()  # nothing is computed
     images = torch.empty(1, 3, height, width, device="meta")
     return DetectorMacs(

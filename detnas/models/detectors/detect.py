@@ -26,12 +26,11 @@ class Detections:
 def detect(detector: Detector, images: Sequence[Tensor] | PreparedImages, device: torch.device) -> list[Detections]:
     """Detections on images (3, H, W) uint8 RGB, or on prepared ones. `detector` is in evaluation mode, on `device`."""
     inputs = images.to(device) if isinstance(images, PreparedImages) else on_device(images, device)
-    outputs = detector(inputs)
     return [
         Detections(
             output["boxes"].float().cpu().numpy(),
             output["scores"].float().cpu().numpy(),
             (output["labels"] - first_label(detector)).cpu().numpy(),
         )
-        for output in outputs
+        for output in detector(inputs)
     ]

@@ -54,10 +54,8 @@ def build(backbone: Backbone, num_classes: int, settings: FPNSettings) -> Faster
 
 
 class BoxHead(FastRCNNConvFCHead):  # type: ignore[misc]  # untyped
-    """Faster R-CNN's box head, which on a CPU computes a few regions at a time: regions (R, C, 7, 7) -> (R, F).
-
-    The maps of a few regions stay in the processor's caches.
-    """
+    """Faster R-CNN's box head: regions (R, C, 7, 7) -> (R, F). On a CPU it computes a few regions at a time, whose maps
+    stay in the processor's caches."""
 
     REGIONS = 128
 
@@ -86,9 +84,7 @@ class CountingSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
         self.weight = sampled / comm.all_reduce_mean(sampled)
         return positive, negative
 
-    def weigh(
-        self, part: nn.Module, inputs: object, output: tuple[Any, dict[str, Tensor]]
-    ) -> tuple[Any, dict[str, Tensor]]:
+    def weigh(self, part: Any, inputs: Any, output: tuple[Any, dict[str, Tensor]]) -> tuple[Any, dict[str, Tensor]]:
         """A forward hook for the part of the detector that samples: its output with the losses, if any, weighted."""
         found, losses = output
         return found, {name: loss * self.weight for name, loss in losses.items()}

@@ -17,6 +17,7 @@ and dropped, not clipped to one pixel.
 """
 
 from math import log2
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -44,8 +45,7 @@ class ImageTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
     ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
         if isinstance(images, PreparedImages):
             return ImageList(images.pixels, images.sizes), targets
-        transformed: tuple[ImageList, list[dict[str, Tensor]] | None] = super().forward(images, targets)
-        return transformed
+        return cast(tuple[ImageList, list[dict[str, Tensor]] | None], super().forward(images, targets))
 
     def normalize(self, image: Tensor) -> Tensor:
         return normalize(image, self.settings)
@@ -103,10 +103,8 @@ def cell_anchors(stride: int, sizes: tuple[float, ...], ratios: tuple[float, ...
 
 
 class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
-    """torchvision's pooling from maps with these `strides`, to maps of `size` x `size`.
-
-    torchvision infers the strides from its first image, and keeps them: wrongly if that image is small and padded.
-    """
+    """torchvision's pooling to maps of `size` x `size`, from maps with these `strides`: torchvision infers them from
+    its first image and keeps them, wrongly if that image is small and padded."""
 
     make_levels: type[LevelMapper] = LevelMapper
 
@@ -120,8 +118,7 @@ class _WholeBoxLevels(LevelMapper):  # type: ignore[misc]
     """Selects the level by the whole box, of which `InnerPixelsRoIAlign` pools one pixel less in each direction."""
 
     def __call__(self, boxlists: list[Tensor]) -> Tensor:
-        levels: Tensor = super().__call__([_grown(one, 1.0) for one in boxlists])
-        return levels
+        return cast(Tensor, super().__call__([_grown(one, 1.0) for one in boxlists]))
 
 
 class InnerPixelsRoIAlign(PyramidRoIAlign):
@@ -130,8 +127,7 @@ class InnerPixelsRoIAlign(PyramidRoIAlign):
     make_levels = _WholeBoxLevels
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        pooled: Tensor = super().forward(x, [_grown(one, -1.0) for one in boxes], image_shapes)
-        return pooled
+        return cast(Tensor, super().forward(x, [_grown(one, -1.0) for one in boxes], image_shapes))
 
 
 def _grown(boxes: Tensor, by: float) -> Tensor:

@@ -20,8 +20,6 @@ from detnas.models.detectors.spec import Detector, DetectorSpec, ExportedPart
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """The factors by which the box head's outputs exceed the offsets (in anchors) and the log sizes."""
-BETA = 0.11
-REGRESSION_NORMALIZER = 4.0
 
 
 def build(backbone: Backbone, num_classes: int, settings: RetinaNetSettings) -> RetinaNet:
@@ -44,7 +42,7 @@ def build(backbone: Backbone, num_classes: int, settings: RetinaNetSettings) -> 
         detections_per_img=settings.detections,
     )
     if settings.losses == "paper":
-        detector.box_coder = paper_box_coder()
+        detector.box_coder = BoxCoder(BOX_WEIGHTS)
     return detector
 
 
@@ -52,14 +50,13 @@ class PaperRetinaNetHead(RetinaNetHead):  # type: ignore[misc]  # untyped
     """torchvision's head with the losses of the official code.
 
     Focal loss (alpha 0.25, gamma 2) summed over the batch and divided by its positive anchors plus its images;
-    smooth-L1 summed over the batch's positive anchors and divided by four times their number. The batch is that of all
-    processes: these take the mean of their gradients, which is the gradient of the whole batch's loss only if all
-    divide by what the whole batch holds.
+    smooth-L1 (beta 0.11) summed over the batch's positive anchors and divided by four times their number. The batch is
+    that of all processes, for the reason that `detnas.models.detectors.fpn.CountingSampler` gives.
     """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self.regression_head.box_coder = paper_box_coder()
+        self.regression_head.box_coder = BoxCoder(BOX_WEIGHTS)
 
     def compute_loss(
         self,
@@ -82,21 +79,17 @@ class PaperRetinaNetHead(RetinaNetHead):  # type: ignore[misc]  # untyped
             counted = matches != Matcher.BETWEEN_THRESHOLDS
             classification.append(sigmoid_focal_loss(logits[counted], classes[counted], reduction="sum"))
             expected = self.regression_head.box_coder.encode_single(target["boxes"][matched], boxes[positive])
-            regression.append(smooth_l1_loss(codes[positive], expected, beta=BETA, reduction="sum"))
+            regression.append(smooth_l1_loss(codes[positive], expected, beta=0.11, reduction="sum"))
         of_all = comm.all_reduce_int(positives)
         return {
             "classification": torch.stack(classification).sum() / (of_all / comm.world_size() + len(targets)),
-            "bbox_regression": torch.stack(regression).sum()
-            / (max(1, of_all * REGRESSION_NORMALIZER) / comm.world_size()),
+            "bbox_regression": torch.stack(regression).sum() / (max(1, of_all * 4.0) / comm.world_size()),
         }
 
 
-def paper_box_coder() -> BoxCoder:
-    return BoxCoder(weights=BOX_WEIGHTS)
-
-
 class RetinaNetNetworks(nn.Module):
-    """Backbone, pyramid and head: images (N, 3, H, W) -> logits (N, anchors, classes) and codes (N, anchors, 4)."""
+    """Backbone, pyramid and head: images (N, 3, H, W) -> logits (N, anchors, classes) and codes of boxes
+    (N, anchors, 4), level by level."""
 
     def __init__(self, detector: RetinaNet) -> None:
         super().__init__()

@@ -41,8 +41,7 @@ class CustomOp(nn.Module):
 
         The op is built and run on PyTorch's meta device, which has shapes and no data. Convolutions and matrix products
         are counted by torch.utils.flop_counter, a MAC as one. Override it for an op that cannot run there, or has other
-        costs.
-        Raises `UserError` if the op cannot run there, or returns a map of another shape.
+        costs. Raises `UserError` if the op cannot run there, or returns a map of another shape.
         """
         name = f"space.ops: {cls.__module__}:{cls.__qualname__}"
         place = f"{block.in_channels} to {block.out_channels} channels, stride {block.stride}"

@@ -42,19 +42,18 @@ class Op(nn.Module):
         side = block.in_channels if block.stride == 2 else block.in_channels // 2
         make_branch = xception_branch if is_xception else shuffle_branch
         self.main = make_branch(side, block.out_channels // 2, block.out_channels - side, block.stride, kernel)
-        self.projection = (
-            nn.Sequential(
-                *_depthwise(block.in_channels, kernel, stride=2), *_pointwise(block.in_channels, block.in_channels)
-            )
-            if block.stride == 2
-            else None
-        )
+        self.projection = projection_branch(block.in_channels, kernel) if block.stride == 2 else None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.projection is not None:
             return torch.cat((self.projection(x), self.main(x)), dim=1)
         identity, main = split_channels(x, self.shuffle)
         return torch.cat((identity, self.main(main)), dim=1)
+
+
+def projection_branch(channels: int, kernel: int) -> nn.Sequential:
+    """Depthwise of stride 2, pointwise."""
+    return nn.Sequential(*_depthwise(channels, kernel, stride=2), *_pointwise(channels, channels))
 
 
 def shuffle_branch(in_channels: int, middle: int, out_channels: int, stride: int, kernel: int) -> nn.Sequential:
