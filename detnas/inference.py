@@ -50,12 +50,11 @@ def evaluate_weights(
             "evaluate on data with the same category ids and names"
         )
     torch_device = choose_device(device)
-    images = Images(val.files, cache_mb=0, sizes=val.sizes)
     with progress.task("evaluate", total=len(val)) as bar:
         evaluation = evaluate(
             detector.to(torch_device),
             val,
-            images,
+            Images(val.files, cache_mb=0, sizes=val.sizes),
             batch_size=batch_size,
             device=torch_device,
             after_batch=lambda count: bar.advance(by=count),
@@ -83,8 +82,7 @@ def predict_images(
     """Detect objects on images, given as files, as folders of them, or by patterns such as `in/*.jpg`.
 
     Writes into `out` each image with its boxes, predictions.json with the boxes by file name, and coco.json, the same
-    as a COCO data set whose annotations have scores. `ops` names the custom ops that the weights file may import.
-    Yields lines on what was written.
+    as a COCO data set with scores. `ops` names custom ops that the file may import. Yields lines on what was written.
 
     Raises `UserError`, before anything is written, if an image is missing or cannot be decoded, and if results would
     overwrite one another or the images.
@@ -113,20 +111,15 @@ def predict_images(
             for file, pixels, found in zip(files, decoded, detect(detector, decoded, torch_device), strict=True):
                 keep = found.scores >= threshold
                 found = Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
-                _draw(out / f"{file.stem}.png", pixels, found, info)
-                predictions[file.name] = _predictions(found, info)
-                _add_to_coco(coco, file, pixels, predictions[file.name])
-                yield f"{out / f'{file.stem}.png'}: {len(found.scores)} objects"
+                predictions[file.name] = objects = _predictions(found, info)
+                _add_to_coco(coco, file, pixels, objects)
+                captions = [f"{one['name']} {one['score']:.2f}" for one in objects]
+                write_image(out / f"{file.stem}.png", draw_boxes(pixels, found.boxes, found.labels.tolist(), captions))
+                yield f"{out / f'{file.stem}.png'}: {len(objects)} objects"
             bar.advance(by=len(files))
     write_json(out / PREDICTIONS, predictions)
     write_json(out / COCO, coco)
     yield f"{out / PREDICTIONS}: boxes as x1, y1, x2, y2 in pixels; {out / COCO}: the same as a COCO data set"
-
-
-def _draw(file: Path, image: Tensor, found: Detections, info: DetectorInfo) -> None:
-    names = [info.categories[label][1] for label in found.labels]
-    captions = [f"{name} {score:.2f}" for name, score in zip(names, found.scores, strict=True)]
-    write_image(file, draw_boxes(image, found.boxes, found.labels.tolist(), captions))
 
 
 def _predictions(found: Detections, info: DetectorInfo) -> list[dict[str, Any]]:

@@ -11,10 +11,7 @@ from detnas.utils.errors import UserError
 
 
 def import_weights(checkpoint: Path, name: str, out: Path, shuffle: str | None) -> Iterator[str]:
-    """Read the official checkpoint of the network `name` and write it to `out`. Yields human-readable lines.
-
-    Raises `UserError`, before anything is written, if the checkpoint is of another network, or `out` cannot be a file.
-    """
+    """Convert the official checkpoint of network `name`; yields lines of text. Raises `UserError` if it cannot."""
     shuffles: dict[str | None, Shuffle | None] = {None: None} | {shuffle: shuffle for shuffle in get_args(Shuffle)}
     if shuffle not in shuffles:
         raise UserError(f"--shuffle {shuffle}: choose one of {', '.join(get_args(Shuffle))}")

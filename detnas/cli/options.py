@@ -8,7 +8,6 @@ import typer
 
 
 def _recipe_names() -> list[str]:
-    """For completion in the shell."""
     from detnas.config import recipe_names
 
     return recipe_names()
@@ -21,8 +20,7 @@ def print_lines(lines: Iterable[str]) -> None:
 
 RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
 RecipeName = Annotated[
-    str,
-    typer.Argument(metavar="RECIPE", help="A recipe by name, or a YAML file.", autocompletion=_recipe_names),
+    str, typer.Argument(metavar="RECIPE", help="A recipe by name, or a YAML file.", autocompletion=_recipe_names)
 ]
 RecipeChanges = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; repeatable.")

@@ -25,9 +25,7 @@ def run(
     changes: RecipeChanges = None,
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run", help="Run a few iterations of every stage only, and report what the whole will cost."
-        ),
+        typer.Option("--dry-run", help="Only run a few iterations of every stage, and report what the whole costs."),
     ] = False,
 ) -> None:
     """Run the whole pipeline, or continue a run.

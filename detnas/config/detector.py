@@ -179,10 +179,8 @@ def read_settings(values: Any) -> DetectorSettings:
     settings = find_settings(type) if isinstance(type, str) else None
     if type is None or settings is None:
         found = f"type = {type!r}: " if type is not None else "type is missing; "
-        choices = ", ".join(detector_types())
-        raise PydanticCustomError(
-            "detector_type", "{found}choose one of {choices}", {"found": found, "choices": choices}
-        )
+        context = {"found": found, "choices": ", ".join(detector_types())}
+        raise PydanticCustomError("detector_type", "{found}choose one of {choices}", context)
     try:
         return settings.model_validate(values)
     except ValidationError as error:

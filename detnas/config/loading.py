@@ -44,10 +44,7 @@ class _Data(Section):
 
 
 def change_data(settings: DataSettings, changes: Sequence[str]) -> DataSettings:
-    """A copy of `settings` with `changes`, such as `data.val=FILE`, applied.
-
-    Raises `UserError` for keys outside `data`, and for invalid keys or values.
-    """
+    """`settings` with changes such as `data.val=FILE`. Raises `UserError` for invalid ones and keys outside `data`."""
     return _validate(_Data, {"data": settings.model_dump(mode="json")}, "--set", changes).data
 
 
@@ -103,8 +100,7 @@ def _with_base(text: str, where: str) -> tuple[dict[str, Any], str]:
             raise UserError(f"{chain[-1]}: base = {base!r}: {' on '.join([*chain, where])} is circular; leave one out")
         chain.append(where)
         # A name belongs to one recipe and is not inherited.
-        inherited = {key: value for key, value in _parse(text, where).items() if key != "name"}
-        tree = _merge(inherited, tree)
+        tree = _merge({key: value for key, value in _parse(text, where).items() if key != "name"}, tree)
     return tree, " on ".join(chain)
 
 
@@ -151,14 +147,11 @@ def _apply(tree: dict[str, Any], change: str) -> None:
 
 
 def explain(error: ValidationError, section: type[Section]) -> str:
-    """One line on the first error in the values of `section`: the field, its value, and what to write instead.
-
-    Keys of earlier versions come before everything else, and all of them are named.
-    """
+    """One line on the first error in the values of `section`: the field, its value, and what to write instead."""
     errors = error.errors()
     unknown = [one for one in errors if one["type"] in ("extra_forbidden", "invalid_key")]
     old = [one for one in unknown if _old_key(one, section)]
-    # A misspelled key comes before the rest: that the right key is missing follows from it.
+    # All keys of earlier versions, else a misspelled key: that the right key is missing follows from it.
     shown = old or unknown[:1] or errors[:1]
     return "; ".join(_explain(one, section) for one in shown)
 
@@ -186,8 +179,7 @@ def _explain(error: ErrorDetails, section: type[Section]) -> str:
 def _old_key(error: ErrorDetails, section: type[Section]) -> str | None:
     """What has become of the unknown key of `error`, if an earlier version had it."""
     *parents, key = map(str, error["loc"])
-    prefix = "".join(f"{parent}." for parent in parents)
-    return explain_old_key(_section_at(error["loc"], section), key, prefix)
+    return explain_old_key(_section_at(error["loc"], section), key, "".join(f"{parent}." for parent in parents))
 
 
 def _nearest_key(error: ErrorDetails, section: type[Section], parents: list[str]) -> str:

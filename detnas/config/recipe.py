@@ -39,6 +39,12 @@ def _check_baseline(name: str) -> str:
 Baseline = Annotated[str, AfterValidator(_check_baseline)]
 
 
+def _check_space(name: str) -> str:
+    if name not in SPACES:
+        raise ValueError(f"choose one of {', '.join(SPACES)}")
+    return name
+
+
 def _without_table(field: str) -> ValueError:
     return ValueError(
         f"{field} needs a table of latencies; let budget.latencies name a file that `detnas profile RECIPE --latency` "
@@ -59,7 +65,7 @@ Files = Annotated[str | tuple[str, ...] | None, BeforeValidator(_files)]
 class SpaceSettings(Section):
     """The search space."""
 
-    name: str = "small"
+    name: Annotated[str, AfterValidator(_check_space)] = "small"
     """The space to start from. `small` and `large` are the paper's; `tiny` is for CPUs."""
     width: PositiveFloat = 1.0
     """Factor on all channels."""
@@ -72,13 +78,6 @@ class SpaceSettings(Section):
     ops: tuple[str, ...] = PAPER_OPS
     """The ops among which each block chooses: names of ops of detnas, and custom ops, which are subclasses of
     `detnas.CustomOp` named as `package.module:Class` (see docs/extending.md). Their code is imported."""
-
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        if name not in SPACES:
-            raise ValueError(f"choose one of {', '.join(SPACES)}")
-        return name
 
     @field_validator("width")
     @classmethod

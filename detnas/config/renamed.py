@@ -20,18 +20,15 @@ RENAMED_KEYS: dict[type[Section], dict[str, str]] = {
     },
 }
 RENAMED_VALUES: dict[type[Section], dict[str, dict[str, str]]] = {
-    SearchSettings: {"second_objective": {"flops": "macs"}},
+    SearchSettings: {"second_objective": {"flops": "macs"}}
 }
 DELETED_KEYS: dict[type[Section], dict[str, str]] = {
-    SearchSettings: dict.fromkeys(("racing", "racing_chance"), "it saved no time where it was measured"),
+    SearchSettings: dict.fromkeys(("racing", "racing_chance"), "it saved no time where it was measured")
 }
 
 
 def explain_old_key(section: type[Section], key: str, prefix: str = "") -> str | None:
-    """What has become of a `key` of `section` in an earlier version, or None if there was no such key.
-
-    `prefix`, such as `search.`, is written before the names.
-    """
+    """What has become of an earlier version's `key` of `section`, or None. `prefix`, such as `search.`, is its path."""
     if key in RENAMED_KEYS.get(section, {}):
         return f"it is called {prefix}{RENAMED_KEYS[section][key]} now"
     if key in DELETED_KEYS.get(section, {}):

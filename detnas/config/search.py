@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from detnas.config.section import Section
 from detnas.utils.errors import suggestion
@@ -31,6 +31,11 @@ def find_evaluator(fitness: str) -> Any:
     return spec
 
 
+def _check_fitness(fitness: str) -> str:
+    find_evaluator(fitness)
+    return fitness
+
+
 class SearchSettings(Section):
     """The search on the trained supernet."""
 
@@ -40,7 +45,7 @@ class SearchSettings(Section):
     reproducible with one process only; `random` draws uniformly within the budget."""
     second_objective: Literal["macs", "params", "latency"] | None = None
     """The cost that `nsga2` minimizes while it maximizes the fitness; `latency` needs `budget.latencies`."""
-    fitness: str = "detection"
+    fitness: Annotated[str, AfterValidator(_check_fitness)] = "detection"
     """What is maximized, on the search split: the score `metric` of `detection`, or the accuracy of `classification`
     with the supernet as it was pre-trained, which is then not fine-tuned on detection (the paper's ClsNAS). Or a
     function of yours, named as `package.module:function`, of the candidate's detector (see docs/extending.md); it is
@@ -83,14 +88,8 @@ class SearchSettings(Section):
             raise ValueError(suggestion(sampler, [*samplers()]))
         return sampler
 
-    @field_validator("fitness")
-    @classmethod
-    def _check_fitness(cls, fitness: str) -> str:
-        find_evaluator(fitness)
-        return fitness
-
     @model_validator(mode="after")
-    def _check_storage(self) -> Self:
+    def _check(self) -> Self:
         # Of the whole section: a message about the field would show its value, and the password in it.
         if self.storage is not None and not STORAGE.fullmatch(self.storage):
             raise ValueError(
@@ -102,10 +101,6 @@ class SearchSettings(Section):
                 "storage holds a password, which every copy of the recipe would show; leave it out, and give it by "
                 "~/.pgpass or PGPASSWORD (PostgreSQL) or ?read_default_file=FILE (MySQL)"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
         if self.num_mutations + self.num_crossovers > self.population:
             raise ValueError(
                 f"num_mutations {self.num_mutations} + num_crossovers {self.num_crossovers} exceed the population "

@@ -114,10 +114,7 @@ def shard_indices(size: int, batch_size: int) -> list[int]:
 
 
 def broadcast_from_main(compute: Callable[[], T]) -> T:
-    """Call `compute` in the main process only and return its result, which must be JSON-serializable, in every process.
-
-    A `UserError` of `compute` is raised in every process.
-    """
+    """Call `compute` in the main process; all return its JSON-serializable result or raise its `UserError`."""
     if world_size() == 1:
         return compute()
     value: T = json.loads(broadcast_bytes(lambda: json.dumps(compute()).encode()))
@@ -135,7 +132,7 @@ def broadcast_bytes(compute: Callable[[], bytes]) -> bytes:
     if length:
         with _communication():
             dist.broadcast(body, 0)
-    return _to_bytes(body)
+    return body.numpy().tobytes()
 
 
 def all_gather_bytes(payload: bytes) -> list[bytes]:
@@ -149,7 +146,7 @@ def all_gather_bytes(payload: bytes) -> list[bytes]:
         padded = [torch.empty(longest, dtype=torch.uint8) for _ in lengths]
         if longest:
             dist.all_gather(padded, _to_tensor(payload.ljust(longest, b"\0")))
-    return [_to_bytes(one[: int(length)]) for one, length in zip(padded, lengths, strict=True)]
+    return [one[: int(length)].numpy().tobytes() for one, length in zip(padded, lengths, strict=True)]
 
 
 def all_reduce_int(number: int) -> int:
@@ -190,10 +187,7 @@ def all_gather(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def raise_on_all_ranks() -> Iterator[None]:
-    """Raise a `UserError` that any process raises in the block in all of them, at the end of the block.
-
-    The block must not communicate with other processes.
-    """
+    """Raise a `UserError` of one process in all of them at the end of the block, which must not communicate itself."""
     if world_size() == 1:
         yield
         return
@@ -223,10 +217,6 @@ def _local_world_size() -> int:
 
 def _to_tensor(payload: bytes) -> Tensor:
     return torch.frombuffer(bytearray(payload), dtype=torch.uint8) if payload else torch.empty(0, dtype=torch.uint8)
-
-
-def _to_bytes(tensor: Tensor) -> bytes:
-    return tensor.numpy().tobytes()
 
 
 @contextmanager

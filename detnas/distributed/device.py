@@ -10,10 +10,7 @@ from detnas.utils.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device for `name`: "cpu", "cuda", or "auto" for a GPU if there is one. Each process has its own GPU.
-
-    Raises `UserError` if the device does not exist.
-    """
+    """The device "cpu", "cuda" (one a process), or "auto", a GPU if there is one. Raises `UserError` if missing."""
     # Weights that decay toward zero become denormal numbers, which slow CPUs several-fold.
     torch.set_flush_denormal(True)
     if name not in ("auto", "cpu", "cuda"):

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -20,18 +20,7 @@ import numpy as np
 from detnas.config import Recipe, TrainingSettings
 from detnas.data.batches import count_loader_processes
 from detnas.data.detection import DetectionSet
-from detnas.profiling.short_recipe import (
-    MIN_STEPS,
-    TRAININGS,
-    measured_steps,
-    min_batch_size,
-    representative_baselines,
-    shorten,
-    shorten_search,
-    shorten_training,
-    steps_to_run,
-    with_images,
-)
+from detnas.profiling import short_recipe
 from detnas.profiling.timed_progress import TimedProgress, TimedTask
 from detnas.profiling.workload import images_per_stage, split_sizes
 from detnas.run.context import Run
@@ -46,7 +35,6 @@ MAX_STEP_SECONDS = 10.0
 MAX_TRAINING_SECONDS = 20.0
 """The longest that a step and a training should take on a CPU."""
 EVALUATION_SECONDS = 5.0
-"""About how long a network is evaluated."""
 MIN_GROWTH = 1.5
 """A training restarts with a batch that is larger by at least this factor, or that is the recipe's."""
 MEMORY_FRACTION = 0.7
@@ -91,7 +79,9 @@ def dry_run(recipe: Recipe, data: Path | None, progress: Progress) -> list[Row]:
     message begins with the stage if it was raised in one.
     """
     with tempfile.TemporaryDirectory(prefix="detnas-dry-run-") as temporary:
-        short, source, description = with_images(shorten(recipe), data, Path(temporary) / "data")
+        short, source, description = short_recipe.with_images(
+            short_recipe.shorten(recipe), data, Path(temporary) / "data"
+        )
         with open_run(short, Path(temporary) / "run", source, Progress(quiet=True)) as run:
             progress.log(f"Dry run of recipe {recipe.name} on this {run.device.type}, on {description}")
             progress.log(_format_row("", "batch size", "iterations", "time of one", "peak memory", "projected"))
@@ -104,10 +94,6 @@ def dry_run(recipe: Recipe, data: Path | None, progress: Progress) -> list[Row]:
     return current.rows
 
 
-def _ignore(task: TimedTask) -> None:
-    """The callback of tasks that run to their end."""
-
-
 class DryRun:
     """A dry run of `recipe`, in progress. `run` is a run of the shortened recipe."""
 
@@ -118,20 +104,19 @@ class DryRun:
         self.log = log
         self.rows: list[Row] = []
         self.memory = PeakMemory(run.device)
-        search: Sized = run.data.search
+        self.search_images = len(run.data.search)
         if recipe.search.is_classification:
-            search = run.classification(None, "search")[0].samples
-        self.search_images = len(search)
+            self.search_images = len(run.classification(None, "search")[0].samples)
         self.sizes = (self.search_images, len(run.data.val)) if has_real_data else split_sizes(recipe)
         """Of the search split and of the validation set, in the whole run."""
         self.images = images_per_stage(recipe, *self.sizes)
-        self.networks = {WINNER: 1, **representative_baselines(recipe.baselines)}
+        self.networks = {WINNER: 1, **short_recipe.representative_baselines(recipe.baselines)}
         self.on_gpu = run.device.type == "cuda"
         self._reset_evaluation()
 
     def _reset_evaluation(self) -> None:
         """Set the limits of evaluations before any throughput is known."""
-        least = min_batch_size(self.recipe, "finetune")
+        least = short_recipe.min_batch_size(self.recipe, "finetune")
         self.max_evaluation_batch = UNLIMITED if self.on_gpu else least
         self.max_evaluation_images = 2 * least
 
@@ -156,24 +141,24 @@ class DryRun:
         field = stage.replace("-", "_")
         settings: TrainingSettings = getattr(self.recipe, field)
 
-        batch_size, steps = settings.batch_size, steps_to_run(settings)
+        batch_size, steps = settings.batch_size, short_recipe.steps_to_run(settings)
         if not self.on_gpu:
-            batch_size, steps = min(batch_size, min_batch_size(self.recipe, field)), MIN_STEPS
+            batch_size, steps = min(batch_size, short_recipe.min_batch_size(self.recipe, field)), short_recipe.MIN_STEPS
         while True:
-            changes = {field: shorten_training(settings, batch_size, steps), "baselines": baselines}
-            stop = _stop_if_more_fits(settings, Path(name).name, batch_size, steps)
+            changes = {field: short_recipe.shorten_training(settings, batch_size, steps), "baselines": baselines}
+            stop = None if self.on_gpu else _stop_if_more_fits(settings, Path(name).name, batch_size, steps)
             try:
-                tasks = self._attempt(stage, changes, _ignore if self.on_gpu else stop)
+                tasks = self._attempt(stage, changes, stop)
                 break
             except _MoreFits as more:
-                batch_size, steps = more.batch_size, more.steps
+                batch_size, steps = more.args
             # Otherwise the training would resume from its checkpoint.
             shutil.rmtree(self.run.directory / name, ignore_errors=True)
         if not tasks:  # the recipe has no such training
             return
         training, *evaluations = tasks
         steps = len(training.ends)
-        seconds = training.seconds_per_unit(warm_up=max(1, steps - measured_steps(settings)))
+        seconds = training.seconds_per_unit(warm_up=max(1, steps - short_recipe.measured_steps(settings)))
         # After the last step, a training writes its checkpoint.
         saving = (training.closed - training.ends[-1]) * settings.steps / settings.checkpoint_every
         projected = represents * (self.images[stage] * seconds / batch_size + saving)
@@ -189,7 +174,7 @@ class DryRun:
 
     def _search(self) -> None:
         settings = self.recipe.search
-        short = shorten_search(settings, self.max_evaluation_batch, self.max_evaluation_images)
+        short = short_recipe.shorten_search(settings, self.max_evaluation_batch, self.max_evaluation_images)
         evaluated = min(self.max_evaluation_images, self.search_images)
         images = evaluated + short.recalibration_batches * short.recalibration_batch_size
         # The fraction of images that fits into the cache is to be that of the whole run.
@@ -213,12 +198,12 @@ class DryRun:
         self._add(Row(stage, 1, 1, 1, seconds, self.memory.peak(), seconds))
 
     def _attempt(
-        self, stage: str, changes: dict[str, Any], on_advance: Callable[[TimedTask], None] = _ignore
+        self, stage: str, changes: dict[str, Any], on_advance: Callable[[TimedTask], None] | None = None
     ) -> list[TimedTask]:
         """Run a stage with `changes` to the shortened recipe; returns its timed tasks."""
         progress = TimedProgress(self.memory, on_advance)
         images = self.max_evaluation_images
-        search = shorten_search(self.recipe.search, self.max_evaluation_batch, images)
+        search = short_recipe.shorten_search(self.recipe.search, self.max_evaluation_batch, images)
         data = self.run.data
         run = replace(
             self.run,
@@ -253,7 +238,7 @@ class DryRun:
         for name, count in self.networks.items():
             if count > 1:
                 yield f"  {name} represents the {count} networks of its kind."
-        workers = max(count_loader_processes(getattr(self.recipe, name).workers) for name in TRAININGS)
+        workers = max(count_loader_processes(getattr(self.recipe, name).workers) for name in short_recipe.TRAININGS)
         if workers and not self.on_gpu:
             yield f"  Memory is that of the training process, without up to {workers} data loading processes."
         if not self.memory.can_reset:
@@ -261,11 +246,7 @@ class DryRun:
 
 
 class _MoreFits(BaseException):
-    """Time and memory allow a larger batch or more steps. Not an `Exception`, so handlers of errors do not catch it."""
-
-    def __init__(self, batch_size: int, steps: int) -> None:
-        self.batch_size = batch_size
-        self.steps = steps
+    """A larger batch size or more steps fit: the arguments. Not an `Exception`, so that error handlers ignore it."""
 
 
 def _stop_if_more_fits(
@@ -274,7 +255,7 @@ def _stop_if_more_fits(
     """A callback that raises `_MoreFits` when the training `task_name` has warmed up, if more fits."""
 
     def on_advance(task: TimedTask) -> None:
-        if task.name != task_name or len(task.ends) != min(MIN_STEPS, settings.steps):
+        if task.name != task_name or len(task.ends) != min(short_recipe.MIN_STEPS, settings.steps):
             return
         per_image = task.seconds_per_unit(warm_up=1) / batch_size
         memory_per_image = max(1, task.memory - task.memory_before) / batch_size
@@ -282,8 +263,8 @@ def _stop_if_more_fits(
         if larger < min(MIN_GROWTH * batch_size, settings.batch_size):
             larger = batch_size
         affordable_steps = int(MAX_TRAINING_SECONDS / (per_image * larger))
-        more_steps = max(MIN_STEPS, min(affordable_steps, steps_to_run(settings)))
-        if larger > batch_size or (more_steps > steps == MIN_STEPS < settings.steps):
+        more_steps = max(short_recipe.MIN_STEPS, min(affordable_steps, short_recipe.steps_to_run(settings)))
+        if larger > batch_size or (more_steps > steps == short_recipe.MIN_STEPS < settings.steps):
             raise _MoreFits(larger, more_steps)
 
     return on_advance
@@ -306,6 +287,5 @@ def _subset(data: DetectionSet, size: int) -> DetectionSet:
     return data.subset([with_boxes[position] for position in positions])
 
 
-def _format_row(*cells: str) -> str:
-    name, *rest = cells
-    return f"{name:24}" + "".join(f"{cell:>13}" for cell in rest)
+def _format_row(name: str, *cells: str) -> str:
+    return f"{name:24}" + "".join(f"{cell:>13}" for cell in cells)

@@ -11,8 +11,7 @@ from detnas.data.synthetic import CLASSIFICATION, write_synthetic_data
 from detnas.training.schedules import learning_rate
 
 LARGE_SIZE = 256
-"""From this image size on, a detector's smallest maps have several values per channel, which BN needs in training,
-even for a batch of one image."""
+"""From this image size on, BN can train on one image: a detector's smallest maps have several values per channel."""
 MIN_STEPS = 2
 """The first step is for warm-up."""
 MEASURED_STEPS = 4
@@ -44,16 +43,13 @@ def min_batch_size(recipe: Recipe, training: str) -> int:
 
 
 def shorten_training(settings: TrainingSettings, batch_size: int, steps: int) -> TrainingSettings:
-    """At most the first `steps` of a training, at its initial learning rate.
-
-    With a smaller batch than the recipe's the rate is negligible: whether such a training diverges tells nothing about
-    the recipe's.
-    """
+    """At most the first `steps` of a training, at its initial learning rate."""
     batch_size = min(batch_size, settings.batch_size)
     changes = {
         "steps": min(steps, settings.steps),
         "batch_size": batch_size,
         "warmup": 0,
+        # Negligible for a smaller batch: whether such a training diverges tells nothing about the recipe's.
         "lr": learning_rate(settings, 0) if batch_size == settings.batch_size else NEGLIGIBLE_RATE,
     }
     return settings.model_copy(update=changes)
@@ -65,11 +61,8 @@ def measured_steps(settings: TrainingSettings) -> int:
 
 
 def steps_to_run(settings: TrainingSettings) -> int:
-    """The number of steps before the measured ones, and these.
-
-    When the first step has warmed up, each worker has prepared up to `PREFETCHED` batches. Only when these are used up
-    does a step take as long as in a long training.
-    """
+    """The number of steps before the measured ones, and these."""
+    # After the first step each worker has up to `PREFETCHED` batches ready, so the next steps are too fast to measure.
     return 1 + PREFETCHED * settings.workers + measured_steps(settings)
 
 
@@ -91,17 +84,15 @@ def representative_baselines(baselines: tuple[str, ...]) -> dict[str, int]:
 
 
 def with_images(recipe: Recipe, data: Path | None, folder: Path) -> tuple[Recipe, Path | None, str]:
-    """The recipe for the images of the dry run, the folder of these images, and their description.
+    """The recipe for the images of the dry run, their folder (None: the run draws them), and their description.
 
-    The images are those in `data` if given; or those of the embedded data set, which the run itself draws; or synthetic
-    ones, which are written to `folder`.
+    They are those in `data` if given, or those of the embedded data set, or synthetic ones, written to `folder`.
     """
     if data is not None:
         return recipe, data, f"the images in {data}"
     if recipe.data.shapes is not None:
         fewer = {name: min(count, getattr(recipe.data.shapes, name)) for name, count in SHAPES.items()}
-        shapes = recipe.data.shapes.model_copy(update=fewer)
-        changed = recipe.data.model_copy(update={"shapes": shapes})
+        changed = recipe.data.model_copy(update={"shapes": recipe.data.shapes.model_copy(update=fewer)})
         return recipe.model_copy(update={"data": changed}), None, "some images of the embedded data set"
     has_class_folder = recipe.pretraining.source == "folder"
     write_synthetic_data(folder, classification=has_class_folder)

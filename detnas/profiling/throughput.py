@@ -36,10 +36,7 @@ class ImageSeconds:
 def estimate_seconds(
     recipe: Recipe, median: Subnet, baselines: Iterable[Network], device: torch.device
 ) -> dict[str, float]:
-    """Estimated seconds per stage of a recipe with candidates similar to `median`.
-
-    A pass of the supernet is assumed to cost as much as a step of the subnet that it samples.
-    """
+    """Estimated seconds per stage of a recipe with candidates similar to `median`."""
     of_median = _measure(recipe, median, device)
     ratios = [network.cost().macs / median.cost().macs for network in baselines]
     of_networks = [of_median, *(_scale(of_median, ratio, recipe) for ratio in ratios)]
@@ -48,6 +45,7 @@ def estimate_seconds(
     evaluation = of_median.classify if recipe.search.is_classification else of_median.detect
     if recipe.search.proposals:
         _, evaluation = _measure_detector(recipe.search_detector, median, device)
+    # A pass of the supernet is assumed to cost as much as a step of the subnet that it samples.
     pretrain_passes = recipe.supernet_pretrain.paths_per_step(ops)
     finetune_passes = recipe.supernet_finetune.paths_per_step(ops)
     return {
@@ -62,10 +60,8 @@ def estimate_seconds(
 
 
 def _scale(seconds: ImageSeconds, ratio: float, recipe: Recipe) -> ImageSeconds:
-    """The seconds of a network with `ratio` times the MACs.
-
-    Of a detector's seconds only the backbone's change, which are about the classifier's at the detector's image size.
-    """
+    """The seconds of a network with `ratio` times the MACs."""
+    # Of a detector's seconds only the backbone's change, which are about the classifier's at the detector's image size.
     more = (ratio - 1) * (recipe.detector.min_size / recipe.pretraining.image_size) ** 2
     return ImageSeconds(
         train_classifier=ratio * seconds.train_classifier,

@@ -24,7 +24,8 @@ class TimedTask(ProgressBar):
         self.ends.append(time.perf_counter())
         self.amounts.append(by)
         self.memory = self.timed_progress.memory.peak()
-        self.timed_progress.on_advance(self)
+        if self.timed_progress.on_advance is not None:
+            self.timed_progress.on_advance(self)
 
     def close(self) -> None:
         self.closed = time.perf_counter()
@@ -38,9 +39,9 @@ class TimedTask(ProgressBar):
 
 
 class TimedProgress(Progress):
-    """Prints nothing and keeps the timing of every task. Calls `on_advance` whenever a task has advanced."""
+    """Prints nothing and keeps the timing of every task. Calls `on_advance`, if given, whenever a task has advanced."""
 
-    def __init__(self, memory: PeakMemory, on_advance: Callable[[TimedTask], None]) -> None:
+    def __init__(self, memory: PeakMemory, on_advance: Callable[[TimedTask], None] | None = None) -> None:
         super().__init__(quiet=True)
         self.memory = memory
         self.on_advance = on_advance

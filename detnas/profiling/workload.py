@@ -7,11 +7,7 @@ DEFAULT_IMAGES = 1000
 
 
 def split_sizes(recipe: Recipe) -> tuple[int, int]:
-    """The number of images for the evaluation of candidates, and of the validation set, as far as the recipe tells.
-
-    If it tells nothing about the validation set, this is assumed to be as large as the search split of the detection
-    data, as in the paper's experiments on COCO and VOC.
-    """
+    """The number of images for the evaluation of candidates, and of the validation set, as far as the recipe tells."""
     data, settings = recipe.data, recipe.search
     is_detection = not settings.is_classification
     if data.shapes is not None:
@@ -19,16 +15,12 @@ def split_sizes(recipe: Recipe) -> tuple[int, int]:
         validation = data.shapes.val
     else:
         split = data.search_images or (is_detection and settings.images) or DEFAULT_IMAGES
-        validation = split
+        validation = split  # an assumption; it is so in the paper's experiments on COCO and VOC
     return split if is_detection else settings.images or DEFAULT_IMAGES, validation
 
 
 def images_per_stage(recipe: Recipe, search: int, validation: int) -> dict[str, int]:
-    """The number of images that each stage processes; for `pretrain`, `finetune` and `evaluate`, per network.
-
-    `search` and `validation` are the sizes of the search split and of the validation set.
-    """
-    pretrains = recipe.pretraining.source != "none"
+    """Images that each stage processes, per network in `pretrain`, `finetune`, `evaluate`, given the `split_sizes`."""
     settings = recipe.search
     evaluated = min(search, settings.images or search)
     recalibrated = settings.recalibration_batches * settings.recalibration_batch_size
@@ -36,7 +28,7 @@ def images_per_stage(recipe: Recipe, search: int, validation: int) -> dict[str, 
         "supernet-pretrain": recipe.pretrains_supernet * _trained(recipe.supernet_pretrain),
         "supernet-finetune": (not settings.is_classification) * _trained(recipe.supernet_finetune),
         "search": settings.evaluations * (recalibrated + evaluated),
-        "pretrain": pretrains * _trained(recipe.pretrain),
+        "pretrain": (recipe.pretraining.source != "none") * _trained(recipe.pretrain),
         "finetune": _trained(recipe.finetune),
         "evaluate": validation,
     }

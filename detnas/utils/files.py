@@ -13,10 +13,7 @@ from detnas.utils.posix import fcntl
 
 
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call `write` on a temporary file beside `path`, flush it to the disk, and rename it to `path`.
-
-    A process that is killed leaves either the old file or the new one, never a part.
-    """
+    """Replace `path` by what `write` writes. A killed process leaves the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Random, since several workers may write at once, and process ids on different machines may be equal.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -46,10 +43,7 @@ def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
 
 
 def acquire_lock(file: IO[Any], *, shared: bool = False) -> None:
-    """Lock an open file until it is closed, after waiting for conflicting locks of other processes to be released.
-
-    The lock is exclusive, or `shared` with other processes that lock it `shared`.
-    """
+    """Wait for a lock of an open file, exclusive or `shared` with other shared ones, and hold it until it is closed."""
     fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
 
 

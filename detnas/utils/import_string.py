@@ -12,10 +12,7 @@ IMPORT_STRING = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASC
 
 
 def import_object(import_string: str, field: str) -> Any:
-    """Import the module of `import_string`, which runs its code, and return the object that it names.
-
-    Raises `UserError`, whose message begins with `field`, if the module cannot be imported or lacks that name.
-    """
+    """Import the object that `import_string` names, or raise a `UserError` whose message begins with `field`."""
     module, _, name = import_string.partition(":")
     try:
         imported = importlib.import_module(module)

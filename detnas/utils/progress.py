@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 LINE_INTERVAL = 10.0
@@ -44,7 +44,6 @@ class Progress:
         self.rich: RichProgress | None = None
 
     def log(self, text: str) -> None:
-        """Print a line."""
         self.console.print(text, markup=False)
 
     @contextmanager
@@ -53,15 +52,8 @@ class Progress:
         if not self.console.is_terminal:
             yield ProgressBar(self, name, total, start)
             return
-        columns = (
-            TextColumn("  {task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
+        times = (TimeElapsedColumn(), "left", TimeRemainingColumn())
+        columns = ("  {task.description}", BarColumn(), MofNCompleteColumn(), *times, "{task.fields[note]}")
         with RichProgress(*columns, console=self.console, transient=True) as self.rich:
             try:
                 yield ProgressBar(self, name, total, start)

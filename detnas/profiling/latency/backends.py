@@ -86,14 +86,12 @@ class OnnxRuntime(Backend):
     device = torch.device("cpu")
 
     def __init__(self) -> None:
-        import onnxruntime
+        import onnxruntime as ort
 
         super().__init__()
-        self.runtime = onnxruntime
-        memory = onnxruntime.OrtMemoryInfo(
-            "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
-        )
-        onnxruntime.create_and_register_allocator(memory, None)
+        self.runtime = ort
+        memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+        ort.create_and_register_allocator(memory, None)
 
     def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Runner]:
         model = onnx_model(network, (example,))
@@ -132,7 +130,7 @@ def rounds() -> Iterator[bool]:
         yield True
 
 
-def describe_device(backend: Backend) -> str:
-    """The human-readable name of the backend's device, with its number of threads."""
-    threads = f", {backend.threads} thread{'s' if backend.threads > 1 else ''}" if backend.device.type == "cpu" else ""
-    return f"{device_name(backend.device)}{threads}"
+def describe_device(device: torch.device, threads: int) -> str:
+    """The human-readable name of a device, and the number of threads if it is a CPU."""
+    suffix = f", {threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else ""
+    return f"{device_name(device)}{suffix}"

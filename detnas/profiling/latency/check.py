@@ -65,7 +65,6 @@ def select_architectures(space: SearchSpace, table: LatencyTable) -> list[Archit
             sampler = BudgetSampler(space, Budget(latency=(least, most), latencies=table))
         except UserError:
             continue  # no architecture is in this interval
-        architecture = sampler.sample(rng, frozenset(selected))
-        if architecture is not None:
+        if (architecture := sampler.sample(rng, frozenset(selected))) is not None:
             selected.append(architecture)
     return selected

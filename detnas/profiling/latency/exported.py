@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detnas.distributed.device import device_name
 from detnas.exporting.onnx_model import missing, open_session, read_about
 from detnas.exporting.postprocess import prepare
-from detnas.profiling.latency.backends import rounds
+from detnas.profiling.latency.backends import describe_device, rounds
 from detnas.profiling.latency.profile import IMAGE
 from detnas.utils.errors import UserError
 from detnas.utils.files import is_file
@@ -45,13 +44,10 @@ def bench_latency(file: Path) -> Iterator[str]:
         if is_measured:
             times.append(1e3 * (time.perf_counter() - start))
     low, median, high = np.percentile(times, [25, 50, 75])
-    threads = torch.get_num_threads()
     shape = "x".join(str(side) for side in next(iter(inputs.values())).shape)
     yield f"{file}: {about['holds']} of {about['architecture']}, space {about['space']}"
-    yield (
-        f"ONNX Runtime on {device_name(torch.device('cpu'))}, {threads} thread{'s' if threads > 1 else ''}; batch size "
-        f"1, a random image of {IMAGE[1]} x {IMAGE[0]} pixels, input shape {shape}"
-    )
+    cpu = describe_device(torch.device("cpu"), torch.get_num_threads())
+    yield f"ONNX Runtime on {cpu}; batch size 1, a random image of {IMAGE[1]} x {IMAGE[0]} pixels, input shape {shape}"
     yield f"{median:.3g} ms, the median of {len(times)} runs; half of them took {low:.3g} to {high:.3g} ms"
 
 

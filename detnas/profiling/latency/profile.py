@@ -45,7 +45,8 @@ def profile_latency(recipe: Recipe, out: Path) -> Iterator[str]:
         file = out / f"latency-{space.name}-{height}x{width}-{backend.name}.json"
         table.write(file, excess_us=excess, check=check.statistics())
         low, high = space.cost_table(latencies=table).extent("latency")
-        yield f"{backend.name} on {describe_device(backend)}: networks of {low / 1e3:.3g} to {high / 1e3:.3g} ms"
+        device_text = describe_device(backend.device, backend.threads)
+        yield f"{backend.name} on {device_text}: networks of {low / 1e3:.3g} to {high / 1e3:.3g} ms"
         yield (
             f"  {abs(excess):.1f} us {'subtracted from' if excess > 0 else 'added to'} every block, since networks "
             f"that run in pieces take {'longer' if excess > 0 else 'less'} than whole ones"

@@ -1,16 +1,13 @@
 """Measures a latency table: the time of every op of every block at its place in a network.
 
-An op that runs alone in a loop finds its weights and its input in the cache, unlike in a network. So networks run in
-pieces, with a timestamp after every block: each block processes what the block before it has just written, with weights
-that the rest of the network has evicted from the cache.
+An op that runs alone in a loop finds its weights and input in the cache. So networks run in pieces, with a timestamp
+after every block: its input was just written by the block before, its weights were evicted by the rest of the network.
 
-The times of pieces do not add up to the time of the network: passing a feature map between two separate models takes
-time, and on a busy machine a sum of medians is below the median of sums. This excess per block does not depend on the
-ops. It is measured with whole networks that together contain every op of every block once, and it is subtracted from
-every block and reported.
+The times of pieces do not add up to that of the network: passing a feature map between two separate models takes time,
+and on a busy machine a sum of medians is below the median of sums. This excess per block does not depend on the ops. It
+is measured with whole networks that together contain every op of every block once, subtracted, and reported.
 
-Further whole networks run in the same rounds, so that other load of the device affects all of them equally. They check
-the sums of the table.
+Further whole networks run in the same rounds, under the same load of the device. They check the sums of the table.
 """
 
 from collections import Counter
