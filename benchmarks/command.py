@@ -17,8 +17,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 Tiny = Annotated[bool, typer.Option("--tiny", help="A quick trial, whose results are printed and not kept.")]
 Keep = Annotated[
-    Path | None,
-    typer.Option("--keep", metavar="DIR", help="Train the supernets in DIR, or take those that are there."),
+    Path | None, typer.Option("--keep", metavar="DIR", help="Train the supernets in DIR, or take those that are there.")
 ]
 
 

@@ -17,10 +17,7 @@ def main(
         list[str] | None, typer.Argument(metavar="RECIPE", help="Recipes by name; by default all paper-* ones.")
     ] = None,
 ) -> None:
-    """Run recipes dry, and add the results to benchmarks/results/dry_runs.json.
-
-    Takes about five minutes a recipe on two cores.
-    """
+    """Run recipes dry, five minutes each on two cores, and add the results to benchmarks/results/dry_runs.json."""
     file = RESULTS / "dry_runs.json"
     results = read_json(file) if file.exists() else {}
     for name in recipes or [name for name in recipe_names() if name.startswith("paper-")]:

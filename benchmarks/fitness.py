@@ -19,15 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import typer
 
+from benchmarks import official
 from benchmarks.command import Keep, Tiny, save
-from benchmarks.official import (
-    BATCHES,
-    MOMENTUM,
-    detect_one_by_one,
-    evaluate_in_processes,
-    pycocotools_map,
-    recalibrate,
-)
 from benchmarks.supernets import CASES, CPU, Trained, load, supernets_folder, train
 from detnas.config import SearchSettings
 from detnas.data.detection import DetectionSet
@@ -73,15 +66,15 @@ class Row:
 
 def in_this_process(trained: Trained, architecture: Architecture) -> float:
     """The official procedure without processes. It changes the statistics of the supernet."""
-    recalibrate(trained, architecture, 0, trained.recipe.search.recalibration_batches, None)
-    return pycocotools_map(trained, detect_one_by_one(trained))
+    official.recalibrate(trained, architecture, 0, trained.recipe.search.recalibration_batches, None)
+    return official.pycocotools_map(trained, official.detect_one_by_one(trained))
 
 
 def without_losses(trained: Trained, calibration: Inputs, images: Inputs, architecture: Architecture) -> float:
     """Our recalibration on `calibration`, then detection on `images` and pycocotools."""
     candidate = extract_subnet(trained.supernet, architecture)
     recalibration.recalibrate(candidate, calibration)
-    return pycocotools_map(trained, [one for batch in images for one in detect(candidate, batch, CPU)])
+    return official.pycocotools_map(trained, [one for batch in images for one in detect(candidate, batch, CPU)])
 
 
 def ours(evaluator: DetectionEvaluator, architecture: Architecture) -> float:
@@ -96,14 +89,14 @@ def decoded_each_time(data: DetectionSet, batch_size: int, trained: Trained) -> 
 
 def measure(kind: str, runs: Path, size: Size) -> tuple[list[Row], list[Row]]:
     """The rows of a detector's table; and the official procedure with each seed."""
-    official = partial(evaluate_in_processes, kind, runs)
+    in_processes = partial(official.evaluate_in_processes, kind, runs)
     by_seed = [
-        Row("official procedure", partial(official, seed=seed, count=size.batches, momentum=MOMENTUM))
+        Row("official procedure", partial(in_processes, seed=seed, count=size.batches, momentum=official.MOMENTUM))
         for seed in range(size.seeds)
     ]
     settings = load(kind, runs).recipe.search
     count = settings.recalibration_batches
-    averaged = partial(official, seed=0, count=count, momentum=None)
+    averaged = partial(in_processes, seed=0, count=count, momentum=None)
     table = [by_seed[0], Row(f"{count} recalibration batches, averaged", averaged)]
     changes = (PROPOSALS,) if kind == "fpn" else ()
     if changes:
@@ -181,11 +174,8 @@ def blocks_in_common(searched: Sequence[Architecture]) -> list[int]:
 
 
 def main(keep: Keep = None, tiny: Tiny = False) -> None:
-    """Measure the evaluation of candidates; write benchmarks/results/fitness.json.
-
-    Takes about forty minutes, three of them for the supernets.
-    """
-    size = Size(1, 2, 4, 4) if tiny else Size(3, 3, BATCHES, 16)
+    """Measure the evaluation of candidates, in about forty minutes; write benchmarks/results/fitness.json."""
+    size = Size(1, 2, 4, 4) if tiny else Size(3, 3, official.BATCHES, 16)
     found: dict[str, Any] = {"supernets": {name: vars(case) for name, case in CASES.items()}}
     with supernets_folder(keep) as runs:
         for kind in CASES:

@@ -66,10 +66,7 @@ def name_of(changes: tuple[str, ...]) -> str:
 
 
 def main(keep: Keep = None, tiny: Tiny = False) -> None:
-    """Measure settings of the search; write benchmarks/results/fitness_knobs.json.
-
-    Takes about ten minutes on two idle cores, three of them for the supernets.
-    """
+    """Measure settings of the search, in ten minutes on two idle cores; write benchmarks/results/fitness_knobs.json."""
     count = 4 if tiny else 8
     found: dict[str, Any] = {"candidates": count}
     with supernets_folder(keep) as runs:

@@ -16,10 +16,7 @@ from detnas.utils.files import read_json
 
 
 def main() -> None:
-    """Measure block and network latencies; write benchmarks/results/latency.json.
-
-    Takes two to three minutes on two cores, which should be idle otherwise.
-    """
+    """Measure latencies, in two to three minutes on two idle cores; write benchmarks/results/latency.json."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in ("own-data-quick", "own-data"):

@@ -7,13 +7,13 @@ workers to start, is not counted.
 
 import io
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -79,14 +79,9 @@ def write_annotations(path: Path, images: list[dict[str, Any]]) -> None:
 
 def classification(folder: Path, cache: Path, batch_size: int) -> dict[str, Loader]:
     settings = TrainingSettings(steps=10, batch_size=batch_size, lr=0.1, color_jitter=0.4)
-    augment = v2.Compose(
-        [
-            v2.PILToTensor(),
-            v2.RandomResizedCrop(224, scale=(0.08, 1.0), antialias=True),
-            v2.ColorJitter(*[settings.color_jitter] * 3),
-            v2.RandomHorizontalFlip(settings.flip),
-        ]
-    )
+    crop = v2.RandomResizedCrop(224, scale=(0.08, 1.0), antialias=True)
+    jitter = v2.ColorJitter(*[settings.color_jitter] * 3)
+    augment = v2.Compose([v2.PILToTensor(), crop, jitter, v2.RandomHorizontalFlip(settings.flip)])
     files, labels, _ = read_image_folder(folder)
 
     def ours(cache_mb: int, disk: DiskCache | None) -> ClassificationTask:
@@ -108,9 +103,8 @@ def detection(folder: Path, annotations: Path, cache: Path, batch_size: int) -> 
         samples = DetectionSamples(data, settings, cache_mb, detector=FPNSettings(), disk=disk, group_by_aspect=True)
         return DetectionTask(samples)
 
-    return compared(
-        plain(reference, lambda samples: tuple(zip(*samples, strict=True)), batch_size), ours, cache, batch_size
-    )
+    torchvision = plain(reference, lambda samples: tuple(zip(*samples, strict=True)), batch_size)
+    return compared(torchvision, ours, cache, batch_size)
 
 
 def compared(
@@ -153,15 +147,11 @@ def throughput(loaders: dict[str, Loader], batch_size: int, rounds: int, count: 
                 last = time.perf_counter()
                 first = first or last
             rates[name].append((count - 1) * batch_size / (last - first))
-    return {
-        name: {
-            "images a second": round(statistics.median(own), 1),
-            "times torchvision": round(
-                statistics.median(one / other for one, other in zip(own, rates["torchvision"], strict=True)), 2
-            ),
-        }
-        for name, own in rates.items()
-    }
+    found = {}
+    for name, own in rates.items():
+        times = [one / other for one, other in zip(own, rates["torchvision"], strict=True)]
+        found[name] = {"images a second": round(median(own), 1), "times torchvision": round(median(times), 2)}
+    return found
 
 
 def padding() -> dict[str, float]:
@@ -207,9 +197,8 @@ def main(tiny: Tiny = False) -> None:
             results[name] = throughput(loaders, batch_size, rounds, count)
     photo_sizes = np.array(PHOTO_SIZES)
     fewer = downscale_sizes(photo_sizes, FPNSettings().min_size, FPNSettings().max_size)
-    results["pixels of the latter after reduction, over all"] = round(
-        int(fewer.prod(axis=1).sum()) / int(photo_sizes.prod(axis=1).sum()), 3
-    )
+    reduced, whole = (int(sizes.prod(axis=1).sum()) for sizes in (fewer, photo_sizes))
+    results["pixels of the latter after reduction, over all"] = round(reduced / whole, 3)
     results["pixels of padded batches over those of their images"] = padding()
     results["memory of all processes over 2,000 steps"] = memory(tiny)
     save("loader", results, tiny)

@@ -32,8 +32,7 @@ from detnas.models.supernet import Supernet
 from detnas.spaces import Architecture
 from detnas.training.tasks import DetectionTask
 
-BATCHES, BATCH_SIZE, MOMENTUM = 500, 8, 0.1
-WORKERS = 2
+BATCHES, BATCH_SIZE, MOMENTUM, WORKERS = 500, 8, 0.1, 2
 
 
 def evaluate_in_processes(
@@ -66,14 +65,8 @@ def recalibrate(trained: Trained, architecture: Architecture, seed: int, count: 
             module.momentum = momentum
     supernet.train()
     torch.manual_seed(seed)  # the losses sample anchors and proposals
-    samples = DetectionSamples(
-        trained.data.fit,
-        TrainingSettings(steps=count, batch_size=BATCH_SIZE, lr=1),
-        0,
-        detector=trained.recipe.detector,
-        disk=None,
-        group_by_aspect=True,
-    )
+    settings = TrainingSettings(steps=count, batch_size=BATCH_SIZE, lr=1)
+    samples = DetectionSamples(trained.data.fit, settings, 0, detector=trained.recipe.detector, group_by_aspect=True)
     task = DetectionTask(samples)
     for batch in iterate_batches(
         samples, task.collate, batch_size=BATCH_SIZE, seed=seed, start=0, stop=count, workers=WORKERS

@@ -55,13 +55,12 @@ class Fixed:
     """A task whose only batch is on the device already, so that nothing but the step is measured."""
 
     def __init__(self, recipe: Recipe, training: str, batch_size: int, device: torch.device) -> None:
-        detects = training == "supernet_finetune"
-        side = recipe.detector.min_size if detects else recipe.pretraining.image_size
+        self.detects = training == "supernet_finetune"
+        side = recipe.detector.min_size if self.detects else recipe.pretraining.image_size
         self.images = torch.rand(batch_size, 3, side, side, device=device)
         self.labels = torch.arange(batch_size, device=device) % CLASSES
         box = torch.tensor([[side * 0.2, side * 0.2, side * 0.6, side * 0.7]], device=device)
         self.targets = [{"boxes": box, "labels": label[None]} for label in self.labels]
-        self.detects = detects
 
     def losses(self, model: nn.Module, batch: Any, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         if not self.detects:
@@ -149,10 +148,7 @@ def measure_all(device: torch.device, tiny: bool = False) -> dict[str, Any]:
 
 
 def main(tiny: Tiny = False) -> None:
-    """Measure training steps on a CPU; write benchmarks/results/steps.json.
-
-    Takes about six minutes on two cores, of which torch.compile takes two.
-    """
+    """Measure training steps on a CPU, in six minutes on two cores; write benchmarks/results/steps.json."""
     save("steps", {"steps": measure_all(torch.device("cpu"), tiny)}, tiny)
 
 

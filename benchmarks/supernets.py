@@ -50,11 +50,8 @@ CASES = {
 @contextmanager
 def supernets_folder(keep: Path | None) -> Iterator[Path]:
     """Where the supernets are trained: the folder to keep, or a temporary one."""
-    if keep is not None:
-        yield keep
-    else:
-        with tempfile.TemporaryDirectory() as temporary:
-            yield Path(temporary)
+    with tempfile.TemporaryDirectory() as temporary:
+        yield keep or Path(temporary)
 
 
 @dataclass(frozen=True)
@@ -75,14 +72,9 @@ class Trained:
         return [architecture for _ in range(count) if (architecture := sampler.sample(rng)) is not None]
 
     def evaluator(self, seed: int = 1, device: torch.device = CPU) -> DetectionEvaluator:
+        supernet, data, recipe = self.supernet.to(device), self.data, self.recipe
         return DetectionEvaluator(
-            self.supernet.to(device),
-            self.data.fit,
-            self.data.search,
-            self.recipe.search,
-            seed=seed,
-            device=device,
-            cache_mb=self.recipe.data.cache_mb,
+            supernet, data.fit, data.search, recipe.search, seed=seed, device=device, cache_mb=recipe.data.cache_mb
         )
 
 

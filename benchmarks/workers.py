@@ -65,10 +65,7 @@ def _rate(spans: list[tuple[Any, Any]], workers: int) -> float:
 
 
 def main(keep: Keep = None, tiny: Tiny = False) -> None:
-    """Measure the throughput of one and of two search workers; write benchmarks/results/workers.json.
-
-    Takes about twelve minutes on two idle cores, two of them for the supernet.
-    """
+    """Compare two workers with one, in twelve minutes on two idle cores; write benchmarks/results/workers.json."""
     settings = TRIAL if tiny else PAPER
     rates: dict[str, list[float]] = {way: [] for way in WAYS}
     found = []

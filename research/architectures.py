@@ -51,16 +51,13 @@ def earlier_trials(workspace: Workspace) -> list[Row]:
     latest = read_json(file)
     given_up: list[Row] = latest["earlier trials"]
     if latest["changes"] != list(CHANGES):
-        trial = {**{key: latest[key] for key in ("changes", "differences")}, "networks": len(latest["networks"])}
-        given_up.append(trial)
+        trial = {"changes": latest["changes"], "differences": latest["differences"]}
+        given_up.append({**trial, "networks": len(latest["networks"])})
     return given_up
 
 
 def main(summary: Summary = False, tiny: Tiny = False) -> None:
-    """Train the benchmark's architectures.
-
-    Writes research/results/architectures.json.
-    """
+    """Train the benchmark's architectures. Writes research/results/architectures.json."""
     workspace = Workspace(tiny)
     chosen = workspace.architectures()
     if not summary:
@@ -71,15 +68,13 @@ def main(summary: Summary = False, tiny: Tiny = False) -> None:
         return
     differences = {score: reliability([found[score] for found in rows]) for score in ("mAP", "AP50")}
     print(differences)
-    write_json(
-        workspace.results(NAME),
-        {
-            "recipe": "shapes-quick",
-            "changes": list(CHANGES),
-            "machine": machine(),
-            "seeds": list(SEEDS),
-            "differences": differences,
-            "networks": rows,
-            "earlier trials": earlier_trials(workspace),
-        },
-    )
+    results = {
+        "recipe": "shapes-quick",
+        "changes": list(CHANGES),
+        "machine": machine(),
+        "seeds": list(SEEDS),
+        "differences": differences,
+        "networks": rows,
+        "earlier trials": earlier_trials(workspace),
+    }
+    write_json(workspace.results(NAME), results)

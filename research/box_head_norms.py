@@ -22,10 +22,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks import official
 from benchmarks.command import Keep, Tiny, machine
 from benchmarks.fitness_knobs import compare
-from benchmarks.official import MOMENTUM
-from benchmarks.official import recalibrate as recalibrate_by_training_passes
 from benchmarks.supernets import Trained, load, supernets_folder, train
 from detnas.models.detectors.build import Detector
 from detnas.models.supernet import extract_subnet
@@ -66,7 +65,7 @@ def ways(
     """The ways to recalibrate. `other` is the same supernet once more: training passes change its statistics."""
 
     def by_training_passes(architecture: Architecture, seed: int, count: int, momentum: float | None) -> Detector:
-        recalibrate_by_training_passes(other, architecture, seed, count, momentum)
+        official.recalibrate(other, architecture, seed, count, momentum)
         return extract_subnet(other.supernet, architecture)
 
     def kept(architecture: Architecture) -> Detector:
@@ -82,7 +81,7 @@ def ways(
     batches = trained.recipe.search.recalibration_batches
     return {
         **{
-            name: partial(by_training_passes, seed=seed, count=official_batches, momentum=MOMENTUM)
+            name: partial(by_training_passes, seed=seed, count=official_batches, momentum=official.MOMENTUM)
             for seed, name in enumerate(REFERENCE)
         },
         f"{batches} training passes, averaged": partial(by_training_passes, seed=0, count=batches, momentum=None),
@@ -96,7 +95,9 @@ def ways(
 def measure(runs: Path, proposals: int, count: int, official_batches: int) -> dict[str, Any]:
     trained, other = (load("fpn", runs, f"search.proposals={proposals}", "search.images=100") for _ in range(2))
     evaluator = trained.evaluator()
-    candidates = choose(trained, count)
+    space = trained.recipe.search_space()
+    of_one_op = [space.architecture([op] * len(space.blocks)) for op in (0, 3)]
+    candidates = [*of_one_op, *trained.draw(count - 2)]
     scores: dict[str, list[float]] = {}
     seconds: dict[str, list[float]] = {}
     for architecture in candidates:
@@ -107,23 +108,11 @@ def measure(runs: Path, proposals: int, count: int, official_batches: int) -> di
             scores.setdefault(name, []).append(score(candidate, evaluator, proposals))
             print(f"  {proposals} {architecture} {name}: {scores[name][-1]:.4f}, {seconds[name][-1]:.1f} s", flush=True)
     reference = np.mean([scores[name] for name in REFERENCE], axis=0)
-    return {
-        "candidates": [str(architecture) for architecture in candidates],
-        "rows": {
-            name: {
-                "seconds": round(float(np.mean(seconds[name])), 2),
-                "mAP": np.round(found, 4).tolist(),
-                **compare(np.array(found), reference),
-            }
-            for name, found in scores.items()
-        },
-    }
-
-
-def choose(trained: Trained, count: int) -> list[Architecture]:
-    """Two of one op throughout, and random ones within the budget."""
-    space = trained.recipe.search_space()
-    return [*(space.architecture([op] * len(space.blocks)) for op in (0, 3)), *trained.draw(count - 2)]
+    rows = {}
+    for name, found in scores.items():
+        about = {"seconds": round(float(np.mean(seconds[name])), 2), "mAP": np.round(found, 4).tolist()}
+        rows[name] = {**about, **compare(np.array(found), reference)}
+    return {"candidates": [str(architecture) for architecture in candidates], "rows": rows}
 
 
 def score(candidate: Detector, evaluator: DetectionEvaluator, proposals: int) -> float:
@@ -134,10 +123,7 @@ def score(candidate: Detector, evaluator: DetectionEvaluator, proposals: int) ->
 
 
 def main(keep: Keep = None, tiny: Tiny = False) -> None:
-    """Compare statistics of a box head's norms.
-
-    Writes research/results/box_head_norms.json. Takes about ten minutes on two idle cores.
-    """
+    """Compare statistics of a box head's norms in about ten minutes. Writes research/results/box_head_norms.json."""
     official_batches = 2 if tiny else OFFICIAL_BATCHES
     found: dict[str, Any] = {"machine": machine(), "training passes": official_batches}
     with supernets_folder(keep) as runs:

@@ -59,20 +59,15 @@ SEARCHES: dict[str, tuple[str | None, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """Methods that are compared.
-
-    Args:
-        workspace: where the work is done.
-        name: of the file of results.
-        within: the searches' budgets, as changes to the recipe.
-        seeds: by detector.
-        methods: DetNAS first, all-`shuffle3` among them; those that search are of `SEARCHES`.
-    """
+    """Methods that are compared: DetNAS first, all-`shuffle3` among them; those that search are of `SEARCHES`."""
 
     workspace: Workspace
     name: str
+    """The name of the file of results."""
     within: tuple[str, ...]
+    """The searches' budgets, as changes to the recipe."""
     seeds: dict[str, tuple[int, ...]]
+    """The seeds by detector."""
     methods: tuple[str, ...]
 
     @property
@@ -198,17 +193,15 @@ class Comparison:
         by_detector = {detector: estimates({detector: of}, self.methods) for detector, of in found.items()}
         if len(found) > 1:
             by_detector["both"] = estimates(found, self.methods)
-        write_json(
-            self.file,
-            {
-                **self.measured,
-                "searches": searches(self.methods),
-                "machine": machine(),
-                "seeds": {detector: list(seeds) for detector, seeds in self.seeds.items()},
-                "estimates": {of: estimate for of, estimate in by_detector.items() if estimate},
-                "networks": found,
-            },
-        )
+        results = {
+            **self.measured,
+            "searches": searches(self.methods),
+            "machine": machine(),
+            "seeds": {detector: list(seeds) for detector, seeds in self.seeds.items()},
+            "estimates": {of: estimate for of, estimate in by_detector.items() if estimate},
+            "networks": found,
+        }
+        write_json(self.file, results)
 
 
 def at_equal_macs(workspace: Workspace) -> Comparison:
@@ -274,16 +267,10 @@ def compare(comparison: Comparison, summary: bool) -> None:
 
 
 def main(summary: Summary = False, tiny: Tiny = False) -> None:
-    """Compare methods at equal MACs.
-
-    Writes research/results/comparison.json.
-    """
+    """Compare methods at equal MACs. Writes research/results/comparison.json."""
     compare(at_equal_macs(Workspace(tiny)), summary)
 
 
 def wide_budget(summary: Summary = False, tiny: Tiny = False) -> None:
-    """Compare methods within the recipe's budget.
-
-    Writes research/results/wide_budget.json.
-    """
+    """Compare methods within the recipe's budget. Writes research/results/wide_budget.json."""
     compare(in_the_wide_budget(Workspace(tiny)), summary)

@@ -39,8 +39,7 @@ def evaluate(workspace: Workspace, detector: str, steps: int, seed: int, network
     recipe = workspace.recipe(detector, seed, changes)
     with workspace.lock(unit):
         known: Row = read_json(file) if file.exists() else {}
-        left = [one for one in networks if one not in known]
-        if left:
+        if left := [one for one in networks if one not in known]:
             data = workspace.data()
             run(recipe, folder, data, stages=())
             compared = steps == steps_of(workspace, detector)[-1]
@@ -70,10 +69,7 @@ def ranking(workspace: Workspace, detector: str, trained: dict[str, float], step
 
 
 def main(tiny: Tiny = False) -> None:
-    """Rank the comparison's networks by supernets.
-
-    Writes research/results/equal_macs_ranking.json. The comparison comes first.
-    """
+    """Rank the networks of `comparison`, which comes first. Writes research/results/equal_macs_ranking.json."""
     workspace = Workspace(tiny)
     rows = []
     for detector in SEEDS:

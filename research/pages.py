@@ -1,6 +1,4 @@
-"""Writes the generated parts of the documents from the files of results.
-
-These are docs/results.md, the README's chart and sentences, and parts of other pages.
+"""Writes docs/results.md, the README's chart and sentences, and parts of other pages from the files of results.
 
 No number is typed by hand. What has not been measured yet is said to be missing.
 """
@@ -83,17 +81,10 @@ def recorded_runs(results: Path = RESULTS) -> str:
         recipe = f"`{result['recipe']}`, {result['data']}"
         took = f"{format_duration(sum(result['seconds'].values()))} ({result['machine']['cores']} cores)"
         for row in result["networks"]:
-            cells = [
-                recipe,
-                row["network"],
-                f"`{row['architecture']}`" if row["architecture"] else "-",  # a ResNet has none
-                f"{row['macs'] / 1e6:.1f}M",
-                f"{row['params'] / 1e6:.2f}M",
-                f"{row['scores']['mAP']:.3f}",
-                f"{row['scores']['AP50']:.3f}",
-                took,
-            ]
-            rows.append(cells)
+            architecture = f"`{row['architecture']}`" if row["architecture"] else "-"  # a ResNet has none
+            sizes = [f"{row['macs'] / 1e6:.1f}M", f"{row['params'] / 1e6:.2f}M"]
+            scores = [f"{row['scores'][name]:.3f}" for name in ("mAP", "AP50")]
+            rows.append([recipe, row["network"], architecture, *sizes, *scores, took])
             recipe = took = ""  # said once
     return table(heads, rows) + "\n"
 
@@ -104,20 +95,14 @@ def fitness_tables(found: Found) -> str:
 
 
 def _fitness_table(found: Found) -> str:
-    heads = (
-        "a row has what those above have",
-        "seconds",
-        "times cheaper",
-        "saves of the row above",
-        "mAP, less official",
-    )
+    figures = ("seconds", "times cheaper", "saves of the row above", "mAP, less official")
     rows = []
     for row in found["rows"]:
-        cells = [row["procedure"], f"{row['seconds']:.3g}", f"{row['times cheaper']:.3g}"]
-        cells.append(f"{row['saves of the row above']:.0%}")
-        rows.append([*cells, f"{row['mean difference of mAP']:+.4f}" if "mAP" in row else ""])
+        values = [f"{row['seconds']:.3g}", f"{row['times cheaper']:.3g}", f"{row['saves of the row above']:.0%}"]
+        difference = f"{row['mean difference of mAP']:+.4f}" if "mAP" in row else ""
+        rows.append([row["procedure"], *values, difference])
     noise = found["standard deviation between seeds"]
-    return table(heads, rows) + (
+    return table(["a row has what those above have", *figures], rows) + (
         f"\n\nStandard deviation of the official mAP between recalibrations: {noise}. The candidates of the search "
         f"begin with {found['blocks in common with an earlier candidate']} blocks of an earlier one on average.\n"
     )

@@ -164,12 +164,10 @@ def summarize(workspace: Workspace, done: list[Row], networks: list[Row]) -> Row
         seeds = [of["seed"] for of in supernets]
         return {"supernet": kind, "seeds": seeds, "recalibration batches": batches, **found}
 
+    tau = vars(with_interval(mean_tau, baselines["MACs"], truth))
     return {
         "networks": len(networks),
-        "MACs alone": {
-            "Kendall's tau": vars(with_interval(mean_tau, baselines["MACs"], truth)),
-            "better": "more" if more else "fewer",
-        },
+        "MACs alone": {"Kendall's tau": tau, "better": "more" if more else "fewer"},
         "ops alone": ops,
         "claim": {"supernet": CLAIM, "recalibration batches": claimed},
         "rows": [
@@ -182,10 +180,7 @@ def summarize(workspace: Workspace, done: list[Row], networks: list[Row]) -> Row
 
 
 def main(summary: Summary = False, tiny: Tiny = False) -> None:
-    """Rank the benchmark's architectures by supernets.
-
-    Writes research/results/ranking_quality.json. The architectures come first.
-    """
+    """Rank the networks of `architectures`, which comes first. Writes research/results/ranking_quality.json."""
     workspace = Workspace(tiny)
     for kind, seed in () if summary else UNITS:
         with try_lock_file(workspace.runs / f".ranking-{hyphenated(kind)}-seed{seed}.lock") as mine:

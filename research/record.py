@@ -17,34 +17,28 @@ STAGES = (layout.SUPERNET_PRETRAIN, layout.SUPERNET_FINETUNE, layout.SEARCH, lay
 
 def record(directory: Path) -> None:
     recipe, data = load_run(directory)
-    networks = [
-        layout.EVALUATION.read(directory / layout.FINETUNE / name) for name in (layout.WINNER, *recipe.baselines)
-    ]
     seconds = {
         stage: sum(float(read_json(done)["seconds"]) for done in (directory / stage).rglob(layout.TRAINING_DONE.name))
         for stage in STAGES
     }
     candidates = layout.CANDIDATES.read(directory / layout.SEARCH)
-    write_json(
-        RESULTS / f"{recipe.name}.json",
-        {
-            "recipe": recipe.name,
-            "detector": recipe.detector.type,
-            "data": data.name if recipe.data.shapes is None else "shapes (embedded)",
-            "machine": machine(),
-            "seconds": seconds,
-            "candidates": len(candidates),
-            "fitness": sorted(round(one.fitness, 4) for one in candidates),
-            "networks": [layout.EVALUATION.dump(one) for one in networks],
-        },
-    )
+    names = (layout.WINNER, *recipe.baselines)
+    evaluations = [layout.EVALUATION.read(directory / layout.FINETUNE / name) for name in names]
+    results = {
+        "recipe": recipe.name,
+        "detector": recipe.detector.type,
+        "data": data.name if recipe.data.shapes is None else "shapes (embedded)",
+        "machine": machine(),
+        "seconds": seconds,
+        "candidates": len(candidates),
+        "fitness": sorted(round(one.fitness, 4) for one in candidates),
+        "networks": [layout.EVALUATION.dump(one) for one in evaluations],
+    }
+    write_json(RESULTS / f"{recipe.name}.json", results)
 
 
 def main(runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="The directory of a finished run.")]) -> None:
-    """Keep the results of finished runs.
-
-    Writes research/results/NAME.json for each RUN, by the name of its recipe, and the pages.
-    """
+    """Keep the results of finished runs. Writes research/results/RECIPE.json for each RUN, and the pages."""
     for run in runs:
         record(run)
     pages.main()

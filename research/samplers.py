@@ -34,11 +34,7 @@ from research.workspace import RESULTS, TRAININGS, Row, Tiny
 TABLE = RESULTS / "samplers-fitness.json"
 RUN = Path("runs") / "search"
 RECIPE = "shapes-quick"
-CHANGES = ("search.images=100", "search.recalibration_batches=10")
-"""Half the work a candidate."""
-NAMES = ("evolution", "random", "nsga2", "tpe")
-SAVE_INTERVAL = 50
-"""Evaluations after which new values are saved."""
+CHANGES = ("search.images=100", "search.recalibration_batches=10")  # half the work a candidate
 
 
 class FitnessTable:
@@ -56,7 +52,7 @@ class FitnessTable:
         if digits not in self.known:
             self._evaluate = self._evaluate or self._load_supernet()
             self.known[digits] = self._evaluate(architecture)
-            if len(self.known) % SAVE_INTERVAL == 0:
+            if len(self.known) % 50 == 0:
                 self.save()
         return self.known[digits]
 
@@ -134,10 +130,7 @@ def summarize(best: dict[str, list[list[float]]], areas: dict[str, list[float]],
 
 
 def main(tiny: Tiny = False) -> None:
-    """Compare samplers with random search.
-
-    Writes research/results/samplers.json. A quick trial has two seeds, and prints its results.
-    """
+    """Compare samplers with random search. Writes research/results/samplers.json; a quick trial prints its results."""
     seeds, counts = (2 if tiny else 20), (10, 20, 30, 40, 50)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     recipe = load_recipe(RECIPE, CHANGES)
@@ -149,25 +142,22 @@ def main(tiny: Tiny = False) -> None:
     with ExitStack() as stack:
         table = FitnessTable(recipe, stack)
         try:
-            for name in NAMES:
+            for name in ("evolution", "random", "nsga2", "tpe"):
                 found = [search(name, recipe, sampler, seed, table, counts[-1]) for seed in range(seeds)]
                 best[name] = [list(accumulate(candidates[:, 0].tolist(), max)) for candidates in found]
                 areas[name] = [hypervolume(candidates, most_macs) for candidates in found]
         finally:
             table.save()
-    results = summarize(best, areas, counts)
+    results = {
+        "recipe": " --set ".join((RECIPE, *CHANGES)),
+        "machine": machine(),
+        "seeds": seeds,
+        "evaluations": counts[-1],
+        "fitness values": {"recorded": len(table.known), "best": max(table.known.values())},
+        "intervals": "95 %, percentile bootstrap over the seeds; a seed's first generation is the same for all",
+        "samplers": summarize(best, areas, counts),
+    }
     if tiny:
         print(results)
-        return
-    write_json(
-        RESULTS / "samplers.json",
-        {
-            "recipe": " --set ".join((RECIPE, *CHANGES)),
-            "machine": machine(),
-            "seeds": seeds,
-            "evaluations": counts[-1],
-            "fitness values": {"recorded": len(table.known), "best": max(table.known.values())},
-            "intervals": "95 %, percentile bootstrap over the seeds; a seed's first generation is the same for all",
-            "samplers": results,
-        },
-    )
+    else:
+        write_json(RESULTS / "samplers.json", results)

@@ -11,7 +11,6 @@ LEAST_RATIO, LEAST_TAU = 1.5, 0.5
 """What was aimed at."""
 PAPER_DAYS = 44
 """12 and 12 for the supernet's trainings, 20 for the search (table 4 of FNA)."""
-SECONDS_A_DAY = 86_400
 TAU = "Kendall's tau"
 DEVIATIONS = ("between architectures", "between seeds", "ratio")
 Found = dict[str, Any]
@@ -49,13 +48,11 @@ def benchmark(found: Found) -> Paragraphs:
         "another is named (the options `data.shapes.noise` and `init=kaiming`, kernels with the variance of He et "
         "al., have been removed):"
     )
-    yield table(
-        ["changes to the recipe", "networks", *DEVIATIONS],
-        (
-            [f"`{' '.join(trial['changes'])}`", str(trial["networks"]), *_deviations(trial["differences"]["mAP"])]
-            for trial in found["earlier trials"]
-        ),
-    )
+    trials = [
+        [f"`{' '.join(trial['changes'])}`", str(trial["networks"]), *_deviations(trial["differences"]["mAP"])]
+        for trial in found["earlier trials"]
+    ]
+    yield table(["changes to the recipe", "networks", *DEVIATIONS], trials)
 
 
 def _deviations(differences: Found) -> list[str]:
@@ -258,11 +255,9 @@ def equal_macs_ranking(found: Found) -> Paragraphs:
         "supernets of two seeds, fine-tuned for so many steps (`python -m research equal-macs-ranking`). Those of the "
         "comparison have 1,600, and found some of these networks."
     )
-    rows = (row.values() for row in found["rows"])
-    yield table(
-        list(found["rows"][0]),
-        ([", ".join(map(str, of)) if isinstance(of, list) else str(of) for of in row] for row in rows),
-    )
+    by_row = (row.values() for row in found["rows"])
+    rows = [[", ".join(map(str, of)) if isinstance(of, list) else str(of) for of in values] for values in by_row]
+    yield table(list(found["rows"][0]), rows)
 
 
 def demo_cost(found: Found) -> Paragraphs:
@@ -278,14 +273,12 @@ def demo_cost(found: Found) -> Paragraphs:
 def search_cost(found: Found) -> Paragraphs:
     yield "DetNAS with the first seed by stage, the training of what it found last; one core, while the other was busy:"
     first = {detector: of["DetNAS"][0] for detector, of in found["networks"].items() if "DetNAS" in of}
-    yield table(
-        ["detector", "stage", "took"],
-        (
-            [detector, stage, format_duration(seconds)]
-            for detector, row in first.items()
-            for stage, seconds in (row["search seconds"] | row["seconds"]).items()
-        ),
-    )
+    rows = [
+        [detector, stage, format_duration(seconds)]
+        for detector, row in first.items()
+        for stage, seconds in (row["search seconds"] | row["seconds"]).items()
+    ]
+    yield table(["detector", "stage", "took"], rows)
 
 
 def full_scale(found: Found) -> Paragraphs:
@@ -297,7 +290,7 @@ def full_scale(found: Found) -> Paragraphs:
     stages = ("supernet-pretrain", "supernet-finetune", "search")
     rows = []
     for recipe in (name for name in found if name.startswith("paper-coco-")):
-        projected = {row["name"]: row["projected"] / SECONDS_A_DAY for row in found[recipe]["rows"]}
+        projected = {row["name"]: row["projected"] / 86_400 for row in found[recipe]["rows"]}
         days = [projected[stage] for stage in stages]
         rows.append([f"`{recipe}`", *(f"{value:.0f}" for value in (*days, sum(days)))])
     yield table(["recipe", *stages, "in all"], rows)

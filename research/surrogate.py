@@ -172,10 +172,7 @@ def fit(trainings: Trainings, fpn: dict[str, float], chance: dict[str, Floats], 
 
 
 def main(summary: Summary = False, tiny: Tiny = False) -> None:
-    """Evaluate what searches find by a surrogate.
-
-    Writes research/results/surrogate.json. The architectures and both comparisons come first.
-    """
+    """Evaluate by a surrogate what the searches of both comparisons find. Writes research/results/surrogate.json."""
     workspace = Workspace(tiny)
     comparisons = (at_equal_macs(workspace), in_the_wide_budget(workspace))
     benchmark, others = of_the_benchmark(workspace), of_the_comparisons(comparisons)
@@ -188,13 +185,11 @@ def main(summary: Summary = False, tiny: Tiny = False) -> None:
                 winners.setdefault(comparison.name, {}).setdefault(method, {})[str(seed)] = found
     chance = {of.name: mean_network(of) for of in comparisons}
     fpn = comparisons[0].mean_scores("fpn")
-    write_json(
-        workspace.results(NAME),
-        {
-            **measured(plan),
-            "machine": machine(),
-            "fitted to all": fit(benchmark | others, fpn, chance, winners),
-            "fitted to the benchmark": fit(benchmark, fpn, chance, winners),
-            "winners": winners,
-        },
-    )
+    results = {
+        **measured(plan),
+        "machine": machine(),
+        "fitted to all": fit(benchmark | others, fpn, chance, winners),
+        "fitted to the benchmark": fit(benchmark, fpn, chance, winners),
+        "winners": winners,
+    }
+    write_json(workspace.results(NAME), results)

@@ -9,7 +9,7 @@ need not be in that folder.
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -143,12 +143,10 @@ class Workspace:
     def standalone_folder(self, detector: str, seed: int) -> Path:
         return self.runs / f"standalone-{detector}-seed{seed}"
 
-    @contextmanager
-    def open_standalone(self, detector: str, seed: int) -> Iterator[Run]:
+    def open_standalone(self, detector: str, seed: int) -> AbstractContextManager[Run]:
         """The run in whose folder networks are trained standalone with this detector and seed, by several processes."""
         folder = self.standalone_folder(detector, seed)
-        with open_run(self.recipe(detector, seed), folder, self.data(), Progress(), hold="shared") as opened:
-            yield opened
+        return open_run(self.recipe(detector, seed), folder, self.data(), Progress(), hold="shared")
 
     def train_standalone(self, opened: Run, architecture: Architecture) -> Row:
         """Train an architecture standalone in this run unless that is done, and return its results."""
@@ -189,14 +187,13 @@ def standalone_results(folder: Path, architecture: Architecture) -> Row | None:
     evaluation = layout.EVALUATION.find(folder / layout.FINETUNE / architecture.hyphenated)
     if evaluation is None:
         return None
+    stages = (layout.PRETRAIN, layout.FINETUNE)
     return {
         "architecture": evaluation.architecture,
         "macs": evaluation.macs,
         "params": evaluation.params,
         **{name: round(evaluation.scores[name] or 0.0, 5) for name in ("mAP", "AP50")},
-        "seconds": {
-            stage: seconds_of(folder / stage / architecture.hyphenated) for stage in (layout.PRETRAIN, layout.FINETUNE)
-        },
+        "seconds": {stage: seconds_of(folder / stage / architecture.hyphenated) for stage in stages},
     }
 
 
