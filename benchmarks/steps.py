@@ -134,7 +134,7 @@ def stepper(model: nn.Module, task: Any, settings: TrainingSettings, device: tor
     state = TrainingState(model, settings)
     for group in state.optimizer.param_groups:
         group["lr"] = 1e-6  # the same work at every step
-    return lambda: train_step(state, task, None, settings, device, one_pass(0))
+    return lambda: train_step(state, task, None, device, one_pass(0))
 
 
 def measure_all(device: torch.device, tiny: bool = False) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def stepped(kind: str, sync_bn: bool, training: TrainingSettings) -> dict[str, A
     if kind == "classifier":
         task = ClassificationTask(None, 0.1, small_recipe().detector)
         batch = task.collate(batch)
-    figures = train_step(TrainingState(model, training), task, batch, training, CPU, one_pass(0))
+    figures = train_step(TrainingState(model, training), task, batch, CPU, one_pass(0))
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return {"figures": figures, "gradients": gradients, "state": dict(model.state_dict())}
 
@@ -132,7 +132,7 @@ def summed_paths() -> dict[str, Any]:
 
     training = settings(clip_norm=None)
     batch = comm.shard(batch_of("retinanet"))
-    train_step(TrainingState(model, training), FixedDetection(), batch, training, CPU, passes())
+    train_step(TrainingState(model, training), FixedDetection(), batch, CPU, passes())
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 

@@ -10,7 +10,7 @@ import torch
 from detnas.data.detection import DetectionSet
 from detnas.data.images import Images
 from detnas.distributed import comm
-from detnas.evaluation.metrics.coco import coco_scores
+from detnas.evaluation.metrics.coco import Scores, coco_scores
 from detnas.evaluation.metrics.voc import voc_scores
 from detnas.models.detectors.build import Detector
 from detnas.models.detectors.detect import Detections, detect
@@ -20,9 +20,9 @@ from detnas.models.detectors.detect import Detections, detect
 class Evaluation:
     """The scores of a detector, and what it detected."""
 
-    scores: dict[str, float | None]
+    scores: Scores
     """COCO's twelve numbers and VOC's two by name, from 0 to 1; None where the data set has no such object."""
-    per_class: dict[str, float | None]
+    per_class: Scores
     """COCO's AP by class name."""
     results: list[dict[str, Any]]
     """The detections as COCO results; with several processes, in the main process only."""
@@ -57,7 +57,7 @@ def evaluate_detections(data: DetectionSet, indices: Sequence[int], detections: 
     """Evaluate this process's detections, on the images of `data` at `indices`, with those of all other processes."""
     results = gather_results(data, indices, detections)
 
-    def score() -> tuple[dict[str, float | None], dict[str, float | None]]:
+    def score() -> tuple[Scores, Scores]:
         truth = data.ground_truth()
         scores, per_class = coco_scores(truth, results)
         return scores | voc_scores(truth, results), per_class

@@ -34,10 +34,7 @@ def network_cost(network: Network, sampler: BudgetSampler) -> Cost:
 
 
 def _draw(number: int, seed: int, sampler: BudgetSampler) -> Architecture:
-    """The `number`-th random baseline, from 1, which does not depend on which others the recipe names.
-
-    No architecture is drawn twice unless the budget holds too few.
-    """
+    """The `number`-th random baseline, from 1: the same whatever others are named, new while the budget allows."""
     drawn: list[Architecture] = []
     for draw in range(1, number + 1):
         words = ("random baseline",) if draw == 1 else ("random baseline", str(draw))

@@ -83,10 +83,7 @@ class Run:
     def detector(
         self, make_backbone: Callable[[], Backbone], pretrained: Path | None, settings: DetectorSettings | None = None
     ) -> Detector:
-        """A new detector with `settings`, by default the recipe's.
-
-        Its backbone has the weights of the classifier trained in the folder `pretrained`, if that is given.
-        """
+        """A new detector, by default with the recipe's settings; its backbone as trained in `pretrained`, if given."""
         torch.manual_seed(self.seed("detector"))
         backbone = self._fresh(make_backbone)
         detector = build_detector(backbone, len(self.data.train.categories), settings or self.recipe.detector)
@@ -114,10 +111,7 @@ class Run:
         return backbone
 
     def classification(self, settings: TrainingSettings | None, part: Part) -> tuple[ClassificationTask, int]:
-        """The task of pre-training on a part of the data, and its number of classes.
-
-        Without `settings` the images are prepared as for evaluation, without augmentation.
-        """
+        """The task of pre-training on a part of the data, not augmented without `settings`, and the class count."""
         data = ClassificationSet(self.recipe, self.data)
         # An evaluator caches the images as it prepares them; they need no cache before that.
         samples = data.samples(part, settings, self.recipe.data.cache_mb if settings else 0, self.disk_cache)
@@ -143,17 +137,10 @@ class Run:
         smaller = "detector.min_size and max_size" if isinstance(task, DetectionTask) else "pretraining.image_size"
         others = f"and lr with it, or set {field}.precision=bf16, or lower {smaller}"
         with explain_out_of_memory(f"{field}.batch_size = {settings.batch_size}", others):
-            train(
-                model,
-                task,
-                settings,
-                self.directory / stage,
-                # The winner and the baselines see the same images in the same order.
-                seed=self.seed(stage_name),
-                device=self.device,
-                progress=self.progress,
-                passes=self._passes(find_backbone(model), stage),
-            )
+            passes = self._passes(find_backbone(model), stage)
+            # The winner and the baselines see the same images in the same order.
+            folder, seed = self.directory / stage, self.seed(stage_name)
+            train(model, task, settings, folder, seed=seed, device=self.device, progress=self.progress, passes=passes)
 
     def paths(self, stage: str) -> PathSampler:
         """What draws the paths of a supernet in the training `stage`."""

@@ -92,15 +92,13 @@ def _write_evaluation(run: Run, name: str, detector: Detector, evaluation: Evalu
     directory = run.directory / FINETUNE / name
     DETECTIONS.write(directory, evaluation.results)
     log_scores(directory, run.recipe.finetune.steps, evaluation.scores)
-    record = NetworkEvaluation.model_validate(
-        {
-            "network": name,
-            "architecture": None if network.architecture is None else str(network.architecture),
-            **network_cost(network, run.sampler).facts(),
-            "images": len(run.data.val),
-            "scores": evaluation.scores,
-            "per_class": evaluation.per_class,
-        }
-    )
+    facts = {
+        "network": name,
+        "architecture": None if network.architecture is None else str(network.architecture),
+        **network_cost(network, run.sampler).facts(),
+        "images": len(run.data.val),
+        "scores": evaluation.scores,
+        "per_class": evaluation.per_class,
+    }
     # Last: a network whose evaluation.json exists is done.
-    EVALUATION.write(directory, record)
+    EVALUATION.write(directory, NetworkEvaluation.model_validate(facts))

@@ -146,9 +146,5 @@ def _folder(run: Run, architecture: Architecture) -> Path:
 
 def _van_der_corput(number: int) -> float:
     """The binary digits of `number`, mirrored at the binary point: 1/2, 1/4, 3/4, 1/8, 5/8, …"""
-    value, digit = 0.0, 0.5
-    while number:
-        value += digit * (number & 1)
-        number >>= 1
-        digit /= 2
-    return value
+    digits = f"{number:b}"
+    return int(digits[::-1], 2) / 2.0 ** len(digits)

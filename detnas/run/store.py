@@ -39,10 +39,7 @@ def draw_data(directory: Path, recipe: Recipe, log: Callable[[str], None]) -> st
 
 
 def store_recipe(directory: Path, recipe: Recipe, data: RunData, fingerprint: str) -> None:
-    """Write recipe.yaml when the run begins; later, check that the data set is the same.
-
-    Raises `UserError` if the data set has changed since the run began.
-    """
+    """Write recipe.yaml when the run begins; later, raise `UserError` if the data set has changed since."""
     stored = find_stored_run(directory)
     if stored is None:
         stored = StoredRun(
@@ -65,10 +62,7 @@ def store_splits(directory: Path, data: RunData) -> None:
 
 
 def store_latencies(directory: Path, latencies: LatencyTable | None) -> None:
-    """Write the table of latencies that the budget uses when the run begins; later, check that it is the same.
-
-    Raises `UserError` if it has been measured again since the run began.
-    """
+    """Write the budget's table of latencies when the run begins; later, raise `UserError` if it is another one."""
     path = directory / LATENCIES
     if latencies is not None and not path.exists():
         latencies.write(path)

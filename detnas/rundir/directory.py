@@ -81,10 +81,8 @@ def find_stored_run(directory: Path) -> StoredRun | None:
 
 
 def write_stored_run(directory: Path, stored: StoredRun) -> None:
-    facts = {key: getattr(stored, key) for key in layout.STORED_KEYS}
-    write_text(
-        directory / layout.RECIPE, yaml.safe_dump({**stored.recipe, **facts}, sort_keys=False, allow_unicode=True)
-    )
+    tree = stored.recipe | {key: getattr(stored, key) for key in layout.STORED_KEYS}
+    write_text(directory / layout.RECIPE, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
 
 
 def find_search_facts(directory: Path) -> SearchFacts | None:

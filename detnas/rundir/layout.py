@@ -112,15 +112,11 @@ Splits = dict[str, list[SplitImage]]
 
 
 class TrainingDone(Record):
-    """A finished training."""
-
     seconds: float
     steps: int
 
 
 class SearchDone(Record):
-    """A finished search."""
-
     seconds: float
     """Of all evaluations together."""
     evaluations: int

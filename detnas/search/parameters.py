@@ -15,17 +15,15 @@ def block_names(repeats: tuple[int, ...]) -> list[str]:
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """The ops that are allowed at each block, by parameter."""
-    names = block_names(space.repeats)
     return {
         name: CategoricalDistribution([space.ops[op] for op in allowed])
-        for name, allowed in zip(names, space.allowed_ops, strict=True)
+        for name, allowed in zip(block_names(space.repeats), space.allowed_ops, strict=True)
     }
 
 
 def parameters_of(architecture: Architecture, space: SearchSpace) -> dict[str, str]:
     """The name of the op of each block, by parameter."""
-    names = block_names(space.repeats)
-    return {name: space.ops[op] for name, op in zip(names, architecture.ops, strict=True)}
+    return {name: space.ops[op] for name, op in zip(block_names(space.repeats), architecture.ops, strict=True)}
 
 
 def architecture_from(parameters: Mapping[str, Any], space: SearchSpace) -> Architecture:

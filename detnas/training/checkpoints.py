@@ -24,10 +24,7 @@ DIGEST = hashlib.sha256().digest_size
 
 
 def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> None:
-    """Write `state` (tensors, numbers, strings, lists and dictionaries) as the checkpoint after `step` steps.
-
-    The checkpoint before it is kept, and no other.
-    """
+    """Write `state` (tensors, numbers, strings, lists, dictionaries); keep the checkpoint before it, and no other."""
     # To memory first: torch does not say that the disk is full.
     buffer = io.BytesIO()
     torch.save(_plain(state), buffer)

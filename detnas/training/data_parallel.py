@@ -13,10 +13,7 @@ from detnas.utils.errors import UserError
 
 
 def prepare_data_parallel(model: nn.Module, sync_bn: bool) -> None:
-    """Prepare `model` for training in several processes; in a single process do nothing.
-
-    It gets the main process's weights, and with `sync_bn` its BN normalizes by the whole batch.
-    """
+    """With several processes, give `model` the main one's weights and, with `sync_bn`, BN over the whole batch."""
     if comm.world_size() == 1:
         return
     # The random generators of different CPUs need not draw the same weights.

@@ -20,9 +20,7 @@ class WeightEMA:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = model
         self.decay = decay
-        self.modules = [
-            module for module in model.modules() if next(module.parameters(recurse=False), None) is not None
-        ]
+        self.modules = [module for module in model.modules() if list(module.parameters(recurse=False))]
         self.names = {id(tensor): name for name, tensor in model.state_dict(keep_vars=True).items()}
         self.averages: dict[str, Tensor] = {}
         """The averages of the tensors that have been trained, by name."""

@@ -65,14 +65,13 @@ def train(
     if saved is not None:
         state.load_state_dict(saved)
     if not comm.broadcast_from_main(lambda: TRAINING_DONE.exists(directory)) or state.step < settings.steps:
-        _run_steps(state, task, settings, directory, seed, device, progress, passes)
+        _run_steps(state, task, directory, seed, device, progress, passes)
     state.apply_ema()
 
 
 def _run_steps(
     state: TrainingState,
     task: Task,
-    settings: TrainingSettings,
     directory: Path,
     seed: int,
     device: torch.device,
@@ -80,23 +79,19 @@ def _run_steps(
     passes: Callable[[int], Iterable[None]],
 ) -> None:
     """Train from `state.step` to the last step."""
+    settings = state.settings
     log = None
     if comm.is_main_process():
         directory.mkdir(parents=True, exist_ok=True)
         remove_unfinished(directory)
         log = MetricsLog(directory, state.step, state.window, device)
     state.model.train()
+    batch_size, steps, workers = settings.batch_size, settings.steps, settings.workers
     stream = iterate_batches(
-        task.samples,
-        task.collate,
-        batch_size=settings.batch_size,
-        seed=seed,
-        start=state.step,
-        stop=settings.steps,
-        workers=settings.workers,
+        task.samples, task.collate, batch_size=batch_size, seed=seed, start=state.step, stop=steps, workers=workers
     )
     with (
-        progress.task(directory.name, total=settings.steps, start=state.step) as bar,
+        progress.task(directory.name, total=steps, start=state.step) as bar,
         closing(log) if log else nullcontext(),
         closing(stream),
         signals.defer_sigterm(),
@@ -105,21 +100,21 @@ def _run_steps(
             torch.manual_seed(derive_seed(seed, "step", step, *([comm.rank()] if comm.rank() else [])))
             rate = learning_rate(settings, step)
             set_learning_rate(state.optimizer, rate)
-            metrics = train_step(state, task, batch, settings, device, passes(step))
+            metrics = train_step(state, task, batch, device, passes(step))
             state.step = step + 1
             if is_finite(metrics):
                 state.skipped = 0
             else:
                 state.skipped += 1
-                keys = next(keys_of(task.samples, settings.batch_size, seed, step, step + 1))
+                keys = next(keys_of(task.samples, batch_size, seed, step, step + 1))
                 images = [task.samples.name(key) for key in keys]
-                report_skipped(state, settings, directory, {**metrics, "lr": rate}, images, progress.log)
+                report_skipped(state, directory, {**metrics, "lr": rate}, images, progress.log)
             if log:
-                log.add(state.step, {} if state.skipped else {**metrics, "lr": rate}, settings.batch_size)
+                log.add(state.step, {} if state.skipped else {**metrics, "lr": rate}, batch_size)
             bar.advance(f"loss {metrics['loss']:.3f}")
             is_stopping = comm.all_reduce_int(signals.is_stop_requested()) > 0
-            if state.step % settings.checkpoint_every == 0 or state.step == settings.steps or is_stopping:
-                refuse_non_finite(state, settings, directory)
+            if state.step % settings.checkpoint_every == 0 or state.step == steps or is_stopping:
+                refuse_non_finite(state, directory)
                 if log:
                     # The log comes first: rows after the last checkpoint are dropped when the training continues.
                     log.save()
@@ -127,16 +122,11 @@ def _run_steps(
             if is_stopping:
                 signals.raise_stop()
     if log:
-        TRAINING_DONE.write(directory, TrainingDone(seconds=log.seconds, steps=settings.steps))
+        TRAINING_DONE.write(directory, TrainingDone(seconds=log.seconds, steps=steps))
 
 
 def train_step(
-    state: TrainingState,
-    task: Task,
-    batch: Any,
-    settings: TrainingSettings,
-    device: torch.device,
-    passes: Iterable[None],
+    state: TrainingState, task: Task, batch: Any, device: torch.device, passes: Iterable[None]
 ) -> dict[str, float]:
     """Update the weights once, from the sum of the gradients of all `passes` over this process's shard of a batch.
 
@@ -145,7 +135,7 @@ def train_step(
     Returns the loss, its parts and the task's metrics, each the mean over passes and processes, and the norm of the
     gradient before clipping.
     """
-    model, optimizer = state.model, state.optimizer
+    model, settings = state.model, state.settings
     for parameter in state.parameters:
         parameter.grad = None
     state.bn_statistics.clear()
@@ -169,7 +159,7 @@ def train_step(
         return metrics
     if settings.clip_norm is not None:
         nn.utils.clip_grads_with_norm_(state.parameters, settings.clip_norm, norm)
-    optimizer.step()
+    state.optimizer.step()
     if state.ema is not None:
         state.ema.update()
     return metrics

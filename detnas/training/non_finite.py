@@ -21,34 +21,29 @@ def is_finite(metrics: dict[str, float]) -> bool:
 
 
 def report_skipped(
-    state: TrainingState,
-    settings: TrainingSettings,
-    directory: Path,
-    metrics: dict[str, float],
-    images: list[str],
-    log: Callable[[str], None],
+    state: TrainingState, directory: Path, metrics: dict[str, float], images: list[str], log: Callable[[str], None]
 ) -> None:
     """Log that the last step was skipped. Raises `UserError` if that makes `MOST_SKIPPED` in a row."""
     more = len(images) - IMAGES_NAMED
     named = ", ".join(images[:IMAGES_NAMED]) + (f" and {more} more" if more > 0 else "")
     values = ", ".join(f"{name} {metrics[name]:g}" for name in ("loss", "gradient_norm", "lr"))
     # The trainings of a dry run have fewer steps than `MOST_SKIPPED`.
-    if state.skipped < min(MOST_SKIPPED, settings.steps):
+    if state.skipped < min(MOST_SKIPPED, state.settings.steps):
         log(f"  {directory}: step {state.step} is skipped: it is not finite ({values}); its images: {named}")
         return
     raise UserError(
         f"{directory}: {state.skipped} steps in a row are not finite, the last is step {state.step} ({values}; its "
-        f"images: {named}); the last checkpoint is kept; {_remedy(settings)}"
+        f"images: {named}); the last checkpoint is kept; {_remedy(state.settings)}"
     )
 
 
-def refuse_non_finite(state: TrainingState, settings: TrainingSettings, directory: Path) -> None:
+def refuse_non_finite(state: TrainingState, directory: Path) -> None:
     """Raise `UserError` if a weight or a value of the optimizer's state is not finite."""
     name = state.find_non_finite()
     if name is not None:
         raise UserError(
             f"{directory}: after step {state.step} {name} is not finite; the last checkpoint is kept; "
-            f"{_remedy(settings)}"
+            f"{_remedy(state.settings)}"
         )
 
 

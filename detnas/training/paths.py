@@ -51,10 +51,7 @@ class PathSampler:
 def path_chooser(
     supernet: Supernet, paths: PathSampler, seed_of_step: Callable[[int], int]
 ) -> Callable[[int], Iterator[None]]:
-    """A function that activates, for a given step, a path of `supernet` before each pass.
-
-    `seed_of_step` gives the seed with which a step's paths are drawn.
-    """
+    """A function that activates, for a given step, a path of `supernet` before each pass."""
 
     def choose(step: int) -> Iterator[None]:
         for path in paths.draw(np.random.default_rng(seed_of_step(step))):

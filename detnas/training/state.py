@@ -17,6 +17,7 @@ class TrainingState:
 
     def __init__(self, model: nn.Module, settings: TrainingSettings) -> None:
         self.model = model
+        self.settings = settings
         # Collected once: to walk through the modules of a supernet in every step would be slow.
         self.parameters = list(model.parameters())
         self.norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]

@@ -13,6 +13,9 @@ from detnas.data.samples import DetectionSamples, Target
 from detnas.models.detectors.build import first_label
 from detnas.models.preprocessing import normalize
 
+Losses = tuple[dict[str, Tensor], dict[str, Tensor]]
+"""The parts of the loss, whose sum is minimized, and other metrics to log; all are scalar tensors."""
+
 
 class Task(Protocol):
     """What the training loop needs of a task."""
@@ -23,8 +26,7 @@ class Task(Protocol):
     def collate(self, samples: list[Any]) -> Any:
         """Make a batch of a list of samples."""
 
-    def losses(self, model: nn.Module, batch: Any, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The parts of the loss, whose sum is minimized, and other metrics to log; all are scalar tensors."""
+    def losses(self, model: nn.Module, batch: Any, device: torch.device) -> Losses: ...
 
 
 class ClassificationTask:
@@ -43,9 +45,7 @@ class ClassificationTask:
         """The images as a classifier takes them: float32, normalized, on `device`."""
         return normalize(images.to(device, non_blocking=True).float() / 255, self.preprocessing)
 
-    def losses(
-        self, model: nn.Module, batch: tuple[Tensor, Tensor], device: torch.device
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def losses(self, model: nn.Module, batch: tuple[Tensor, Tensor], device: torch.device) -> Losses:
         labels = batch[1].to(device, non_blocking=True)
         logits = model(self.inputs(batch[0], device))
         loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
@@ -84,9 +84,7 @@ class DetectionTask:
             counts=[len(target["labels"]) for target in targets],
         )
 
-    def losses(
-        self, model: nn.Module, batch: DetectionBatch, device: torch.device
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def losses(self, model: nn.Module, batch: DetectionBatch, device: torch.device) -> Losses:
         pixels, boxes, labels = (
             part.to(device, non_blocking=True) for part in (batch.pixels, batch.boxes, batch.labels)
         )

@@ -10,7 +10,7 @@ from small_training import CPU, Cut, Task, assert_same_training, cut_before, set
 from torch import nn
 
 import detnas.training.loop as loop
-from detnas.config import Recipe, TrainingSettings
+from detnas.config import Recipe
 from detnas.models.classifier import Classifier
 from detnas.models.detectors.build import build_detector
 from detnas.models.supernet import Supernet
@@ -159,7 +159,7 @@ def test_a_detector_that_diverges_is_refused_in_one_line(detector: str, blocks: 
     assert "\n" not in str(caught.value)
 
 
-def one_step(state: TrainingState, told: TrainingSettings) -> dict[str, float]:
+def one_step(state: TrainingState) -> dict[str, float]:
     class Two:
         def losses(self, model: nn.Module, batch: Any, device: torch.device) -> Any:
             torch.manual_seed(1)
@@ -167,7 +167,7 @@ def one_step(state: TrainingState, told: TrainingSettings) -> dict[str, float]:
             targets = [{"boxes": torch.tensor([[5.0, 5, 30, 30]]), "labels": torch.tensor([1])} for _ in images]
             return model(images, targets), {}
 
-    figures: dict[str, float] = train_step(state, Two(), None, told, CPU, one_pass(0))  # type: ignore[arg-type]
+    figures: dict[str, float] = train_step(state, Two(), None, CPU, one_pass(0))  # type: ignore[arg-type]
     return figures
 
 
@@ -186,13 +186,13 @@ def test_an_op_that_did_not_run_is_not_touched(detector: str, optimizer: str) ->
     state = TrainingState(model, told)
     chosen = state.optimizer
     supernet.activate(recipe.search_space().uniform("shuffle5"))
-    one_step(state, told)  # the op has momentum from here on
+    one_step(state)  # the op has momentum from here on
     supernet.activate(recipe.search_space().uniform("xception"))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     memory = {name: [v.clone() for v in chosen.state[p].values() if torch.is_tensor(v)]
               for name, p in model.named_parameters() if ".ops.1." in name}  # fmt: skip
     assert all(memory.values())
-    one_step(state, told)
+    one_step(state)
     after = model.state_dict()
     for name in before:
         if any(f".ops.{op}." in name for op in (0, 1, 2)):
@@ -213,7 +213,7 @@ def test_gradients_are_scaled_down_to_the_norm(clip_norm: float | None) -> None:
     told = settings(momentum=0.0, weight_decay=0.0, lr=1.0, clip_norm=clip_norm)
     model = detector_of(recipe)
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    one_step(TrainingState(model, told), told)
+    one_step(TrainingState(model, told))
     moved = torch.stack([(a - b).norm() for a, b in zip(before, model.parameters(), strict=True)]).norm().item()
     if clip_norm is None:
         assert moved > 0.1
@@ -236,9 +236,9 @@ def test_bf16_computes_in_bf16_and_keeps_the_weights_in_fp32(detector: str, part
     (supernet,) = (module for module in model.modules() if isinstance(module, Supernet))
     handle = supernet.stem[0].register_forward_hook(lambda module, inputs, output: types.add(output.dtype))
     exact = settings()
-    figures = one_step(TrainingState(detector_of(recipe), exact), exact)
+    figures = one_step(TrainingState(detector_of(recipe), exact))
     told = settings(precision="bf16")
-    rough = one_step(TrainingState(model, told), told)
+    rough = one_step(TrainingState(model, told))
     handle.remove()
     assert types == {torch.bfloat16}
     assert all(tensor.dtype != torch.bfloat16 for tensor in model.state_dict().values())

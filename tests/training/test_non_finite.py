@@ -140,7 +140,7 @@ def test_neither_weights_nor_statistics_nor_averages_are_touched(where: str, pas
 
     def step(spoil: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, float]:
         task: object = Images(spoil)
-        return train_step(state, task, None, settings(), CPU, [None] * passes)  # type: ignore[arg-type]
+        return train_step(state, task, None, CPU, [None] * passes)  # type: ignore[arg-type]
 
     step(lambda loss: loss)
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}

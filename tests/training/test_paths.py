@@ -143,7 +143,7 @@ def test_a_fair_step_sums_the_gradients_of_its_paths() -> None:
     state = TrainingState(supernet, told)
     before = {name: parameter.detach().clone() for name, parameter in supernet.named_parameters()}
     passes = path_chooser(supernet, sampler, lambda step: step)(7)
-    figures = train_step(state, Squares(), None, told, torch.device("cpu"), passes)  # type: ignore[arg-type]
+    figures = train_step(state, Squares(), None, torch.device("cpu"), passes)  # type: ignore[arg-type]
     assert figures["loss"] == pytest.approx(sum(losses) / 4)
     assert expected.keys() == before.keys()
     for name, parameter in supernet.named_parameters():

@@ -6,13 +6,12 @@ from typing import Any
 
 from hotcoco import COCO, COCOeval
 
+Scores = dict[str, float | None]
 SCORES = ("mAP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """The twelve COCO numbers for boxes, in COCO's order."""
 
 
-def coco_scores(
-    ground_truth: dict[str, Any], detections: list[dict[str, Any]]
-) -> tuple[dict[str, float | None], dict[str, float | None]]:
+def coco_scores(ground_truth: dict[str, Any], detections: list[dict[str, Any]]) -> tuple[Scores, Scores]:
     """The twelve COCO numbers, and the AP (IoU 0.50 to 0.95) of each category by name; None where there is no object.
 
     `ground_truth` is a COCO dictionary, `detections` a list of COCO results on its images. Categories that share a

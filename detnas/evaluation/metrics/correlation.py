@@ -24,10 +24,7 @@ def kendall_tau(scores: Scores, truth: Scores) -> float:
 
 
 def spearman_rho(scores: Scores, truth: Scores) -> float:
-    """Spearman's rho of two (N,) arrays, from -1 to 1: the correlation of ranks, where ties have their mean rank.
-
-    NaN if all scores or all truths are equal.
-    """
+    """Spearman's rho of two (N,) arrays, -1 to 1: ties have their mean rank; NaN if all of either are equal."""
     first, second = _ranks(scores), _ranks(truth)
     norm = first.std() * second.std()
     return float(((first - first.mean()) * (second - second.mean())).mean() / norm) if norm else float("nan")

@@ -56,15 +56,8 @@ class ClassificationEvaluator(RunEvaluator):
         def inputs(images: Tensor) -> Tensor:
             return normalize(images.to(run.device, non_blocking=True).float() / 255, run.recipe.detector)
 
-        return cls(
-            run.supernet_classifier(),
-            fit,
-            search,
-            inputs,
-            run.recipe.search,
-            seed=run.seed("search"),
-            cache_mb=run.recipe.data.cache_mb,
-        )
+        classifier, settings, cache_mb = run.supernet_classifier(), run.recipe.search, run.recipe.data.cache_mb
+        return cls(classifier, fit, search, inputs, settings, seed=run.seed("search"), cache_mb=cache_mb)
 
     def __call__(self, architecture: Architecture) -> Scores:
         """The recalibrated candidate's top-1 `accuracy` on the search split, in 0-1."""

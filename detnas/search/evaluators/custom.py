@@ -42,10 +42,7 @@ FitnessFunction = Callable[[Candidate], float]
 
 
 class CustomEvaluator(RunEvaluator):
-    """Scores candidates by the function `fitness`, `package.module:function`: higher is better.
-
-    Raises `UserError` if it cannot be imported or called.
-    """
+    """Scores candidates by the function that `fitness` names. Raises `UserError` if it cannot be imported or called."""
 
     def __init__(self, fitness: str, evaluator: DetectionEvaluator, sampler: BudgetSampler) -> None:
         self.fitness = fitness

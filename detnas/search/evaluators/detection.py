@@ -76,16 +76,9 @@ class DetectionEvaluator(RunEvaluator):
 
     @classmethod
     def from_run(cls, run: EvaluatedRun) -> Self:
-        return cls(
-            run.supernet_detector(),
-            run.data.fit,
-            run.data.search,
-            run.recipe.search,
-            seed=run.seed("search"),
-            device=run.device,
-            cache_mb=run.recipe.data.cache_mb,
-            disk=run.disk_cache,
-        )
+        detector, data, settings = run.supernet_detector(), run.data, run.recipe.search
+        seed, device, cache_mb, disk = run.seed("search"), run.device, run.recipe.data.cache_mb, run.disk_cache
+        return cls(detector, data.fit, data.search, settings, seed=seed, device=device, cache_mb=cache_mb, disk=disk)
 
     def __call__(self, architecture: Architecture) -> Scores:
         """The candidate's scores on the search split in 0-1, by name: COCO's twelve numbers and VOC's two."""
@@ -130,10 +123,7 @@ def _room_for_maps(room: int) -> int:
 
 
 def evaluation_images(search: DetectionSet, settings: SearchSettings, seed: int) -> DetectionSet:
-    """The images of the search split that candidates are evaluated on.
-
-    Raises `UserError` if none of them holds a box.
-    """
+    """The images of the search split that candidates are evaluated on. Raises `UserError` if none holds a box."""
     search = search.subset(evaluation_indices(len(search), settings, seed))
     if search.crowd.all():
         raise UserError(

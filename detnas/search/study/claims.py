@@ -51,16 +51,14 @@ def trials_by_index(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
 def is_duplicate(trial: FrozenTrial, trials: Iterable[FrozenTrial]) -> bool:
     """Whether an earlier trial of another evaluation has the same architecture: two workers proposed it at the same
     moment. Only proposals of TPE depend on what other workers do meanwhile."""
-    return any(
-        other.params == trial.params for other in trials_by_index(trials).values() if other.number < trial.number
-    )
+    earlier = (other for other in trials_by_index(trials).values() if other.number < trial.number)
+    return any(other.params == trial.params for other in earlier)
 
 
 def finished_indices(trials: Sequence[FrozenTrial]) -> set[int]:
     """The evaluations that need no worker any more."""
-    return {index for index, trial in trials_by_index(trials).items() if trial.state.is_finished()} | failed_for_good(
-        trials
-    ).keys()
+    done = {index for index, trial in trials_by_index(trials).items() if trial.state.is_finished()}
+    return done | failed_for_good(trials).keys()
 
 
 def failed_for_good(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:

@@ -76,8 +76,6 @@ def count_trials(path: Path) -> tuple[int, int] | None:
 
     Read from Optuna's tables: to open the study takes seconds for imports, and may change the file.
     """
-    if not path.exists():
-        return None
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=1)) as study:
             ((finished,),) = study.execute(FINISHED).fetchall()

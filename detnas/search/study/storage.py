@@ -91,8 +91,7 @@ def _explain_errors(where: str, url: str | None) -> Iterator[None]:
 
 
 def _sqlite(path: Path) -> RDBStorage:
-    options = {"connect_args": {"timeout": TRANSACTION_TIMEOUT, "isolation_level": None}}
-    storage = _storage(f"sqlite:///{path}", options)
+    storage = _storage(f"sqlite:///{path}", {"connect_args": {"timeout": TRANSACTION_TIMEOUT, "isolation_level": None}})
     optuna_internals.begin_immediately(storage)
     return storage
 
@@ -111,9 +110,5 @@ def _server(url: str) -> RDBStorage:
 def _storage(url: str, options: dict[str, Any]) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats, since Optuna 2.9
-        return RDBStorage(
-            url,
-            engine_kwargs=options,
-            heartbeat_interval=optuna_internals.HEARTBEAT,
-            grace_period=optuna_internals.GRACE,
-        )
+        interval, grace = optuna_internals.HEARTBEAT, optuna_internals.GRACE
+        return RDBStorage(url, engine_kwargs=options, heartbeat_interval=interval, grace_period=grace)

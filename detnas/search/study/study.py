@@ -80,9 +80,8 @@ def search(
             front = pareto_front([row.cost(cost) for row in rows], [row.fitness for row in rows])
             layout.FRONT.write(directory, [rows[place] for place in front])
         layout.BEST.write(directory, winner)
-        layout.SEARCH_DONE.write(
-            directory, layout.SearchDone(seconds=sum(row.seconds for row in rows), evaluations=len(rows))
-        )
+        done = layout.SearchDone(seconds=sum(row.seconds for row in rows), evaluations=len(rows))
+        layout.SEARCH_DONE.write(directory, done)
     return Architecture.parse(winner.architecture)
 
 
@@ -91,18 +90,15 @@ def _candidates(trials: Iterable[FrozenTrial], sampler: Sampler) -> list[layout.
     rows = []
     for trial in sorted(_finished(trials), key=index_of):
         assert trial.duration is not None
-        rows.append(
-            layout.Candidate.model_validate(
-                {
-                    **_identity(trial, sampler),
-                    **sampler.budget_sampler.table.cost(architecture_from(trial.params, sampler.space).ops).facts(),
-                    "fitness": fitness_of(trial),
-                    "metric": sampler.settings.score_name,
-                    "AP50": trial.user_attrs.get(SCORES, {}).get("AP50"),
-                    "seconds": round(trial.duration.total_seconds(), 3),
-                }
-            )
-        )
+        facts = {
+            **_identity(trial, sampler),
+            **sampler.budget_sampler.table.cost(architecture_from(trial.params, sampler.space).ops).facts(),
+            "fitness": fitness_of(trial),
+            "metric": sampler.settings.score_name,
+            "AP50": trial.user_attrs.get(SCORES, {}).get("AP50"),
+            "seconds": round(trial.duration.total_seconds(), 3),
+        }
+        rows.append(layout.Candidate.model_validate(facts))
     return rows
 
 
