@@ -73,5 +73,5 @@ def test_data_shapes(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPat
     tree = json.loads((folder / "train.json").read_text())
     assert len(tree["images"]) == 5 and tree["images"][0]["width"] == 40
     assert [category["name"] for category in tree["categories"]] == list(CLASSES)
-    assert "Nothing in the way" in shell("data", "check", folder, "--out", tmp_path / "a.jpg")
+    assert "No errors found" in shell("data", "check", folder, "--out", tmp_path / "a.jpg")
     assert "empty" in shell.refused("data", "shapes", folder)
