@@ -7,8 +7,13 @@ from detnas.data.detection import DetectionSet
 from detnas.distributed import comm
 from detnas.run.context import Run
 from detnas.rundir.layout import SEARCH, SEARCH_DONE, SUPERNET_FINETUNE, SUPERNET_PRETRAIN
+from detnas.search.evaluators.inputs import VALUE_BYTES
 from detnas.search.study.storage import check_storage
 from detnas.utils.errors import UserError
+from detnas.utils.memory import available_memory
+
+OPTIMIZER_VALUES = {"sgd": 1, "adamw": 2}
+"""Values that an optimizer keeps for each parameter."""
 
 
 def check_run(run: Run) -> None:
@@ -19,10 +24,25 @@ def check_run(run: Run) -> None:
     search.evaluator.load().check(run)
     for stage in (SUPERNET_PRETRAIN, SUPERNET_FINETUNE):
         run.paths(stage)
+    if run.device.type == "cpu" and not run.is_done(run.trained_supernet):
+        check_memory(run)
     for part in (run.data.train, run.data.val):
         check_sizes(part, run.recipe.detector.max_size)
     if comm.is_main_process() and search.storage and not SEARCH_DONE.exists(run.directory / SEARCH):
         check_storage(search.storage)
+
+
+def check_memory(run: Run) -> None:
+    """Refuse a supernet whose weights and optimizer state, and a checkpoint of them, exceed the available memory."""
+    params = sum(sum(costs.values()) for costs in run.sampler.table.params)
+    settings = getattr(run.recipe, run.trained_supernet.replace("-", "_"))
+    state = params * VALUE_BYTES * (1 + OPTIMIZER_VALUES[settings.optimizer])
+    needed, available = 2 * state, available_memory()  # a checkpoint is written to memory before it is written to disk
+    if available is not None and needed > available:
+        raise UserError(
+            f"space {run.space.name}: training its supernet takes {needed / 1e9:,.1f} GB for {params / 1e6:,.0f}M "
+            f"parameters alone, and {available / 1e9:,.1f} GB are available; lower space.width, channels or repeats"
+        )
 
 
 def check_sizes(data: DetectionSet, max_size: int) -> None:

@@ -16,6 +16,9 @@ from detnas.spaces.ops import allowed_ops, op_table
 from detnas.utils.errors import UserError, suggestion
 from detnas.utils.import_string import IMPORT_STRING
 
+MOST_CHANNELS = 2**16
+"""Of any map: far beyond every network, and costs of so many still fit into 64 bits."""
+
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -25,9 +28,9 @@ class SearchSpace:
     each of `ops` that is allowed there: names of `detnas.models.ops.OPS`, and custom ops, subclasses of
     `detnas.CustomOp` as `package.module:Class`. Custom ops are imported when they are first asked for.
 
-    Raises `UserError` if widths are no multiples of 4 or do not rise, if a stage has no block, or if `ops` are not one
-    to ten such names, each once. Whatever depends on which ops are allowed raises it for a custom op that cannot be
-    imported, and for a block at which none of `ops` is allowed.
+    Raises `UserError` if widths are no multiples of 4, do not rise or exceed `MOST_CHANNELS`, if a stage has no block,
+    or if `ops` are not one to ten such names, each once. Whatever depends on which ops are allowed raises it for a
+    custom op that cannot be imported, and for a block at which none of `ops` is allowed.
     """
 
     name: str
@@ -43,6 +46,8 @@ class SearchSpace:
         widths = (self.stem, *self.channels)
         if any(width % 4 or width < 4 for width in widths):
             raise UserError(f"space {self.name}: widths {widths} must be multiples of 4")
+        if max(widths) > MOST_CHANNELS:
+            raise UserError(f"space {self.name}: widths {widths} must be at most {MOST_CHANNELS}")
         if any(width >= next_width for width, next_width in pairwise(widths)):
             raise UserError(f"space {self.name}: widths {widths}: each stage must be wider than the one before it")
         if len(self.repeats) != len(self.channels) or min(self.repeats, default=0) < 1:

@@ -12,6 +12,7 @@ from PIL import Image
 from run_results import command, snapshot
 from small_recipe import small_recipe, write_blocks, write_recipe
 
+import detnas.run.checks as checks
 import detnas.run.context as running
 import detnas.run.pipeline as pipeline
 from detnas.config import DataSettings, recipe_names
@@ -91,6 +92,21 @@ def test_bad_data_are_refused(
     error = refusal(capsys, monkeypatch, "run", recipe, "--out", tmp_path / "run", "--data", folder)
     assert all(word in error for word in words), error
     assert not (tmp_path / "run").exists()
+
+
+def test_a_supernet_beyond_the_memory_is_refused(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = small_recipe()
+    table = recipe.search_space().cost_table()
+    params = sum(sum(costs.values()) for costs in table.params)
+    needed = 2 * 3 * 4 * params  # weights and AdamW's two values a parameter, and the same in a checkpoint
+    for available, refused in ((needed - 1, True), (needed, False), (None, False)):
+        monkeypatch.setattr(checks, "available_memory", lambda available=available: available)
+        if refused:
+            with pytest.raises(UserError, match=r"space tiny-x0\.25: training its supernet takes .* GB are available"):
+                pipeline.run(recipe, tmp_path / "run", blocks, stages=())
+            assert not (tmp_path / "run").exists()
+        else:
+            pipeline.run(recipe, tmp_path / "run", blocks, stages=())
 
 
 @pytest.mark.parametrize("flaw", BAD_BOXES)

@@ -56,6 +56,12 @@ def test_parts_stand_in_place_of_a_named_space_s_own() -> None:
     )
 
 
+@pytest.mark.parametrize("width", [300, 1e30, 1e300])
+def test_channels_beyond_every_network_are_refused(width: float) -> None:
+    with pytest.raises(UserError, match="must be at most 65536"):
+        named("tiny", width)
+
+
 @pytest.mark.parametrize("parts", [{"channels": ()}, {"repeats": ()}, {"channels": (), "repeats": ()}, {"stem": 0}])
 def test_parts_that_make_no_space_are_refused(parts: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="space tiny-"):
