@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.command import machine
 from benchmarks.supernets import Trained
-from detnas.evaluation.metrics.correlation import Scores, kendall_tau, with_interval
+from detnas.evaluation.metrics.correlation import Values, kendall_tau, with_interval
 from detnas.models.supernet import Supernet, extract_subnet
 from detnas.run.context import Run
 from detnas.run.opening import open_run
@@ -116,13 +116,13 @@ def trained_score(evaluator: DetectionEvaluator, architecture: Architecture) -> 
     return evaluator.evaluate_candidate(candidate).scores["mAP"] or 0.0
 
 
-def scores(rows: list[Row], batches: int, networks: list[Row]) -> Scores:
+def scores(rows: list[Row], batches: int, networks: list[Row]) -> Values:
     """The fitness (networks, supernets) of networks by each of the supernets."""
     by_supernet = [of["fitness by recalibration batches"][str(batches)] for of in rows]
     return np.array([[by[one["architecture"]] for by in by_supernet] for one in networks])
 
 
-def quality(each: Scores, baselines: dict[str, Scores], truth: Scores) -> Row:
+def quality(each: Values, baselines: dict[str, Values], truth: Values) -> Row:
     """How the scores (networks, supernets) rank the networks, and how much better than the baselines do."""
     gained = partial(tau_gained, each.shape[1])
     return {
@@ -135,7 +135,7 @@ def quality(each: Scores, baselines: dict[str, Scores], truth: Scores) -> Row:
     }
 
 
-def ops_alone(space: SearchSpace, each: Scores, networks: list[Row], truth: Scores) -> Row:
+def ops_alone(space: SearchSpace, each: Values, networks: list[Row], truth: Values) -> Row:
     """How a network's number of blocks of each op ranks it, and how scores (networks, supernets) do beyond that."""
     ops = [Architecture.parse(one["architecture"]).ops for one in networks]
     counts = np.array([[of.count(op) for op in range(len(space.ops))] for of in ops], np.float64)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from detnas.evaluation.metrics.correlation import Scores, kendall_tau
+from detnas.evaluation.metrics.correlation import Values, kendall_tau
 from detnas.utils.estimate import Estimate
 
 Floats = NDArray[np.float64]
@@ -97,17 +97,17 @@ def reliability(scores: Sequence[Sequence[float]]) -> dict[str, float]:
     }
 
 
-def mean_tau(scores: Scores, truth: Scores) -> float:
+def mean_tau(scores: Values, truth: Values) -> float:
     """The mean of the taus of the columns of scores (networks, supernets) with the truth (networks,)."""
     return fmean(kendall_tau(column, truth) for column in scores.T)
 
 
-def tau_gained(count: int, scores: Scores, truth: Scores) -> float:
+def tau_gained(count: int, scores: Values, truth: Values) -> float:
     """The mean tau of the first `count` columns minus that of the others."""
     return mean_tau(scores[:, :count], truth) - mean_tau(scores[:, count:], truth)
 
 
-def tau_beyond(count: int, scores: Scores, truth: Scores) -> float:
+def tau_beyond(count: int, scores: Values, truth: Values) -> float:
     """The mean tau of the first `count` columns, a linear fit to the others subtracted from them and the truth."""
     known = np.column_stack([np.ones(len(truth)), scores[:, count:]])
     rest, truth_rest = (of - known @ np.linalg.lstsq(known, of)[0] for of in (scores[:, :count], truth))

@@ -151,7 +151,7 @@ def all_gather_bytes(payload: bytes) -> list[bytes]:
 
 def all_reduce_int(number: int) -> int:
     """The sum of `number` over all processes."""
-    return number if world_size() == 1 else int(all_reduce(torch.tensor(number)))
+    return number if world_size() == 1 else int(all_reduce(torch.tensor(int(number))))  # a sum of bools would be one
 
 
 def all_reduce(tensor: Tensor) -> Tensor:

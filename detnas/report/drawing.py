@@ -31,7 +31,7 @@ class DrawnBlock:
         if not self.op:
             return "conv"
         name = self.op.rpartition(":")[2][:12]  # the letters that fit into a block
-        return name if self.kernel is None else "xception" if self.op == "xception" else "shuffle"
+        return name if self.kernel is None else name.rstrip("0123456789")  # the label says the kernel
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,16 @@ def supernet_finetune(run: Run) -> None:
         run.train(detector, run.detection(settings, run.data.fit), settings, SUPERNET_FINETUNE)
 
 
+def pretrain(run: Run) -> None:
+    """Train the winner and the baselines on classification, each from scratch."""
+    pretrain_networks(run, run.networks())
+
+
+def finetune(run: Run) -> None:
+    """Train the winner and the baselines on detection, on all training images, and evaluate them."""
+    finetune_networks(run, run.networks())
+
+
 def report(run: Run) -> None:
     """Write the page."""
     if comm.is_main_process():
@@ -110,7 +120,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     SUPERNET_PRETRAIN: supernet_pretrain,
     SUPERNET_FINETUNE: supernet_finetune,
     SEARCH: search_stage,
-    PRETRAIN: lambda run: pretrain_networks(run, run.networks()),
-    FINETUNE: lambda run: finetune_networks(run, run.networks()),
+    PRETRAIN: pretrain,
+    FINETUNE: finetune,
     "report": report,
 }

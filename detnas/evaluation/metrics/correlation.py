@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from detnas.utils.estimate import Estimate
 from detnas.utils.seeds import derive_seed
 
-Scores = NDArray[np.float64]
+Values = NDArray[np.float64]
 
 
-def kendall_tau(scores: Scores, truth: Scores) -> float:
+def kendall_tau(scores: Values, truth: Values) -> float:
     """Kendall's tau-b of two (N,) arrays, from -1 to 1: concordant pairs less discordant pairs, normalized.
 
     Ties count as neither, and reduce the normalizer (Kendall 1945). NaN if all scores or all truths are equal.
@@ -23,21 +23,21 @@ def kendall_tau(scores: Scores, truth: Scores) -> float:
     return float(np.sum(ours * theirs) / norm) if norm else float("nan")
 
 
-def spearman_rho(scores: Scores, truth: Scores) -> float:
+def spearman_rho(scores: Values, truth: Values) -> float:
     """Spearman's rho of two (N,) arrays, -1 to 1: ties have their mean rank; NaN if all of either are equal."""
     first, second = _ranks(scores), _ranks(truth)
     norm = first.std() * second.std()
     return float(((first - first.mean()) * (second - second.mean())).mean() / norm) if norm else float("nan")
 
 
-def regret(scores: Scores, truth: Scores, top: int = 1) -> float:
+def regret(scores: Values, truth: Values, top: int = 1) -> float:
     """The loss from trusting the scores: the best truth of all, less the best truth of the `top` highest scores."""
     chosen = np.argsort(-scores, kind="stable")[:top]
     return float(truth.max() - truth[chosen].max())
 
 
 def with_interval(
-    statistic: Callable[[Scores, Scores], float], scores: Scores, truth: Scores, draws: int = 2000
+    statistic: Callable[[Values, Values], float], scores: Values, truth: Values, draws: int = 2000
 ) -> Estimate:
     """A statistic of two (N,) arrays with its 95 % interval by the percentile bootstrap over the networks."""
     rng = np.random.default_rng(derive_seed(0, "bootstrap"))
@@ -47,9 +47,9 @@ def with_interval(
     return Estimate(statistic(scores, truth), float(low), float(high))
 
 
-def _ranks(values: Scores) -> Scores:
+def _ranks(values: Values) -> Values:
     """Ranks from 1, (N,); equal values have the mean of their ranks."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    means: Scores = (last - (counts - 1) / 2)[place]
+    means: Values = (last - (counts - 1) / 2)[place]
     return means

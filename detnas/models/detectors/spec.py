@@ -25,7 +25,9 @@ class ExportedPart:
     them is in `detnas/exporting/postprocess.py`, which distinguishes detectors by `stages`."""
 
     network: nn.Module
-    """In evaluation mode. It maps what `RetinaNetNetworks` maps with one stage, `FasterRCNNNetworks` with two."""
+    """In evaluation mode. With one stage: images (N, 3, H, W) -> logits (N, anchors, classes) and codes of boxes (N,
+    anchors, 4), level by level. With two: an image (1, 3, H, W) and its size (2,) without the padding -> proposals (n,
+    4), logits (n, 1 + classes) with the background first, and codes of boxes (n, 4 + 4 classes)."""
     stages: Literal[1, 2]
     about: Mapping[str, Any]
     """What `postprocess` needs besides the settings: `box_weights`; with one stage `cell_anchors`, `anchor_strides`."""

@@ -12,7 +12,10 @@ if TYPE_CHECKING:  # counting costs needs no torch
 
 
 class OpSpec(Protocol):
-    """An op that blocks can be: a line of `detnas.models.ops.OPS`, or a custom op's class."""
+    """An op that blocks can be: a line of `detnas.models.ops.OPS`, or a custom op's class.
+
+    How its weights are seeded from those of a pre-trained network belongs here, too, once there is such a source.
+    """
 
     def build(self, block: Block, shuffle: "Shuffle") -> "nn.Module":
         """The op at `block`, with fresh weights: (N, block.in_channels, H, W) float to (N, block.out_channels,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from detnas.evaluation.metrics.correlation import Scores, kendall_tau, spearman_rho
+from detnas.evaluation.metrics.correlation import Values, kendall_tau, spearman_rho
 from detnas.spaces import Architecture, Budget, BudgetSampler, LatencyTable, SearchSpace
 from detnas.utils.errors import UserError
 from detnas.utils.seeds import derive_seed
@@ -19,8 +19,8 @@ class LatencyCheck:
     """Architectures with their predicted latencies (by the table) and measured ones, both (N,) in microseconds."""
 
     architectures: list[Architecture]
-    predicted: Scores
-    measured: Scores
+    predicted: Values
+    measured: Values
 
     def statistics(self) -> dict[str, Any]:
         """JSON-serializable, for the file of the table. `factor` is the one of all predictions that fits best."""
