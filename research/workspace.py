@@ -26,7 +26,7 @@ from detnas.run.pipeline import run
 from detnas.run.ranking import POOL, evenly
 from detnas.rundir import layout
 from detnas.spaces import Architecture, BudgetSampler
-from detnas.utils.files import acquire_lock, read_json
+from detnas.utils.files import acquire_lock, open_lock_file, read_json
 from detnas.utils.progress import Progress
 
 RESULTS = Path(__file__).parent / "results"
@@ -119,9 +119,8 @@ class Workspace:
     @contextmanager
     def lock(self, work: str) -> Iterator[None]:
         """Wait until no other process does this work, and keep others from it until the block ends."""
-        self.runs.mkdir(parents=True, exist_ok=True)
-        with (self.runs / f".{work}.lock").open("w") as file:
-            acquire_lock(file)
+        with open_lock_file(self.runs / f".{work}.lock") as file:
+            acquire_lock(file, Progress().log)
             yield
 
     def architectures(self) -> list[Architecture]:
@@ -150,8 +149,8 @@ class Workspace:
 
     def train_standalone(self, opened: Run, architecture: Architecture) -> Row:
         """Train an architecture standalone in this run unless that is done, and return its results."""
-        with layout.network_lock(opened.directory, architecture.hyphenated).open("w") as file:
-            acquire_lock(file)
+        with open_lock_file(layout.network_lock(opened.directory, architecture.hyphenated)) as file:
+            acquire_lock(file, Progress().log)
             # Pre-training does not depend on the detector.
             source = self.standalone_folder("retinanet", opened.recipe.seed)
             self.take_stage(f"pretrain/{architecture.hyphenated}", source, opened.directory)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from detnas.cli.options import DataChanges, print_lines
+from detnas.cli.options import DataChanges, print_line, print_lines
 
 app = typer.Typer(help="Check a data set, or draw the embedded one.", no_args_is_help=True)
 
@@ -35,10 +35,10 @@ def check_data(
     if data is None:
         raise typer.Exit(2)
     if file is None:
-        typer.echo("Not drawn, since this is the data folder: name a file elsewhere with --out.")
+        print_line("Not drawn, since this is the data folder: name a file elsewhere with --out.")
     else:
         write_grid(file, data)
-        typer.echo(f"Drawn with boxes: {file}")
+        print_line(f"Drawn with boxes: {file}")
 
 
 @app.command("shapes")
@@ -57,4 +57,4 @@ def draw_shapes(
     from detnas.data.shapes.write import write_shapes
 
     write_shapes(directory, ShapesSettings(train=train, val=val, size=size, seed=seed))
-    typer.echo(f"{train} + {val} images in {directory}")
+    print_line(f"{train} + {val} images in {directory}")

@@ -20,16 +20,11 @@ def import_weights(checkpoint: Path, name: str, out: Path, shuffle: str | None) 
         raise UserError(f"--out {out}: is {reason}; name another file, such as {name}.safetensors")
     imported = read_official(checkpoint, name, shuffles[shuffle])
     info = imported.info
-    try:
-        if isinstance(info, BackboneInfo):
-            save_backbone(out, imported.model, info)
-        else:
-            save_detector(out, imported.model, info)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror}); name another file") from None
     if isinstance(info, BackboneInfo):
+        save_backbone(out, imported.model, info)
         yield f"{out}: the backbone {name}"
     else:
+        save_detector(out, imported.model, info)
         names = ", ".join(name for _, name in info.categories[:3])
         yield f"{out}: the detector {name} ({info.settings.type}), {len(info.categories)} categories ({names}, …)"
     yield f"  channels split as {info.shuffle}; images are fed as BGR values in 0-255"

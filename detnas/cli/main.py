@@ -1,48 +1,46 @@
-"""The entry point of the command line. Nothing heavy is imported before a command needs it."""
+"""The entry point of the command line. It handles signals and errors before it imports anything else."""
 
 import importlib
+import io
+import shlex
+import signal
 import sys
-from typing import Annotated
 
-import typer
-
-from detnas.cli import data, info, runs, weights
 from detnas.utils import signals
 from detnas.utils.errors import UserError
-from detnas.version import __version__
-
-app = typer.Typer(
-    help="Neural architecture search for object detectors.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # with rich, --help takes four times as long
-)
-for group in (runs, info, weights):
-    app.add_typer(group.app)
-app.add_typer(data.app, name="data")
+from detnas.utils.text import printable
 
 RENAMED_OPTIONS = {"--rehearse": "--dry-run", "--batch": "--batch-size"}
-
-
-@app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
+CONTINUED = ("run", "search", "rank", "retrain")
+"""The commands that continue when they are given again."""
 
 
 def main() -> None:
-    """Run the command line. A `UserError` is printed as one line on standard error, with exit status 2."""
+    """Run the command line. A `UserError` is printed as one line on standard error, with exit status 2.
+
+    If a command that can be continued is stopped, the line says how. The exit status is 0 then if a scheduler's SIGTERM
+    stopped it, and otherwise that by which shells report a signal.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks is printed as an escape
     try:
-        importlib.import_module("detnas.utils.posix")  # refuses Windows, whichever the command
-        for option in (argument.partition("=")[0] for argument in sys.argv[1:]):
-            if option in RENAMED_OPTIONS:
-                raise UserError(f"unknown option {option}; it is called {RENAMED_OPTIONS[option]} now")
         with signals.handle_signals():
-            app()
+            importlib.import_module("detnas.utils.posix")  # refuses Windows, whichever the command
+            for option in (argument.partition("=")[0] for argument in sys.argv[1:]):
+                if option in RENAMED_OPTIONS:
+                    raise UserError(f"unknown option {option}; it is called {RENAMED_OPTIONS[option]} now")
+            importlib.import_module("detnas.cli.app").app()
     except UserError as error:
-        typer.echo(f"detnas: {error}", err=True)
-        sys.exit(2)
+        _end(str(error), 2)
     except signals.StopRequested as stopped:
-        typer.echo("detnas: stopped", err=True)
-        sys.exit(stopped.exit_status)
+        if sys.argv[1:2] and sys.argv[1] in CONTINUED and "--dry-run" not in sys.argv:
+            command = shlex.join(["detnas", *sys.argv[1:]])
+            status = 0 if stopped.signal == signal.SIGTERM else stopped.exit_status
+            _end(f"stopped; finished work is saved; continue with: {command}", status)
+        _end("stopped", stopped.exit_status)
+
+
+def _end(message: str, status: int) -> None:
+    print(f"detnas: {printable(message)}", file=sys.stderr)
+    sys.exit(status)

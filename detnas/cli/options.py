@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from detnas.utils.text import printable
+
 
 def _recipe_names() -> list[str]:
     from detnas.config import recipe_names
@@ -13,9 +15,14 @@ def _recipe_names() -> list[str]:
     return recipe_names()
 
 
+def print_line(line: str, *, error: bool = False) -> None:
+    """Print a line, on standard error if it is about an error; what a terminal would obey is printed as an escape."""
+    typer.echo(printable(line), err=error)
+
+
 def print_lines(lines: Iterable[str]) -> None:
     for line in lines:
-        typer.echo(line)
+        print_line(line)
 
 
 RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]

@@ -1,18 +1,13 @@
 """The commands that start, continue and describe runs."""
 
-import shlex
-import signal
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from detnas.cli.options import OptionalDataFolder, RecipeChanges, RecipeName, RunDirectory, print_lines
+from detnas.cli.options import OptionalDataFolder, RecipeChanges, RecipeName, RunDirectory, print_line, print_lines
 from detnas.utils.errors import UserError
-from detnas.utils.signals import StopRequested
 
 app = typer.Typer()
 
@@ -39,7 +34,7 @@ def run(
     if dry_run:
         _dry_run(recipe, out, data, changes or ())
         return
-    with _explain_how_to_continue(), comm.process_group():
+    with comm.process_group():
         run(recipe, out, data, changes or (), Progress(quiet=not comm.is_main_process()))
 
 
@@ -78,7 +73,7 @@ def search(
     from detnas.run.pipeline import search_run
     from detnas.utils.progress import Progress
 
-    with _explain_how_to_continue(), comm.process_group():
+    with comm.process_group():
         search_run(directory, Progress(quiet=not comm.is_main_process()), join)
 
 
@@ -95,8 +90,7 @@ def rank(
     from detnas.run.ranking import rank
     from detnas.utils.progress import Progress
 
-    with _explain_how_to_continue():
-        print_lines(rank(directory, count, Progress()))
+    print_lines(rank(directory, count, Progress()))
 
 
 @app.command()
@@ -112,7 +106,7 @@ def retrain(
     from detnas.run.retraining import retrain
     from detnas.utils.progress import Progress
 
-    with _explain_how_to_continue(), comm.process_group():
+    with comm.process_group():
         retrain(directory, architecture, Progress(quiet=not comm.is_main_process()))
 
 
@@ -121,7 +115,7 @@ def report(directory: RunDirectory) -> None:
     """Write the report of a run again, whether finished or not."""
     from detnas.run.page import write_page
 
-    typer.echo(f"Report: {write_page(directory)}")
+    print_line(f"Report: {write_page(directory)}")
 
 
 @app.command()
@@ -145,14 +139,3 @@ def status(
         raise UserError("--watch: the output is not a terminal; leave out --watch for plain lines")
     else:
         print_lines(format_status(directory))
-
-
-@contextmanager
-def _explain_how_to_continue() -> Iterator[None]:
-    """If the command is stopped, print how to continue it. The exit status is 0 after a scheduler's SIGTERM."""
-    try:
-        yield
-    except StopRequested as stopped:
-        command = shlex.join(["detnas", *sys.argv[1:]])
-        typer.echo(f"detnas: stopped; finished work is saved; continue with: {command}", err=True)
-        raise typer.Exit(0 if stopped.signal == signal.SIGTERM else stopped.exit_status) from None

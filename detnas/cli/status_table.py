@@ -11,6 +11,7 @@ from rich.text import Text
 
 from detnas.run.status import RunStatus, StageStatus, read_status, watch
 from detnas.utils.progress import format_duration
+from detnas.utils.text import printable
 
 INTERVAL = 2.0
 """Seconds between updates of the table."""
@@ -37,17 +38,18 @@ def table(status: RunStatus) -> Group:
     for stage in status.stages:
         is_started = stage.state != "not started"
         rows.add_row(
-            Text(stage.name),
+            Text(printable(stage.name)),
             Text(stage.state, style=COLORS[stage.state]),
             f"{stage.done}/{stage.total}" if is_started else "",
             _rate(stage),
             _time(stage.spent),
             _time(stage.left),
-            Text(stage.headline),
+            Text(printable(stage.headline)),
         )
     saved = "" if status.is_finished else f"; last saved {format_duration(status.age)} ago"
     page = f"report: {status.report or 'not written yet'}"
-    return Group(Text(f"{status.directory}: recipe {status.name}{saved}"), rows, Text(page))
+    head = f"{status.directory}: recipe {status.name}{saved}"
+    return Group(Text(printable(head)), rows, Text(printable(page)))
 
 
 def _rate(stage: StageStatus) -> str:

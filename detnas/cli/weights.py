@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from detnas.cli.options import DataChanges, DataFolder, Device, Ops, Weights, print_lines
+from detnas.cli.options import DataChanges, DataFolder, Device, Ops, Weights, print_line, print_lines
 
 app = typer.Typer()
 
@@ -89,7 +89,7 @@ def export(
     """
     from detnas.exporting.export import export
 
-    export(weights, format, out, check or (), data, typer.echo, ops or ())
+    export(weights, format, out, check or (), data, print_line, ops or ())
 
 
 @app.command("import")

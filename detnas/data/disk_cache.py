@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from detnas.data.packed_images import flatten_image, unflatten_image
+from detnas.utils.errors import UserError
 from detnas.utils.files import write_file
 
 FORMAT = "2"
@@ -57,7 +58,7 @@ class DiskCache:
                     return
                 count.write(bytes(blocks))
             write_file(path, lambda out: (out.write(header), out.write(flatten_image(image).numpy().data)))
-        except OSError:
+        except (OSError, UserError):
             self.capacity = 0  # a full disk must not stop a training
 
 

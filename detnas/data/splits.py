@@ -34,11 +34,11 @@ class RunData:
     val_is_cut: bool
     """Whether `val` was cut from the training files because there is no validation set."""
 
-    def summary(self) -> str:
+    def summary(self) -> list[str]:
         """Two human-readable lines: the annotation files, and the number of images of each set."""
         parts = ((self.fit, "to train on"), (self.search, "search split"), (self.val, "validation"))
         counts = ", ".join(f"{len(part):,} {role}" for part, role in parts)
-        return f"{self.description}\nImages: {counts}; {len(self.train.categories)} categories"
+        return [self.description, f"Images: {counts}; {len(self.train.categories)} categories"]
 
     def fingerprint(self) -> str:
         """A hash of the images' names, boxes and splits."""

@@ -1,6 +1,7 @@
 """Exports the content of a weights file. Only what has passed the check is written."""
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,10 +100,11 @@ def export(
     try:
         for suffix, content in made.files.items():
             write_file(out.with_suffix(suffix), lambda file, content=content: file.write(content))  # type: ignore[misc]
-    except OSError as error:
+    except UserError:
         for suffix in made.files:
-            out.with_suffix(suffix).unlink(missing_ok=True)  # one without the other is of no use
-        raise UserError(f"--out {out}: cannot be written ({error.strerror}); name another file") from None
+            with suppress(OSError):  # one without the other is of no use
+                out.with_suffix(suffix).unlink()
+        raise
     log(f"{out}: {chosen.content}")
     log(f"  {line}")
     return out

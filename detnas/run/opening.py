@@ -58,7 +58,8 @@ def open_run(
             data = Path(comm.broadcast_from_main(lambda: draw_data(directory, recipe, progress.log)))
         with comm.raise_on_all_ranks():
             run_data = open_data(data, recipe.data, recipe.seed)
-            progress.log(run_data.summary())
+            for line in run_data.summary():
+                progress.log(line)
             current = Run(recipe, directory, run_data, sampler, device, progress)
             check_run(current)
         fingerprint = run_data.fingerprint()

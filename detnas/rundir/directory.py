@@ -11,7 +11,7 @@ from detnas.rundir import layout
 from detnas.rundir.layout import SearchFacts, StoredRun
 from detnas.rundir.record_files import damaged
 from detnas.utils.errors import UserError
-from detnas.utils.files import read_json, try_lock, write_text
+from detnas.utils.files import open_lock_file, read_json, try_lock, write_text
 from detnas.version import __version__
 
 UNFINISHED = (f".{layout.DATA}-", f".{layout.RECIPE}.")
@@ -26,12 +26,7 @@ def claim(directory: Path, shared: bool = False) -> Iterator[None]:
     """
     if find_stored_run(directory) is None and directory.exists() and not _is_unused(directory):
         raise UserError(f"--out {directory}: exists and holds no run; choose a new or an empty folder")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / layout.LOCK).open("w")  # held for as long as the file is open
-    except OSError as error:
-        raise UserError(f"--out {directory}: cannot be written ({error.strerror}); choose another folder") from None
-    with lock:
+    with open_lock_file(directory / layout.LOCK) as lock:  # held for as long as the file is open
         if not try_lock(lock, shared=shared):
             raise UserError(
                 f"--out {directory}: another process is working in it; wait for it, or stop it, or, while it searches, "

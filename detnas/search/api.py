@@ -121,7 +121,4 @@ def _claim(directory: Path, facts: SearchFacts) -> None:
     elif directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
         raise UserError(f"{directory}: exists and holds no search; choose a new or an empty folder")
     else:
-        try:
-            SEARCH_FACTS.write(directory, facts)
-        except OSError as error:
-            raise UserError(f"{directory}: cannot be written ({error.strerror}); choose another folder") from None
+        SEARCH_FACTS.write(directory, facts)

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Collection
 
+from detnas.utils.text import MOST_LETTERS, printable
+
 
 class UserError(Exception):
     """What the user asked for cannot work.
@@ -13,10 +15,10 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))  # names and values from files may contain line breaks
+        super().__init__(printable(message, MOST_LETTERS))  # names and values from files may hold anything
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
     """The remedy for an unknown `name`: the most similar of the `known` names, or all of them."""
-    close = difflib.get_close_matches(name.lower(), known, n=1)
+    close = difflib.get_close_matches(name[:100].lower(), known, n=1)
     return f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}"

@@ -1,58 +1,135 @@
 """Atomic writes (to a temporary name, flushed to the disk, then renamed), JSON files, and file locks."""
 
+import errno
 import json
 import os
 import secrets
+import stat
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from detnas.utils.errors import UserError
 from detnas.utils.posix import fcntl
 
+SAYS_AFTER = 10.0
+"""Seconds of waiting for a lock after which that is said."""
+LOCKS = Path("/proc/locks")
+"""Linux's list of all locks."""
+MOST_BYTES = 2**26
+"""Of a text file, such as a recipe, the labels of an image or a list of images."""
+
+
+@contextmanager
+def explain_unwritable(path: Path) -> Iterator[None]:
+    """Raise `UserError`, which begins with `path`, if the block cannot write there. Its cause is the system's error."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); make room for it there, or name another place"
+        ) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder `path` and those above it, unless it exists. Raises `UserError` if that is not possible."""
+    with explain_unwritable(path):
+        path.mkdir(parents=True, exist_ok=True)
+
 
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replace `path` by what `write` writes. A killed process leaves the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Random, since several workers may write at once, and process ids on different machines may be equal.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+    """Replace `path` by what `write` writes. A killed process leaves the old file or the new one, never a part.
+
+    Raises `UserError` if `path` cannot be written.
+    """
+    make_folder(path.parent)
+    with explain_unwritable(path), _temporary_file(path) as (file, temporary):
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _temporary_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file beside `path`, which is locked while it is written, and its path; removed if it is still there."""
+    while True:
+        # Random, since several workers may write at once, and process ids on different machines may be equal. Not the
+        # whole name, which may be as long as names can be.
+        temporary = path.with_name(f".{path.name[:20]}.{secrets.token_hex(4)}.tmp")
+        with temporary.open("xb") as file:
+            try:
+                with suppress(UserError):  # on a disk without locks, nothing removes it
+                    try_lock(file)
+                if temporary.exists():  # else `remove_unfinished` was faster than the lock
+                    yield file, temporary
+                    return
+            finally:
+                temporary.unlink(missing_ok=True)
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove the temporary files of killed processes in `directory`, to which no other process may be writing."""
+    """Remove the temporary files in `directory` that killed processes have left; those of living ones are locked."""
     for path in directory.glob(".*.tmp"):
-        path.unlink()
+        with suppress(OSError, UserError), path.open("rb") as file:
+            if try_lock(file):
+                path.unlink()
 
 
 def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
-    """`acquire_lock` without waiting: returns False if a lock of another process conflicts."""
+    """Lock an open file until it is closed, exclusively or `shared` with other shared locks.
+
+    Returns False if a lock of another process conflicts. Raises `UserError` where files cannot be locked.
+    """
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError as error:
+        raise UserError(
+            f"{file.name}: cannot be locked ({error.strerror}); choose a folder on a disk of this machine"
+        ) from None
     return True
 
 
-def acquire_lock(file: IO[Any], *, shared: bool = False) -> None:
-    """Wait for a lock of an open file, exclusive or `shared` with other shared ones, and hold it until it is closed."""
-    fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+def acquire_lock(file: IO[Any], log: Callable[[str], object], *, shared: bool = False) -> None:
+    """`try_lock`, but wait for other processes. After `SAYS_AFTER` seconds `log` is told who holds the lock."""
+    began, is_said = time.monotonic(), False
+    while not try_lock(file, shared=shared):
+        waited = time.monotonic() - began
+        if waited >= SAYS_AFTER and not is_said:
+            is_said = True
+            log(f"  waits for {file.name}, which {_lock_holder(file)} holds; end or continue that process")
+        time.sleep(min(max(waited / 8, 0.01), 0.5))
+
+
+def _lock_holder(file: IO[Any]) -> str:
+    """Who holds a lock of `file`, as far as this machine knows."""
+    inode = os.fstat(file.fileno()).st_ino
+    with suppress(OSError):
+        for line in LOCKS.read_text().splitlines():
+            # Such as: 12: FLOCK  ADVISORY  WRITE 345 00:1f:678 0 EOF
+            _, kind, _, _, process, place, *_ = line.split()
+            if kind == "FLOCK" and place.endswith(f":{inode}") and int(process) > 0:
+                state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+                return f"process {process}{' (it is stopped)' if state in 'Tt' else ''}"
+    return "another process"
 
 
 @contextmanager
 def try_lock_file(path: Path) -> Iterator[bool]:
     """Create and lock the file `path` exclusively until the block ends; yields whether no other process holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with open_lock_file(path) as file:
         yield try_lock(file)
+
+
+def open_lock_file(path: Path) -> IO[str]:
+    """Open the file `path`, which is made if there is none, to lock it. Raises `UserError` if it cannot be written."""
+    make_folder(path.parent)
+    with explain_unwritable(path):
+        return path.open("a")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -72,10 +149,21 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
+def read_bounded(path: Path, most: int = MOST_BYTES) -> bytes:
+    """The content of a file. Raises `OSError`, also for more than `most` bytes, and for what may never end: a pipe."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"larger than {most / 1e6:,.0f} MB")
+    return content
+
+
 def read_lines(file: Path, holds: str, remedy: str) -> list[str]:
     """The lines of a text file from a user, which `holds` something. Raises `UserError`, which ends in `remedy`."""
     try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
+        return read_bounded(file).decode("utf-8-sig").splitlines()
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); {remedy}") from None
     except UnicodeDecodeError:

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+from detnas.utils.text import printable
 
 LINE_INTERVAL = 10.0
 """Seconds between plain lines."""
@@ -21,7 +23,9 @@ class ProgressBar:
         self.total = total
         self.start = self.done = start
         self.started = self.last_line = time.monotonic()
-        self.live = progress.rich.add_task(name, total=total, completed=start, note="") if progress.rich else None
+        self.live = (
+            progress.rich.add_task(printable(name), total=total, completed=start, note="") if progress.rich else None
+        )
 
     def advance(self, note: str = "", by: int = 1) -> None:
         """Count `by` more steps as done. `note` is displayed beside the bar."""
@@ -44,7 +48,8 @@ class Progress:
         self.rich: RichProgress | None = None
 
     def log(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        """Print a line; what a terminal would obey is printed as an escape."""
+        self.console.print(printable(text), markup=False)
 
     @contextmanager
     def task(self, name: str, total: int, start: int = 0) -> Iterator[ProgressBar]:
@@ -53,7 +58,8 @@ class Progress:
             yield ProgressBar(self, name, total, start)
             return
         times = (TimeElapsedColumn(), "left", TimeRemainingColumn())
-        columns = ("  {task.description}", BarColumn(), MofNCompleteColumn(), *times, "{task.fields[note]}")
+        name_column, note = (TextColumn(text, markup=False) for text in ("  {task.description}", "{task.fields[note]}"))
+        columns = (name_column, BarColumn(), MofNCompleteColumn(), *times, note)
         with RichProgress(*columns, console=self.console, transient=True) as self.rich:
             try:
                 yield ProgressBar(self, name, total, start)

@@ -1,10 +1,13 @@
 """Handles requests to stop: SIGTERM, which schedulers send as a warning, and SIGINT, which Ctrl-C sends.
 
-A run can be interrupted at any moment, so either signal stops it at once. The exception is a training step: after
-SIGTERM it is finished and saved first, unless a second signal arrives.
+A run can be interrupted at any moment, so either signal stops it at once, with two exceptions. After SIGTERM a
+training step is finished and saved first. And an import is finished first, since an exception may be swallowed in it
+(torch does so while it imports NumPy). A second signal stops both at once.
 """
 
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,6 +18,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _requested: list[int] = []
 """The signals received so far. Global, since signal handlers are."""
 _deferred = False
+_delayed: set[int] = set()
+"""The signals that arrived during an import and will be sent again."""
+DELAY = 0.05
+"""Seconds after which a signal that arrived during an import is sent again."""
 
 
 class StopRequested(BaseException):
@@ -42,9 +49,28 @@ def handle_signals() -> Iterator[None]:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
+    if number in _delayed:
+        os._exit(128 + number)  # the second one during an import
+    if _is_importing(frame):
+        _delayed.add(number)
+        threading.Timer(DELAY, _send_again, (number,)).start()
+        return
     _requested.append(number)
     if not _deferred or number == signal.SIGINT or len(_requested) > 1:
         raise StopRequested(number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send_again(number: int) -> None:
+    _delayed.discard(number)
+    os.kill(os.getpid(), number)
 
 
 @contextmanager

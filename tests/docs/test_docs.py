@@ -9,7 +9,7 @@ import pytest
 import typer
 from paths import ROOT
 
-from detnas.cli.main import app
+from detnas.cli.app import app
 from detnas.config import recipe_names
 
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -114,7 +114,7 @@ def test_a_full_disk_leaves_nothing(weights: Path, noise: Path, monkeypatch: pyt
 
     def write_file(path: Path, write: object) -> None:
         if path.suffix == ".py":
-            raise OSError(28, "No space left on device")
+            raise UserError(f"{path}: cannot be written (No space left on device)")
         path.write_text("weights")
 
     monkeypatch.setattr(module, "write_file", write_file)

@@ -1,9 +1,10 @@
 """Where the study of a search is kept: SQLite for the workers of one machine, a database server for several."""
 
 import random
+import sqlite3
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from detnas.rundir.layout import LOCK, STUDY
 from detnas.search.study import optuna_internals
 from detnas.utils.errors import UserError
-from detnas.utils.files import acquire_lock, try_lock
+from detnas.utils.files import acquire_lock, open_lock_file, try_lock
 
 TRANSACTION_TIMEOUT = 120
 """Seconds that SQLite waits for another process's transaction."""
@@ -33,7 +34,7 @@ TRIES = 10
 
 @contextmanager
 def open_study(
-    directory: Path, url: str | None, name: str, directions: Sequence[StudyDirection]
+    directory: Path, url: str | None, name: str, directions: Sequence[StudyDirection], log: Callable[[str], None]
 ) -> Iterator[optuna.Study]:
     """Open the study `name` at `url`, or else in `directory` / study.db, until the block ends; make it if necessary.
 
@@ -42,10 +43,10 @@ def open_study(
     read or written.
     """
     where = f"search.storage = {url}" if url else str(directory / STUDY)
-    with (directory / LOCK).open("w") as held, _explain_errors(where, url):
+    with open_lock_file(directory / LOCK) as held, _explain_errors(where, url):
         alone = try_lock(held)
         if not alone:
-            acquire_lock(held, shared=True)  # not before the first process has made the tables
+            acquire_lock(held, log, shared=True)  # not before the first process has made the tables
         study = optuna.create_study(
             study_name=name,
             storage=_server(url) if url else _sqlite(directory / STUDY),
@@ -56,7 +57,7 @@ def open_study(
         if alone and not url:
             for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
                 study.tell(trial.number, state=TrialState.FAIL)
-        acquire_lock(held, shared=True)
+        acquire_lock(held, log, shared=True)
         yield study
 
 
@@ -91,7 +92,11 @@ def _explain_errors(where: str, url: str | None) -> Iterator[None]:
 
 
 def _sqlite(path: Path) -> RDBStorage:
-    storage = _storage(f"sqlite:///{path}", {"connect_args": {"timeout": TRANSACTION_TIMEOUT, "isolation_level": None}})
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(path, timeout=TRANSACTION_TIMEOUT, isolation_level=None, check_same_thread=False)
+
+    # The address only says that it is a file: Optuna takes it as text, in which ? and {} of a path mean something else.
+    storage = _storage(f"sqlite:///{STUDY}", {"creator": connect})
     optuna_internals.begin_immediately(storage)
     return storage
 

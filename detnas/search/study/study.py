@@ -1,6 +1,6 @@
 """The search: an Optuna study, filled candidate by candidate by any number of workers, and what it leaves behind."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from detnas.search.study.trials import ORIGIN, fitness_of, index_of
 from detnas.search.study.worker import SCORES, Worker
 from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.errors import UserError
-from detnas.utils.files import acquire_lock
+from detnas.utils.files import acquire_lock, make_folder, open_lock_file
 from detnas.utils.progress import Progress
 
 SHOWN_EVERY = 50
@@ -50,13 +50,13 @@ def search(
     Raises `UserError` if the storage does not answer, or all candidates of the first generation failed.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     sampler = SAMPLERS[settings.sampler](budget_sampler, settings, seed)
     if settings.storage:
         progress.log(f"  study {name} at {settings.storage}")
     kept = f"study {name} in that storage" if settings.storage else str(directory)
     directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if settings.second_objective else [])]
-    with open_study(directory, settings.storage, name, directions) as study:
+    with open_study(directory, settings.storage, name, directions, progress.log) as study:
         worker = Worker(study, sampler, evaluator, progress.log)
         shown = start = len(_finished(study.get_trials(deepcopy=False)))
         with progress.task("search", total=settings.evaluations, start=start) as bar:
@@ -69,10 +69,10 @@ def search(
                     bar.advance(f"best {best:.3f}", len(finished) - bar.done)
                 if len(finished) - shown >= min(settings.population, SHOWN_EVERY):
                     shown = len(finished)
-                    _write(directory, study, sampler)
+                    _write(directory, study, sampler, progress.log)
         if worker.evaluations < settings.evaluations:
             progress.log(f"  search: all {len(finished)} architectures within the budget have been evaluated")
-        rows = _write(directory, study, sampler)
+        rows = _write(directory, study, sampler, progress.log)
         cost = settings.second_objective or "macs"
         merits = sampler.merits([Architecture.parse(row.architecture) for row in rows], [row.fitness for row in rows])
         winner = max(zip(merits, rows, strict=True), key=lambda of: (of[0], -of[1].cost(cost), -of[1].number))[1]
@@ -102,10 +102,12 @@ def _candidates(trials: Iterable[FrozenTrial], sampler: Sampler) -> list[layout.
     return rows
 
 
-def _write(directory: Path, study: optuna.Study, sampler: Sampler) -> list[layout.Candidate]:
+def _write(
+    directory: Path, study: optuna.Study, sampler: Sampler, log: Callable[[str], None]
+) -> list[layout.Candidate]:
     """Write candidates.jsonl and failed.jsonl as the study stands, and return the rows of the first."""
-    with (directory / layout.WRITING_LOCK).open("w") as held:
-        acquire_lock(held)
+    with open_lock_file(directory / layout.WRITING_LOCK) as held:
+        acquire_lock(held, log)
         trials = study.get_trials(deepcopy=False)
         rows = _candidates(trials, sampler)
         layout.CANDIDATES.write(directory, rows)
