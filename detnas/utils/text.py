@@ -38,8 +38,8 @@ def _hide_passwords(address: re.Match[str]) -> str:
     """An address without its password, and without all parameters but those that name a server."""
     before, at, after = address[0].rpartition("@")
     if at:
-        user = before.removeprefix("://").partition(":")
-        before = f"://{user[0]}:***" if user[1] else before
+        user, _, password = before.removeprefix("://").partition(":")
+        before = f"://{user}:***" if password else before
     place, mark, query = f"{before}{at}{after}".partition("?")
     names = (parameter.partition("=") for parameter in re.split("[&;]", query))
     shown = (
