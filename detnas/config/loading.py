@@ -15,9 +15,9 @@ from detnas.config.detector import find_settings
 from detnas.config.recipe import DataSettings, Recipe
 from detnas.config.renamed import explain_old_key, explain_old_value
 from detnas.config.section import Section
-from detnas.config.yaml_text import parse_yaml
 from detnas.rundir.layout import STORED_KEYS
 from detnas.utils.errors import UserError
+from detnas.utils.yaml_text import parse_yaml
 
 S = TypeVar("S", bound=Section)
 RECIPES = importlib.resources.files("detnas") / "recipes"
