@@ -15,8 +15,8 @@ def data_of_file(
 ) -> DataSettings:
     """The `settings` of the weights file `path` with `changes`, such as `data.val=FILE`, to read a validation set by.
 
-    A file does not choose what is read: raises `UserError`, which ends in `remedy`, if one of its own names leads out of
-    the data folder. The user's, in `changes`, may.
+    A file does not choose what is read: raises `UserError`, which ends in `remedy`, if one of its own names leads out
+    of the data folder. The user's, in `changes`, may.
     """
     changed = change_data(settings, changes)
     for field, names in _read_for_validation(changed):

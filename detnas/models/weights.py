@@ -15,6 +15,7 @@ the file's metadata under `detector`; channels in BGR order; and for a RetinaNet
 """
 
 import json
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,7 +179,7 @@ def load_weights(path: Path, ops: Collection[str] = ()) -> tuple[nn.Module, Back
 
 def _read_header(path: Path) -> Header:
     """The header of a weights file of this version."""
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112, Path.is_dir raises on names that cannot be
         raise UserError(f"{path}: not a weights file (it is a folder); name a detector.safetensors")
     try:
         header = read_header(path)
@@ -203,6 +204,8 @@ def _check_tensors(info: BackboneInfo | DetectorInfo, header: Header) -> None:
     taken for a network that is larger than its file."""
     if any(IMPORT_STRING.fullmatch(op) for op in info.space.ops):
         return  # code that the user trusts, and that need not be able to run without memory
+    if set(info.space.ops) <= set(PAPER_OPS) and len(header.tensors) < sum(info.space.repeats):
+        raise ValueError("it has fewer tensors than blocks")  # each of which has some; to build many takes seconds
     with torch.device("meta"):
         expected = info.build().state_dict()
     if expected.keys() != header.tensors.keys():
