@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from detnas.config.section import BatchSize, Quantity, Section
-from detnas.config.storage import check_storage
+from detnas.config.storage import check_address
 from detnas.utils.errors import suggestion
 from detnas.utils.import_string import IMPORT_STRING, load_table
 
@@ -87,7 +87,7 @@ class SearchSettings(Section):
         # Before the fields are read, whatever the type of the value: a message about the field would show it, and the
         # password in it.
         if isinstance(values, dict) and values.get("storage") is not None:
-            check_storage(values["storage"])
+            check_address(values["storage"])
         return values
 
     @field_validator("sampler")

@@ -26,7 +26,7 @@ _HOST = re.compile(r"[\w.:-]{0,300}", re.ASCII)
 _VALUE = re.compile(r"[\w.,:/\[\] ~+-]{1,300}", re.ASCII)
 
 
-def check_storage(address: object) -> None:
+def check_address(address: object) -> None:
     """Raise `ValueError`, whose message does not show `address`, unless it is that of a database without a password."""
     if not isinstance(address, str) or len(address) > 2000 or not address.startswith(tuple(PARAMETERS)):
         raise ValueError(f"storage is not the address of a database; write {REMEDY}")
