@@ -272,18 +272,27 @@ def _load(path: Path) -> Any:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
-        if zipfile.is_zipfile(path) and any(one.compress_type for one in zipfile.ZipFile(path).infolist()):
-            raise ValueError("compressed, so that it may be of any size; torch.save compresses nothing")
+        _check_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles that are refused anyway
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); name a checkpoint's file") from None
+    except UserError:
+        raise
     except Exception:  # an unpickler may raise anything
         raise UserError(
             f"{path}: no PyTorch checkpoint, or a pickle of more than tensors (as Caffe2's are), which could run "
             "anything when it is read; give a file that torch.load reads with weights_only=True"
         ) from None
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse a compressed archive, which may hold a thousand times its size; torch.save compresses nothing."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
+                raise UserError(f"{path}: is compressed, which torch.save never does; give the original checkpoint")
 
 
 def _is_plain(tensor: Tensor) -> bool:

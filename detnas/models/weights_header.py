@@ -97,7 +97,12 @@ def is_intact(path: Path) -> bool:
 def with_digest(data: bytes) -> bytes:
     """A weights file whose digest is still `NO_DIGEST`, with its digest."""
     digest = hashlib.sha256(data).hexdigest()
-    return data.replace(NO_DIGEST.encode(), digest.encode(), 1)
+    return data.replace(_entry(NO_DIGEST), _entry(digest), 1)
+
+
+def _entry(digest: str) -> bytes:
+    """The digest's place in a header. It occurs nowhere else: within texts, quotation marks have backslashes."""
+    return f'"{DIGEST}":"{digest}"'.encode()
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -135,9 +140,9 @@ def _check_places(tensors: dict[str, TensorEntry], data_bytes: int) -> None:
 def _check_digest(said: str | None, start: bytes, rest: IO[bytes]) -> None:
     if said is None:
         return
-    if not _HEX.fullmatch(said) or start.count(said.encode()) != 1:
-        raise ValueError("its digest is damaged")
-    digest = hashlib.sha256(start.replace(said.encode(), NO_DIGEST.encode()))
+    if not _HEX.fullmatch(said) or start.count(_entry(said)) != 1:
+        raise ValueError("its digest is damaged, or its header was written again")
+    digest = hashlib.sha256(start.replace(_entry(said), _entry(NO_DIGEST)))
     while chunk := rest.read(_CHUNK):
         digest.update(chunk)
     if digest.hexdigest() != said:

@@ -138,6 +138,14 @@ def values(model: torch.nn.Module) -> list[torch.Tensor]:
     return list(model.state_dict().values())
 
 
+def test_a_category_that_looks_like_the_digest_is_a_category(tmp_path: Path) -> None:
+    names = ((1, "0" * 64), (2, f'"sha256":"{"0" * 64}"'))
+    info = DetectorInfo(SPACE, ARCHITECTURES[1], SETTINGS["retinanet"](), names)
+    save_detector(tmp_path / "a.safetensors", info.build(), info)
+    assert is_intact(tmp_path / "a.safetensors")
+    assert load_weights(tmp_path / "a.safetensors")[1] == info
+
+
 STEM = "backbone.body.stem.0.weight"
 
 
