@@ -13,7 +13,7 @@ Norm = Literal["none", "batch", "group"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Factors = Annotated[tuple[Annotated[float, Field(ge=1e-3, le=1e3)], ...], Field(min_length=1, max_length=32)]
 Strides = Annotated[tuple[Annotated[int, Field(gt=0, le=32)], ...], Field(min_length=1, max_length=4)]
-Channels = Annotated[int, Field(gt=0, le=2048, multiple_of=8)]
+Channels = Annotated[int, Field(gt=0, le=1024, multiple_of=8)]
 Mean = Annotated[float, Field(ge=-1e6, le=1e6)]
 Deviation = Annotated[float, Field(ge=1e-6, le=1e6)]
 

@@ -141,7 +141,9 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 def _apply(tree: dict[str, Any], change: str) -> None:
     key, equals, text = change.partition("=")
     if not equals or not key or len(key) > MOST_KEY_LETTERS:
-        raise UserError(f"--set {change[:MOST_KEY_LETTERS]}: write key=value, for example search.population=20")
+        # What may be a value is not shown: it may be a password.
+        shown = change[:MOST_KEY_LETTERS].partition(":")[0]
+        raise UserError(f"--set {shown}: write key=value, for example search.population=20")
     try:
         value = parse_yaml(text, yaml.SafeLoader)
     except ValueError:

@@ -15,11 +15,11 @@ from pydantic import (
 
 from detnas.config.detector import AnyDetector, DetectorSettings
 from detnas.config.search import SearchSettings
-from detnas.config.section import Channels, Count, Name, PathText, Quantity, Section, Seed
+from detnas.config.section import Channels, Count, Name, PathText, Quantity, Section, Seed, check_path
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
 from detnas.spaces import PAPER_OPS, Budget, SearchSpace, published, read_latencies, search_space
-from detnas.spaces.architecture import MOST_OPS
-from detnas.spaces.space import MOST_BLOCKS, MOST_CHANNELS, MOST_STAGES, SPACES
+from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS
+from detnas.spaces.space import MOST_CHANNELS, MOST_STAGES, SPACES
 from detnas.utils.errors import UserError, suggestion
 
 RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}
@@ -58,12 +58,17 @@ def _without_table(field: str) -> ValueError:
 
 def _files(value: Any) -> Any:
     names = value if isinstance(value, list | tuple) else [value]
-    if value is not None and not (names and all(isinstance(name, str) for name in names)):
-        raise ValueError("name a file or set, or several in a list")
+    if value is not None and not (0 < len(names) <= MOST_FILES and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"name a file or set, or several (at most {MOST_FILES}) in a list")
+    for name in names if value is not None else ():
+        check_path(name)
     return value
 
 
-Files = Annotated[PathText | Annotated[tuple[PathText, ...], Field(max_length=1000)] | None, BeforeValidator(_files)]
+MOST_FILES = 1000
+
+
+Files = Annotated[str | Annotated[tuple[str, ...], Field(max_length=MOST_FILES)] | None, BeforeValidator(_files)]
 
 
 class SpaceSettings(Section):

@@ -46,7 +46,8 @@ def _check_name(text: str) -> str:
     return text
 
 
-def _check_path(text: str) -> str:
+def check_path(text: str) -> str:
+    """`text`, unless it is no path on any machine. Raises `ValueError`."""
     if len(text) > MOST_PATH_LETTERS or _NO_PATH.search(text):
         raise ValueError("not a path; name a file or a folder")
     return text
@@ -59,7 +60,7 @@ Count = Annotated[float, Field(ge=0, le=1e18), BeforeValidator(_number)]
 """A non-negative number, which may have a unit."""
 Name = Annotated[str, AfterValidator(_check_name)]
 """Text that becomes part of paths and of generated code."""
-PathText = Annotated[str, AfterValidator(_check_path)]
+PathText = Annotated[str, AfterValidator(check_path)]
 """The path of a file or folder; whether there is one is not checked."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Steps = Annotated[int, Field(gt=0, le=10**9)]

@@ -33,7 +33,9 @@ class About(BaseModel):
     space: Name
     architecture: Annotated[str, Field(max_length=1000)]
     stages: Literal[1, 2] = 1
-    detector: Annotated[Any, AfterValidator(lambda values: values and read_settings(values).model_dump())] = None
+    detector: Annotated[
+        Any, AfterValidator(lambda values: values and read_settings(values).model_dump(mode="json"))
+    ] = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -100,8 +102,10 @@ def read_about(session: Any, name: str) -> dict[str, Any]:
     if text is None:
         raise UserError(f"{name}: has no metadata of detnas; name an ONNX file that `detnas export` wrote")
     try:
-        return About.model_validate(parse_json(text) if len(text) <= MOST_LETTERS else None).model_dump()
+        about = parse_json(text) if len(text) <= MOST_LETTERS else None
+        believed = About.model_validate(about)
     except (ValueError, PydanticCustomError):
         raise UserError(
             f"{name}: the metadata are not those that detnas writes; name an ONNX file that `detnas export` wrote"
         ) from None
+    return {**about, **believed.model_dump(exclude_unset=True)}

@@ -25,7 +25,7 @@ DIGEST = "sha256"
 none."""
 NO_DIGEST = "0" * 64
 MOST_HEADER_BYTES = 2**25
-"""Those of a supernet of 512 blocks and ten ops are a tenth of it."""
+"""Those of a supernet of 200 blocks and ten ops are a tenth of it."""
 MOST_TENSORS = 200_000
 DTYPES = {
     "F64": torch.float64,

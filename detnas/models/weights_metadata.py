@@ -14,8 +14,8 @@ from detnas.config.detector import read_settings
 from detnas.config.section import Name, Section
 from detnas.models.ops.shuffle import Shuffle
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace
-from detnas.spaces.architecture import MOST_OPS
-from detnas.spaces.space import MOST_BLOCKS, MOST_CHANNELS, MOST_STAGES
+from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS
+from detnas.spaces.space import MOST_CHANNELS, MOST_STAGES
 from detnas.utils.errors import UserError
 from detnas.utils.json_text import parse_json
 

@@ -9,6 +9,8 @@ PAPER_OPS = ("shuffle3", "shuffle5", "shuffle7", "xception")
 """The ops of the paper's search spaces, and of every other space that does not name its own; in these the index of a
 name is the digit that stands for it. Frozen: an op that is added to detnas does not widen these spaces."""
 
+MOST_BLOCKS = 200
+"""Of a network: far more than any has, and so few that an architecture's text can be the name of a folder."""
 MOST_LETTERS = 1000
 """Of an architecture's text."""
 MOST_OPS = 10

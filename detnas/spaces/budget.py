@@ -28,8 +28,8 @@ COSTS: tuple[CostName, ...] = get_args(CostName)
 MOST_TOTALS = 3e7
 """The most totals of half a space's blocks that fit into memory."""
 
-MOST_CHOICES = 1e7
-"""The most ops in all choices of one group of interchangeable blocks: seconds, and less than a gigabyte."""
+MOST_CHOICES = 2e6
+"""The most ops in all choices of one group of interchangeable blocks: those of about 55 blocks of four ops."""
 
 DRAWS = 20_000
 """Draws after which an architecture that meets the other bounds, or has not been seen, is assumed not to exist."""

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from detnas.spaces.architecture import MOST_OPS, PAPER_OPS
+from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS, PAPER_OPS
 from detnas.utils.errors import UserError
 from detnas.utils.files import is_file, read_bounded, write_json
 from detnas.utils.text import describe_value
 
 MOST_BYTES = 2**22
-"""Of a table's file: those of 512 blocks and ten ops are a tenth of it."""
+"""Of a table's file: those of 200 blocks and ten ops are a tenth of it."""
 BackendName = Literal["eager", "onnxruntime"]
 Positive = Annotated[int, Field(gt=0, le=10**12)]
 Text = Annotated[str, Field(max_length=1000)]
@@ -37,7 +37,7 @@ class LatencyTable:
     backend: BackendName
     threads: Positive
     stem_us: Positive
-    blocks_us: Annotated[tuple[Row, ...], Field(max_length=512)]
+    blocks_us: Annotated[tuple[Row, ...], Field(max_length=MOST_BLOCKS)]
     ops: Annotated[tuple[Text, ...], Field(max_length=MOST_OPS)] = PAPER_OPS
 
     def __post_init__(self) -> None:

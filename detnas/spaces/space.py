@@ -8,7 +8,7 @@ from math import inf, prod
 
 import numpy as np
 
-from detnas.spaces.architecture import MOST_OPS, PAPER_OPS, Architecture
+from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS, PAPER_OPS, Architecture
 from detnas.spaces.block import Block
 from detnas.spaces.cost import Cost, CostTable
 from detnas.spaces.latency import REMEDY, LatencyTable
@@ -20,8 +20,6 @@ from detnas.utils.text import NAME, NAME_RULE, describe_value
 MOST_CHANNELS = 2**16
 """Of any map: far beyond every network, and costs of so many still fit into 64 bits."""
 MOST_STAGES = 8
-MOST_BLOCKS = 512
-"""Of all stages together: far beyond every network, and built in seconds."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def _sections(annotation: Any) -> Iterator[type[Section]]:
 DETECTORS = {"fpn": FPNSettings, "retinanet": RetinaNetSettings}
 ALL = [("retinanet", *field) for field in fields(Recipe)]
 ALL += [(name, *field) for name, detector in DETECTORS.items() for field in fields(detector, "detector.")]
-PLACES = [(detector, path) for detector, path, _, _ in ALL]
+PLACES = sorted({path: detector for detector, path, _, _ in ALL}.items())
 
 
 def bounds(annotation: Any, found: tuple[Any, ...] = ()) -> Iterator[tuple[type, tuple[Any, ...]]]:
@@ -74,8 +74,8 @@ def test_every_number_and_every_list_of_a_recipe_has_a_bound() -> None:
     assert unbounded == []
 
 
-@pytest.mark.parametrize(("detector", "path"), PLACES)
-def test_absurd_values_of_any_field_are_refused_in_one_line_or_taken(detector: str, path: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "detector"), PLACES)
+def test_absurd_values_of_any_field_are_refused_in_one_line_or_taken(path: str, detector: str, tmp_path: Path) -> None:
     recipe = write_tree(tmp_path / "r.yaml", MINIMAL | {"detector": {"type": detector}, "data": {"shapes": {}}})
     for value in (*NUMBERS, *OTHERS, *LONG):
         try:

@@ -52,8 +52,8 @@ def detector(**changes: Any) -> str:
 
 METADATA: list[dict[str, object]] = [
     {"space": space("toy", 4, [8, 16, 24, 32], [BLOCKS, 1, 2, 1]), "architecture": "0" * BLOCKS + " 0 00 0"},
-    {"space": space("toy", 4, [8, 16, 24, 32], [513, 1, 2, 1]), "architecture": "0" * 513 + " 0 00 0"},
-    {"space": space("toy", 4, [8, 16, 24, 32], [500, 1, 2, 1]), "architecture": "0" * 500 + " 0 00 0"},
+    {"space": space("toy", 4, [8, 16, 24, 32], [197, 1, 2, 1]), "architecture": "0" * 197 + " 0 00 0"},
+    {"space": space("toy", 4, [8, 16, 24, 32], [196, 1, 2, 1]), "architecture": "0" * 196 + " 0 00 0"},
     {"space": space("toy", 4, [8, 16, 24, 2**40], [2, 1, 2, 1])},
     {"space": space("toy", 4, [8] * 10**5, [1] * 10**5)},
     {"space": space("toy", 4, [8.0, 16, 24, 32], [2, 1, 2, 1])},
