@@ -102,7 +102,7 @@ def read_about(session: Any, name: str) -> dict[str, Any]:
     if text is None:
         raise UserError(f"{name}: has no metadata of detnas; name an ONNX file that `detnas export` wrote")
     try:
-        about = parse_json(text) if len(text) <= MOST_LETTERS else None
+        about: Any = parse_json(text) if len(text) <= MOST_LETTERS else None
         believed = About.model_validate(about)
     except (ValueError, PydanticCustomError):
         raise UserError(
