@@ -24,9 +24,9 @@ DIGEST = "sha256"
 """The key of the digest: SHA-256, in hexadecimal, of the file with zeros in its place. Files of earlier versions have
 none."""
 NO_DIGEST = "0" * 64
-MOST_HEADER_BYTES = 2**25
-"""Those of a supernet of 200 blocks and ten ops are a tenth of it."""
-MOST_TENSORS = 200_000
+MOST_HEADER_BYTES = 2**23
+"""More than those of a supernet of 200 blocks and ten ops."""
+MOST_TENSORS = 100_000
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,

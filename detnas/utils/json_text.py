@@ -14,6 +14,8 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is not text") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON: {error.msg} at letter {error.pos:,}") from None
 
