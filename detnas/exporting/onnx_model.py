@@ -6,15 +6,42 @@ import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
+from detnas.config.detector import read_settings
+from detnas.config.section import Name
 from detnas.utils.errors import UserError
+from detnas.utils.json_text import parse_json
 
+MOST_LETTERS = 10**8
+"""Of the metadata of a file."""
 ABOUT = "detnas"
 """The key of an exported file's metadata whose value is a JSON object that describes it."""
+
+
+class About(BaseModel):
+    """The metadata of an exported file, as far as they are believed: what its inputs are made by."""
+
+    model_config = ConfigDict(strict=True, hide_input_in_errors=True)
+
+    holds: Literal["detector", "raw detector", "backbone"]
+    space: Name
+    architecture: Annotated[str, Field(max_length=1000)]
+    stages: Literal[1, 2] = 1
+    detector: Annotated[
+        Any, AfterValidator(lambda values: values and read_settings(values).model_dump(mode="json"))
+    ] = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.holds == "raw detector" and self.detector is None:
+            raise ValueError("detector is missing")
+        return self
 
 
 def onnx_model(
@@ -74,5 +101,11 @@ def read_about(session: Any, name: str) -> dict[str, Any]:
     text = session.get_modelmeta().custom_metadata_map.get(ABOUT)
     if text is None:
         raise UserError(f"{name}: has no metadata of detnas; name an ONNX file that `detnas export` wrote")
-    about: dict[str, Any] = json.loads(text)
-    return about
+    try:
+        about: Any = parse_json(text) if len(text) <= MOST_LETTERS else None
+        believed = About.model_validate(about)
+    except (ValueError, PydanticCustomError):
+        raise UserError(
+            f"{name}: the metadata are not those that detnas writes; name an ONNX file that `detnas export` wrote"
+        ) from None
+    return {**about, **believed.model_dump(exclude_unset=True)}

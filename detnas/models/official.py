@@ -1,6 +1,9 @@
 """Weights of the official release, and of trainings with the official code, as networks of detnas."""
 
+import errno
+import stat
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,7 @@ from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace, search_space
 from detnas.spaces.published import PUBLISHED
 from detnas.utils.errors import UserError, suggestion
+from detnas.utils.text import describe_value
 
 SUPERNETS = {"small-supernet": "small", "large-supernet": "large"}
 """Names of supernets, and their spaces'."""
@@ -41,6 +45,8 @@ CLASSIFIER = {
 """The head of the official ImageNet networks, which no detector has."""
 
 HEADS = ("rpn.", "roi_heads.")
+MOST_ROWS = 10**6
+"""Of a detection head's tensor: classes, times anchors in a RetinaNet."""
 SHOWN = 2
 """The most names of tensors that a message lists, of each kind."""
 
@@ -108,6 +114,9 @@ class _Reader:
         for key in left_out:
             del self.tensors[key]
         info = BackboneInfo(self.space, self.architecture, OFFICIAL_INPUT, self.shuffle)
+        with torch.device("meta"):  # a checkpoint may claim more than there is memory for
+            shapes = info.build()
+        self._check(shapes, backbone_names(shapes), prefix)
         model = info.build()
         self._fill(model, backbone_names(model), prefix)
         return Imported(model, info, left_out)
@@ -115,13 +124,19 @@ class _Reader:
     def detector(self) -> Imported:
         settings = self._settings()
         rows = self._rows("roi_heads.box.predictor.cls_score.weight", "rpn.head.cls_logits.weight", default=81)
+        if rows > MOST_ROWS:
+            raise UserError(f"{self.where}: its head has {rows:,} rows, more than any; give another checkpoint")
         num_classes = rows - 1
         if isinstance(settings, RetinaNetSettings):
             num_classes = rows // (len(settings.anchor_ratios) * len(settings.anchor_scales))
         categories = official_categories(max(1, num_classes))
         info = DetectorInfo(self.space, self.architecture, settings, categories, self.shuffle)
+        with torch.device("meta"):
+            shapes = info.build()
+        anchors = self._take_anchors(shapes)
+        self._check(shapes, detector_names(shapes))
         model = info.build()
-        self._check_anchors(model)
+        self._check_anchors(model, anchors)
         self._fill(model, detector_names(model))
         return Imported(model, info, ())
 
@@ -165,25 +180,23 @@ class _Reader:
         found = (self.tensors[key].shape for key in keys if key in self.tensors)
         return next((shape[0] for shape in found if shape), default)
 
-    def _check_anchors(self, detector: Detector) -> None:
-        """Check the anchors that the official code stores against the detector's, up to how pixels are counted."""
-        generator = detector.rpn.anchor_generator if isinstance(detector, FasterRCNN) else detector.anchor_generator
-        for level, ours in enumerate(generator.cell_anchors):
-            theirs = self.tensors.pop(f"rpn.anchor_generator.cell_anchors.{level}", None)
-            if theirs is None:
-                continue
+    def _take_anchors(self, detector: Detector) -> dict[int, Tensor]:
+        """The anchors that the official code stores, by the level of the pyramid; `detector` has no place for them."""
+        keys = {f"rpn.anchor_generator.cell_anchors.{level}": level for level in range(len(_cell_anchors(detector)))}
+        return {level: self.tensors.pop(key) for key, level in keys.items() if key in self.tensors}
+
+    def _check_anchors(self, detector: Detector, anchors: Mapping[int, Tensor]) -> None:
+        """Check stored anchors against the detector's, up to how pixels are counted."""
+        for level, theirs in anchors.items():
+            ours = _cell_anchors(detector)[level]
             pixel = ours.new_tensor([0, 0, 1, 1])
             if theirs.shape != ours.shape or not torch.allclose(theirs.to(ours) + pixel, ours):
                 raise UserError(f"{self.where}: has other anchors than the official configurations; it cannot be read")
 
-    def _fill(self, model: nn.Module, names: Names, prefix: str = "") -> None:
-        """Load all tensors, named with `prefix`, into `model`; none may be missing, left over or of another shape."""
+    def _check(self, model: nn.Module, names: Names, prefix: str = "") -> None:
+        """Raise `UserError` if a tensor of `model` is missing, left over or of another shape."""
         ours = model.state_dict()
-        keys = {}
-        for key in ours:
-            module, _, tensor = key.rpartition(".")
-            keys[f"{prefix}{names.modules[module]}.{tensor}"] = key
-        shapes = {theirs: ours[key].shape for theirs, key in (keys | names.biases).items()}
+        shapes = {theirs: ours[key].shape for theirs, key in (_keys(ours, names, prefix) | names.biases).items()}
         # Counts of batches, which evaluation does not use, are missing in files of old versions of PyTorch.
         missing = [key for key in shapes if key not in self.tensors and not key.endswith("num_batches_tracked")]
         unknown = [key for key in self.tensors if key not in shapes]
@@ -201,11 +214,31 @@ class _Reader:
             raise UserError(
                 f"{self.where}: of its tensors {', '.join(wrong)}; give that network's checkpoint, or its name"
             )
+
+    def _fill(self, model: nn.Module, names: Names, prefix: str = "") -> None:
+        """Load all tensors, named with `prefix`, into `model`."""
+        ours = model.state_dict()
+        keys = _keys(ours, names, prefix)
         state = ours | {key: self.tensors[theirs] for theirs, key in keys.items() if theirs in self.tensors}
         for bias, mean in names.biases.items():
             state[mean] = state[mean] - self.tensors[bias]
         model.load_state_dict(state)
         model.eval()
+
+
+def _keys(ours: Mapping[str, Tensor], names: Names, prefix: str) -> dict[str, str]:
+    """The official name of every tensor, with detnas's."""
+    keys = {}
+    for key in ours:
+        module, _, tensor = key.rpartition(".")
+        keys[f"{prefix}{names.modules[module]}.{tensor}"] = key
+    return keys
+
+
+def _cell_anchors(detector: Detector) -> list[Tensor]:
+    generator = detector.rpn.anchor_generator if isinstance(detector, FasterRCNN) else detector.anchor_generator
+    anchors: list[Tensor] = generator.cell_anchors
+    return anchors
 
 
 def official_categories(num_classes: int) -> tuple[tuple[int, str], ...]:
@@ -224,7 +257,7 @@ def _network(name: NetworkName) -> tuple[SearchSpace, Architecture | None, str]:
         if name in SUPERNETS:
             return search_space(SUPERNETS[name]), None, name
         if name not in PUBLISHED:
-            raise UserError(f"network {name!r} is unknown; {suggestion(name, [*PUBLISHED, *SUPERNETS])}")
+            raise UserError(f"network {describe_value(name)} is unknown; {suggestion(name, [*PUBLISHED, *SUPERNETS])}")
         return PUBLISHED[name].space, PUBLISHED[name].architecture, name
     space, architecture = name if isinstance(name, tuple) else (name, None)
     if space.ops != PAPER_OPS:
@@ -237,16 +270,37 @@ def _network(name: NetworkName) -> tuple[SearchSpace, Architecture | None, str]:
 
 def _load(path: Path) -> Any:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        _check_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles that are refused anyway
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); name a checkpoint's file") from None
+    except UserError:
+        raise
     except Exception:  # an unpickler may raise anything
         raise UserError(
             f"{path}: no PyTorch checkpoint, or a pickle of more than tensors (as Caffe2's are), which could run "
             "anything when it is read; give a file that torch.load reads with weights_only=True"
         ) from None
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse a compressed archive, which may hold a thousand times its size; torch.save compresses nothing."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
+                raise UserError(f"{path}: is compressed, which torch.save never does; give the original checkpoint")
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor holds each of its values: none that repeats a few of them, or has none, for a huge shape."""
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+        return False
+    holds = tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
+    return holds and (tensor.is_floating_point() or tensor.dtype == torch.int64)
 
 
 def _tensors(checkpoint: Any, where: str) -> dict[str, Tensor]:
@@ -258,6 +312,10 @@ def _tensors(checkpoint: Any, where: str) -> dict[str, Tensor]:
         raise UserError(f"{where}: holds no state dict; give a checkpoint of the official code")
     strange = [key for key, value in checkpoint.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if strange:
-        raise UserError(f"{where}: {strange[0]!r} is no tensor; give a state dict, or a checkpoint that holds one")
+        what = describe_value(strange[0])
+        raise UserError(f"{where}: {what} is no tensor; give a state dict, or a checkpoint that holds one")
+    for key, tensor in checkpoint.items():
+        if not _is_plain(tensor):
+            raise UserError(f"{where}: {describe_value(key)} is no plain tensor of numbers; give another checkpoint")
     wrapped = all(key.startswith("module.") for key in checkpoint)
     return {key.removeprefix("module.") if wrapped else key: tensor for key, tensor in checkpoint.items()}

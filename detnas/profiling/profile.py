@@ -40,8 +40,8 @@ def describe(recipe: Recipe) -> Iterator[str]:
         from detnas.profiling.throughput import ASSUMED_CLASSES, estimate_seconds
         from detnas.run.baselines import baseline_builders, network_cost
 
-    height, width = random_images(recipe.detector).shape[2:]
-    with torch.device("meta"):  # without weights: only the costs are needed
+    with torch.device("meta"):  # without pixels and weights: only the costs are needed
+        height, width = random_images(recipe.detector).shape[2:]
         macs = count_macs(build_detector(Subnet(space, median), ASSUMED_CLASSES, recipe.detector), height, width)
         networks = {name: make_network() for name, make_network in baseline_builders(recipe, sampler).items()}
     yield (

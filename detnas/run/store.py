@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from detnas.config import Recipe
+from detnas.config import Recipe, load_recipe
 from detnas.data.detection import DetectionSet
 from detnas.data.shapes.write import prepare_shapes
 from detnas.data.splits import RunData
 from detnas.rundir.directory import find_stored_run, write_stored_run
-from detnas.rundir.layout import DATA, FORMAT, LATENCIES, SPLITS, SplitImage, StoredRun
+from detnas.rundir.layout import DATA, FORMAT, LATENCIES, RECIPE, SPLITS, SplitImage, StoredRun
 from detnas.spaces import LatencyTable, read_latencies
 from detnas.utils.errors import UserError
 from detnas.utils.versions import versions
@@ -18,6 +18,8 @@ from detnas.utils.versions import versions
 def check_recipe(directory: Path, recipe: Recipe) -> None:
     """Raise `UserError` if `directory` holds the run of another recipe."""
     stored = find_stored_run(directory)
+    if stored is not None:
+        load_recipe(directory / RECIPE)  # refuses a value that must not be shown, as a difference would
     difference = stored and _difference(stored.recipe, recipe.model_dump(mode="json"))
     if difference:
         raise UserError(

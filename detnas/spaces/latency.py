@@ -6,12 +6,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from detnas.spaces.architecture import PAPER_OPS
+from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS, PAPER_OPS
 from detnas.utils.errors import UserError
-from detnas.utils.files import is_file, write_json
+from detnas.utils.files import is_file, read_bounded, write_json
+from detnas.utils.text import describe_value
 
+MOST_BYTES = 2**22
+"""Of a table's file: those of 200 blocks and ten ops are a tenth of it."""
 BackendName = Literal["eager", "onnxruntime"]
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, le=10**12)]
+Text = Annotated[str, Field(max_length=1000)]
+Row = Annotated[tuple[Positive | None, ...], Field(max_length=MOST_OPS)]
 
 REMEDY = "measure one by `detnas profile RECIPE --latency`"
 
@@ -25,15 +30,15 @@ class LatencyTable:
     `width` are those of the input in pixels.
     """
 
-    space: str
+    space: Text
     height: Positive
     width: Positive
-    device: str
+    device: Text
     backend: BackendName
     threads: Positive
     stem_us: Positive
-    blocks_us: tuple[tuple[Positive | None, ...], ...]
-    ops: tuple[str, ...] = PAPER_OPS
+    blocks_us: Annotated[tuple[Row, ...], Field(max_length=MOST_BLOCKS)]
+    ops: Annotated[tuple[Text, ...], Field(max_length=MOST_OPS)] = PAPER_OPS
 
     def __post_init__(self) -> None:
         for block, row in enumerate(self.blocks_us):
@@ -57,9 +62,13 @@ class LatencyTable:
 def read_latencies(path: Path) -> LatencyTable:
     """Read a table from a file. Raises `UserError` if the file is missing or is not a table."""
     if not is_file(path):
-        raise UserError(f"budget.latencies = {str(path)!r}: no such file; name a table of latencies, or {REMEDY}")
+        raise UserError(
+            f"budget.latencies = {describe_value(str(path))}: no such file; name a table of latencies, or {REMEDY}"
+        )
     try:
-        return TypeAdapter(LatencyTable).validate_json(path.read_bytes(), strict=True)
+        return TypeAdapter(LatencyTable).validate_json(read_bounded(path, MOST_BYTES), strict=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

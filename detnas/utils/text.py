@@ -15,7 +15,8 @@ NAME_RULE = "1 to 200 letters, digits, dots, hyphens and underscores, and no dot
 _LINE_BREAKS = re.compile(r"[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
 _NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters of the C0 and C1 sets, those that reorder text, and surrogates, which cannot be encoded."""
-_ADDRESS = re.compile(r"://[^\s'\"]+")
+_ADDRESS = re.compile(r"://(?:[^@/\n]{0,200}@)?[^\s'\"]+")
+"""Before its first @, it may hold blanks and quotation marks: passwords do."""
 _PASSWORD = re.compile(
     r"""((?:password|passwd|passphrase|pwd|secret)\w{0,30}["']?\s{0,3}[=:]\s{0,3})(?!\*\*\*)"""
     r"""(?:'[^']*'|"[^"]*"|[^\s,;&'"]+)""",

@@ -54,6 +54,14 @@ def changed(**fields: Any) -> str:
         (changed(backend="tvm"), ["backend", "onnxruntime"]),
         (changed(blocks_us=[[1, 2, 3]]), ["blocks_us.0", "4 ops"]),
         (changed(blocks_us=[[1, 2, 3, 4.5]]), ["blocks_us.0.3", "integer"]),
+        (changed(stem_us=10**18), ["stem_us", "less than"]),
+        (changed(stem_us=1).replace('"stem_us": 1', '"stem_us": ' + "9" * 20_000), ["out of range"]),
+        (changed(stem_us=1).replace('"stem_us": 1', '"stem_us": NaN'), ["stem_us"]),
+        (changed(device="a" * 10**6), ["device", "1000 characters"]),
+        (changed(blocks_us=[[1, 2, 3, 4]] * 10**4), ["blocks_us", "200"]),
+        (changed(ops=["a"] * 11), ["ops", "10"]),
+        ("[" * 10**5, ["recursion"]),
+        ("1" * (2**22 + 1), ["larger than 4 MB"]),
     ],
 )
 def test_what_is_no_table_is_refused_in_one_line(text: str, named: list[str], tmp_path: Path) -> None:

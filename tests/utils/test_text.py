@@ -39,6 +39,8 @@ def test_the_rest_stays_readable(text: str, shown: str) -> None:
     [
         f"postgresql+psycopg://me:{SECRET}@host/db",
         f"postgresql://me:{SECRET}@with/slash@host/db",
+        f"postgresql://me:{SECRET} {SECRET}@host/db",
+        f"'postgresql://me:{SECRET}\"' {SECRET}@host/db'",
         f"[mysql+pymysql://me:{SECRET}?@127.0.0.1:1/db]",
         f"postgresql+psycopg://host/db?sslpassword={SECRET}",
         f"postgresql+psycopg://host/db?host=a&ssl%5Fp%61ss={SECRET}&port=1",
@@ -61,6 +63,7 @@ def test_addresses_without_a_password_are_shown() -> None:
         "postgresql+psycopg://me@host:5432/db",
         "postgresql+psycopg://postgres:@/postgres?host=/tmp/data",
         "see https://example.org/a#b",
+        "mysql://host/db: Access denied for user 'root'@'localhost' (using password)",
         "storage holds a password, which every copy would show; use PGPASSWORD (PostgreSQL)",
     ):
         assert printable(text) == text

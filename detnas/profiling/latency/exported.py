@@ -40,7 +40,7 @@ def bench_latency(file: Path) -> Iterator[str]:
     times = []
     for is_measured in rounds():
         start = time.perf_counter()
-        session.run(None, inputs)
+        _run(session, inputs, file)
         if is_measured:
             times.append(1e3 * (time.perf_counter() - start))
     low, median, high = np.percentile(times, [25, 50, 75])
@@ -49,6 +49,16 @@ def bench_latency(file: Path) -> Iterator[str]:
     cpu = describe_device(torch.device("cpu"), torch.get_num_threads())
     yield f"ONNX Runtime on {cpu}; batch size 1, a random image of {IMAGE[1]} x {IMAGE[0]} pixels, input shape {shape}"
     yield f"{median:.3g} ms, the median of {len(times)} runs; half of them took {low:.3g} to {high:.3g} ms"
+
+
+def _run(session: Any, inputs: Inputs, file: Path) -> None:
+    try:
+        session.run(None, inputs)
+    except Exception as error:  # as above
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{file}: does not run on what its metadata say ({reason}); name a file of `detnas export --format onnx`"
+        ) from None
 
 
 INPUTS: dict[str, Callable[[NDArray[np.uint8], dict[str, Any]], Inputs]] = {

@@ -7,16 +7,18 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from detnas.config.yaml_text import parse_yaml
 from detnas.data.decoding import EXTENSIONS
 from detnas.data.formats.base import SPLIT_NAMES, Split
 from detnas.utils.errors import UserError
-from detnas.utils.files import is_file, read_lines
+from detnas.utils.files import is_file, read_bounded, read_lines
+from detnas.utils.yaml_text import parse_yaml
 
 YAML = (".yaml", ".yml")
 USUAL = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 """Usual names of the YAML file. Other YAML files are recognized by their keys."""
 MOST_CLASSES = 100_000
+MOST_NODES = 250_000
+"""Of the YAML file: a number and a name for each class, and more."""
 
 
 class YoloSet(NamedTuple):
@@ -82,7 +84,7 @@ def find_label_file(image: Path) -> Path | None:
 def _read(file: Path) -> dict[str, Any]:
     try:
         # The base loader reads scalars as text: a class may be called no, or 7.
-        tree = parse_yaml(file.read_bytes(), yaml.BaseLoader)
+        tree = parse_yaml(read_bounded(file), yaml.BaseLoader, most_nodes=MOST_NODES)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); name another by data.train or data.val") from None
     except ValueError as error:
