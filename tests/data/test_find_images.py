@@ -245,7 +245,7 @@ def test_links_are_followed_but_no_folder_is_listed_twice(tmp_path: Path) -> Non
         ("deep", None),
         ("same.jpg", "same.jpg"),
         ("same.JPG", "same.JPG"),
-        ("same.Jpg", "same.JPG"),
+        ("same.Jpg", "same.jpg"),
         ("same", "same.jpg"),
         ("mask.tif", "mask.jpg"),
         ("ä 図.JPG", "ä 図.jpg"),
