@@ -29,9 +29,21 @@ def find_split(directory: Path, settings: DataSettings, split: Split) -> tuple[S
     if not directory.is_dir():
         raise UserError(f"--data {directory}: no such folder; name the folder that holds your data set")
     queries = _queries(directory, settings, split)
-    return tuple(
-        _without_repeats(format.read(location)) for format, query in queries for location in format.find(query)
-    )
+    found = [format.read(location) for format, query in queries for location in format.find(query)]
+    return tuple(_without_repeats(_with_found_images(source)) for source in found)
+
+
+def _with_found_images(source: Source) -> Source:
+    """A source whose images have the names of the files that are meant."""
+    finder, images = FileFinder(source.images), source.tree["images"]
+    with ThreadPool(READERS) as pool:
+        found = pool.map(finder.find, [image["file_name"] for image in images])
+    pairs = [(image, file or image["file_name"]) for image, file in zip(images, found, strict=True)]
+    renamed = [f"{image['file_name']} is {name}" for image, name in pairs if name != image["file_name"]]
+    if not renamed:
+        return source
+    tree = {**source.tree, "images": [{**image, "file_name": name} for image, name in pairs]}
+    return replace(source, tree=tree, issues=(*source.issues, *renamed_issue(renamed)))
 
 
 def _without_repeats(source: Source) -> Source:
