@@ -227,12 +227,8 @@ class FormatContract:
         plain = write(tmp_path / "plain", {**DATA, "train": DATA["train"][:2]})
         data = opened(tmp_path)
         times = 2 * len(image.boxes)
-        assert any(
-            line.startswith(
-                f"Note: {written.annotations['train']}: {times} boxes that repeat another of the same image"
-            )
-            for line in data.summary()
-        )
+        note = f"Note: {written.annotations['train']}: {times} boxes that repeat another of the same image"
+        assert any(line.startswith(note) for line in data.summary())
         assert data.fingerprint() == opened(tmp_path / "plain").fingerprint() and plain
         lines, _ = check(tmp_path, DataSettings(), Progress(quiet=True))
         assert any(line.startswith(f"  note: {times} boxes that repeat") for line in lines)

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
 from detnas.config import DataSettings
+from detnas.data.find_images import FileFinder
 from detnas.data.formats.base import DatasetFormat, Query, Source, Split
 from detnas.data.formats.registry import FORMATS
-from detnas.data.validation import describe, issue_of
+from detnas.data.validation import READERS, describe, issue_of, renamed_issue
 from detnas.utils.errors import UserError
 
 Format = DatasetFormat[Any]
