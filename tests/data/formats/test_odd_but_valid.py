@@ -9,15 +9,20 @@ from unittest import mock
 from xml.sax.saxutils import escape
 
 import numpy as np
+import pytest
 import yaml
 from hypothesis import event, given
 from hypothesis import strategies as st
+from make_coco import some_images, tree_of
+from make_coco import write_coco as write_tree
 from PIL import Image
 from test_malformed import RECIPE, detnas, examples
 
+from detnas.config import Recipe
 from detnas.data.images import Images
 from detnas.evaluation.evaluate import evaluate
 from detnas.models.supernet import Supernet
+from detnas.models.weights import DetectorInfo, save_detector
 from detnas.run import pipeline
 from detnas.run.context import Run
 from detnas.search.evaluators.detection import DetectionEvaluator
@@ -195,3 +200,27 @@ def test_what_the_check_passes_can_be_used_to_the_end(data: st.DataObject, write
             again, message = detnas("run", recipe, "--data", folder, "--out", Path(temporary) / "run")
         assert again == status, message
         assert message == "" if status == 0 else message.count("\n") == 1, message
+
+
+@pytest.mark.parametrize("first", [-7, 2**63 - 2, 2**64, -(10**30)])
+def test_a_weights_file_keeps_the_ids(first: int, tmp_path: Path) -> None:
+    tree = tree_of(some_images(3))
+    for entry in [*tree["images"], *tree["categories"]]:
+        entry["id"] += first
+    for annotation in tree["annotations"]:
+        annotation["image_id"] += first
+        annotation["category_id"] += first
+    for split in ("train", "val"):
+        write_tree(tmp_path / "data" / f"{split}.json", tmp_path / "data" / split, tree)
+    recipe = Recipe.model_validate(RECIPE)
+    space = recipe.search_space()
+    names = tuple((category["id"], category["name"]) for category in tree["categories"])
+    info = DetectorInfo(space, space.uniform("shuffle3"), recipe.detector, names)
+    save_detector(tmp_path / "weights", info.build(), info)
+    for words in (("evaluate", "weights", "--data", "data"), ("predict", "weights", "data/val", "--threshold", "0")):
+        paths = [tmp_path / word if word in ("weights", "data", "data/val") else word for word in words]
+        out = ("--out", tmp_path / "out") if "predict" in words else ()
+        assert detnas(*paths, *out) == (0, "")
+    predicted = json.loads((tmp_path / "out" / "coco.json").read_text())
+    assert {row["category_id"] for row in predicted["annotations"]} <= {id for id, _ in names}
+    assert [(row["id"], row["name"]) for row in predicted["categories"]] == list(names)
