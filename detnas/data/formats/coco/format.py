@@ -3,9 +3,11 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from detnas.data.find_images import FileFinder
 from detnas.data.formats.base import SPLIT_NAMES, DatasetFormat, Query, Source, Split
 from detnas.data.formats.coco.read import load_coco
 from detnas.utils.files import is_file
@@ -68,4 +70,6 @@ def _image_folder(directory: Path, annotations: Path, tree: dict[str, Any]) -> P
     if not tree["images"]:
         return most_likely
     first = tree["images"][0]["file_name"]
-    return next((folder for folder in folders if is_file(folder / first)), most_likely)
+    exact = (folder for folder in folders if is_file(folder / first))
+    similar = (folder for folder in folders if FileFinder(folder).find(first))
+    return next(chain(exact, similar), most_likely)
