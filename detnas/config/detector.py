@@ -37,7 +37,7 @@ class DetectorSettings(Preprocessing):
 
     type: str
     """The detector."""
-    min_size: PositiveInt = 800
+    min_size: Annotated[int, Field(ge=2)] = 800
     """Images are resized so that the shorter side has this many pixels, unless the longer one would exceed
     `max_size`."""
     max_size: PositiveInt = 1333

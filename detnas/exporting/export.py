@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from detnas.config import DataSettings
+from detnas.data.decoding import read_size
 from detnas.data.find_images import find_images
+from detnas.data.images import check_sizes
 from detnas.data.splits import open_validation
 from detnas.exporting.backbones import BackboneModel, onnx_backbone, python_backbone, torch_program
-from detnas.exporting.check import Image, check_backbone, check_detector
+from detnas.exporting.check import Image, check_backbone, check_detector, input_settings
 from detnas.exporting.detectors import DetectorModel, raw_detector, whole_detector
 from detnas.exporting.onnx_model import missing
 from detnas.models.backbone import Subnet, find_backbone
@@ -140,11 +142,19 @@ def _checked_place(out: Path, chosen: Format) -> Path:
 
 
 def _images(weights: Path, info: BackboneInfo | DetectorInfo, check: Sequence[Path], data: Path | None) -> list[Image]:
-    """The images to check on: those in `check`, or some of a validation set."""
+    """The images to check on: those in `check`, or some of a validation set. Something is left of each when resized."""
+    images = _find_images(weights, info, check, data)
+    check_sizes([one.file for one in images], np.array([one.size for one in images]), input_settings(info).max_size)
+    return images
+
+
+def _find_images(
+    weights: Path, info: BackboneInfo | DetectorInfo, check: Sequence[Path], data: Path | None
+) -> list[Image]:
     if check and data:
         raise UserError(f"--data {data}: --check names the images to check on already; leave out one of the two")
     if check:
-        return [Image(file) for file in find_images(check)]
+        return [Image(file, read_size(file)) for file in find_images(check)]
     if data is None:
         if not (weights.parent / RECIPE).is_file():
             raise UserError(
