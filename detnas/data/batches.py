@@ -96,7 +96,7 @@ def iterate_batches(
     except UserError as error:
         # torch re-raises a worker's error with its traceback as the message, which ends in the original message.
         name = f"{UserError.__module__}.{UserError.__qualname__}: "
-        raise UserError(str(error).rpartition(name)[2]) from None
+        raise UserError(str(error).rpartition(name)[2].strip()) from None
 
 
 def keys_of(samples: Any, batch_size: int, seed: int, start: int, stop: int) -> Iterator[list[Key]]:

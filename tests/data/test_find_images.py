@@ -1,5 +1,6 @@
 """Decoding images, and image folders."""
 
+import os
 import struct
 import warnings
 import zlib
@@ -12,6 +13,8 @@ from PIL import Image
 
 from detnas.data.batches import iterate_batches
 from detnas.data.classification import read_image_folder
+from detnas.data.decoding import EXTENSIONS
+from detnas.data.find_images import FileFinder, find_images, list_files
 from detnas.data.images import Images, read_image
 from detnas.data.packed_images import PackedImages
 from detnas.data.samples import ClassSamples
@@ -161,3 +164,115 @@ def test_a_folder_that_is_none_of_classes_is_refused(tmp_path: Path) -> None:
         assert "sub-folder" in message
     with pytest.raises(UserError, match="classes b"):
         read_image_folder(bare)
+
+
+# Finding files
+
+
+def touched(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def listed(folder: Path, **more: bool) -> list[str]:
+    return [file.relative_to(folder).as_posix() for file in list_files(folder, EXTENSIONS, **more)]
+
+
+def test_a_folder_is_listed_by_one_rule(tmp_path: Path) -> None:
+    touched(tmp_path, "a.jpg", "B.JPEG", "deep/c.Png", "._a.jpg", ".thumbnails/a.jpg", "deep/._c.png", "d.txt", ".jpg")
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    assert listed(tmp_path) == ["B.JPEG", "a.jpg", "deep/c.Png"]
+    assert listed(tmp_path, deep=False) == ["B.JPEG", "a.jpg"]
+    assert find_images([tmp_path]) == [tmp_path / "B.JPEG", tmp_path / "a.jpg"]
+    assert listed(touched(tmp_path / ".hidden", "a.jpg")) == ["a.jpg"]  # who names it means it
+
+
+def test_links_are_followed_but_no_folder_is_listed_twice(tmp_path: Path) -> None:
+    store, top = touched(tmp_path / "store", "a.jpg", "deep/b.jpg"), touched(tmp_path / "top", "own/c.jpg", "d.jpg")
+    for name, target in {
+        "camera": store,
+        "again": store,
+        "loop": top,
+        "above": tmp_path,
+        "a first": top / "own",
+        "own/back": top,
+        "gone.jpg": tmp_path / "nowhere.jpg",
+        "gone": tmp_path / "nowhere",
+        "file.jpg": store / "a.jpg",
+    }.items():
+        (top / name).symlink_to(target)
+    (store / "deep" / "home").symlink_to(store)
+    assert listed(top) == ["again/a.jpg", "again/deep/b.jpg", "d.jpg", "file.jpg", "gone.jpg", "own/c.jpg"]
+    (tmp_path / "linked").symlink_to(top)
+    assert listed(tmp_path / "linked") == listed(top)
+
+
+@pytest.mark.parametrize(
+    ("called", "found"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("./a.jpg", "./a.jpg"),
+        ("a.JPG", "a.jpg"),
+        ("A.jpg", "a.jpg"),
+        ("a.jpeg", "a.jpg"),
+        ("a.png", "a.jpg"),
+        ("a.bmp.jpg", None),
+        ("a", "a.jpg"),
+        ("b.jpg", "b.PNG"),
+        ("v1.2", "v1.2.tif"),
+        ("v1.3", None),
+        ("v1.2.jpg", "v1.2.tif"),
+        ("deep\\c.jpg", "deep/c.jpg"),
+        (".\\deep\\C.JPG", "deep/c.jpg"),
+        ("c.jpg", None),
+        ("images/train/a.jpg", "a.jpg"),
+        ("train/deep/c.png", "deep/c.jpg"),
+        ("images\\train\\a.jpg", "a.jpg"),
+        ("val/a.jpg", None),
+        ("/home/me/data/a.jpg", "a.jpg"),
+        ("/home/me/data/deep/c.jpg", "deep/c.jpg"),
+        ("C:\\data\\deep\\c.JPG", "deep/c.jpg"),
+        ("\\\\server\\share\\deep\\c.jpg", "deep/c.jpg"),
+        ("D:/a.png", "a.jpg"),
+        ("../train/a.jpg", "../train/a.jpg"),
+        ("link.jpg", "link.jpg"),
+        ("._a.jpg", "._a.jpg"),
+        ("._a.png", None),
+        ("gone.jpg", None),
+        ("deep", None),
+        ("same.jpg", "same.jpg"),
+        ("same.JPG", "same.JPG"),
+        ("same.Jpg", "same.JPG"),
+        ("same", "same.jpg"),
+        ("mask.tif", "mask.jpg"),
+        ("ä 図.JPG", "ä 図.jpg"),
+        ("", None),
+        (".", None),
+        ("..", None),
+        ("/", None),
+        ("\0", None),
+        ("x" * 5000, None),
+        ("x/" * 3000, None),
+    ],
+)
+def test_an_image_is_found_by_what_an_annotation_calls_it(called: str, found: str | None, tmp_path: Path) -> None:
+    folder = touched(
+        tmp_path / "images" / "train",
+        *("a.jpg", "b.PNG", "deep/c.jpg", "v1.2.tif", "v1.jpg", "._a.jpg", "same.jpg", "same.JPG", "ä 図.jpg"),
+        *("mask.png", "mask.jpg", "other/deep/c.jpg"),
+    )
+    (folder / "link.jpg").symlink_to(folder / "deep" / "c.jpg")
+    (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
+    finder = FileFinder(folder)
+    assert finder.find(called) == found and finder.find(called) == found
+    assert FileFinder(Path(os.path.relpath(folder))).find(called) == found
+    assert finder.find(str(folder / "a.jpg")) == str(folder / "a.jpg")
+
+
+def test_other_endings_are_found_by_the_same_rule(tmp_path: Path) -> None:
+    finder = FileFinder(touched(tmp_path, "a.XML", "b/c.xml"), (".xml",))
+    assert finder.find("a") == finder.find("a.jpg") == "a.XML"
+    assert finder.find("b\\c") == "b/c.xml" and FileFinder(tmp_path / "nowhere").find("a") is None
