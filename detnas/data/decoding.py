@@ -170,7 +170,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "it is none of BMP, JPEG, PNG, TIFF and WebP, the formats that are read"
+        return "its format is none of BMP, JPEG, PNG, TIFF and WebP"
     return str(getattr(error, "strerror", None) or error).partition("\n")[0] or type(error).__name__
 
 

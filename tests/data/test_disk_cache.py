@@ -77,7 +77,7 @@ def test_images_are_decoded_once_whoever_reads_them(data: DetectionSet, tmp_path
     second = cached(data.subset(range(10)), folder)
     decoded.clear()
     assert all_equal(second, data.subset(range(10))) and all_equal(first, data) and decoded == []
-    assert sum(file.stat().st_size for file in kept(folder)) == COUNT * (8 + 3 * SIDE * SIDE)
+    assert sum(file.stat().st_size for file in kept(folder)) == COUNT * (12 + 3 * SIDE * SIDE)
 
 
 def test_it_is_not_used_where_memory_does_or_where_not_all_fit(data: DetectionSet, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_an_image_that_breaks_in_training_is_named_whoever_reads_it(workers: int
     files[3].write_bytes(b"")
     with pytest.raises(UserError) as refusal:
         list(iterate_batches(images_by_key(images), None, batch_size=2, seed=0, start=0, stop=3, workers=workers))
-    assert str(refusal.value) == f"{files[3]}: this image cannot be decoded (its format is unknown); replace it"
+    assert str(refusal.value) == f"{files[3]}: this image cannot be decoded (its format is none of BMP, JPEG, PNG, TIFF and WebP); replace it"
 
 
 def images_by_key(images: Images) -> ClassSamples:
