@@ -94,7 +94,7 @@ def classification(folder: Path, cache: Path, batch_size: int) -> dict[str, Load
 def detection(folder: Path, annotations: Path, cache: Path, batch_size: int) -> dict[str, Loader]:
     settings = TrainingSettings(steps=10, batch_size=batch_size, lr=0.1)
     augment = v2.Compose([v2.ToImage(), v2.RandomHorizontalFlip(settings.flip)])
-    data = pack(load_coco(annotations), annotations, folder)
+    data = pack(load_coco(annotations), folder)
     reference = wrap_dataset_for_transforms_v2(
         CocoDetection(str(folder), str(annotations), transforms=augment), target_keys=("boxes", "labels")
     )

@@ -8,8 +8,12 @@ import numpy as np
 from PIL import Image
 
 from detnas.data.detection import DetectionSet
+from detnas.data.formats.base import Source
 from detnas.data.formats.coco.read import load_coco
+from detnas.data.formats.registry import FORMATS
 from detnas.data.packing import pack
+from detnas.data.splits import validate
+from detnas.data.validation import BadBoxes
 
 COLORS = {1: (255, 0, 0), 2: (0, 255, 0), 3: (0, 0, 255)}
 """What the objects of each category id are painted with, on black."""
@@ -56,8 +60,10 @@ def write_coco(annotations: Path, images: Path, tree: dict[str, Any]) -> None:
     write_images(images, tree)
 
 
-def read_coco(annotations: Path, images: Path, *, drop_bad_boxes: bool = False) -> DetectionSet:
-    return pack(load_coco(annotations), annotations, images, drop_bad_boxes=drop_bad_boxes)
+def read_coco(annotations: Path, images: Path, bad_boxes: BadBoxes = "refuse") -> DetectionSet:
+    tree = load_coco(annotations)
+    validate(Source(FORMATS["COCO"], annotations, images, tree), bad_boxes)
+    return pack(tree, images, bad_boxes)
 
 
 def some_images(count: int, size: int = 24) -> list[tuple[int, int, list[tuple[int, list[float]]]]]:

@@ -186,8 +186,9 @@ class DataSettings(Section):
     """Fraction of the training images that becomes the search split, on which candidates are evaluated."""
     search_images: PositiveInt | None = None
     """Number of training images that become the search split; overrides `search_fraction`. The paper uses 5000."""
-    bad_boxes: Literal["refuse", "drop"] = "refuse"
-    """What to do with boxes that lie outside their image or have no area: refuse the data set, or drop the boxes."""
+    bad_boxes: Literal["refuse", "drop", "clip"] = "refuse"
+    """What to do with boxes that extend beyond their image or have no area: `refuse` the data set; `drop` these boxes;
+    or `clip` them at the border of the image, and drop only those of which nothing is within."""
     cache_mb: NonNegativeInt = 2000
     """Megabytes of memory for decoded images. The images of a stage are kept in memory if all of them fit. A search
     also keeps the detector's inputs, and with the remaining memory the features that candidates share."""

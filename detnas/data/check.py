@@ -1,7 +1,6 @@
 """The command `detnas data check`: a description and a complete validation of a data set."""
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 from detnas.config import DataSettings
@@ -24,15 +23,21 @@ def check(directory: Path, settings: DataSettings, progress: Progress) -> tuple[
     with progress.task("decoding", total=sum(len(source.tree["images"]) for _, source in found)) as bar:
         for split, source in found:
             lines += _description(split, source)
-            for issue in find_issues(source.tree, source.images, decode=True, after_each=bar.advance):
-                if issue.about_boxes and settings.bad_boxes == "drop":
-                    issue = replace(issue, remedy="left out, as data.bad_boxes says", fatal=False)
-                lines.append(f"  {'ERROR' if issue.fatal else 'note'}: {' '.join(str(issue).splitlines())}")
-                is_valid = is_valid and not issue.fatal
+            issues = find_issues(
+                source.tree,
+                source.images,
+                settings.bad_boxes,
+                known=source.issues,
+                decode=True,
+                after_each=bar.advance,
+            )
+            lines += [f"  {'ERROR' if issue.fatal else 'note'}: {issue}" for issue in issues]
+            is_valid = is_valid and not any(issue.fatal for issue in issues)
     data = None
     if is_valid:
         try:
             data = split_data(directory, sources, settings, seed=0)  # checks the splits together
+            lines += [f"note: {issue}" for issue in data.shared]
         except UserError as error:
             lines.append(f"ERROR: {error}")
     lines.append("No errors found." if data else "Fix the errors before training.")

@@ -7,26 +7,25 @@ import numpy as np
 
 from detnas.data.detection import Category, DetectionSet
 from detnas.data.packed_paths import PackedPaths
-from detnas.data.validation import find_issues, has_area, is_inside
-from detnas.utils.errors import UserError
+from detnas.data.validation import BadBoxes, clip_box, has_area, image_sizes, is_inside
 
 
-def pack(tree: dict[str, Any], annotations: Path, images: Path, *, drop_bad_boxes: bool = False) -> DetectionSet:
-    """Validate a COCO dictionary whose images lie under `images`, and pack it into arrays.
+def pack(tree: dict[str, Any], images: Path, bad_boxes: BadBoxes = "refuse") -> DetectionSet:
+    """Pack a valid COCO dictionary whose images lie under `images` into arrays.
 
-    Boxes outside their image or without area are refused, or left out if `drop_bad_boxes`.
-    Raises `UserError`, which begins with `annotations` and counts the first kind of issue.
+    Boxes outside their image, which validation refuses unless `bad_boxes` says otherwise, are cut at its border if that
+    is "clip". Boxes of which no area is left are left out.
     """
-    for issue in find_issues(tree, images):
-        if issue.fatal and not (issue.about_boxes and drop_bad_boxes):
-            raise UserError(f"{annotations}: {issue}")
-    sizes = {image["id"]: (image["width"], image["height"]) for image in tree["images"]}
+    sizes = image_sizes(tree)
     categories = tuple(Category(c["id"], c["name"]) for c in sorted(tree["categories"], key=lambda c: int(c["id"])))
     label_of = {category.id: label for label, category in enumerate(categories)}
     of_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in tree["images"]}
     for annotation in tree["annotations"]:
-        if has_area(annotation["bbox"]) and is_inside(annotation, sizes):
-            of_image[annotation["image_id"]].append(annotation)
+        if has_area(annotation["bbox"]):
+            if bad_boxes == "clip" and not is_inside(annotation, sizes):
+                annotation = _clipped(annotation, sizes[annotation["image_id"]])
+            if has_area(annotation["bbox"]) and is_inside(annotation, sizes):
+                of_image[annotation["image_id"]].append(annotation)
     rows = [annotation for annotations in of_image.values() for annotation in annotations]
     boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
     areas = np.array([row.get("area") for row in rows], np.float64)  # of masks, where there are any; NaN for None
@@ -41,3 +40,9 @@ def pack(tree: dict[str, Any], annotations: Path, images: Path, *, drop_bad_boxe
         starts=np.cumsum([0, *map(len, of_image.values())]),
         categories=categories,
     )
+
+
+def _clipped(annotation: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """An annotation cut at the border of its image. Its mask, if it has one, covers at most its box."""
+    box, area = clip_box(annotation["bbox"], size), annotation.get("area")
+    return {**annotation, "bbox": box, "area": None if area is None else min(area, box[2] * box[3])}

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from detnas.config import DataSettings
+from detnas.data.copies import find_copies
 from detnas.data.detection import Category, DetectionSet, join
 from detnas.data.formats.base import Source, Split
 from detnas.data.formats.discovery import find_sources, find_split, nothing_found
 from detnas.data.packing import pack
+from detnas.data.validation import BadBoxes, Issue, find_issues, issue_of
 from detnas.utils.errors import UserError
 from detnas.utils.seeds import derive_seed
 
@@ -33,12 +35,17 @@ class RunData:
     """The format and the annotation files, human-readable."""
     val_is_cut: bool
     """Whether `val` was cut from the training files because there is no validation set."""
+    notes: tuple[str, ...] = ()
+    """What users should know of the annotations, a line for each kind."""
+    shared: tuple[Issue, ...] = ()
+    """What users should know of images that are there more than once."""
 
     def summary(self) -> list[str]:
-        """Two human-readable lines: the annotation files, and the number of images of each set."""
+        """Human-readable lines: the annotation files, the number of images of each set, and what users should know."""
         parts = ((self.fit, "to train on"), (self.search, "search split"), (self.val, "validation"))
         counts = ", ".join(f"{len(part):,} {role}" for part, role in parts)
-        return [self.description, f"Images: {counts}; {len(self.train.categories)} categories"]
+        notes = (f"Note: {note}" for note in (*self.notes, *self.shared))
+        return [self.description, f"Images: {counts}; {len(self.train.categories)} categories", *notes]
 
     def fingerprint(self) -> str:
         """A hash of the images' names, boxes and splits."""
@@ -59,7 +66,7 @@ def split_data(
     directory: Path, sources: Mapping[Split, Sequence[Source]], settings: DataSettings, seed: int
 ) -> RunData:
     """`open_data` for the sources that `find_sources` has found."""
-    sets = _read(sources, settings)
+    sets, notes = _read(sources, settings)
     train = sets["train"]
     description = f"{sources['train'][0].format.name}: {' and '.join(dict.fromkeys(map(_files, sources.values())))}"
     if "val" in sets:
@@ -69,9 +76,10 @@ def split_data(
         train, val = _cut_validation(train, settings, seed)
         description += f" ({len(val)} images of it set aside for validation)"
     fit, search = _cut(train, _search_images(train, settings), seed, "search")
-    for part, role in ((fit, "training"), (search, "search split"), (val, "validation")):
+    for part, role in ((train, "training set"), (fit, "training"), (search, "search split"), (val, "validation")):
         _check_boxes(directory, part, role)
-    return RunData(directory, train, fit, search, val, description, val_is_cut="val" not in sets)
+    shared = tuple(_shared_images(directory, train, val))
+    return RunData(directory, train, fit, search, val, description, "val" not in sets, tuple(notes), shared)
 
 
 def open_validation(
@@ -83,9 +91,9 @@ def open_validation(
     are among them. Raises `UserError` if there is no data set, or if what is read is not valid.
     """
     if val := find_split(directory, settings, "val"):
-        data = _read({"val": val}, settings, known)["val"]
+        data = _read({"val": val}, settings, known)[0]["val"]
     elif train := find_split(directory, settings, "train"):
-        _, data = _cut_validation(_read({"train": train}, settings, known)["train"], settings, seed)
+        _, data = _cut_validation(_read({"train": train}, settings, known)[0]["train"], settings, seed)
     else:
         raise nothing_found(directory)
     _check_boxes(directory, data, "validation")
@@ -94,12 +102,11 @@ def open_validation(
 
 def _read(
     sources: Mapping[Split, Sequence[Source]], settings: DataSettings, known: tuple[Category, ...] = ()
-) -> dict[Split, DetectionSet]:
-    """The data of each split; if the format does not list all categories, with those that occur in any split."""
-    drop = settings.bad_boxes == "drop"
+) -> tuple[dict[Split, DetectionSet], list[str]]:
+    """The data of each split, and notes; if the format does not list all categories, with those that occur in any."""
+    notes = [note for found in sources.values() for one in found for note in validate(one, settings.bad_boxes)]
     parts = {
-        split: [pack(one.tree, one.annotations, one.images, drop_bad_boxes=drop) for one in found]
-        for split, found in sources.items()
+        split: [pack(one.tree, one.images, settings.bad_boxes) for one in found] for split, found in sources.items()
     }
     formats = {source.format for found in sources.values() for source in found}
     if len(formats) == 1 and not (format := formats.pop()).lists_categories:
@@ -108,7 +115,17 @@ def _read(
         parts = {split: [part.relabel(shared) for part in found] for split, found in parts.items()}
     for split, found in parts.items():
         _check_parts(sources[split], found)
-    return {split: join(found) for split, found in parts.items()}
+    return {split: join(found) for split, found in parts.items()}, notes
+
+
+def validate(source: Source, bad_boxes: BadBoxes) -> list[str]:
+    """The notes on a source. Raises `UserError`, which counts the first kind of issue, if it cannot be trained on."""
+    notes = []
+    for issue in find_issues(source.tree, source.images, bad_boxes, known=source.issues):
+        if issue.fatal:
+            raise UserError(f"{source.annotations}: {issue}")
+        notes.append(f"{source.annotations}: {issue}")
+    return notes
 
 
 def _check_parts(sources: Sequence[Source], parts: Sequence[DetectionSet]) -> None:
@@ -147,8 +164,44 @@ def _files(sources: Sequence[Source]) -> str:
 
 
 def _check_boxes(directory: Path, part: DetectionSet, role: str) -> None:
-    if part.crowd.all():  # crowds are neither trained on nor evaluated
-        raise UserError(f"{directory}: the {role} ({len(part)} images) holds no box; more images are needed")
+    """Refuse a part without a box that counts: crowds are neither trained on nor evaluated."""
+    if not part.crowd.all():
+        return
+    where = f"{directory}: the {role} ({len(part)} images) holds no box"
+    if not len(part.crowd):
+        raise UserError(f"{where}; more images are needed")
+    first = part.files[int(part.image_of[0])]
+    raise UserError(
+        f"{where} but {len(part.crowd):,} that are crowd or difficult (first: in {first}), which are neither trained "
+        "on nor evaluated; more images are needed, or iscrowd, in VOC difficult, must be 0"
+    )
+
+
+def _shared_images(directory: Path, train: DetectionSet, val: DetectionSet) -> list[Issue]:
+    """The notes on images that are equal byte by byte, under whatever names."""
+    files = [*train.files, *val.files]
+    twice, leaked = list[str](), list[str]()
+    for group in find_copies(files):
+        first, *others = (_within(directory, files[index]) for index in group)
+        for index, other in zip(group[1:], others, strict=True):
+            if index < len(train):
+                twice.append(f"{other} is {first}")
+            elif group[0] < len(train):
+                leaked.append(f"{other} is {first}")
+    remedy = "take them out of one of the two: the scores are too high"
+    return [
+        *issue_of("images of the validation set are training images under another name", leaked, remedy, fatal=False),
+        *issue_of(
+            "images of the training set are there under another name too",
+            twice,
+            "take one of each out: they may be both trained on and in the search split",
+            fatal=False,
+        ),
+    ]
+
+
+def _within(directory: Path, file: Path) -> Path:
+    return file.relative_to(directory) if file.is_relative_to(directory) else file
 
 
 def _search_images(train: DetectionSet, settings: DataSettings) -> int:

@@ -114,7 +114,10 @@ def test_an_image_that_breaks_in_training_is_named_whoever_reads_it(workers: int
     files[3].write_bytes(b"")
     with pytest.raises(UserError) as refusal:
         list(iterate_batches(images_by_key(images), None, batch_size=2, seed=0, start=0, stop=3, workers=workers))
-    assert str(refusal.value) == f"{files[3]}: this image cannot be decoded (its format is none of BMP, JPEG, PNG, TIFF and WebP); replace it"
+    assert (
+        str(refusal.value)
+        == f"{files[3]}: this image cannot be decoded (its format is none of BMP, JPEG, PNG, TIFF and WebP); replace it"
+    )
 
 
 def images_by_key(images: Images) -> ClassSamples:
@@ -245,7 +248,7 @@ def test_links_are_followed_but_no_folder_is_listed_twice(tmp_path: Path) -> Non
         ("deep", None),
         ("same.jpg", "same.jpg"),
         ("same.JPG", "same.JPG"),
-        ("same.Jpg", "same.JPG"),
+        ("same.Jpg", "same.jpg"),
         ("same", "same.jpg"),
         ("mask.tif", "mask.jpg"),
         ("ä 図.JPG", "ä 図.jpg"),

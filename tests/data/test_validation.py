@@ -36,7 +36,7 @@ def refused(folder: Path) -> str:
 def notes(folder: Path) -> list[str]:
     lines, data = check(folder, DataSettings(), Progress(quiet=True))
     assert data is not None
-    return [line.removeprefix("  note: ") for line in lines if "note: " in line]
+    return [line.removeprefix("  note: ") for line in lines if line.startswith("  note: ")]
 
 
 def tree() -> dict[str, Any]:
@@ -183,7 +183,7 @@ def test_halves_of_letters_are_refused(name: str, folder: Path) -> None:
         changed = tree()
         changed[key][1][field] = name
         stored(folder, changed)
-        with pytest.raises(UserError, match=rf"{key}\[1\] has no valid '{field}'"):
+        with pytest.raises(UserError, match=rf"{key}\[1\]\.{field} is '.*'; write the name"):
             open_data(folder, DataSettings(), seed=0)
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from detnas.data.detection import Category
+from detnas.data.validation import MOST_LETTERS, Issue
+from detnas.utils.errors import UserError
+from detnas.utils.text import describe_value
 
 Split = Literal["train", "val"]
 
@@ -20,10 +23,16 @@ Location = TypeVar("Location")
 def parse_number(text: str) -> float | None:
     """The number that `text` is, or None if it is none of a plausible size for images."""
     try:
-        number = float(text)
+        number = float(text[:1000])
     except ValueError:
         return None
     return number if abs(number) < 1e9 else None  # NaN is not
+
+
+def check_name(name: str, where: str) -> None:
+    """Refuse a class name, which stands at `where`, of too many letters."""
+    if len(name) > MOST_LETTERS:
+        raise UserError(f"{where} is {describe_value(name)}; write a name of at most {MOST_LETTERS} letters")
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,8 @@ class Source:
     images: Path
     tree: dict[str, Any]
     """A COCO dictionary, its files relative to `images`; messages place an annotation by its `where`, if it has one."""
+    issues: tuple[Issue, ...] = ()
+    """What reading has noticed that the tree does not tell."""
 
 
 class DatasetFormat(ABC, Generic[Location]):

@@ -1,6 +1,7 @@
 """Finding a data set: as the recipe names its files, or in a usual layout of one of `FORMATS`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from detnas.config import DataSettings
 from detnas.data.formats.base import DatasetFormat, Query, Source, Split
 from detnas.data.formats.registry import FORMATS
+from detnas.data.validation import describe, issue_of
 from detnas.utils.errors import UserError
 
 Format = DatasetFormat[Any]
@@ -27,7 +29,24 @@ def find_split(directory: Path, settings: DataSettings, split: Split) -> tuple[S
     if not directory.is_dir():
         raise UserError(f"--data {directory}: no such folder; name the folder that holds your data set")
     queries = _queries(directory, settings, split)
-    return tuple(format.read(location) for format, query in queries for location in format.find(query))
+    return tuple(
+        _without_repeats(format.read(location)) for format, query in queries for location in format.find(query)
+    )
+
+
+def _without_repeats(source: Source) -> Source:
+    """A source with each of its boxes once: two on one object would each make a detection of it wrong."""
+    first: dict[tuple[Any, ...], dict[str, Any]] = {}
+    repeats = []
+    for annotation in source.tree["annotations"]:
+        key = (annotation["image_id"], annotation["category_id"], *annotation["bbox"], bool(annotation.get("iscrowd")))
+        if first.setdefault(key, annotation) is not annotation:
+            repeats.append(describe(annotation))
+    if not repeats:
+        return source
+    what = "boxes that repeat another of the same image and category, read once"
+    issues = (*source.issues, *issue_of(what, repeats, fatal=False))
+    return replace(source, tree={**source.tree, "annotations": list(first.values())}, issues=issues)
 
 
 def _queries(directory: Path, settings: DataSettings, split: Split) -> list[tuple[Format, Query]]:

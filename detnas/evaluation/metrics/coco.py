@@ -22,8 +22,9 @@ def coco_scores(ground_truth: dict[str, Any], detections: list[dict[str, Any]]) 
     """
     check_detections(ground_truth, detections)
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-    truth = COCO(ground_truth)
-    evaluation = COCOeval(truth, truth.load_res(detections), "bbox")
+    numbered, found = number_ids(ground_truth, detections)
+    truth = COCO(numbered)
+    evaluation = COCOeval(truth, truth.load_res(found), "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summary_lines()  # fills stats; summarize() would print
@@ -48,6 +49,28 @@ def check_detections(ground_truth: dict[str, Any], detections: list[dict[str, An
             raise ValueError(f"detection of an unknown image or category: {detection}")
         if not all(math.isfinite(number) for number in (*detection["bbox"], detection["score"])):
             raise ValueError(f"detection with a number that is not finite: {detection}")
+
+
+def number_ids(
+    ground_truth: dict[str, Any], detections: list[dict[str, Any]]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Copies with image and category ids from 1, in the order of the given ids, and annotation ids from 1.
+
+    A data set may have any integers as ids. Evaluators hold them in 64 bits without a sign, and the original COCO
+    evaluator takes an annotation with the id 0 for none.
+    """
+    number = {
+        key: {id: place for place, id in enumerate(sorted({entry["id"] for entry in ground_truth[key]}), start=1)}
+        for key in ("images", "categories")
+    }
+
+    def numbered(row: dict[str, Any], **more: int) -> dict[str, Any]:
+        image, category = number["images"][row["image_id"]], number["categories"][row["category_id"]]
+        return {**row, "image_id": image, "category_id": category, **more}
+
+    truth = {key: [{**entry, "id": number[key][entry["id"]]} for entry in ground_truth[key]] for key in number}
+    truth["annotations"] = [numbered(row, id=place) for place, row in enumerate(ground_truth["annotations"], start=1)]
+    return {**ground_truth, **truth}, [numbered(row) for row in detections]
 
 
 def _known(value: float) -> float | None:

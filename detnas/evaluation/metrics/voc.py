@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detnas.evaluation.metrics.coco import check_detections
+from detnas.evaluation.metrics.coco import check_detections, number_ids
 
 SCORES = ("VOC07", "VOC")
 """The mean over classes of AP by 11 points, as in VOC 2007, and by the area under the curve, as since VOC 2010."""
@@ -26,7 +26,7 @@ def voc_scores(ground_truth: dict[str, Any], detections: list[dict[str, Any]]) -
     Raises `ValueError` for detections that `coco_scores` refuses.
     """
     check_detections(ground_truth, detections)
-    curves = _curves(ground_truth, detections)
+    curves = _curves(*number_ids(ground_truth, detections))
     if not curves:
         return dict.fromkeys(SCORES)
     means = (float(np.mean([ap(right, positives) for right, positives in curves])) for ap in (_eleven_points, _area))

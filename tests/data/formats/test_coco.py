@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 from make_coco import read_coco, some_images, tree_of, write_coco, write_images
 
+from detnas.data.formats.coco import read
 from detnas.data.formats.coco.read import load_coco
-from detnas.data.validation import find_issues
+from detnas.data.validation import BadBoxes, find_issues
 from detnas.utils.errors import UserError
+from detnas.utils.text import describe_value
 
 Tree = dict[str, Any]
 GOOD = tree_of([(40, 30, [(1, [2, 3, 10, 12]), (3, [20, 5, 15, 20])]), (20, 50, [(2, [1, 1, 8, 8])]), (30, 30, [])])
@@ -25,12 +28,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def refusal(tree: Any, images: Path, tmp_path: Path, **options: bool) -> str:
+def refusal(tree: Any, images: Path, tmp_path: Path, bad_boxes: BadBoxes = "refuse") -> str:
     """What read_coco says to `tree`, without the name of the file, which every message begins with."""
     file = tmp_path / "some file.json"
     file.write_text(tree if isinstance(tree, str) else json.dumps(tree))
     with pytest.raises(UserError) as error:
-        read_coco(file, images, **options)
+        read_coco(file, images, bad_boxes)
     message = str(error.value)
     assert "\n" not in message
     assert message.startswith(f"{file}: ")
@@ -133,7 +136,48 @@ def test_a_field_of_the_wrong_kind_is_named_with_its_place(
     key: str, field: str, value: Any, images: Path, tmp_path: Path
 ) -> None:
     message = refusal(changed(lambda tree: tree[key][1].update({field: value})), images, tmp_path)
-    assert message.startswith(f"{key}[1] has no valid '{field}'")
+    assert message.startswith(f"{key}[1].{field} is {describe_value(value)}; write ")
+    message = refusal(changed(lambda tree: tree[key][1].pop(field, None)), images, tmp_path)
+    assert message.startswith(f"{key}[1].{field} is missing; write ")
+
+
+NUMBERS_OF_DIGITS = (10**200, -(10**3000), 10**4000)
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "value", "said"),
+    [
+        *(("images", "id", value, "a number of") for value in NUMBERS_OF_DIGITS),
+        *(("annotations", "category_id", value, "a number of") for value in NUMBERS_OF_DIGITS),
+        ("images", "file_name", "x" * 5000, "...xxx"),
+        ("images", "file_name", "", "''"),
+        ("categories", "name", "x" * 10**6, "...xxx"),
+        ("categories", "name", [[[[[[["x" * 500]]]]]]], "..."),
+        ("annotations", "bbox", list(range(10**5)), "..."),
+        ("annotations", "iscrowd", {"a": "x" * 10**6}, "..."),
+    ],
+)
+def test_a_huge_value_is_refused_in_a_short_line(
+    key: str, field: str, value: Any, said: str, images: Path, tmp_path: Path
+) -> None:
+    message = refusal(changed(lambda tree: tree[key][1].update({field: value})), images, tmp_path)
+    assert message.startswith(f"{key}[1].{field} is ") and said in message and "; write " in message
+    assert len(message) < 300
+
+
+def test_numbers_of_too_many_digits_and_deep_nesting_are_refused(images: Path, tmp_path: Path) -> None:
+    for text in ("9" * 5000, "[" * 10**6, '{"a":' * 10**5):
+        assert refusal(f'{{"images": {text}', images, tmp_path).startswith("not JSON")
+
+
+def test_a_file_beyond_the_memory_is_not_read(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "available_memory", lambda: 1000)
+    assert "MB takes about" in refusal(GOOD, images, tmp_path)
+    monkeypatch.setattr(read, "available_memory", lambda: None)
+    assert len(read_coco(tmp_path / "some file.json", images)) == 3
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(UserError, match="not a regular file"):
+        read_coco(tmp_path / "pipe.json", images)
 
 
 @pytest.mark.parametrize("key", ["images", "annotations", "categories"])
@@ -233,7 +277,7 @@ def test_bad_boxes_are_refused_or_left_out_as_told(box: list[float], what: str, 
     message = refusal(changed(spoil), images, tmp_path)
     assert message.startswith(f"1 boxes {what}")
     assert "annotation 1000 of image 10" in message and str(box) in message and "data.bad_boxes=drop" in message
-    data = read_coco(tmp_path / "some file.json", images, drop_bad_boxes=True)
+    data = read_coco(tmp_path / "some file.json", images, "drop")
     assert data.image_ids == (10, 20, 30)
     assert data.boxes.tolist() == [[20, 5, 15, 20], [1, 1, 8, 8]]
     assert data.starts.tolist() == [0, 1, 2, 2]
@@ -246,7 +290,7 @@ def test_bad_boxes_are_counted(images: Path, tmp_path: Path) -> None:
 
     assert refusal(changed(spoil), images, tmp_path).startswith("2 boxes without area")
     file = tmp_path / "some file.json"
-    assert len(read_coco(file, images, drop_bad_boxes=True).boxes) == 0
+    assert len(read_coco(file, images, "drop").boxes) == 0
     found = {issue.what: issue.count for issue in find_issues(load_coco(file), images)}
     assert found["boxes without area"] == 2 and found["boxes outside their image"] == 1
 
@@ -256,7 +300,7 @@ def test_only_bad_boxes_can_be_left_out(images: Path, tmp_path: Path) -> None:
         tree["annotations"][0]["bbox"] = [2, 3, 0, 0]
         tree["annotations"][1]["category_id"] = 7
 
-    assert "category_id 7" in refusal(changed(spoil), images, tmp_path, drop_bad_boxes=True)
+    assert "category_id 7" in refusal(changed(spoil), images, tmp_path, "drop")
 
 
 @pytest.mark.parametrize("box", [[-1, -1, 42, 32], [30.5, 3, 10, 12], [0, 0, 40, 30]])
@@ -289,7 +333,7 @@ def test_the_gravest_comes_first(images: Path) -> None:
 
     issues = find_issues(changed(spoil), images)
     assert [issue.count for issue in issues if issue.fatal] == [1, 1, 1, 1]
-    assert [issue.about_boxes for issue in issues if issue.fatal] == [False, False, False, True]
+    assert [issue.what for issue in issues if issue.fatal][-1] == "boxes without area"
 
 
 # Ids

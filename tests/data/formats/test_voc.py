@@ -92,7 +92,7 @@ def test_splits_have_the_same_categories_though_no_file_lists_them(tmp_path: Pat
 )
 def test_image_ids_are_the_numbers_in_the_names(names: tuple[str, ...], ids: tuple[int, ...], tmp_path: Path) -> None:
     write_voc(tmp_path, {"train": names})
-    loaded = load_voc(VocSet(tmp_path, tmp_path / "Annotations", tmp_path / "JPEGImages", names))
+    loaded, _ = load_voc(VocSet(tmp_path, tmp_path / "Annotations", tmp_path / "JPEGImages", names))
     assert tuple(image["id"] for image in loaded["images"]) == ids
 
 

@@ -117,7 +117,7 @@ def test_labels_may_lie_beside_the_images(folder: Path) -> None:
     shutil.move(folder / "labels" / "train" / "a.txt", folder / "mine" / "a.txt")
     (folder / "data.yaml").write_text(YAML.replace("images/train", "mine"))
     (source,) = find_sources(folder, DataSettings())["train"]
-    assert len(pack(source.tree, source.annotations, source.images).boxes) == 2
+    assert len(pack(source.tree, source.images).boxes) == 2
 
 
 def test_the_last_folder_called_images_is_that_of_the_labels(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ class VocFormat(DatasetFormat[VocSet]):
         return [one._replace(images=images) for one in sets] if images else sets
 
     def read(self, location: VocSet) -> Source:
-        return Source(self, location.listing, location.images, load_voc(location))
+        tree, issues = load_voc(location)
+        return Source(self, location.listing, location.images, tree, tuple(issues))
 
     number_categories = staticmethod(voc_categories)

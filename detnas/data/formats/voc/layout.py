@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from detnas.data.find_images import list_files
 from detnas.data.formats.base import SPLIT_NAMES, Split
 from detnas.data.formats.voc.read import VocSet
 from detnas.utils.errors import UserError
-from detnas.utils.files import read_lines
+from detnas.utils.files import is_file, read_lines
 
 PAIRS: tuple[tuple[str | None, str | None], ...] = (
     ("trainval", "test"),
@@ -33,13 +34,13 @@ class Tree:
     def __contains__(self, split: str) -> bool:
         """Whether the list SPLIT.txt names any image; of a test set, one with annotations (some are secret)."""
         names_any = self._path(split).is_file() and bool(self._names(split))
-        return names_any and (split != "test" or self.listed(split).files()[0].is_file())
+        return names_any and (split != "test" or is_file(self.listed(split).files()[0]))
 
     def listed(self, split: str) -> VocSet:
         """The set of the list SPLIT.txt. Raises `UserError` if there is none, or it lists nothing."""
         path = self._path(split)
         if not path.is_file():
-            there = ", ".join(sorted(file.stem for file in self.lists.glob("*.txt"))) or "none"
+            there = ", ".join(file.stem for file in _listed(self.lists, ".txt")) or "none"
             raise UserError(f"{path}: no such list of images; name another by data.train or data.val (there: {there})")
         names = self._names(split)
         if not names:
@@ -48,8 +49,14 @@ class Tree:
 
     def whole(self) -> VocSet:
         """The set of all images that have an XML file."""
-        names = tuple(sorted(file.stem for file in self.annotations.glob("*.xml")))
+        files = (file.relative_to(self.annotations) for file in _listed(self.annotations, ".xml", deep=self.is_deep))
+        names = tuple(sorted(file.with_suffix("").as_posix() for file in files))
         return VocSet(self.annotations, self.annotations, self.images, names)
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether the XML files may lie in sub-folders: of a folder of their own, but not of one that holds splits."""
+        return self.annotations.name.lower() == "annotations"
 
     def _names(self, split: str) -> tuple[str, ...]:
         lines = read_lines(self._path(split), "a list of names", "write one name a line")
@@ -63,15 +70,16 @@ def find_tree(directory: Path) -> Tree | None:
     """The tree in `directory`: XML files in it or in Annotations/, images in JPEGImages/, images/ or beside them."""
     lists = directory / "ImageSets" / "Main"
     for annotations in (directory / "Annotations", directory / "annotations", directory):
-        listed = annotations != directory and annotations.is_dir() and _holds(lists, "*.txt")
-        if listed or _holds(annotations, "*.xml"):
-            images = (directory / name for name in ("JPEGImages", "images", "Images"))
-            return Tree(annotations, next((folder for folder in images if folder.is_dir()), annotations), lists)
+        images = (directory / name for name in ("JPEGImages", "images", "Images"))
+        tree = Tree(annotations, next((folder for folder in images if folder.is_dir()), annotations), lists)
+        is_listed = annotations != directory and annotations.is_dir() and bool(_listed(lists, ".txt"))
+        if is_listed or _listed(annotations, ".xml", deep=tree.is_deep):
+            return tree
     return None
 
 
-def _holds(folder: Path, pattern: str) -> bool:
-    return next(folder.glob(pattern), None) is not None
+def _listed(folder: Path, ending: str, *, deep: bool = False) -> list[Path]:
+    return list_files(folder, (ending,), deep=deep) if folder.is_dir() else []
 
 
 def find_named_set(directory: Path, name: str) -> VocSet | None:
@@ -111,5 +119,5 @@ def find_usual_sets(
 
 
 def _overlap(train: Sequence[VocSet], val: Sequence[VocSet]) -> bool:
-    files = {file for part in train for file in part.files()}
-    return any(file in files for part in val for file in part.files())
+    names = {(part.annotations, name) for part in train for name in part.names}
+    return any((part.annotations, name) in names for part in val for name in part.names)

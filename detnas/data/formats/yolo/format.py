@@ -31,4 +31,5 @@ class YoloFormat(DatasetFormat[Query]):
                 f"{location.file}: has no {location.split!r}; write where its images lie, or name another file by "
                 f"data.{location.split}"
             )
-        return Source(self, found.description, found.images, load_yolo(found))
+        tree, issues = load_yolo(found)
+        return Source(self, found.description, found.images, tree, tuple(issues))

@@ -6,34 +6,59 @@ from typing import Any
 
 from detnas.data.decoding import Size, UnreadableImage, read_header
 from detnas.data.formats.base import parse_number
-from detnas.data.formats.yolo.layout import YoloSet, find_label_file
-from detnas.data.validation import READERS
+from detnas.data.formats.yolo.layout import LabelFinder, YoloSet
+from detnas.data.formats.yolo.left_over import find_left_over
+from detnas.data.validation import READERS, Issue, issue_of, renamed_issue
 from detnas.utils.errors import UserError
 from detnas.utils.files import is_file, read_lines
+from detnas.utils.text import describe_value
 
 
-def load_yolo(yolo_set: YoloSet) -> dict[str, Any]:
-    """The split as a COCO dictionary, with image ids from 1 and YOLO's class numbers as category ids.
+def load_yolo(yolo_set: YoloSet) -> tuple[dict[str, Any], list[Issue]]:
+    """The split as a COCO dictionary, with image ids from 1 and YOLO's class numbers as category ids; and what users
+    should know of it.
 
     Boxes become x, y, width, height in pixels; in YOLO, center and sides are fractions of the image as viewers show it.
     A polygon becomes its bounding box. An image without a label file has no boxes.
     Raises `UserError`, naming file, line and value, if labels are not YOLO's or images cannot be read.
     """
     sizes = _sizes(yolo_set)
-    labels = [find_label_file(file) for file in yolo_set.files]
+    finder = LabelFinder()
+    labels = [finder.find(file) for file in yolo_set.files]
     if not any(labels):
         raise UserError(
             f"{yolo_set.description}: none of its {len(labels):,} images under {yolo_set.images} has labels; put "
             "NAME.txt for NAME.jpg into labels/ beside images/, or beside the image"
         )
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for id, (file, (width, height), label) in enumerate(zip(yolo_set.files, sizes, labels, strict=True), start=1):
         name = file.relative_to(yolo_set.images) if file.is_relative_to(yolo_set.images) else file
         images.append({"id": id, "file_name": str(name), "width": width, "height": height})
         for box in _boxes(label, yolo_set, (width, height)) if label else ():
             annotations.append({"image_id": id, **box})
     categories = [{"id": number, "name": name} for number, name in yolo_set.names.items()]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    unlabeled = [image["file_name"] for image, label in zip(images, labels, strict=True) if label is None]
+    issues = [
+        *renamed_issue(yolo_set.renamed),
+        *issue_of("images without a file of labels, taken for images without objects", unlabeled, fatal=False),
+        *find_left_over(yolo_set, {label for label in labels if label}),
+        *_pixel_issues(images, annotations),
+    ]
+    return {"images": images, "annotations": annotations, "categories": categories}, issues
+
+
+def _pixel_issues(images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> list[Issue]:
+    """The error that all boxes are far too large, as if they were in pixels."""
+    large = []
+    for annotation in annotations:
+        image = images[annotation["image_id"] - 1]
+        x, y, width, height = annotation["bbox"]
+        if max((x + width) / image["width"], (y + height) / image["height"]) > 2:
+            large.append(annotation["where"])
+    remedy = "divide x and width by the width of the image in pixels, y and height by its height"
+    what = "boxes far beyond their image, as if they were in pixels"
+    return issue_of(what, large if len(large) == len(annotations) else [], remedy)
 
 
 def _sizes(yolo_set: YoloSet) -> list[Size]:
@@ -78,7 +103,9 @@ def _boxes(file: Path, yolo_set: YoloSet, size: Size) -> list[dict[str, Any]]:
 def _number(text: str, where: str) -> float:
     number = parse_number(text)
     if number is None:
-        raise UserError(f"{where}: {text[:50]!r} is no number; write class, then x, y, width, height from 0 to 1")
+        raise UserError(
+            f"{where}: {describe_value(text)} is no number; write class, then x, y, width, height from 0 to 1"
+        )
     return number
 
 
