@@ -131,7 +131,9 @@ def _best(boxes: Array, scores: Array, labels: Array, size: Sequence[int], given
     keep = keep[np.argsort(-scores[keep], kind="stable")[: settings["detections"]]]
     edge = np.array([0, 0, 1, 1], np.float32) * about["unscaled_edge"]
     factors = np.tile(_float32(given[::-1]) / _float32(size[::-1]), 2)
-    return (boxes[keep] - edge) * factors + edge, scores[keep], labels[keep].astype(np.int64)
+    boxes = (boxes[keep] - edge) * factors + edge
+    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2])  # those narrower than the edge that is not scaled
+    return boxes, scores[keep], labels[keep].astype(np.int64)
 
 
 def suppress(boxes: Array, scores: Array, threshold: float) -> Array:

@@ -125,6 +125,21 @@ def test_a_torn_file_is_written_again(left: bytes, data: DetectionSet, tmp_path:
     assert all_equal(images, data) and len(decoded) == 1 and torn.read_bytes() == whole
 
 
+@pytest.mark.parametrize("place", [0, 5, 9, 12, 2000, -1])
+def test_a_file_with_a_flipped_bit_is_written_again(
+    place: int, data: DetectionSet, tmp_path: Path, decoded: list[Path]
+) -> None:
+    images = cached(data, tmp_path / "images")
+    assert all_equal(images, data)
+    damaged = kept(tmp_path / "images")[5]
+    whole = damaged.read_bytes()
+    content = bytearray(whole)
+    content[place] ^= 4
+    damaged.write_bytes(content)
+    decoded.clear()
+    assert all_equal(images, data) and len(decoded) == 1 and damaged.read_bytes() == whole
+
+
 def test_sizes_are_kept_apart_and_wrong_ones_still_refused(data: DetectionSet, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     whole, small = cached(data, folder), cached(data, folder, side=20)
