@@ -154,6 +154,16 @@ def test_a_folder_of_classes_is_read(tmp_path: Path) -> None:
     ]
 
 
+def test_of_a_folder_of_classes_what_is_hidden_or_not_read_is_skipped(tmp_path: Path) -> None:
+    save(tmp_path / "a" / "1.png", tmp_path / "a" / "._1.png", tmp_path / ".cache" / "1.png", tmp_path / "b" / "2.png")
+    save(tmp_path / "a" / ".thumbnails" / "1.png")
+    for name in ("1.ppm", "2.pgm", "3.txt"):
+        (tmp_path / "a" / name).write_bytes(b"P6 1 1 255 abc")
+    files, labels, classes = read_image_folder(tmp_path)
+    assert classes == ["a", "b"] and list(labels) == [0, 1]
+    assert list(files) == [tmp_path / "a" / "1.png", tmp_path / "b" / "2.png"]
+
+
 def test_a_folder_that_is_none_of_classes_is_refused(tmp_path: Path) -> None:
     flat, bare = tmp_path / "flat", tmp_path / "bare"
     save(flat / "1.png", bare / "a" / "1.png")
