@@ -5,17 +5,18 @@ own tools, Pillow and torchvision do not. The rule: the orientation is applied, 
 the image (YOLO data sets and image folders do not) and it has that size only as it is stored.
 """
 
+import ctypes
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, _imaging
 
 from detnas.utils.errors import UserError
 
@@ -23,14 +24,14 @@ EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Suffixes of the files in a folder that are taken for images."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
-"""The formats that are read, by a file's content and whatever its name; JPEG includes MPO. Pillow knows others, some of
-which run programs: PostScript is handed to Ghostscript."""
+"""The formats that are read, by the content of a file and whatever its name; JPEG includes MPO. Pillow reads others,
+and some of them by programs: PostScript is handed to Ghostscript."""
 
 LARGE = 50_000_000
-"""Pixels of an image from which on the available memory is checked before it is decoded: a gigabyte."""
-BYTES_PER_PIXEL = 20
-"""The memory that decoding takes at its peak: Pillow's image has 4 bytes a pixel, and copies of it in other modes and
-as arrays are alive at once. Measured: 10 to 18, by format and mode."""
+"""Pixels of an image from which on the available memory is checked before it is decoded: two gigabytes."""
+BYTES_PER_PIXEL = 40
+"""The memory that an image takes at its peak. Measured: 10 to 18 while it is decoded, by format and mode, and 39 while
+a detector normalizes it, in float32."""
 TILING = "cut the image and its boxes into overlapping tiles, as `sahi coco slice` does, or downscale both"
 
 DARK = 64
@@ -40,10 +41,13 @@ BRIGHTEN = "their values are below a quarter of the range: stretch those of all 
 
 # These are global in Pillow and Python, and cannot be set for a file alone, since threads read several at once. Pillow
 # warns of more than 89 megapixels and refuses more than 179; here the memory decides (`_check_memory`). It also warns,
-# and logs, about metadata, of which only the orientation is used.
+# and logs, about metadata, of which only the orientation is used; and libtiff prints what it thinks of damaged files.
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+with suppress(OSError, AttributeError):  # if this Pillow's libtiff cannot be reached, it prints
+    for kind in ("Error", "Warning"):
+        getattr(ctypes.CDLL(_imaging.__file__), f"TIFFSet{kind}Handler")(None)
 _one_large_image = Lock()
 """Held while a large image is decoded, so that several threads do not count on the same memory."""
 
@@ -89,7 +93,7 @@ class Header(NamedTuple):
 
     @property
     def memory(self) -> float:
-        """Gigabytes that decoding the image takes."""
+        """Gigabytes that the image takes where a detector is run on it."""
         return _gigabytes(self.stored)
 
     @property
@@ -207,8 +211,7 @@ def _gigabytes(size: Size) -> float:
 
 
 def _check_memory(size: Size) -> None:
-    """Raise `ImageTooLarge` if decoding an image of this size takes more memory than there is. A small file may claim
-    any size."""
+    """Raise `ImageTooLarge` if an image of this size takes more memory than there is. A small file may claim any."""
     if not _is_large(size):
         return
     from detnas.utils.memory import available_memory  # imports torch, which most images do not need
@@ -216,7 +219,7 @@ def _check_memory(size: Size) -> None:
     available = available_memory()
     if available is not None and _gigabytes(size) > available / 1e9:
         raise ImageTooLarge(
-            f"reading its {size[0]}x{size[1]} pixels takes about {_gigabytes(size):,.1f} GB of memory, and "
+            f"its {size[0]}x{size[1]} pixels take about {_gigabytes(size):,.1f} GB of memory, and "
             f"{available / 1e9:,.1f} GB are available"
         )
 

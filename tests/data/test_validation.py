@@ -163,7 +163,7 @@ def test_images_that_the_memory_cannot_hold_are_refused(folder: Path, monkeypatc
     monkeypatch.setattr(decoding, "LARGE", 600)
     monkeypatch.setattr("detnas.utils.memory.available_memory", lambda: 1000)
     assert refused(folder).startswith(
-        "8 images that are too large for the memory (first: 10.png, reading its 30x20 pixels takes about 0.0 GB "
+        "8 images that are too large for the memory (first: 10.png, its 30x20 pixels take about 0.0 GB "
     )
 
 
