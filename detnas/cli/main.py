@@ -1,5 +1,6 @@
 """The entry point of the command line. It handles signals and errors before it imports anything else."""
 
+import atexit
 import importlib
 import io
 import shlex
@@ -39,6 +40,8 @@ def main() -> None:
             status = 0 if stopped.signal == signal.SIGTERM else stopped.exit_status
             _end(f"stopped; finished work is saved; continue with: {command}", status)
         _end("stopped", stopped.exit_status)
+    finally:
+        atexit.register(signals.ignore_signals)  # the command is over, and what it said stands
 
 
 def _end(message: str, status: int) -> None:

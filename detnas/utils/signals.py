@@ -2,12 +2,13 @@
 
 A run can be interrupted at any moment, so either signal stops it at once, with two exceptions. After SIGTERM a
 training step is finished and saved first. And an import is finished first, since an exception may be swallowed in it
-(torch does so while it imports NumPy). A second signal stops both at once.
+(torch does so while it imports NumPy). A second signal stops both at once. An exception that is swallowed elsewhere, in
+a finalizer, is raised again.
 """
 
 import os
 import signal
-import threading
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,9 +20,9 @@ _requested: list[int] = []
 """The signals received so far. Global, since signal handlers are."""
 _deferred = False
 _delayed: set[int] = set()
-"""The signals that arrived during an import and will be sent again."""
+"""The signals that will be sent again, since they arrived where an exception would be swallowed."""
 DELAY = 0.05
-"""Seconds after which a signal that arrived during an import is sent again."""
+"""Seconds after which these are sent again."""
 
 
 class StopRequested(BaseException):
@@ -38,22 +39,34 @@ class StopRequested(BaseException):
 
 @contextmanager
 def handle_signals() -> Iterator[None]:
-    """Raise `StopRequested` in the block when a signal asks to stop. For the main thread of a command."""
-    before = {number: signal.signal(number, _on_signal) for number in SIGNALS}
+    """Raise `StopRequested` in the block when a signal asks to stop. For the main thread of a command; uses SIGALRM."""
+    handlers = dict.fromkeys(SIGNALS, _on_signal) | {signal.SIGALRM: _on_alarm}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    default_hook = sys.unraisablehook
+
+    def raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+        if isinstance(unraisable.exc_value, StopRequested):
+            _requested.clear()
+            _delay(unraisable.exc_value.signal)
+        else:
+            default_hook(unraisable)
+
+    sys.unraisablehook = raise_again
     try:
         yield
     finally:
+        sys.unraisablehook = default_hook
         for number, handler in before.items():
             signal.signal(number, handler)
         _requested.clear()
+        _delayed.clear()
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     if number in _delayed:
-        os._exit(128 + number)  # the second one during an import
+        os._exit(128 + number)  # the second one
     if _is_importing(frame):
-        _delayed.add(number)
-        threading.Timer(DELAY, _send_again, (number,)).start()
+        _delay(number)
         return
     _requested.append(number)
     if not _deferred or number == signal.SIGINT or len(_requested) > 1:
@@ -68,9 +81,16 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
-def _send_again(number: int) -> None:
-    _delayed.discard(number)
-    os.kill(os.getpid(), number)
+def _delay(number: int) -> None:
+    _delayed.add(number)
+    signal.setitimer(signal.ITIMER_REAL, DELAY)
+
+
+def _on_alarm(number: int, frame: FrameType | None) -> None:
+    again = list(_delayed)
+    _delayed.clear()
+    for one in again:
+        _on_signal(one, frame)
 
 
 @contextmanager

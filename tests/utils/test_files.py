@@ -1,19 +1,39 @@
 """Files are whole or absent, whatever happens while they are written."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import ROOT
 
-from detnas.utils.files import is_file, read_json, read_json_lines, write_file, write_json, write_json_lines, write_text
+from detnas.utils import files
+from detnas.utils.errors import UserError
+from detnas.utils.files import (
+    acquire_lock,
+    is_file,
+    open_lock_file,
+    read_bounded,
+    read_json,
+    read_json_lines,
+    remove_unfinished,
+    try_lock,
+    write_file,
+    write_json,
+    write_json_lines,
+    write_text,
+)
 from detnas.utils.seeds import derive_seed
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def files_in(directory: Path) -> list[str]:
@@ -140,3 +160,108 @@ def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
         list(pool.map(write_often, texts))
     assert path.read_text() in texts
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_leftovers_of_killed_writers_are_removed_and_those_of_living_ones_are_not(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, time, pathlib, detnas.utils.files as files\n"
+        "def write(file):\n"
+        "    print('writing', flush=True)\n"
+        "    sys.stdin.readline()\n"
+        "files.write_file(pathlib.Path('file'), write)\n"
+    )
+    start = partial(subprocess.Popen, [sys.executable, "-c", script], cwd=tmp_path, env=ENVIRONMENT)
+    killed, living = (start(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2))
+    for process in (killed, living):
+        assert process.stdout is not None and process.stdout.readline() == "writing\n"
+    killed.kill()
+    killed.communicate()
+    (tmp_path / ".best.json.0123abcd.tmp").touch()
+    (tmp_path / ".folder.tmp").mkdir()
+    assert len(list(tmp_path.glob(".file.*.tmp"))) == 2
+    remove_unfinished(tmp_path)
+    assert len(list(tmp_path.glob(".file.*.tmp"))) == 1 and not (tmp_path / ".best.json.0123abcd.tmp").exists()
+    living.communicate("\n")
+    assert living.returncode == 0 and files_in(tmp_path) == [".folder.tmp", "file"]
+
+
+def in_a_file(path: Path) -> Path:
+    path.write_text("a file")
+    return path / "a" / "file"
+
+
+UNWRITABLE = {
+    "in a file": in_a_file,
+    "no such place": lambda path: Path("/proc/detnas/a"),
+    "a folder": lambda path: path.parent,
+    "long": lambda path: path / ("x" * 300),
+}
+
+
+@pytest.mark.parametrize("why", UNWRITABLE)
+def test_what_cannot_be_written_is_said(why: str, tmp_path: Path) -> None:
+    path = UNWRITABLE[why](tmp_path / "b")
+    with pytest.raises(UserError, match=r"cannot be written \(.+\); make room for it there, or name another place"):
+        write_text(path, "text")
+    assert [name for name in files_in(tmp_path) if name.endswith(".tmp")] == []
+
+
+def test_a_name_as_long_as_names_can_be_is_written(tmp_path: Path) -> None:
+    write_text(tmp_path / ("ä" * 127), "text")
+    assert files_in(tmp_path) == ["ä" * 127]
+
+
+def test_the_size_limit_of_a_process_is_said(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, resource, signal, detnas.utils.files as files\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "files.write_text(pathlib.Path('file'), 'x' * 2000)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert "UserError: file: cannot be written (File too large)" in done.stderr and files_in(tmp_path) == []
+
+
+def test_reading_is_bounded_and_ends(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    assert read_bounded(path, 5) == b"12345"
+    with pytest.raises(OSError, match="larger than"):
+        read_bounded(path, 4)
+    os.mkfifo(tmp_path / "pipe")
+    for endless in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(OSError):
+            read_bounded(endless)
+
+
+def test_who_holds_a_lock_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "SAYS_AFTER", 0.01)
+    script = (
+        "import pathlib, sys\n"
+        "from detnas.utils.files import open_lock_file, try_lock\n"
+        "held = open_lock_file(pathlib.Path('lock'))\n"
+        "print(try_lock(held), flush=True)\n"
+        "sys.stdin.readline()\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None and holder.stdout.readline() == "True\n"
+    holder.send_signal(signal.SIGSTOP)
+    said: list[str] = []
+
+    def let_go(line: str) -> None:
+        said.append(line)
+        holder.send_signal(signal.SIGCONT)
+        holder.communicate("\n")
+
+    with open_lock_file(tmp_path / "lock") as file:
+        acquire_lock(file, let_go)
+        assert not try_lock(open_lock_file(tmp_path / "lock"), shared=True)
+    who = f"process {holder.pid} (it is stopped)" if sys.platform == "linux" else "another process"
+    assert said == [f"  waits for {tmp_path / 'lock'}, which {who} holds; end or continue that process"]

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 from small_recipe import assert_same, checkpoint, write_recipe
 
 from detnas.data.batches import iterate_batches
@@ -20,6 +22,8 @@ from detnas.data.samples import Key
 from detnas.run.pipeline import run
 from detnas.utils import signals
 from detnas.utils.signals import StopRequested
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def ask(number: int = signal.SIGTERM) -> None:
@@ -255,3 +259,69 @@ def test_a_process_that_prepares_images_outlives_a_signal_and_not_its_training()
             os.kill(worker.pid, number)
         assert len([next(stream) for _ in range(30)]) == 30
     assert not worker.is_alive()
+
+
+# Where an exception would be swallowed
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_import_is_finished_first(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch imports NumPy: it takes an exception in there for NumPy's, and goes on without it."""
+    (tmp_path / "asked.py").write_text(f"import signal\nsignal.raise_signal({int(number)})\nend = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(StopRequested) as caught, signals.handle_signals():
+        try:
+            import asked  # type: ignore[import-not-found]
+        except BaseException:
+            pytest.fail("raised in the import")
+        assert asked.end
+        for _ in range(100):
+            time.sleep(signals.DELAY)
+        pytest.fail("still here")
+    assert caught.value.signal == number
+    del sys.modules["asked"]
+
+
+def test_a_second_signal_ends_an_import(tmp_path: Path) -> None:
+    (tmp_path / "asked.py").write_text("import signal\nsignal.raise_signal(2)\nsignal.raise_signal(2)\n")
+    script = (
+        "from detnas.utils import signals\nwith signals.handle_signals():\n    import asked\n    print('still here')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=ENVIRONMENT, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_that_a_finalizer_swallows_is_raised_again(number: int) -> None:
+    class Asking:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    with pytest.raises(StopRequested) as caught, signals.handle_signals():
+        asking = Asking()
+        del asking
+        for _ in range(100):
+            time.sleep(signals.DELAY)
+        pytest.fail("still here")
+    assert caught.value.signal == number
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("module", ["typer", "numpy.matrixlib"])
+def test_the_promise_holds_while_a_command_is_still_importing(
+    number: int, status: int, module: str, tmp_path: Path
+) -> None:
+    hook = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        f"            signal.raise_signal({int(number)})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(hook)
+    environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])}
+    words = ["-m", "detnas", "run", "shapes-quick", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
+    assert done.returncode == status
+    assert done.stderr == f"detnas: stopped; finished work is saved; continue with: detnas {shlex.join(words[2:])}\n"
