@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -201,6 +202,67 @@ class FormatContract:
         assert "in 40x20 pixels" in message and "data.bad_boxes=drop" in message
         dropped = opened(tmp_path, bad_boxes="drop")
         assert contents(getattr(dropped, split)) == by_name(split)
+
+    def test_a_box_may_be_cut_at_the_border_of_its_image(self, write: Write, tmp_path: Path) -> None:
+        image = DATA["train"][0]
+        boxes = (("pin", (32, 4, 12, 8)), ("pin", (-3, -4, 60, 60)), ("pin", (100, 4, 12, 8)), ("pin", (4, 4, 0, 8)))
+        written = write(tmp_path, {**DATA, "train": [replace(image, boxes=boxes), *DATA["train"][1:]]})
+        assert f"{written.annotations['train']}: 1 boxes without area" in refused(tmp_path)
+        data = opened(tmp_path, bad_boxes="clip")
+        kept = (("pin", (32, 4, 8, 8)), ("pin", (0, 0, 40, 20)))
+        assert contents(data.train) == by_name("train") | {image.name: replace(image, boxes=kept)}
+        assert data.train.areas == pytest.approx(data.train.boxes[:, 2] * data.train.boxes[:, 3])
+        said = "\n".join(data.summary())
+        assert "1 boxes without area (first: " in said and "left out, as data.bad_boxes says" in said
+        assert "2 boxes outside their image (first: " in said and "cut at its border, as data.bad_boxes says" in said
+        assert "1 boxes outside their image, of which nothing is within (first: " in said
+        sound = opened(tmp_path, bad_boxes="drop", val=written.settings["val"]).val
+        assert np.array_equal(sound.boxes, data.val.boxes)
+
+    # What users are told
+
+    def test_a_box_that_is_there_twice_is_read_once(self, write: Write, tmp_path: Path) -> None:
+        image = DATA["train"][1]
+        written = write(tmp_path, {**DATA, "train": [DATA["train"][0], replace(image, boxes=image.boxes * 3)]})
+        plain = write(tmp_path / "plain", {**DATA, "train": DATA["train"][:2]})
+        data = opened(tmp_path)
+        times = 2 * len(image.boxes)
+        note = f"Note: {written.annotations['train']}: {times} boxes that repeat another of the same image"
+        assert any(line.startswith(note) for line in data.summary())
+        assert data.fingerprint() == opened(tmp_path / "plain").fingerprint() and plain
+        lines, _ = check(tmp_path, DataSettings(), Progress(quiet=True))
+        assert any(line.startswith(f"  note: {times} boxes that repeat") for line in lines)
+
+    def test_an_image_with_another_ending_is_found(self, write: Write, tmp_path: Path) -> None:
+        written = write(tmp_path, DATA)
+        folder = written.images["train"]
+        for number, ending in enumerate((".PNG", ".jpg", ".jpeg")):
+            file = folder / f"train{number}.png"
+            file.rename(file.with_suffix(ending))
+        data = opened(tmp_path)
+        assert contents(data.train) | contents(data.val) == by_name("train", "val")
+        assert any("3 images found by another name than the annotations have" in line for line in data.summary())
+        shutil.copy(folder / "train0.PNG", folder / "train0.png")  # what is called so is meant
+        assert any("2 images found by another name" in line for line in opened(tmp_path).summary())
+
+    def test_hidden_files_are_passed_over(self, write: Write, tmp_path: Path) -> None:
+        write(tmp_path, DATA)
+        for file in [path for path in tmp_path.rglob("*") if path.is_file()]:
+            file.with_name(f"._{file.name}").write_bytes(b"\0\5\x16\7\xff")
+            (file.parent / ".thumbnails").mkdir(exist_ok=True)
+            shutil.copy(file, file.parent / ".thumbnails")
+        data = opened(tmp_path)
+        assert contents(data.train) == by_name("train") and contents(data.val) == by_name("val")
+
+    def test_images_that_are_there_twice_are_told(self, write: Write, tmp_path: Path) -> None:
+        train, val = (replace(DATA["train"][0], name=name) for name in ("again", "leaked"))
+        write(tmp_path, {"train": [*DATA["train"], train], "val": [*DATA["val"], val]})
+        (twice,) = [line for line in opened(tmp_path).summary() if "there under another name too" in line]
+        (leaked,) = [line for line in opened(tmp_path).summary() if "training images under another name" in line]
+        assert "again.png is " in twice
+        assert "leaked.png is " in leaked
+        lines, data = check(tmp_path, DataSettings(), Progress(quiet=True))
+        assert data is not None and {f"note: {leaked[6:]}", f"note: {twice[6:]}"} <= set(lines)
 
     # Other formats
 

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
 from detnas.config import DataSettings
+from detnas.data.find_images import FileFinder
 from detnas.data.formats.base import DatasetFormat, Query, Source, Split
 from detnas.data.formats.registry import FORMATS
-from detnas.data.validation import describe, issue_of
+from detnas.data.validation import READERS, describe, issue_of, renamed_issue
 from detnas.utils.errors import UserError
 
 Format = DatasetFormat[Any]
@@ -29,9 +31,21 @@ def find_split(directory: Path, settings: DataSettings, split: Split) -> tuple[S
     if not directory.is_dir():
         raise UserError(f"--data {directory}: no such folder; name the folder that holds your data set")
     queries = _queries(directory, settings, split)
-    return tuple(
-        _without_repeats(format.read(location)) for format, query in queries for location in format.find(query)
-    )
+    found = [format.read(location) for format, query in queries for location in format.find(query)]
+    return tuple(_without_repeats(_with_found_images(source)) for source in found)
+
+
+def _with_found_images(source: Source) -> Source:
+    """A source whose images have the names of the files that are meant."""
+    finder, images = FileFinder(source.images), source.tree["images"]
+    with ThreadPool(READERS) as pool:
+        found = pool.map(finder.find, [image["file_name"] for image in images])
+    pairs = [(image, file or image["file_name"]) for image, file in zip(images, found, strict=True)]
+    renamed = [f"{image['file_name']} is {name}" for image, name in pairs if name != image["file_name"]]
+    if not renamed:
+        return source
+    tree = {**source.tree, "images": [{**image, "file_name": name} for image, name in pairs]}
+    return replace(source, tree=tree, issues=(*source.issues, *renamed_issue(renamed)))
 
 
 def _without_repeats(source: Source) -> Source:

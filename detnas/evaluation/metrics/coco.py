@@ -54,10 +54,10 @@ def check_detections(ground_truth: dict[str, Any], detections: list[dict[str, An
 def number_ids(
     ground_truth: dict[str, Any], detections: list[dict[str, Any]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Copies with image and category ids from 1, in the order of the given ids, and annotation ids from 1.
+    """Copies with image and category ids from 1, in the order of the given ids, annotation ids from 1, and no names.
 
-    A data set may have any integers as ids. Evaluators hold them in 64 bits without a sign, and the original COCO
-    evaluator takes an annotation with the id 0 for none.
+    A data set may have any integers as ids; hotcoco holds them in 64 bits without a sign, and the original COCO
+    evaluator takes an annotation with the id 0 for none. hotcoco also prints about names.
     """
     number = {
         key: {id: place for place, id in enumerate(sorted({entry["id"] for entry in ground_truth[key]}), start=1)}
@@ -68,9 +68,15 @@ def number_ids(
         image, category = number["images"][row["image_id"]], number["categories"][row["category_id"]]
         return {**row, "image_id": image, "category_id": category, **more}
 
-    truth = {key: [{**entry, "id": number[key][entry["id"]]} for entry in ground_truth[key]] for key in number}
-    truth["annotations"] = [numbered(row, id=place) for place, row in enumerate(ground_truth["annotations"], start=1)]
-    return {**ground_truth, **truth}, [numbered(row) for row in detections]
+    truth = {
+        "images": [{"id": number["images"][entry["id"]]} for entry in ground_truth["images"]],
+        "annotations": [numbered(row, id=place) for place, row in enumerate(ground_truth["annotations"], start=1)],
+        "categories": [
+            {"id": number["categories"][entry["id"]], "name": str(place)}
+            for place, entry in enumerate(ground_truth["categories"])
+        ],
+    }
+    return truth, [numbered(row) for row in detections]
 
 
 def _known(value: float) -> float | None:

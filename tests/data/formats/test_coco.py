@@ -137,11 +137,12 @@ def test_a_field_of_the_wrong_kind_is_named_with_its_place(
 ) -> None:
     message = refusal(changed(lambda tree: tree[key][1].update({field: value})), images, tmp_path)
     assert message.startswith(f"{key}[1].{field} is {describe_value(value)}; write ")
-    message = refusal(changed(lambda tree: tree[key][1].pop(field, None)), images, tmp_path)
-    assert message.startswith(f"{key}[1].{field} is missing; write ")
+    if field not in ("area", "iscrowd"):
+        message = refusal(changed(lambda tree: tree[key][1].pop(field)), images, tmp_path)
+        assert message.startswith(f"{key}[1].{field} is missing; write ")
 
 
-NUMBERS_OF_DIGITS = (10**200, -(10**3000), 10**4000)
+NUMBERS_OF_DIGITS = (10**400, -(10**3000), 10**4000)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from detnas.evaluation.metrics.coco import SCORES, coco_scores
+from detnas.evaluation.metrics.voc import voc_scores
 
 
 def random_set(
@@ -217,4 +218,21 @@ def test_neither_truth_nor_detections_are_changed() -> None:
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     coco_scores(TRUTH, [FOUND])
     coco_scores(TRUTH, [])
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("first", [-100, 2**31, 2**63 - 2, 2**64, -(2**63) - 5, 10**30, -(10**199)])
+def test_any_integers_are_ids(first: int, capfd: pytest.CaptureFixture[str]) -> None:
+    truth, found = random_set(np.random.default_rng(5), images=6, categories=4, crowds=0.1)
+    for category, name in zip(truth["categories"], ["", "\x1b]0;a\x07", "b", "b"], strict=True):
+        category["name"] = name
+    moved, moved_found = json.loads(json.dumps([truth, found]))
+    for row in [*moved["images"], *moved["categories"], *moved["annotations"]]:
+        row["id"] += first
+    for row in [*moved["annotations"], *moved_found]:
+        row["image_id"] += first
+        row["category_id"] += first
+    before, after = (coco_scores(*case) for case in ((truth, found), (moved, moved_found)))
+    assert before[0] == after[0] and list(before[1].values()) == list(after[1].values())
+    assert voc_scores(truth, found) == voc_scores(moved, moved_found)
     assert capfd.readouterr() == ("", "")

@@ -4,14 +4,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
 from detnas.data.find_images import FileFinder
 from detnas.data.formats.base import SPLIT_NAMES, DatasetFormat, Query, Source, Split
 from detnas.data.formats.coco.read import load_coco
-from detnas.data.validation import READERS, Issue, renamed_issue
 from detnas.utils.files import is_file
 
 JSON_OBJECT = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*["}]')
@@ -34,7 +32,7 @@ class CocoFormat(DatasetFormat[Query]):
     def read(self, location: Query) -> Source:
         tree = load_coco(location.file)
         images = location.images_folder() or _image_folder(location.directory, location.file, tree)
-        return Source(self, location.file, images, tree, tuple(_find_files(tree, images)))
+        return Source(self, location.file, images, tree)
 
 
 def _is_json(file: Path) -> bool:
@@ -75,16 +73,3 @@ def _image_folder(directory: Path, annotations: Path, tree: dict[str, Any]) -> P
     exact = (folder for folder in folders if is_file(folder / first))
     similar = (folder for folder in folders if FileFinder(folder).find(first))
     return next(chain(exact, similar), most_likely)
-
-
-def _find_files(tree: dict[str, Any], images: Path) -> list[Issue]:
-    """Correct the names of the images to those of the files that are meant; what users should know of it."""
-    with ThreadPool(READERS) as pool:
-        finder = FileFinder(images)
-        found = pool.map(finder.find, [image["file_name"] for image in tree["images"]])
-    renamed = []
-    for image, file in zip(tree["images"], found, strict=True):
-        if file is not None and file != image["file_name"]:
-            renamed.append(f"{image['file_name']} is {file}")
-            image["file_name"] = file
-    return renamed_issue(renamed)

@@ -18,7 +18,7 @@ CLASSES = ("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat"
            "chair", "cow", "diningtable", "dog", "horse", "motorbike", "person",
            "pottedplant", "sheep", "sofa", "train", "tvmonitor")  # fmt: skip
 """The classes of VOC 2007 to 2012, with ids 1 to 20 in this order."""
-MOST_BYTES = 2**24
+MOST_BYTES = 2**23
 """Of the XML file of an image."""
 
 
