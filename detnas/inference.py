@@ -22,7 +22,7 @@ from detnas.evaluation.evaluate import evaluate
 from detnas.models.detectors.detect import Detections, detect
 from detnas.models.weights import DetectorInfo, load_detector
 from detnas.utils.errors import UserError
-from detnas.utils.files import explain_unwritable, make_folder, write_json
+from detnas.utils.files import explain_unwritable, is_folder, make_folder, write_json
 from detnas.utils.progress import Progress
 
 PREDICTIONS = "predictions.json"
@@ -210,7 +210,7 @@ def _new_folder(out: Path) -> Iterator[None]:
     """
     missing = [path for path in (out, *out.parents) if not os.path.lexists(path)]
     above = out.parents[len(missing) - 1] if missing else out
-    if not above.is_dir():
+    if not is_folder(above):
         raise UserError(f"--out {out}: is or is in a file; name a folder")
     try:
         make_folder(out)

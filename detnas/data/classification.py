@@ -16,6 +16,7 @@ from detnas.data.packed_paths import PackedPaths
 from detnas.data.samples import ClassSamples
 from detnas.data.splits import RunData
 from detnas.utils.errors import UserError
+from detnas.utils.files import is_folder
 from detnas.utils.seeds import derive_seed
 
 Part = Literal["train", "fit", "search"]
@@ -74,7 +75,7 @@ def read_image_folder(directory: Path) -> tuple[PackedPaths, NDArray[np.int64], 
     Raises `UserError` if there is no such folder, or a class has no images.
     """
     place = f"pretraining.folder {directory}"
-    if not directory.is_dir():
+    if not is_folder(directory):
         raise UserError(f"{place}: no such folder; name one with a sub-folder for each class")
     try:
         folders = [entry.name for entry in directory.iterdir() if entry.is_dir() and not entry.name.startswith(".")]

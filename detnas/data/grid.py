@@ -14,6 +14,7 @@ from detnas.data.drawing import FORMATS, caption, draw_boxes, drawable, write_im
 from detnas.data.images import read_image
 from detnas.data.splits import RunData
 from detnas.utils.errors import UserError
+from detnas.utils.files import is_folder
 
 COLUMNS = 4
 SHOWN = {"train": 8, "val": 4}
@@ -34,7 +35,7 @@ def choose_file(directory: Path, out: Path | None) -> Path | None:
         return None if inside else Path("runs") / f"check-{directory.resolve().name}.jpg"
     if inside:
         raise UserError(f"--out {out}: lies in the data folder, among its images; name a file elsewhere")
-    if out.suffix.lower() not in FORMATS or out.is_dir():
+    if out.suffix.lower() not in FORMATS or is_folder(out):
         raise UserError(f"--out {out}: is not a file that ends in {' or '.join(FORMATS)}; name one")
     return out
 

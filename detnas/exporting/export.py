@@ -23,7 +23,7 @@ from detnas.models.weights import BackboneInfo, DetectorInfo, load_detector, loa
 from detnas.rundir.directory import read_stored_run
 from detnas.rundir.layout import RECIPE
 from detnas.utils.errors import UserError, suggestion
-from detnas.utils.files import write_file
+from detnas.utils.files import is_folder, write_file
 
 CHECKED = 8
 """The number of images of a data set on which an export is checked."""
@@ -136,7 +136,7 @@ def _checked_place(out: Path, chosen: Format) -> Path:
     suffix = Path(chosen.file).suffix
     if out.suffix != suffix:
         raise UserError(f"--out {out}: files of this format end in {suffix}; name another, such as {chosen.file}")
-    if out.is_dir():
+    if is_folder(out):
         raise UserError(f"--out {out}: is a folder; name a file, such as {out / chosen.file}")
     return out
 
