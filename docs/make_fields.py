@@ -79,8 +79,12 @@ def _kind(value: dict[str, Any]) -> str:
         if "prefixItems" in value:
             return f"list of {len(value['prefixItems'])}: {_kind(value['prefixItems'][0])}"
         return f"list of: {_kind(value['items'])}"
-    bounds = " and ".join(f"{sign} {value[key]:g}" for key, sign in BOUNDS.items() if key in value)
+    bounds = " and ".join(f"{sign} {_number(value[key])}" for key, sign in BOUNDS.items() if key in value)
     return f"{KINDS[value['type']]} {bounds}".strip()
+
+
+def _number(number: float) -> str:
+    return f"{number:,.0f}" if number in (10**6, 10**5, 10**4) else f"{number:g}"
 
 
 if __name__ == "__main__":

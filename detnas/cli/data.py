@@ -26,6 +26,7 @@ def check_data(
     """
     from detnas.config import DataSettings, change_data
     from detnas.data.check import check
+    from detnas.data.drawing import legend
     from detnas.data.grid import choose_file, write_grid
     from detnas.utils.progress import Progress
 
@@ -39,6 +40,7 @@ def check_data(
     else:
         write_grid(file, data)
         print_line(f"Drawn with boxes: {file}")
+        print_lines(legend(data.train.categories))
 
 
 @app.command("shapes")

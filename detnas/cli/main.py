@@ -1,6 +1,7 @@
 """The entry point of the command line. It handles signals and errors before it imports anything else."""
 
 import atexit
+import errno
 import importlib
 import io
 import shlex
@@ -14,6 +15,8 @@ from detnas.utils.text import printable
 RENAMED_OPTIONS = {"--rehearse": "--dry-run", "--batch": "--batch-size"}
 CONTINUED = ("run", "search", "rank", "retrain")
 """The commands that continue when they are given again."""
+UNUSABLE = (errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG, errno.EPERM, errno.EROFS)
+"""The system's errors that are about a path, wherever it is used first: no program can use it."""
 
 
 def main() -> None:
@@ -34,6 +37,10 @@ def main() -> None:
             importlib.import_module("detnas.cli.app").app()
     except UserError as error:
         _end(str(error), 2)
+    except OSError as error:
+        if error.errno not in UNUSABLE or error.filename is None:
+            raise
+        _end(str(UserError(f"{error.filename}: cannot be used ({error.strerror}); name another path, or change it")), 2)
     except signals.StopRequested as stopped:
         if sys.argv[1:2] and sys.argv[1] in CONTINUED and "--dry-run" not in sys.argv:
             command = shlex.join(["detnas", *sys.argv[1:]])

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, PlainValidator, SerializeAsAny, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from detnas.config.section import Quantity, Section, Side
+from detnas.config.section import MOST_SIDE, Quantity, Section, Side
 from detnas.utils.import_string import load_table
 from detnas.utils.text import describe_value
 
@@ -41,7 +41,7 @@ class DetectorSettings(Preprocessing):
 
     type: str
     """The detector."""
-    min_size: Side = 800
+    min_size: Annotated[int, Field(ge=2, le=MOST_SIDE)] = 800
     """Images are resized so that the shorter side has this many pixels, unless the longer one would exceed
     `max_size`."""
     max_size: Side = 1333

@@ -56,6 +56,8 @@ def check_path(text: str) -> str:
 MOST_PATH_LETTERS = 4096
 _NO_PATH = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
+MOST_SIDE = 2**13
+
 Count = Annotated[float, Field(ge=0, le=1e18), BeforeValidator(_number)]
 """A non-negative number, which may have a unit."""
 Name = Annotated[str, AfterValidator(_check_name)]
@@ -69,5 +71,5 @@ Quantity = Annotated[int, Field(gt=0, le=10**6)]
 """Of images, boxes or evaluations."""
 BatchSize = Annotated[int, Field(gt=0, le=2**16)]
 Channels = Annotated[int, Field(gt=0, le=2**14)]
-Side = Annotated[int, Field(gt=0, le=2**13)]
+Side = Annotated[int, Field(gt=0, le=MOST_SIDE)]
 """Of an image or a box in pixels."""

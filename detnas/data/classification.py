@@ -5,16 +5,18 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 
 from detnas.config import Recipe, TrainingSettings
 from detnas.data.crops import CropSamples, find_crop_objects
+from detnas.data.decoding import EXTENSIONS
 from detnas.data.disk_cache import DiskCache
+from detnas.data.find_images import list_files
 from detnas.data.images import Images
 from detnas.data.packed_paths import PackedPaths
 from detnas.data.samples import ClassSamples
 from detnas.data.splits import RunData
 from detnas.utils.errors import UserError
+from detnas.utils.files import is_folder
 from detnas.utils.seeds import derive_seed
 
 Part = Literal["train", "fit", "search"]
@@ -72,14 +74,24 @@ def read_image_folder(directory: Path) -> tuple[PackedPaths, NDArray[np.int64], 
 
     Raises `UserError` if there is no such folder, or a class has no images.
     """
-    if not directory.is_dir():
-        raise UserError(f"pretraining.folder {directory}: no such folder; name one with a sub-folder for each class")
+    place = f"pretraining.folder {directory}"
+    if not is_folder(directory):
+        raise UserError(f"{place}: no such folder; name one with a sub-folder for each class")
     try:
-        classes, index_of = find_classes(directory)
-        found = make_dataset(str(directory), index_of, IMG_EXTENSIONS)
-    except FileNotFoundError as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        folders = [entry.name for entry in directory.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"{place}: cannot be read ({error.strerror}); make it readable") from None
+    classes = sorted(folders)
+    found = [
+        sorted(list_files(directory / name, EXTENSIONS), key=lambda file: (str(file.parent), file.name))
+        for name in classes
+    ]
+    if not classes:
+        raise UserError(f"{place}: it has no sub-folders; it must hold a sub-folder of images for each class")
+    if bare := [name for name, files in zip(classes, found, strict=True) if not files]:
         raise UserError(
-            f"pretraining.folder {directory}: {reason}; it must hold a sub-folder of images for each class"
-        ) from None
-    return PackedPaths(file for file, _ in found), np.array([label for _, label in found], np.int64), classes
+            f"{place}: there is no image ({', '.join(EXTENSIONS)}) in the sub-folders of the classes "
+            f"{', '.join(bare[:10])}; each class must have one of images"
+        )
+    labels = np.repeat(np.arange(len(classes)), [len(files) for files in found])
+    return PackedPaths(file for files in found for file in files), labels, classes

@@ -18,6 +18,9 @@ from detnas.utils.errors import UserError
 
 MIN_SIDE = 4
 """Minimum side of a box in pixels: smaller ones show too little to learn from."""
+MAX_SIDE = 8192
+"""Side in pixels to which a larger square is reduced before it is padded: around a box as long and thin as a
+panorama it would take gigabytes."""
 
 
 class CropSamples(Dataset[tuple[Tensor, int]]):
@@ -88,6 +91,10 @@ class CropSamples(Dataset[tuple[Tensor, int]]):
         height, width = image.shape[-2:]
         inside = image[:, max(top, 0) : top + length, max(left, 0) : left + length]
         padding = [max(-left, 0), max(-top, 0), max(left + length - width, 0), max(top + length - height, 0)]
+        if length > MAX_SIDE:
+            sides = [max(1, side * MAX_SIDE // length) for side in inside.shape[-2:]]
+            inside = v2.functional.resize(inside, sides, antialias=True)
+            padding = [side * MAX_SIDE // length for side in padding]
         padded = v2.functional.pad(inside, padding, fill=GRAY)
         resized: Tensor = v2.functional.resize(padded, [self.size, self.size], antialias=True)
         return resized

@@ -1,21 +1,23 @@
 """A cache of decoded images on disk."""
 
 import hashlib
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from detnas.data.packed_images import flatten_image, unflatten_image
 from detnas.utils.errors import UserError
 from detnas.utils.files import write_file
 
-FORMAT = "2"
+FORMAT = "3"
 """Version of the cached files, to be changed when the same image is decoded to other pixels or stored differently."""
 HEADER = np.dtype("<u4")
-"""Height and width precede the pixels (H, W, 3), each as one of these."""
+"""Height, width and a CRC-32 of them and the pixels precede the pixels (H, W, 3), each as one of these."""
 BLOCK = 4096
 """Bytes of a block of the file system; files occupy whole blocks."""
 
@@ -24,8 +26,8 @@ class DiskCache:
     """Decoded images in a folder, which any number of processes may share.
 
     The key of an image is a hash of its file's content, so a file that is replaced is decoded again. Files are flushed
-    and renamed, and a file of the wrong length counts as absent. The file `USED` grows by a byte for every block that
-    is written; once `megabytes` are used, up to an image per process, nothing more is stored.
+    and renamed, and a file of another length or checksum counts as absent. The file `USED` grows by a byte for every
+    block that is written; once `megabytes` are used, up to an image per process, nothing more is stored.
     """
 
     USED = "used"
@@ -49,7 +51,9 @@ class DiskCache:
         return image
 
     def _store(self, path: Path, image: Tensor) -> None:
-        header = np.array(image.shape[1:], HEADER).tobytes()
+        pixels = flatten_image(image).numpy()
+        height, width = image.shape[1:]
+        header = np.array([height, width, _checksum(height, width, pixels)], HEADER).tobytes()
         blocks = -(-(len(header) + image.numel()) // BLOCK)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -57,19 +61,26 @@ class DiskCache:
                 if (count.tell() + blocks) * BLOCK > self.capacity:
                     return
                 count.write(bytes(blocks))
-            write_file(path, lambda out: (out.write(header), out.write(flatten_image(image).numpy().data)))
+            write_file(path, lambda out: (out.write(header), out.write(pixels.data)))
         except (OSError, UserError):
             self.capacity = 0  # a full disk must not stop a training
 
 
 def _read(path: Path) -> Tensor | None:
-    """The image in a file; None if the file is missing or incomplete."""
+    """The image in a file; None if the file is missing, incomplete or damaged."""
     try:
         content = np.fromfile(path, np.uint8)
     except OSError:
         return None
-    begin = 2 * HEADER.itemsize
-    height, width = content[:begin].view(HEADER).tolist() if len(content) >= begin else (0, 0)
-    if len(content) != begin + 3 * height * width:
+    begin = 3 * HEADER.itemsize
+    if len(content) <= begin:
         return None
-    return unflatten_image(torch.from_numpy(content[begin:]), height, width)
+    height, width, checksum = content[:begin].view(HEADER).tolist()
+    pixels = content[begin:]
+    if len(pixels) != 3 * height * width or _checksum(height, width, pixels) != checksum:
+        return None
+    return unflatten_image(torch.from_numpy(pixels), height, width)
+
+
+def _checksum(height: int, width: int, pixels: NDArray[np.uint8]) -> int:
+    return zlib.crc32(pixels.data, zlib.crc32(np.array([height, width], HEADER).tobytes()))

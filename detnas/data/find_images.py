@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from detnas.data.decoding import EXTENSIONS
 from detnas.utils.errors import UserError
-from detnas.utils.files import is_file
+from detnas.utils.files import is_file, is_folder
 
 
 def list_files(folder: Path, endings: Collection[str], *, deep: bool = True) -> list[Path]:
@@ -24,7 +24,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     """The files, images in folders (sorted) and glob matches of `paths`. Raises `UserError` if one names none."""
     images = []
     for path in paths:
-        if path.is_dir():
+        if is_folder(path):
             inside = list_files(path, EXTENSIONS, deep=False)
             if not inside:
                 raise UserError(f"{path}: no image in this folder ({', '.join(EXTENSIONS)}); name another")

@@ -10,10 +10,11 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from detnas.data.detection import DetectionSet
-from detnas.data.drawing import FORMATS, draw_boxes, write_image
+from detnas.data.drawing import FORMATS, caption, draw_boxes, drawable, write_image
 from detnas.data.images import read_image
 from detnas.data.splits import RunData
 from detnas.utils.errors import UserError
+from detnas.utils.files import is_folder
 
 COLUMNS = 4
 SHOWN = {"train": 8, "val": 4}
@@ -34,7 +35,7 @@ def choose_file(directory: Path, out: Path | None) -> Path | None:
         return None if inside else Path("runs") / f"check-{directory.resolve().name}.jpg"
     if inside:
         raise UserError(f"--out {out}: lies in the data folder, among its images; name a file elsewhere")
-    if out.suffix.lower() not in FORMATS or out.is_dir():
+    if out.suffix.lower() not in FORMATS or is_folder(out):
         raise UserError(f"--out {out}: is not a file that ends in {' or '.join(FORMATS)}; name one")
     return out
 
@@ -73,11 +74,11 @@ def _cells(split: str, data: DetectionSet, count: int) -> Iterator[Tensor]:
         boxes *= np.tile([size[1] / width, size[0] / height], 2)
         labels, crowd = data.labels[data.rows_of(index)], data.crowd[data.rows_of(index)]
         captions = [
-            data.categories[label].name + (" (crowd)" if is_crowd else "")
+            caption(data.categories[label].name, data.categories[label].id) + (" (crowd)" if is_crowd else "")
             for label, is_crowd in zip(labels, crowd, strict=True)
         ]
         drawn = draw_boxes(v2.functional.resize(image, size, antialias=True), boxes, labels.tolist(), captions)
-        yield _with_name(drawn, f"{split}: {data.files[index].name[-44:]}")
+        yield _with_name(drawn, f"{split}: {drawable(data.files[index].name[-44:])[-44:]}")
 
 
 def _with_name(image: Tensor, name: str) -> Tensor:

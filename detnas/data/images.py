@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 from detnas.data.decoding import Size, read_pixels
 from detnas.data.disk_cache import DiskCache
 from detnas.data.packed_images import PackedImages
+from detnas.utils.errors import UserError
 
 PROBED = 20
 """Number of images that are decoded to estimate the size of all, and to detect bad files early."""
@@ -98,8 +99,32 @@ def downscale_sizes(sizes: NDArray[np.int64], min_size: int, max_size: int, marg
     least, most = ceil(min_size * margin), ceil(max_size * margin)
     by_shorter = least * longer <= most * shorter  # else the longer side decides
     wanted, side = np.where(by_shorter, least, most), np.where(by_shorter, shorter, longer)
-    smaller = np.maximum(1, (2 * sizes * wanted[:, None] + side[:, None]) // (2 * side[:, None]))
+    smaller = (2 * sizes * wanted[:, None] + side[:, None]) // (2 * side[:, None])
+    # Of an image that `find_vanishing` lets pass, something must be left where the detector reduces it again.
+    reduced = smaller.max(axis=1, keepdims=True)
+    smaller = np.maximum(smaller, np.minimum(sizes, np.where(reduced > max_size, reduced // max_size + 1, 1)))
     return np.where((wanted < side)[:, None], smaller, sizes)
+
+
+def find_vanishing(sizes: NDArray[np.int64], max_size: int) -> NDArray[np.int64]:
+    """Indices of the `sizes` (N, 2) so long and thin that nothing is left of the shorter side where the longer is
+    reduced to `max_size`.
+
+    torchvision rounds the sides down. An image of which exactly one pixel would be left counts as vanishing, so that no
+    rounding of the scale matters.
+    """
+    return np.flatnonzero(sizes.min(axis=1) * max_size <= sizes.max(axis=1))
+
+
+def check_sizes(files: Sequence[Path], sizes: NDArray[np.int64], max_size: int) -> None:
+    """Raise `UserError` if nothing is left of an image of these `sizes` (N, 2) in a detector with this `max_size`."""
+    vanishing = find_vanishing(sizes, max_size)
+    if len(vanishing):
+        width, height = sizes[vanishing[0]].tolist()
+        raise UserError(
+            f"{files[vanishing[0]]}: nothing is left of the shorter side of its {width}x{height} pixels where the "
+            f"longer is reduced to detector.max_size = {max_size}; cut it into pieces, or train with a larger max_size"
+        )
 
 
 def downscale(image: Tensor, width: int, height: int) -> Tensor:

@@ -24,6 +24,8 @@ Target = dict[str, Tensor]
 XYXY = tv_tensors.BoundingBoxFormat.XYXY
 GRAY = 114
 """Fill value of the padding, where an image is made smaller or a crop extends beyond its image."""
+MOST_ASPECT = 50
+"""Of an image that is more times as long as wide, or as high, only the middle is resized to be center-cropped."""
 
 
 @contextmanager
@@ -123,6 +125,7 @@ class ClassSamples(Dataset[tuple[Tensor, int]]):
     ) -> None:
         self.images = images
         self.labels = labels
+        self.is_augmented = settings is not None
         if settings is None:
             crop = [v2.Resize(round(size * 8 / 7), antialias=True), v2.CenterCrop(size)]
         else:
@@ -138,8 +141,11 @@ class ClassSamples(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         index, seed = key
+        image = self.images[index]
+        if not self.is_augmented:
+            image = _crop_middle(image)
         with seeded_rng(seed):
-            return self.transforms(self.images[index]), int(self.labels[index])
+            return self.transforms(image), int(self.labels[index])
 
 
 def build_augmentation(settings: TrainingSettings | None) -> list[v2.Transform]:
@@ -152,6 +158,16 @@ def build_augmentation(settings: TrainingSettings | None) -> list[v2.Transform]:
         v2.RandomVerticalFlip(settings.vertical_flip): settings.vertical_flip,
     }
     return [transform for transform, strength in transforms.items() if strength > 0] or [v2.Identity()]
+
+
+def _crop_middle(image: Tensor) -> Tensor:
+    """An image without the ends that are no part of its center crop: those of a line of 1x60000 pixels, enlarged to
+    256 in height, would take gigabytes."""
+    most = MOST_ASPECT * min(image.shape[-2:])
+    if max(image.shape[-2:]) <= most:
+        return image
+    cropped: Tensor = v2.functional.center_crop(image, [min(side, most) for side in image.shape[-2:]])
+    return cropped
 
 
 def _jitter_scale(image: Tensor, target: Target, scale: tuple[float, float]) -> tuple[Tensor, Target]:

@@ -8,7 +8,16 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, Literal
 
-from detnas.data.decoding import Header, Size, UnreadableImage, read_header
+from detnas.data.decoding import (
+    BRIGHTEN,
+    LARGE,
+    TILING,
+    Header,
+    ImageTooLarge,
+    Size,
+    UnreadableImage,
+    read_header,
+)
 from detnas.utils.files import is_file
 from detnas.utils.text import describe_value, printable
 
@@ -106,7 +115,7 @@ def _list_issues(tree: dict[str, Any]) -> list[Issue]:
 
 def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: Callable[[], None]) -> list[Issue]:
     """Issues with the image files, and how their EXIF orientation is interpreted (see `decoding`)."""
-    missing, broken, resized, shown, stored, either = (list[str]() for _ in range(6))
+    missing, broken, resized, shown, stored, either, huge, large, dark = (list[str]() for _ in range(9))
 
     def read(image: dict[str, Any]) -> Header | UnreadableImage | None:
         file = images / image["file_name"]
@@ -119,8 +128,13 @@ def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: 
         for image, header in zip(tree["images"], pool.imap(read, tree["images"], chunksize=16), strict=True):
             after_each()
             name, stated = image["file_name"], (image["width"], image["height"])
+            if isinstance(header, Header):
+                large += [f"{name}, {header.memory:.1f} GB of memory"] if header.is_large else []
+                dark += [name] if header.is_dark else []
             if header is None:
                 missing.append(name)
+            elif isinstance(header, ImageTooLarge):
+                huge.append(f"{name}, {header}")
             elif isinstance(header, UnreadableImage):
                 broken.append(f"{name}, {header}")
             elif stated not in (header.stored, header.shown):
@@ -135,6 +149,7 @@ def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: 
     return [
         *issue_of(f"images that are not under {images}", missing, remedy),
         *issue_of("files that are no images, or damaged", broken, "replace them"),
+        *issue_of("images that are too large for the memory", huge, TILING),
         *issue_of("images of another size than the annotations say", resized, "fix width and height, or the images"),
         *issue_of(
             f"{tag} that have the stated size both as viewers show them and as stored, while others have it only as "
@@ -144,6 +159,8 @@ def _image_issues(tree: dict[str, Any], images: Path, decode: bool, after_each: 
         ),
         *issue_of(f"{tag}, read as viewers show them", shown, fatal=False),
         *issue_of(f"{tag}, read as stored, since only then they have the stated size", stored, fatal=False),
+        *issue_of(f"images of {LARGE / 1e6:.0f} megapixels or more, which take long to read", large, fatal=False),
+        *issue_of("images of 16 bits a channel that are nearly black when read", dark, BRIGHTEN, fatal=False),
     ]
 
 

@@ -35,7 +35,7 @@ SIDES = (224, 448)
 @dataclass(frozen=True)
 class Image:
     file: Path
-    size: Size | None = None
+    size: Size
     """Expected width and height."""
 
     def read(self) -> Tensor:
@@ -91,7 +91,7 @@ def check_backbone(
     backbone: Subnet, info: BackboneInfo | DetectorInfo, model: BackboneModel, images: Sequence[Image]
 ) -> str:
     """Compare the maps; return a human-readable line. Raises `UserError` if they differ."""
-    transform = ImageTransform(_settings(info)).eval()
+    transform = ImageTransform(input_settings(info)).eval()
     farthest = []
     for image in images:
         with torch.inference_mode():
@@ -136,7 +136,7 @@ def _lone(found: Detections, alone: NDArray[np.bool_], others: Detections, setti
     return None
 
 
-def _settings(info: BackboneInfo | DetectorInfo) -> DetectorSettings:
+def input_settings(info: BackboneInfo | DetectorInfo) -> DetectorSettings:
     """Settings that say how images become the backbone's input; of the rest nothing is used."""
     if isinstance(info, DetectorInfo):
         return info.settings

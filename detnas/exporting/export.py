@@ -10,10 +10,12 @@ import torch
 
 from detnas.config import DataSettings, load_recipe
 from detnas.config.file_data import data_of_file
+from detnas.data.decoding import read_size
 from detnas.data.find_images import find_images
+from detnas.data.images import check_sizes
 from detnas.data.splits import open_validation
 from detnas.exporting.backbones import BackboneModel, onnx_backbone, python_backbone, torch_program
-from detnas.exporting.check import Image, check_backbone, check_detector
+from detnas.exporting.check import Image, check_backbone, check_detector, input_settings
 from detnas.exporting.detectors import DetectorModel, raw_detector, whole_detector
 from detnas.exporting.onnx_model import missing
 from detnas.models.backbone import Subnet, find_backbone
@@ -22,7 +24,7 @@ from detnas.models.weights import BackboneInfo, DetectorInfo, load_detector, loa
 from detnas.rundir.directory import read_stored_run
 from detnas.rundir.layout import RECIPE
 from detnas.utils.errors import UserError, suggestion
-from detnas.utils.files import write_file
+from detnas.utils.files import is_folder, write_file
 
 CHECKED = 8
 """The number of images of a data set on which an export is checked."""
@@ -135,17 +137,25 @@ def _checked_place(out: Path, chosen: Format) -> Path:
     suffix = Path(chosen.file).suffix
     if out.suffix != suffix:
         raise UserError(f"--out {out}: files of this format end in {suffix}; name another, such as {chosen.file}")
-    if out.is_dir():
+    if is_folder(out):
         raise UserError(f"--out {out}: is a folder; name a file, such as {out / chosen.file}")
     return out
 
 
 def _images(weights: Path, info: BackboneInfo | DetectorInfo, check: Sequence[Path], data: Path | None) -> list[Image]:
-    """The images to check on: those in `check`, or some of a validation set."""
+    """The images to check on: those in `check`, or some of a validation set. Something is left of each when resized."""
+    images = _find_images(weights, info, check, data)
+    check_sizes([one.file for one in images], np.array([one.size for one in images]), input_settings(info).max_size)
+    return images
+
+
+def _find_images(
+    weights: Path, info: BackboneInfo | DetectorInfo, check: Sequence[Path], data: Path | None
+) -> list[Image]:
     if check and data:
         raise UserError(f"--data {data}: --check names the images to check on already; leave out one of the two")
     if check:
-        return [Image(file) for file in find_images(check)]
+        return [Image(file, read_size(file)) for file in find_images(check)]
     if data is None:
         if not (weights.parent / RECIPE).is_file():
             raise UserError(

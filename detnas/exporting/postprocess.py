@@ -45,8 +45,17 @@ class Batch(NamedTuple):
 
 
 def prepare(images: Sequence[Array], about: Mapping[str, Any]) -> Batch:
-    """Normalize, resize and pad images (height, width, 3) uint8, RGB; `about` is the file's metadata."""
+    """Normalize, resize and pad images (height, width, 3) uint8, RGB; `about` is the file's metadata.
+
+    Raises `ValueError` for an image so long and thin that nothing is left of its shorter side when it is resized.
+    """
     settings = about["detector"]
+    for height, width, _ in (one.shape for one in images):
+        if min(height, width) * settings["max_size"] <= max(height, width):
+            raise ValueError(
+                f"an image of {width}x{height} pixels: nothing is left of its shorter side where the longer is "
+                f"reduced to {settings['max_size']}; cut it into pieces"
+            )
     resized = [_resize(_normalize(one, settings), settings) for one in images]
     sizes = [(one.shape[1], one.shape[2]) for one in resized]
     height, width = (ceil(max(side) / DIVISOR) * DIVISOR for side in zip(*sizes, strict=True))
@@ -122,7 +131,9 @@ def _best(boxes: Array, scores: Array, labels: Array, size: Sequence[int], given
     keep = keep[np.argsort(-scores[keep], kind="stable")[: settings["detections"]]]
     edge = np.array([0, 0, 1, 1], np.float32) * about["unscaled_edge"]
     factors = np.tile(_float32(given[::-1]) / _float32(size[::-1]), 2)
-    return (boxes[keep] - edge) * factors + edge, scores[keep], labels[keep].astype(np.int64)
+    boxes = (boxes[keep] - edge) * factors + edge
+    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2])  # those narrower than the edge that is not scaled
+    return boxes, scores[keep], labels[keep].astype(np.int64)
 
 
 def suppress(boxes: Array, scores: Array, threshold: float) -> Array:

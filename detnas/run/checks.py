@@ -1,9 +1,7 @@
 """What is checked of a run before any training."""
 
-import numpy as np
-
 from detnas.data.classification import ClassificationSet
-from detnas.data.detection import DetectionSet
+from detnas.data.images import check_sizes
 from detnas.distributed import comm
 from detnas.run.context import Run
 from detnas.rundir.layout import SEARCH, SEARCH_DONE, SUPERNET_FINETUNE, SUPERNET_PRETRAIN
@@ -27,7 +25,7 @@ def check_run(run: Run) -> None:
     if run.device.type == "cpu" and not run.is_done(run.trained_supernet):
         check_memory(run)
     for part in (run.data.train, run.data.val):
-        check_sizes(part, run.recipe.detector.max_size)
+        check_sizes(part.files, part.sizes, run.recipe.detector.max_size)
     if comm.is_main_process() and search.storage and not SEARCH_DONE.exists(run.directory / SEARCH):
         check_storage(search.storage)
 
@@ -42,16 +40,4 @@ def check_memory(run: Run) -> None:
         raise UserError(
             f"space {run.space.name}: training its supernet takes {needed / 1e9:,.1f} GB for {params / 1e6:,.0f}M "
             f"parameters alone, and {available / 1e9:,.1f} GB are available; lower space.width, channels or repeats"
-        )
-
-
-def check_sizes(data: DetectionSet, max_size: int) -> None:
-    """Refuse images so long that nothing is left of the shorter side when the longer is reduced to `max_size`."""
-    too_long = np.flatnonzero(data.sizes.min(axis=1) * max_size < data.sizes.max(axis=1))
-    if len(too_long):
-        first = int(too_long[0])
-        width, height = data.sizes[first].tolist()
-        raise UserError(
-            f"{data.files[first]}: nothing is left of the shorter side of its {width}x{height} pixels where the "
-            f"longer is reduced to detector.max_size = {max_size}; cut it into pieces, or raise max_size"
         )

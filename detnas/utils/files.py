@@ -150,6 +150,11 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
+def is_folder(path: Path) -> bool:
+    """Whether `path` is a folder. Like `is_file`, returns False for impossible names."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def read_bounded(path: Path, most: int = MOST_BYTES) -> bytes:
     """The content of a file. Raises `OSError`, also for more than `most` bytes, and for what may never end: a pipe."""
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:

@@ -8,6 +8,7 @@ import torch
 from make_coco import COLORS, read_coco, tree_of, write_coco
 
 from detnas.config import TrainingSettings
+from detnas.data import crops
 from detnas.data.crops import CropSamples
 from detnas.data.detection import DetectionSet
 from detnas.data.images import Images
@@ -40,6 +41,24 @@ def load(folder: Path, images: list, crowds: tuple[int, ...] = ()) -> DetectionS
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> DetectionSet:
     return load(tmp_path_factory.mktemp("crops"), scattered(24))
+
+
+def test_a_crop_around_a_long_thin_box_takes_little_memory(tmp_path: Path) -> None:
+    samples = CropSamples(load(tmp_path, [(60000, 6, [(1, [10, 1, 59000, 4])])]), 32, 0, None, 0)
+    for seed in range(3):
+        image, label = samples[0, seed]
+        assert image.shape == (3, 32, 32) and label == 0
+
+
+def test_a_square_that_is_reduced_before_it_is_padded_shows_the_same(
+    data: DetectionSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = CropSamples(data, 8, 0.2, TRAINING, 10)
+    expected = [samples[index, 3][0].float() for index in range(len(samples))]
+    monkeypatch.setattr(crops, "MAX_SIDE", 24)
+    found = [samples[index, 3][0].float() for index in range(len(samples))]
+    differences = torch.stack([(one - other).abs().mean() for one, other in zip(found, expected, strict=True)])
+    assert 0 < differences.max() < 40 and differences.mean() < 8  # of 255
 
 
 def share_of(image: torch.Tensor, label: int) -> float:

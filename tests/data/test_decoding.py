@@ -1,12 +1,20 @@
 """Image files of every kind are read as viewers show them, or refused."""
 
+import io
+import re
+import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import EpsImagePlugin, Image, ImageOps
 
-from detnas.data.decoding import UnreadableImage, read_header, read_pixels
+import detnas
+from detnas.data import decoding
+from detnas.data.decoding import ImageTooLarge, UnreadableImage, read_header, read_pixels, read_size
 from detnas.utils.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -20,6 +28,138 @@ def save(file: Path, orientation: int | None = None, pixels: np.ndarray = PIXELS
         exif[ORIENTATION] = orientation
     image.save(file, exif=exif, **options)
     return file
+
+
+def write_png(file: Path, width: int, height: int, *, depth: int = 8, color: int = 0, data: bytes = b"") -> Path:
+    """A PNG file that says that it has this size, whatever its `data` are."""
+    content = b"\x89PNG\r\n\x1a\n"
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
+    for kind, part in ((b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b"")):
+        content += struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part))
+    file.write_bytes(content)
+    return file
+
+
+# Formats
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 48 48\n%%EndComments\nshowpage\n"
+
+
+@pytest.mark.parametrize("ending", decoding.EXTENSIONS)
+@pytest.mark.parametrize(
+    "kind", ["GIF", "PPM", "ICO", "TGA", "PCX", "DIB", "JPEG2000", "PDF", "EPS", "PostScript", "SVG"]
+)
+def test_other_formats_are_refused_whatever_their_name(
+    kind: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*args: object, **kwargs: object) -> None:
+        raise AssertionError("Ghostscript is called")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", run)
+    buffer = io.BytesIO()
+    if kind == "PostScript":
+        buffer.write(POSTSCRIPT)
+    elif kind == "SVG":
+        buffer.write(b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>")
+    else:
+        Image.fromarray(PIXELS).save(buffer, kind)
+    file = tmp_path / f"a{ending}"
+    file.write_bytes(buffer.getvalue())
+    for decode in (False, True):
+        with pytest.raises(UnreadableImage, match="its format is none of BMP, JPEG, PNG, TIFF and WebP"):
+            read_header(file, decode=decode)
+    with pytest.raises(UserError, match=r"cannot be decoded .*none of BMP, JPEG, PNG, TIFF and WebP.*; replace it"):
+        read_pixels(file)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "JPEG", "MPO", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.eps", "a"])
+def test_an_image_is_read_by_its_content_whatever_its_name(kind: str, name: str, tmp_path: Path) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {}
+    with (tmp_path / name).open("wb") as file:
+        Image.fromarray(PIXELS).save(file, kind, **options)
+    assert read_size(tmp_path / name) == (30, 20)
+    assert kind in ("JPEG", "MPO") or np.array_equal(read_pixels(tmp_path / name), PIXELS)
+
+
+def test_nothing_else_opens_images() -> None:
+    opens = re.compile(r"Image\.open|torchvision\.io|decode_image|IMG_EXTENSIONS|pil_loader|\bcv2\b|imageio|\.imread")
+    package = Path(detnas.__file__).parent
+    found = [path.relative_to(package).as_posix() for path in package.rglob("*.py") if opens.search(path.read_text())]
+    assert found == ["data/decoding.py"]
+
+
+# Sizes and memory
+
+
+def test_a_size_that_memory_cannot_hold_is_refused_by_the_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detnas.utils.memory.available_memory", lambda: 5 * 10**9)
+    for width, height, takes in ((60000, 60000, "144.0"), (2**31 - 1, 1, "85.9"), (10**9, 10**9, "40,000,000,000.0")):
+        file = write_png(tmp_path / "a.png", width, height)
+        assert file.stat().st_size < 100
+        for decode in (False, True):
+            with pytest.raises(
+                ImageTooLarge, match=f"{width}x{height} pixels take about {takes} GB of memory, and 5.0 GB"
+            ):
+                read_header(file, decode=decode)
+        with pytest.raises(UserError, match=r"a\.png: too large, its .*; cut the image and its boxes into .*tiles"):
+            read_pixels(file)
+
+
+def test_what_memory_holds_is_read_without_a_word(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    file = tmp_path / "a.png"
+    Image.new("1", (9500, 9500)).save(file)  # Pillow warns of more than 89 megapixels
+    header = read_header(file, decode=True)
+    assert header.shown == (9500, 9500) and header.is_large and header.memory == pytest.approx(3.6, abs=0.02)
+    # It refuses more than 179.
+    assert read_header(write_png(file, 20000, 10000)).shown == (20000, 10000)
+    assert len(recwarn) == 0
+
+
+def test_memory_is_asked_for_large_images_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("detnas.utils.memory.available_memory", lambda: asked.append(1))
+    file = save(tmp_path / "a.png")
+    assert not read_header(file, decode=True).is_large and read_pixels(file).shape == PIXELS.shape and asked == []
+    monkeypatch.setattr(decoding, "LARGE", 600)
+    # Where the memory is not known, the image is read.
+    assert read_header(file, decode=True).is_large and read_pixels(file).shape == PIXELS.shape and len(asked) == 4
+    monkeypatch.setattr("detnas.utils.memory.available_memory", lambda: 599 * decoding.BYTES_PER_PIXEL)
+    with pytest.raises(UserError, match="too large"):
+        read_pixels(file)
+
+
+def test_memory_that_ends_while_an_image_is_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(image: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(decoding, "_converted", fail)
+    with pytest.raises(UserError, match="too large, the memory does not suffice to read it; cut"):
+        read_pixels(save(tmp_path / "a.png"))
+
+
+def test_what_pillow_warns_of_does_not_reach_the_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    Image.fromarray(PIXELS).save(file, exif=b"Exif\0\0junk" * 9)
+    write_png(tmp_path / "b.png", 10000, 9000)
+    Image.fromarray(PIXELS).save(tmp_path / "c.tif", compression="tiff_adobe_deflate")
+    content = (tmp_path / "c.tif").read_bytes()
+    (tmp_path / "c.tif").write_bytes(content[:200] + bytes(100) + content[300:])
+    script = """
+import sys, warnings
+from pathlib import Path
+from detnas.data.decoding import UnreadableImage, read_header
+for name in sys.argv[1:]:
+    try:
+        print(read_header(Path(name)).shown)
+    except UnreadableImage:
+        print("damaged")
+"""
+    command = [sys.executable, "-c", script, *(str(tmp_path / name) for name in ("a.png", "b.png", "c.tif"))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("(30, 20)\n(10000, 9000)\ndamaged\n", "")
 
 
 # Which way up
@@ -103,6 +243,32 @@ def test_sixteen_bits_keep_their_upper_eight(tmp_path: Path) -> None:
         Image.fromarray(deep).save(tmp_path / name)
         found = read_pixels(tmp_path / name)
         assert np.abs(found - deep[..., None] / 257).max() <= 0.5 and (found == found[..., :1]).all()
+
+
+@pytest.mark.parametrize("brightest", [0, 4095, 16383, 17000, 65535])
+@pytest.mark.parametrize("kind", ["gray.png", "gray.tif", "colors.png"])
+def test_images_of_cameras_with_fewer_bits_are_dark(kind: str, brightest: int, tmp_path: Path) -> None:
+    deep = np.random.default_rng(3).integers(0, brightest, (20, 30, 3), dtype=np.uint16, endpoint=True)
+    deep[0, 0] = brightest
+    file = tmp_path / kind
+    if kind.startswith("gray"):
+        Image.fromarray(deep[..., 0]).save(file)
+    else:
+        write_png(file, 30, 20, depth=16, color=2, data=b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep))
+    assert read_header(file, decode=True).is_dark == (brightest < 2**14)
+
+
+def test_dark_images_of_eight_bits_are_as_they_should_be(tmp_path: Path) -> None:
+    for name, mode in (
+        ("a.png", "RGB"),
+        ("b.png", "L"),
+        ("c.png", "1"),
+        ("d.jpg", "L"),
+        ("e.tif", "RGB"),
+        ("f.bmp", "P"),
+    ):
+        Image.new(mode, (8, 8)).save(tmp_path / name)
+        assert not read_header(tmp_path / name, decode=True).is_dark
 
 
 @pytest.mark.parametrize("name", ["with space.jpg", "ä 図.jpg", "sub folder/deep/a.b.jpg"])

@@ -77,7 +77,7 @@ def test_images_are_decoded_once_whoever_reads_them(data: DetectionSet, tmp_path
     second = cached(data.subset(range(10)), folder)
     decoded.clear()
     assert all_equal(second, data.subset(range(10))) and all_equal(first, data) and decoded == []
-    assert sum(file.stat().st_size for file in kept(folder)) == COUNT * (8 + 3 * SIDE * SIDE)
+    assert sum(file.stat().st_size for file in kept(folder)) == COUNT * (12 + 3 * SIDE * SIDE)
 
 
 def test_it_is_not_used_where_memory_does_or_where_not_all_fit(data: DetectionSet, tmp_path: Path) -> None:
@@ -123,6 +123,21 @@ def test_a_torn_file_is_written_again(left: bytes, data: DetectionSet, tmp_path:
     torn.write_bytes({b"half": whole[: len(whole) // 2], b"more": whole + b"0"}.get(left, left))
     decoded.clear()
     assert all_equal(images, data) and len(decoded) == 1 and torn.read_bytes() == whole
+
+
+@pytest.mark.parametrize("place", [0, 5, 9, 12, 2000, -1])
+def test_a_file_with_a_flipped_bit_is_written_again(
+    place: int, data: DetectionSet, tmp_path: Path, decoded: list[Path]
+) -> None:
+    images = cached(data, tmp_path / "images")
+    assert all_equal(images, data)
+    damaged = kept(tmp_path / "images")[5]
+    whole = damaged.read_bytes()
+    content = bytearray(whole)
+    content[place] ^= 4
+    damaged.write_bytes(content)
+    decoded.clear()
+    assert all_equal(images, data) and len(decoded) == 1 and damaged.read_bytes() == whole
 
 
 def test_sizes_are_kept_apart_and_wrong_ones_still_refused(data: DetectionSet, tmp_path: Path) -> None:

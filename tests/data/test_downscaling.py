@@ -1,10 +1,13 @@
 """Reduced images: what the detector makes of them is what it makes of the whole ones."""
 
+from math import ceil, floor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from detecting import settings
 from hypothesis import given
 from hypothesis import strategies as st
 from make_coco import read_coco, tree_of, write_coco
@@ -13,9 +16,13 @@ from torch import Tensor
 
 from detnas.config import FPNSettings, TrainingSettings
 from detnas.data.detection import DetectionSet
-from detnas.data.images import downscale, downscale_sizes
+from detnas.data.images import check_sizes, downscale, downscale_sizes, find_vanishing
 from detnas.data.samples import DetectionSamples
+from detnas.models.detectors.detect import detect
 from detnas.models.detectors.geometry import ImageTransform
+from detnas.models.weights import DetectorInfo
+from detnas.spaces import search_space
+from detnas.utils.errors import UserError
 
 SIDES = st.integers(1, 5000)
 
@@ -42,6 +49,53 @@ def test_sizes_are_those_at_which_a_detector_leaves_an_image_as_it_is(
         assert all(abs(side - max(1, whole * before)) <= 1 for side, before in zip(size, (width, height), strict=True))
     elif size == [width, height]:
         assert min(width, height) <= np.ceil(margin * least) or max(width, height) <= np.ceil(margin * (least + more))
+
+
+def leaves(size: list[int], least: int, most: int) -> list[int]:
+    """What torchvision makes of an image of this size."""
+    scale = min(least / min(size), most / max(size))
+    return [floor(float(side) * scale) for side in size]
+
+
+@given(SIDES, st.integers(1, 200_000), st.booleans(), st.integers(2, 1000), st.integers(0, 1000), st.floats(1, 4))
+def test_something_is_left_of_every_image_that_is_not_refused(
+    shorter: int, longer: int, upright: bool, least: int, more: int, margin: float
+) -> None:
+    size = [shorter, longer] if upright else [longer, shorter]
+    most = least + more
+    if len(find_vanishing(np.array([size]), most)):
+        assert min(size) * most <= max(size)
+        with pytest.raises(
+            UserError, match=rf"a\.png: nothing is left of .* {size[0]}x{size[1]} pixels .* = {most}; cut"
+        ):
+            check_sizes([Path("a.png")], np.array([size]), most)
+        return
+    check_sizes([Path("a.png")], np.array([size]), most)
+    assert min(leaves(size, least, most)) >= 1
+    (reduced,) = downscale_sizes(np.array([size]), least, most, margin).tolist()
+    assert min(leaves(reduced, least, most)) >= 1 and reduced[0] <= size[0] and reduced[1] <= size[1]
+    # Only where the shorter side would be rounded away does it have other than the rounded size.
+    allowed = min(ceil(least * margin) / min(size), ceil(most * margin) / max(size))
+    if allowed < 1 and min(size) * most > 2 * max(size):
+        assert all(abs(new - side * allowed) <= 0.5 + 1e-6 for new, side in zip(reduced, size, strict=True))
+
+
+@pytest.mark.parametrize("geometry", ["torchvision", "maskrcnn-benchmark"])
+@pytest.mark.parametrize("kind", ["fpn", "retinanet"])
+def test_thin_images_are_trained_on_and_detected_on(kind: str, geometry: str) -> None:
+    chosen = settings(kind, geometry=geometry, min_size=64, max_size=64)
+    space = search_space("tiny", 0.25)
+    model = DetectorInfo(space, space.uniform("shuffle3"), chosen, ((1, "a"), (2, "b"))).build()
+    for size in ((1000, 16), (16, 1000), (63, 1)):
+        (reduced,) = downscale_sizes(np.array([size]), 64, 64, 1.2).tolist()
+        # One as thin as boxes can be: nothing of it is left, in float32 or beside the pixel that is not scaled.
+        thin = [reduced[0] * 0.9, 0.0, reduced[0] * 0.9 + 1e-9, reduced[1] * 0.5]
+        boxes = torch.tensor([[0.0, 0.0, reduced[0] * 0.6, reduced[1] * 0.7], thin])
+        losses = model.train()([torch.rand(3, *reversed(reduced))], [{"boxes": boxes, "labels": torch.tensor([1, 1])}])
+        assert torch.isfinite(sum(losses.values()))
+        image = torch.randint(0, 255, (3, *reversed(size)), dtype=torch.uint8)
+        (found,) = detect(model.eval(), [image], torch.device("cpu"))
+        assert (found.boxes[:, 2:] >= found.boxes[:, :2]).all()
 
 
 def seen(settings: FPNSettings, image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -114,7 +114,10 @@ def test_an_image_that_breaks_in_training_is_named_whoever_reads_it(workers: int
     files[3].write_bytes(b"")
     with pytest.raises(UserError) as refusal:
         list(iterate_batches(images_by_key(images), None, batch_size=2, seed=0, start=0, stop=3, workers=workers))
-    assert str(refusal.value) == f"{files[3]}: this image cannot be decoded (its format is unknown); replace it"
+    assert (
+        str(refusal.value)
+        == f"{files[3]}: this image cannot be decoded (its format is none of BMP, JPEG, PNG, TIFF and WebP); replace it"
+    )
 
 
 def images_by_key(images: Images) -> ClassSamples:
@@ -149,6 +152,16 @@ def test_a_folder_of_classes_is_read(tmp_path: Path) -> None:
         (tmp_path / "b" / "1.png", 1),
         (tmp_path / "b" / "deep" / "2.jpg", 1),
     ]
+
+
+def test_of_a_folder_of_classes_what_is_hidden_or_not_read_is_skipped(tmp_path: Path) -> None:
+    save(tmp_path / "a" / "1.png", tmp_path / "a" / "._1.png", tmp_path / ".cache" / "1.png", tmp_path / "b" / "2.png")
+    save(tmp_path / "a" / ".thumbnails" / "1.png")
+    for name in ("1.ppm", "2.pgm", "3.txt"):
+        (tmp_path / "a" / name).write_bytes(b"P6 1 1 255 abc")
+    files, labels, classes = read_image_folder(tmp_path)
+    assert classes == ["a", "b"] and list(labels) == [0, 1]
+    assert list(files) == [tmp_path / "a" / "1.png", tmp_path / "b" / "2.png"]
 
 
 def test_a_folder_that_is_none_of_classes_is_refused(tmp_path: Path) -> None:

@@ -41,6 +41,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DetectionSet:
     return read_coco(folder / "train.json", folder / "train")
 
 
+@pytest.mark.parametrize("augmented", [True, False])
+@pytest.mark.parametrize("size", [(60000, 1), (1, 60000), (1, 1), (9000, 3)])
+def test_images_of_any_shape_are_classified(size: tuple[int, int], augmented: bool, tmp_path: Path) -> None:
+    Image.new("RGB", size, "teal").save(tmp_path / "a.png")
+    images = Images([tmp_path / "a.png"], cache_mb=0)
+    image, _ = ClassSamples(images, [0], 224, 0.2, training(color_jitter=0) if augmented else None)[0, 1]
+    assert image.shape == (3, 224, 224) and (image == torch.tensor([0, 128, 128]).reshape(3, 1, 1)).all()
+
+
 def seen(image: torch.Tensor, label: int) -> tuple[float, float, float, float] | None:
     """The box of the pixels that have mostly the color of `label`, if there are any."""
     color = torch.tensor(COLORS[label + 1]).reshape(3, 1, 1) > 0

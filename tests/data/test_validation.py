@@ -10,6 +10,7 @@ from make_coco import painted, some_images, tree_of, write_coco
 from PIL import Image
 
 from detnas.config import DataSettings
+from detnas.data import decoding
 from detnas.data.check import check
 from detnas.data.images import Images
 from detnas.data.splits import open_data
@@ -104,11 +105,14 @@ def test_what_cannot_be_told_is_refused_where_others_were_annotated_as_stored(fo
 # Damage
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"", "its format is unknown"), (b"hello", "its format is unknown")])
-def test_files_that_are_no_images_are_refused(content: bytes, words: str, folder: Path) -> None:
+@pytest.mark.parametrize("content", [b"", b"hello"])
+def test_files_that_are_no_images_are_refused(content: bytes, folder: Path) -> None:
     for name in ("10.png", "40.png"):
         (folder / "train" / name).write_bytes(content)
-    assert refused(folder) == f"2 files that are no images, or damaged (first: 10.png, {words}); replace them"
+    assert refused(folder) == (
+        "2 files that are no images, or damaged (first: 10.png, its format is none of BMP, JPEG, PNG, TIFF and WebP); "
+        "replace them"
+    )
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png"])
@@ -137,6 +141,30 @@ def test_damage_within_is_found_by_the_check(folder: Path) -> None:
     train = open_data(folder, DataSettings(), seed=0).train
     with pytest.raises(UserError, match=r"50\.png: this image cannot be decoded"):
         Images(train.files, 100, train.sizes)
+
+
+# Memory and depth
+
+
+def test_large_and_nearly_black_images_are_noted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = np.full((20, 30), 4095, np.uint16)
+    for name in ("20.png", "50.png"):
+        Image.fromarray(deep).save(folder / "train" / name)
+    Image.fromarray(deep * 16).save(folder / "train" / "60.png")
+    assert notes(folder) == [
+        "2 images of 16 bits a channel that are nearly black when read (first: 20.png); their values are below a "
+        "quarter of the range: stretch those of all images alike over 8 bits"
+    ]
+    monkeypatch.setattr(decoding, "LARGE", 600)
+    assert any("(first: 10.png, 0.0 GB of memory)" in note for note in notes(folder))
+
+
+def test_images_that_the_memory_cannot_hold_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "LARGE", 600)
+    monkeypatch.setattr("detnas.utils.memory.available_memory", lambda: 1000)
+    assert refused(folder).startswith(
+        "8 images that are too large for the memory (first: 10.png, its 30x20 pixels take about 0.0 GB "
+    )
 
 
 # Names and ids

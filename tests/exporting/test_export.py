@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import torch
 from detecting import ARCHITECTURE, SPACE, detector, write_noise, write_weights
+from PIL import Image
 from shell import Shell
 
 import detnas
@@ -170,3 +171,15 @@ def test_a_supernets_detector_is_refused(tmp_path: Path, noise: Path) -> None:
     for format in FORMATS:
         with pytest.raises(UserError, match="holds a supernet"):
             detnas.export(tmp_path / "a.safetensors", format, check=[noise])
+
+
+@pytest.mark.parametrize("format", ["onnx", "onnx-raw", "onnx-backbone", "py"])
+def test_an_image_of_which_nothing_is_left_checks_no_export(format: str, weights: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (3, 2000)).save(tmp_path / "strip.png")
+    before = left(tmp_path)
+    with pytest.raises(UserError, match=r"strip\.png: nothing is left of the shorter side of its 3x2000 pixels"):
+        detnas.export(weights, format, check=[tmp_path / "strip.png"])
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"broken\.png: this image cannot be decoded"):
+        detnas.export(weights, format, check=[tmp_path / "broken.png"])
+    assert left(tmp_path) == sorted([*before, "broken.png"])

@@ -60,6 +60,24 @@ def test_images_are_prepared_as_torchvision_does(changes: dict[str, Any]) -> Non
     assert np.abs(images - expected.tensors.numpy()).max() <= 1e-5 * expected.tensors.abs().max()
 
 
+@pytest.mark.parametrize("size", [(1, 96), (2000, 3), (0, 5), (5, 0)])
+def test_an_image_of_which_nothing_is_left_is_refused_in_a_line(size: tuple[int, int]) -> None:
+    height, width = size
+    with pytest.raises(
+        ValueError, match=f"an image of {width}x{height} pixels: nothing is left .* to 96; cut it"
+    ) as error:
+        prepare([np.zeros((60, 80, 3), np.uint8), np.zeros((*size, 3), np.uint8)], about())
+    assert "\n" not in str(error.value)
+
+
+@given(st.integers(1, 40), st.integers(1, 4000), st.booleans())
+def test_of_every_other_image_something_is_left(shorter: int, longer: int, upright: bool) -> None:
+    size = (longer, shorter) if upright else (shorter, longer)
+    if min(size) * 96 > max(size):
+        batch = prepare([np.zeros((*size, 3), np.uint8)], about())
+        assert min(batch.sizes[0]) >= 1 and max(batch.sizes[0]) <= 96
+
+
 def test_a_two_stage_detector_takes_one_image_and_its_size() -> None:
     pixels = [image.permute(1, 2, 0).numpy() for image in noise()[:2]]
     batch = prepare(pixels[1:], about("fpn"))

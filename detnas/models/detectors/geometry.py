@@ -31,6 +31,9 @@ from detnas.config import DetectorSettings
 from detnas.models.detectors.prepared import PreparedImages
 from detnas.models.preprocessing import normalize
 
+SMALLEST = 0.01
+"""Width or height in pixels of a resized box to train on of which nothing would be left."""
+
 
 class ImageTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
     """torchvision's normalizing, resizing and padding with a detector's settings. `PreparedImages` pass unchanged."""
@@ -55,7 +58,11 @@ class ImageTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
             target = target | {"boxes": _grown(target["boxes"], -self.unscaled)}
         image, target = super().resize(image, target)
         if target is not None:
-            target["boxes"] = _grown(target["boxes"], self.unscaled)
+            boxes = _grown(target["boxes"], self.unscaled)
+            # torchvision refuses boxes without width or height: those narrower than the pixel that is not scaled, or
+            # than float32 resolves.
+            upper = torch.where(boxes[:, 2:] > boxes[:, :2], boxes[:, 2:], boxes[:, :2] + SMALLEST)
+            target["boxes"] = torch.cat((boxes[:, :2], upper), dim=1)
         return image, target
 
     def postprocess(
@@ -66,7 +73,7 @@ class ImageTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
     ) -> list[dict[str, Tensor]]:
         found = [one | {"boxes": _grown(one["boxes"], -self.unscaled)} for one in result]
         found = super().postprocess(found, image_shapes, original_image_sizes)
-        return [one | {"boxes": _grown(one["boxes"], self.unscaled)} for one in found]
+        return [one | {"boxes": _not_inverted(_grown(one["boxes"], self.unscaled))} for one in found]
 
 
 class CellAnchors(AnchorGenerator):  # type: ignore[misc]
@@ -128,6 +135,12 @@ class InnerPixelsRoIAlign(PyramidRoIAlign):
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         return cast(Tensor, super().forward(x, [_grown(one, -1.0) for one in boxes], image_shapes))
+
+
+def _not_inverted(boxes: Tensor) -> Tensor:
+    """`boxes` (n, 4) with right and lower edges no further left or up than the others, as those are after scaling that
+    were narrower than the pixel that is not scaled."""
+    return torch.cat((boxes[:, :2], torch.maximum(boxes[:, 2:], boxes[:, :2])), dim=1)
 
 
 def _grown(boxes: Tensor, by: float) -> Tensor:
