@@ -133,7 +133,8 @@ def open_lock_file(path: Path) -> IO[str]:
 
 
 def write_text(path: Path, text: str) -> None:
-    write_file(path, lambda file: file.write(text.encode()))
+    """Write UTF-8. Surrogates, as which Python reads file names that are not UTF-8, are written as escapes."""
+    write_file(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -251,7 +251,7 @@ def test_who_holds_a_lock_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    assert holder.stdout is not None and holder.stdout.readline() == "True\n"
     holder.send_signal(signal.SIGSTOP)
     said: list[str] = []
 
