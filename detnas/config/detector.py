@@ -12,7 +12,7 @@ from detnas.utils.text import describe_value
 Norm = Literal["none", "batch", "group"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Factors = Annotated[tuple[Annotated[float, Field(ge=1e-3, le=1e3)], ...], Field(min_length=1, max_length=32)]
-Strides = Annotated[tuple[Annotated[int, Field(gt=0, le=32)], ...], Field(min_length=1, max_length=4)]
+Strides = Annotated[tuple[Annotated[int, Field(gt=0, le=2**10)], ...], Field(min_length=1, max_length=8)]
 Channels = Annotated[int, Field(gt=0, le=1024, multiple_of=8)]
 Mean = Annotated[float, Field(ge=-1e6, le=1e6)]
 Deviation = Annotated[float, Field(ge=1e-6, le=1e6)]

@@ -47,7 +47,11 @@ class OpContract:
     def space(self, op: str) -> SearchSpace:
         """The op as the second of two, of which the first may stand anywhere."""
         return SearchSpace(
-            f"with {op}", 4, (8, 20, 24), (2, 1, 3), ("xception" if op == "shuffle3" else "shuffle3", op)
+            f"with-{op.rpartition(':')[2]}",
+            4,
+            (8, 20, 24),
+            (2, 1, 3),
+            ("xception" if op == "shuffle3" else "shuffle3", op),
         )
 
     def test_maps_have_the_blocks_channels_and_stride(self, spec: OpSpec, blocks: list[Block]) -> None:

@@ -103,7 +103,7 @@ def test_draws_are_uniform() -> None:
 @given(st.integers(0, 2**32), st.integers(1, 4))
 def test_where_all_ops_are_allowed_draws_are_those_of_old(seed: int, number: int) -> None:
     """The random streams of spaces without such ops, which results on record hang on."""
-    space = SearchSpace(f"{number} ops", 4, (8, 16), (2, 3), PAPER_OPS[:number])
+    space = SearchSpace(f"{number}-ops", 4, (8, 16), (2, 3), PAPER_OPS[:number])
     ours, plain = np.random.default_rng(seed), np.random.default_rng(seed)
     assert list(space.draw(ours).ops) == plain.integers(number, size=5).tolist()
     orders = plain.permuted(np.tile(np.arange(number), (5, 1)), axis=1)
