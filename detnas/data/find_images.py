@@ -8,6 +8,9 @@ from detnas.data.decoding import EXTENSIONS
 from detnas.utils.errors import UserError
 from detnas.utils.files import is_file, is_folder
 
+MOST_DEPTH = 10
+"""Folders below that of the images in which an image of another machine's path is looked for."""
+
 
 def list_files(folder: Path, endings: Collection[str], *, deep: bool = True) -> list[Path]:
     """The files in `folder`, and below it if `deep`, with one of these `endings` (in lower case), sorted.
@@ -71,8 +74,9 @@ class FileFinder:
         is_absolute = called.startswith(("/", "\\")) or bool(windows.drive)
         parts = [part for part in windows.parts if part not in (windows.anchor, ".")]
         own = self.folder.absolute().parts
-        for start in range(len(parts)):
-            if is_absolute or start == 0 or tuple(parts[:start]) == own[-start:]:
+        deepest = max(1, len(parts) - MOST_DEPTH) if is_absolute else 1
+        for start in (0, *range(deepest, len(parts) if is_absolute else min(len(parts), len(own)))):
+            if parts and (is_absolute or start == 0 or tuple(parts[:start]) == own[-start:]):
                 yield PurePosixPath(*parts[start:])
 
     def _same_name(self, place: PurePosixPath) -> str | None:
@@ -127,11 +131,12 @@ def _files(top: Path, deep: bool) -> Iterator[Path]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            path, is_link = folder / entry.name, entry.is_symlink()
+            if os.path.isdir(path) if is_link else entry.is_dir():  # noqa: PTH112, for links that lead to themselves
                 if deep:
-                    (links if entry.is_symlink() else folders).append(folder / entry.name)
-            elif entry.is_file() or entry.is_symlink():
-                yield folder / entry.name
+                    (links if is_link else folders).append(path)
+            elif is_file(path) or not os.path.exists(path) if is_link else entry.is_file():  # noqa: PTH110, as above
+                yield path
 
 
 def _identity(folder: Path) -> tuple[int, int]:

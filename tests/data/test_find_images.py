@@ -215,10 +215,20 @@ def test_links_are_followed_but_no_folder_is_listed_twice(tmp_path: Path) -> Non
         "gone.jpg": tmp_path / "nowhere.jpg",
         "gone": tmp_path / "nowhere",
         "file.jpg": store / "a.jpg",
+        "itself.jpg": top / "itself.jpg",
+        "device.jpg": Path("/dev/zero"),
     }.items():
         (top / name).symlink_to(target)
     (store / "deep" / "home").symlink_to(store)
-    assert listed(top) == ["again/a.jpg", "again/deep/b.jpg", "d.jpg", "file.jpg", "gone.jpg", "own/c.jpg"]
+    assert listed(top) == [
+        "again/a.jpg",
+        "again/deep/b.jpg",
+        "d.jpg",
+        "file.jpg",
+        "gone.jpg",
+        "itself.jpg",
+        "own/c.jpg",
+    ]
     (tmp_path / "linked").symlink_to(top)
     assert listed(tmp_path / "linked") == listed(top)
 
@@ -269,6 +279,9 @@ def test_links_are_followed_but_no_folder_is_listed_twice(tmp_path: Path) -> Non
         ("\0", None),
         ("x" * 5000, None),
         ("x/" * 3000, None),
+        ("/x" * 2000 + "/deep/c.jpg", "deep/c.jpg"),
+        ("x/" * 2000 + "a.jpg", None),
+        ("itself.jpg", None),
     ],
 )
 def test_an_image_is_found_by_what_an_annotation_calls_it(called: str, found: str | None, tmp_path: Path) -> None:
@@ -279,6 +292,7 @@ def test_an_image_is_found_by_what_an_annotation_calls_it(called: str, found: st
     )
     (folder / "link.jpg").symlink_to(folder / "deep" / "c.jpg")
     (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
+    (folder / "itself.jpg").symlink_to(folder / "itself.jpg")
     finder = FileFinder(folder)
     assert finder.find(called) == found and finder.find(called) == found
     assert FileFinder(Path(os.path.relpath(folder))).find(called) == found
