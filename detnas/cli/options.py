@@ -15,9 +15,9 @@ def _recipe_names() -> list[str]:
     return recipe_names()
 
 
-def print_line(line: str, *, error: bool = False) -> None:
-    """Print a line, on standard error if it is about an error; what a terminal would obey is printed as an escape."""
-    typer.echo(printable(line), err=error)
+def print_line(line: str) -> None:
+    """Print a line; what a terminal would obey is printed as an escape."""
+    print(printable(line))  # not typer.echo, which writes UTF-8 to terminals that cannot show it
 
 
 def print_lines(lines: Iterable[str]) -> None:
