@@ -41,12 +41,14 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 class FileFinder:
     """Finds files of a folder by what annotations call them. It lists a folder only to find what it is not called.
 
-    `endings`: those that the files may have, in order of precedence, in lower case.
+    `endings`: those that the files may have, in order of precedence, in lower case. With `exact`, only the ending may
+    differ, not the case of the name before it.
     """
 
-    def __init__(self, folder: Path, endings: Sequence[str] = EXTENSIONS) -> None:
+    def __init__(self, folder: Path, endings: Sequence[str] = EXTENSIONS, *, exact: bool = False) -> None:
         self.folder = folder
         self.endings = endings
+        self.exact = exact
         self._listed: dict[Path, dict[str, list[str]]] = {}
 
     def find(self, called: str) -> str | None:
@@ -77,6 +79,8 @@ class FileFinder:
         """A file of the same name, perhaps in another case."""
         names = self._names(place).get(place.stem.lower(), [])
         same = [name for name in names if name.lower() == place.name.lower()]
+        if self.exact:
+            same = [name for name in same if name.startswith(place.stem)]
         return str(place.with_name(min(same, key=lambda name: name != place.name))) if same else None
 
     def _same_stem(self, place: PurePosixPath) -> str | None:

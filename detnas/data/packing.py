@@ -21,11 +21,12 @@ def pack(tree: dict[str, Any], images: Path, bad_boxes: BadBoxes = "refuse") -> 
     label_of = {category.id: label for label, category in enumerate(categories)}
     of_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in tree["images"]}
     for annotation in tree["annotations"]:
-        if has_area(annotation["bbox"]):
-            if bad_boxes == "clip" and not is_inside(annotation, sizes):
-                annotation = _clipped(annotation, sizes[annotation["image_id"]])
-            if has_area(annotation["bbox"]) and is_inside(annotation, sizes):
-                of_image[annotation["image_id"]].append(annotation)
+        is_kept = has_area(annotation["bbox"])
+        if is_kept and not is_inside(annotation, sizes):
+            annotation = _clipped(annotation, sizes[annotation["image_id"]])
+            is_kept = bad_boxes == "clip" and has_area(annotation["bbox"])
+        if is_kept:
+            of_image[annotation["image_id"]].append(annotation)
     rows = [annotation for annotations in of_image.values() for annotation in annotations]
     boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
     areas = np.array([row.get("area") for row in rows], np.float64)  # of masks, where there are any; NaN for None

@@ -36,7 +36,8 @@ QUALITY = 90
 def write_synthetic_data(directory: Path, *, classification: bool) -> None:
     """Write a detection data set (COCO files, JPEG) into `directory`; with `classification`, an image folder too.
 
-    The image folder `CLASSIFICATION` has `CLASSES` classes of one image each. Images repeat; calls write the same data.
+    The image folder `CLASSIFICATION` has `CLASSES` classes of one image each. Images repeat but for a comment in
+    the files; calls write the same data.
     """
     rng = np.random.default_rng(0)
     encoded = [make_noise_jpeg(rng, width, height) for width, height in DETECTION_SIZES]
@@ -45,7 +46,7 @@ def write_synthetic_data(directory: Path, *, classification: bool) -> None:
         folder.mkdir(parents=True)
         images = {}
         for number in range(count):
-            (folder / f"{number}.jpg").write_bytes(encoded[number % len(encoded)])
+            (folder / f"{number}.jpg").write_bytes(_numbered(encoded[number % len(encoded)], split, number))
             size = DETECTION_SIZES[number % len(DETECTION_SIZES)]
             images[f"{number}.jpg"] = size, _draw_boxes(rng, *size, first=number * BOXES)
         coco = make_coco(images, (f"category {number}" for number in range(1, CATEGORIES + 1)))
@@ -67,6 +68,12 @@ def make_noise_jpeg(rng: np.random.Generator, width: int, height: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(canvas[0].permute(1, 2, 0).clamp(0, 255).byte().numpy()).save(file, "JPEG", quality=QUALITY)
     return file.getvalue()
+
+
+def _numbered(jpeg: bytes, split: str, number: int) -> bytes:
+    """A JPEG file with a comment, so that files of the same image are not taken for copies of another."""
+    comment = f"{split} {number}".encode()
+    return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + jpeg[2:]
 
 
 def _draw_boxes(rng: np.random.Generator, width: int, height: int, first: int) -> list[Box]:

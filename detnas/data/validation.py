@@ -203,7 +203,8 @@ def _bad_box_issues(
             *issue_of(
                 "boxes outside their image",
                 described,
-                f"fix them, or set data.bad_boxes=clip to cut them at its border, or {left_out}",
+                f"{_corner_remedy(outside, sizes)}fix them, or set data.bad_boxes=clip to cut them at its border, or "
+                f"{left_out}",
             ),
         ]
     kept = [bad_boxes == "clip" and has_area(clip_box(a["bbox"], sizes[a["image_id"]])) for a in outside]
@@ -223,6 +224,15 @@ def _bad_box_issues(
             fatal=False,
         ),
     ]
+
+
+def _corner_remedy(outside: list[dict[str, Any]], sizes: dict[int, Size]) -> str:
+    """The beginning of a remedy for boxes that would all be right if they were the corners x1, y1, x2, y2."""
+    for annotation in outside:
+        (x1, y1, x2, y2), (width, height) = annotation["bbox"], sizes[annotation["image_id"]]
+        if "where" in annotation or not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+            return ""
+    return "if they are x1, y1, x2, y2, write x, y, width, height; otherwise " if len(outside) > 1 else ""
 
 
 def _repeated(values: Iterable[Any]) -> list[Any]:

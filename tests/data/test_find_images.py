@@ -285,6 +285,11 @@ def test_an_image_is_found_by_what_an_annotation_calls_it(called: str, found: st
     assert finder.find(str(folder / "a.jpg")) == str(folder / "a.jpg")
 
 
+def test_where_a_name_must_be_exact_only_the_ending_may_differ(tmp_path: Path) -> None:
+    finder = FileFinder(touched(tmp_path, "a.JPG", "b.png"), exact=True)
+    assert [finder.find(name) for name in ("a.jpg", "A.jpg", "b.jpg", "B.png")] == ["a.JPG", None, "b.png", None]
+
+
 def test_other_endings_are_found_by_the_same_rule(tmp_path: Path) -> None:
     finder = FileFinder(touched(tmp_path, "a.XML", "b/c.xml"), (".xml",))
     assert finder.find("a") == finder.find("a.jpg") == "a.XML"

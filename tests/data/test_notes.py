@@ -1,7 +1,6 @@
 """What `data check` and a run say of data that can be used, but may not be what their owner thinks."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -130,7 +129,7 @@ def test_labels_that_belong_to_no_image_are_noted(tmp_path: Path) -> None:
         "1 images of kinds that are not read (first: {images}/c.jfif); convert them",
         "1 images without a file of labels, taken for images without objects (first: images/train/a.jpg)",
         "1 images without boxes (first: images/train/a.jpg",
-        "3 files of labels that belong to no image (first: {labels}/c.txt, perhaps of {images}/c.jfif, whose kind",
+        "3 files of labels that belong to no image (first: {labels}/c.txt, perhaps of c.jfif, whose kind",
     ]
     for note, start in zip(sorted(notes(tmp_path)), begin, strict=True):
         assert note.startswith(start.format(images=images, labels=labels))
@@ -151,6 +150,14 @@ def test_labels_may_have_their_ending_in_capitals(tmp_path: Path) -> None:
     labels = yolo(tmp_path) / "labels" / "train"
     (labels / "a.txt").rename(labels / "a.TXT")
     assert notes(tmp_path) == [] and len(opened(tmp_path).train.boxes) == 10
+
+
+def test_labels_of_another_case_are_not_taken_for_those_of_an_image(tmp_path: Path) -> None:
+    labels = yolo(tmp_path) / "labels" / "train"
+    (labels / "a.txt").rename(labels / "A.txt")
+    assert f"1 files of labels that belong to no image (first: {labels}/A.txt)" in notes(tmp_path)
+    shutil.copy(tmp_path / "images" / "train" / "a.jpg", tmp_path / "images" / "train" / "A.jpg")
+    assert not any("belong to no image" in note for note in notes(tmp_path))
 
 
 def test_linked_folders_are_read_in_yolo_and_voc(tmp_path: Path) -> None:
@@ -206,7 +213,7 @@ def test_a_set_of_voc_that_counts_from_0_is_noted(tmp_path: Path) -> None:
 
 
 def test_copies_are_files_of_equal_content(tmp_path: Path) -> None:
-    whole = os.urandom(5 * PIECE)
+    whole = bytes(5 * PIECE)
     contents = {
         "a": whole,
         "first byte": b"x" + whole[1:],

@@ -1,5 +1,6 @@
 """The contract of a data set format: a class derived from `DatasetFormat`, and a line in `registry.FORMATS`."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ Location = TypeVar("Location")
 def parse_number(text: str) -> float | None:
     """The number that `text` is, or None if it is none of a plausible size for images."""
     try:
-        number = float(text[:1000])
+        number = float(text) if len(text) < 1000 else math.nan
     except ValueError:
         return None
     return number if abs(number) < 1e9 else None  # NaN is not

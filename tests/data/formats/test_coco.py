@@ -284,6 +284,27 @@ def test_bad_boxes_are_refused_or_left_out_as_told(box: list[float], what: str, 
     assert data.starts.tolist() == [0, 1, 2, 2]
 
 
+def test_boxes_that_are_corners_are_recognized(images: Path, tmp_path: Path) -> None:
+    def spoil(tree: Tree) -> None:
+        for annotation in tree["annotations"][:2]:
+            annotation["bbox"] = [10, 12, 39, 30]
+
+    assert "if they are x1, y1, x2, y2, write x, y, width, height; otherwise" in refusal(
+        changed(spoil), images, tmp_path
+    )
+
+
+def test_what_is_cut_has_at_most_the_area_of_its_box(images: Path, tmp_path: Path) -> None:
+    def spoil(tree: Tree) -> None:
+        for annotation, area in zip(tree["annotations"][:2], (5000, 20.5), strict=True):
+            annotation.update(bbox=[-10, -10, 20, 25.5], area=area)
+        tree["annotations"][1]["category_id"] = 2
+
+    (tmp_path / "a.json").write_text(json.dumps(changed(spoil)))
+    data = read_coco(tmp_path / "a.json", images, "clip")
+    assert data.boxes[:2].tolist() == [[0, 0, 10, 15.5]] * 2 and data.areas[:2].tolist() == [155, 20.5]
+
+
 def test_bad_boxes_are_counted(images: Path, tmp_path: Path) -> None:
     def spoil(tree: Tree) -> None:
         for annotation, box in zip(tree["annotations"], ([2, 3, 0, 0], [2, 3, 90, 9], [1, 1, 0, 5]), strict=True):

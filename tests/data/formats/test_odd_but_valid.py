@@ -9,14 +9,20 @@ from unittest import mock
 from xml.sax.saxutils import escape
 
 import numpy as np
+import pytest
 import yaml
 from hypothesis import event, given
 from hypothesis import strategies as st
+from make_coco import some_images, tree_of
+from make_coco import write_coco as write_tree
 from PIL import Image
 from test_malformed import RECIPE, detnas, examples
 
+from detnas.config import Recipe
 from detnas.data.images import Images
 from detnas.evaluation.evaluate import evaluate
+from detnas.models.supernet import Supernet
+from detnas.models.weights import DetectorInfo, save_detector
 from detnas.run import pipeline
 from detnas.run.context import Run
 from detnas.search.evaluators.detection import DetectionEvaluator
@@ -45,6 +51,7 @@ LETTERS = "aZ09 ._-'\"&<>#%{}[]()$;,~äß例😀\u0301\u202e\x1b\x07\x7f"
 NAMES = st.text(LETTERS, max_size=12)
 NOT_IN_XML = {ord(letter): None for letter in "\x1b\x07"}
 CLASS_NAMES = st.lists(st.text(LETTERS + "/\\:\t", max_size=20) | st.just("n" * 256), min_size=1, max_size=3)
+CLASS_NAMES |= st.just([f"class {number}" for number in range(200)])
 IDS = st.sampled_from([0, 1, -1, 2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 10**30, -(10**199)])
 ALL_SIDES = [1, 2, 3, 7, 16, 31, 32, 33, 64, 100, 200]
 SIDES = st.sampled_from(ALL_SIDES)
@@ -161,22 +168,23 @@ def write_yolo(folder: Path, split: str, images: Sequence[Drawn], classes: Seque
     (folder / "data.yaml").write_text(yaml.safe_dump(description, allow_unicode=True))
 
 
-def evaluate_all(run: Run) -> None:
-    """Two candidates on the search split, and one on the validation set."""
-    evaluator = DetectionEvaluator.from_run(run)
-    architectures = [Architecture(tuple((op,) * count for count in run.space.repeats)) for op in (0, 1)]
-    for architecture in architectures:
-        assert evaluator(architecture).keys() >= {"mAP", "VOC"}
-    detector = evaluator.extract_candidate(architectures[0], None)
-    images = Images(run.data.val.files, 0, run.data.val.sizes)
-    scores = evaluate(detector, run.data.val, images, batch_size=2, device=run.device)
-    json.dumps([scores.scores, scores.per_class, scores.results])
+def train_and_evaluate(run: Run) -> None:
+    """A step of the supernet, a candidate on the search split, and its evaluation on the validation set."""
+    settings, data = run.recipe.supernet_finetune, run.data
+    detector = run.detector(lambda: Supernet(run.space), None)
+    run.train(detector, run.detection(settings, data.fit), settings, "supernet-finetune")
+    evaluator = DetectionEvaluator(
+        detector, data.fit, data.search, run.recipe.search, seed=0, device=run.device, cache_mb=100
+    )
+    architecture = Architecture(tuple((0,) * count for count in run.space.repeats))
+    assert evaluator(architecture).keys() >= {"mAP", "VOC"}
+    candidate = evaluator.extract_candidate(architecture, None)
+    images = Images(data.val.files, 0, data.val.sizes)
+    found = evaluate(candidate, data.val, images, batch_size=2, device=run.device)
+    json.dumps([found.scores, found.per_class, found.results])
 
 
-STAGES = {"supernet-finetune": pipeline.supernet_finetune, "evaluation": evaluate_all}
-
-
-@examples(24)
+@examples(20)
 @given(data=st.data(), write=st.sampled_from([write_coco, write_voc, write_yolo]))
 def test_what_the_check_passes_can_be_used_to_the_end(data: st.DataObject, write: Any) -> None:
     with tempfile.TemporaryDirectory() as temporary:
@@ -188,7 +196,31 @@ def test_what_the_check_passes_can_be_used_to_the_end(data: st.DataObject, write
         status, said = detnas("data", "check", folder, "--out", Path(temporary) / "grid.png")
         event(f"{write.__name__}, {'passed' if status == 0 else 'refused'}")
         assert status in (0, 2) and said.count("\n") <= 1, said
-        with mock.patch.object(pipeline, "STAGES", STAGES):
+        with mock.patch.object(pipeline, "STAGES", {"all": train_and_evaluate}):
             again, message = detnas("run", recipe, "--data", folder, "--out", Path(temporary) / "run")
         assert again == status, message
         assert message == "" if status == 0 else message.count("\n") == 1, message
+
+
+@pytest.mark.parametrize("first", [-7, 2**63 - 2, 2**64, -(10**30)])
+def test_a_weights_file_keeps_the_ids(first: int, tmp_path: Path) -> None:
+    tree = tree_of(some_images(3))
+    for entry in [*tree["images"], *tree["categories"]]:
+        entry["id"] += first
+    for annotation in tree["annotations"]:
+        annotation["image_id"] += first
+        annotation["category_id"] += first
+    for split in ("train", "val"):
+        write_tree(tmp_path / "data" / f"{split}.json", tmp_path / "data" / split, tree)
+    recipe = Recipe.model_validate(RECIPE)
+    space = recipe.search_space()
+    names = tuple((category["id"], category["name"]) for category in tree["categories"])
+    info = DetectorInfo(space, space.uniform("shuffle3"), recipe.detector, names)
+    save_detector(tmp_path / "weights", info.build(), info)
+    for words in (("evaluate", "weights", "--data", "data"), ("predict", "weights", "data/val", "--threshold", "0")):
+        paths = [tmp_path / word if word in ("weights", "data", "data/val") else word for word in words]
+        out = ("--out", tmp_path / "out") if "predict" in words else ()
+        assert detnas(*paths, *out) == (0, "")
+    predicted = json.loads((tmp_path / "out" / "coco.json").read_text())
+    assert {row["category_id"] for row in predicted["annotations"]} <= {id for id, _ in names}
+    assert [(row["id"], row["name"]) for row in predicted["categories"]] == list(names)

@@ -33,7 +33,7 @@ class VocSet(NamedTuple):
 
     def files(self) -> list[Path]:
         """The XML file of each name, whether it exists or not. A name may have the ending of the image."""
-        finder = FileFinder(self.annotations, (".xml",))
+        finder = FileFinder(self.annotations, (".xml",), exact=True)
         files = []
         for name in self.names:
             stem = str(Path(name).with_suffix("")) if Path(name).suffix.lower() in EXTENSIONS else name

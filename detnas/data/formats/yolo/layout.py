@@ -39,14 +39,13 @@ def find_yaml(directory: Path) -> Path | None:
     for name in USUAL:
         if is_file(directory / name):
             return directory / name
-    for file in sorted(directory.iterdir()):
-        if file.suffix.lower() in YAML and is_file(file):
-            try:
-                tree = _read(file)
-            except UserError:
-                continue
-            if tree.keys() & {"names", "nc"} and tree.keys() & {"train", "val"}:
-                return file
+    for file in list_files(directory, YAML, deep=False):
+        try:
+            tree = _read(file)
+        except UserError:
+            continue
+        if tree.keys() & {"names", "nc"} and tree.keys() & {"train", "val"}:
+            return file
     return None
 
 
@@ -85,7 +84,7 @@ class LabelFinder:
     def find(self, image: Path) -> Path | None:
         """The label file of an image: in labels/ if it is in images/, or beside it. None if there is none."""
         for folder in label_folders(image.parent):
-            finder = self._finders.setdefault(folder, FileFinder(folder, (".txt",)))
+            finder = self._finders.setdefault(folder, FileFinder(folder, (".txt",), exact=True))
             if found := finder.find(f"{image.stem}.txt"):
                 return folder / found
         return None

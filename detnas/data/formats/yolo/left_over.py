@@ -4,12 +4,13 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from detnas.data.decoding import EXTENSIONS
 from detnas.data.find_images import FileFinder, list_files
 from detnas.data.formats.base import parse_number
 from detnas.data.formats.yolo.layout import YoloSet, image_folders, label_folders
 from detnas.data.validation import Issue, issue_of
 
-OTHER_IMAGES = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpg_original", ".jxl", ".mpo", ".ppm")
+OTHER_IMAGES = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".mpo", ".ppm")
 """Endings of images that are not taken from a folder."""
 PIECE = 1000
 """Bytes of a file by which labels are recognized."""
@@ -29,18 +30,18 @@ def _without_image(folders: list[Path], used: Collection[Path]) -> Iterator[str]
     """The label files in the folders of labels, and below them, of which no image is there, in a split or not."""
     roots = {place for folder in folders for place in label_folders(folder) if place.is_dir()}
     tops = sorted(place for place in roots if not roots & set(place.parents))
-    finders: dict[Path, tuple[FileFinder, FileFinder]] = {}
+    finders: dict[Path, FileFinder] = {}
     for file in dict.fromkeys(file for top in tops for file in list_files(top, (".txt",))):
         if file in used or not _holds_labels(file):
             continue
-        others = []
+        found = None
         for folder in image_folders(file.parent):
-            images, strange = finders.setdefault(folder, (FileFinder(folder), FileFinder(folder, OTHER_IMAGES)))
-            if images.find(f"{file.stem}.jpg"):
-                break
-            others += [folder / found for found in [strange.find(f"{file.stem}.jfif")] if found]
-        else:
-            yield f"{file}, perhaps of {others[0]}, whose kind is not read" if others else str(file)
+            finder = finders.setdefault(folder, FileFinder(folder, (*EXTENSIONS, *OTHER_IMAGES), exact=True))
+            found = found or finder.find(f"{file.stem}.jpg")
+        if found is None:
+            yield str(file)
+        elif Path(found).suffix.lower() in OTHER_IMAGES:
+            yield f"{file}, perhaps of {found}, whose kind is not read"
 
 
 def _holds_labels(file: Path) -> bool:
