@@ -35,7 +35,7 @@ SIDES = (224, 448)
 @dataclass(frozen=True)
 class Image:
     file: Path
-    size: Size
+    size: Size | None = None
     """Expected width and height."""
 
     def read(self) -> Tensor:
