@@ -192,6 +192,15 @@ def load_weights(path: Path, ops: Collection[str] = ()) -> tuple[nn.Module, Back
     return model.eval(), info
 
 
+def is_intact(path: Path) -> bool:
+    """Whether a weights file is there and whole."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return bool(file.metadata())
+    except (SafetensorError, OSError):
+        return False
+
+
 def _damaged(path: Path, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:200]
     return UserError(f"{path}: damaged, or of another version of detnas ({reason}); write it again")

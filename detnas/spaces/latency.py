@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from detnas.spaces.architecture import PAPER_OPS
 from detnas.utils.errors import UserError
-from detnas.utils.files import is_file, write_json
+from detnas.utils.files import is_file, read_bounded, write_json
 
 BackendName = Literal["eager", "onnxruntime"]
 Positive = Annotated[int, Field(gt=0)]
@@ -59,7 +59,9 @@ def read_latencies(path: Path) -> LatencyTable:
     if not is_file(path):
         raise UserError(f"budget.latencies = {str(path)!r}: no such file; name a table of latencies, or {REMEDY}")
     try:
-        return TypeAdapter(LatencyTable).validate_json(path.read_bytes(), strict=True)
+        return TypeAdapter(LatencyTable).validate_json(read_bounded(path), strict=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

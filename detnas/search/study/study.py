@@ -1,5 +1,6 @@
 """The search: an Optuna study, filled candidate by candidate by any number of workers, and what it leaves behind."""
 
+import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from detnas.search.samplers import SAMPLERS
 from detnas.search.samplers.base import Sampler
 from detnas.search.study.claims import failed_for_good, reason_of
 from detnas.search.study.storage import open_study
-from detnas.search.study.trials import ORIGIN, fitness_of, index_of
+from detnas.search.study.trials import ORIGIN, fitness_of, index_of, seconds_of
 from detnas.search.study.worker import SCORES, Worker
-from detnas.spaces import Architecture, BudgetSampler
+from detnas.spaces import Architecture, BudgetSampler, SearchSpace
 from detnas.utils.errors import UserError
-from detnas.utils.files import acquire_lock, make_folder, open_lock_file
+from detnas.utils.files import acquire_lock, is_file, make_folder, open_lock_file
 from detnas.utils.progress import Progress
 
 SHOWN_EVERY = 50
@@ -80,23 +81,43 @@ def search(
             front = pareto_front([row.cost(cost) for row in rows], [row.fitness for row in rows])
             layout.FRONT.write(directory, [rows[place] for place in front])
         layout.BEST.write(directory, winner)
-        done = layout.SearchDone(seconds=sum(row.seconds for row in rows), evaluations=len(rows))
-        layout.SEARCH_DONE.write(directory, done)
+        seconds, files = sum(row.seconds for row in rows), _digests(directory)
+        layout.SEARCH_DONE.write(directory, layout.SearchDone(seconds=seconds, evaluations=len(rows), files=files))
     return Architecture.parse(winner.architecture)
+
+
+def is_complete(directory: Path, settings: SearchSettings, space: SearchSpace) -> bool:
+    """Whether the search in `directory` is done, and all that it leaves is there as it was written."""
+    done, best = layout.SEARCH_DONE.find_intact(directory), layout.BEST.find_intact(directory)
+    rows = layout.CANDIDATES.find_intact(directory) or []
+    if done is None or best not in rows or (done.files and done.files != _digests(directory)):
+        return False
+    if settings.second_objective and layout.FRONT.find_intact(directory) is None:
+        return False
+    try:
+        space.check(Architecture.parse(best.architecture))
+    except UserError:
+        return False
+    return True
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    """The SHA-256 of each file that a finished search has left."""
+    paths = (file.path(directory) for file in (layout.CANDIDATES, layout.FAILED, layout.FRONT, layout.BEST))
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if is_file(path)}
 
 
 def _candidates(trials: Iterable[FrozenTrial], sampler: Sampler) -> list[layout.Candidate]:
     """The finished candidates, by evaluation index."""
     rows = []
     for trial in sorted(_finished(trials), key=index_of):
-        assert trial.duration is not None
         facts = {
             **_identity(trial, sampler),
             **sampler.budget_sampler.table.cost(architecture_from(trial.params, sampler.space).ops).facts(),
             "fitness": fitness_of(trial),
             "metric": sampler.settings.score_name,
             "AP50": trial.user_attrs.get(SCORES, {}).get("AP50"),
-            "seconds": round(trial.duration.total_seconds(), 3),
+            "seconds": seconds_of(trial),
         }
         rows.append(layout.Candidate.model_validate(facts))
     return rows
