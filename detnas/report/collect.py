@@ -10,9 +10,7 @@ from detnas.config import Recipe, load_recipe
 from detnas.rundir import layout
 from detnas.rundir.directory import read_stored_run
 from detnas.rundir.layout import Candidate, MetricsRow, Ranking, RecalibrationCheck, StoredRun
-from detnas.rundir.record_files import damaged, read_text
-from detnas.spaces import Architecture
-from detnas.utils.errors import UserError
+from detnas.rundir.record_files import read_text
 from detnas.utils.text import NAME
 
 
@@ -103,8 +101,6 @@ def collect(directory: Path, log: Callable[[str], object] = lambda line: None) -
     stored = read_stored_run(directory)
     recipe = load_recipe(directory / layout.RECIPE)
     best = layout.BEST.find(directory / layout.SEARCH)
-    if best is not None:
-        _check(best.architecture, recipe, layout.BEST.path(directory / layout.SEARCH))
     names = _network_names(directory, recipe)
     trainings = [(layout.SUPERNET_PRETRAIN, ""), (layout.SUPERNET_FINETUNE, "")]
     trainings += [(stage, name) for stage in (layout.PRETRAIN, layout.FINETUNE) for name in names]
@@ -113,7 +109,7 @@ def collect(directory: Path, log: Callable[[str], object] = lambda line: None) -
         recipe=recipe,
         stored=stored,
         recipe_text=read_text(directory / layout.RECIPE),
-        networks=[_read_network(directory, name, best, recipe) for name in names],
+        networks=[_read_network(directory, name, best) for name in names],
         trainings=[_read_training(directory / stage / name, stage, name, log) for stage, name in trainings],
         candidates=layout.CANDIDATES.read(directory / layout.SEARCH),
         num_failed=len(layout.FAILED.read(directory / layout.SEARCH)),
@@ -148,19 +144,9 @@ def _curve(rows: Sequence[MetricsRow], name: str) -> Curve:
     return Curve([step for step, _ in points], [value for _, value in points])
 
 
-def _check(architecture: str, recipe: Recipe, file: Path) -> None:
-    """Raise `UserError` about `file` unless `architecture`, which it holds, is one of the recipe's space."""
-    try:
-        recipe.search_space().check(Architecture.parse(architecture))
-    except UserError as error:
-        raise damaged(file, error) from None
-
-
-def _read_network(directory: Path, name: str, best: Candidate | None, recipe: Recipe) -> Network:
+def _read_network(directory: Path, name: str, best: Candidate | None) -> Network:
     evaluation = layout.EVALUATION.find(directory / layout.FINETUNE / name)
     if evaluation is not None:
-        if name == layout.WINNER:
-            _check(evaluation.architecture or "", recipe, layout.EVALUATION.path(directory / layout.FINETUNE / name))
         return Network(**evaluation.model_dump(exclude={"network"}), name=name)
     if best is not None and name == layout.WINNER:
         return Network(name, best.architecture, best.macs, best.params, latency_ms=best.latency_ms)

@@ -23,12 +23,13 @@ from detnas.models.detectors.build import Detector, build_detector
 from detnas.models.supernet import Supernet
 from detnas.run.baselines import baseline_builders
 from detnas.rundir import layout
-from detnas.rundir.record_files import RecordFile
+from detnas.rundir.record_files import RecordFile, damaged
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
 from detnas.training.checkpoints import has_checkpoint, is_done, load_weights, training_state
 from detnas.training.loop import one_pass, train
 from detnas.training.paths import PathSampler, path_chooser
 from detnas.training.tasks import ClassificationTask, DetectionTask, Task
+from detnas.utils.errors import UserError
 from detnas.utils.progress import Progress
 from detnas.utils.resource_errors import explain_out_of_memory
 from detnas.utils.seeds import derive_seed
@@ -74,7 +75,13 @@ class Run:
         return {layout.WINNER: winner, **baseline_builders(self.recipe, self.sampler)}
 
     def winner(self) -> Architecture:
-        return Architecture.parse(self.read(layout.BEST, layout.SEARCH).architecture)
+        best = self.read(layout.BEST, layout.SEARCH)
+        try:
+            architecture = Architecture.parse(best.architecture)
+            self.space.check(architecture)
+        except UserError as error:
+            raise damaged(layout.BEST.path(self.directory / layout.SEARCH), error) from None
+        return architecture
 
     def classifier(self, make_backbone: Callable[[], Backbone], num_classes: int) -> Classifier:
         torch.manual_seed(self.seed("classifier"))

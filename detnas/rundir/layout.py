@@ -87,7 +87,7 @@ def network_lock(folder: Path, name: str) -> Path:
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, lt=1e12)]
-ArchitectureText = Annotated[str, Field(pattern=r"^[0-9]+( [0-9]+)*$", max_length=10_000)]
+Text = Annotated[str, Field(max_length=10_000)]
 
 
 class Record(BaseModel):
@@ -166,7 +166,7 @@ class Proposed(Record):
     generation: Count
     origin: str
     """How it was made: "random", "mutation", "crossover", "linear" or "tpe"."""
-    architecture: ArchitectureText
+    architecture: Text
 
 
 class Candidate(Proposed):
@@ -197,7 +197,7 @@ class RecalibratedCandidate(Record):
     """A candidate's fitness in the search, and with BN statistics of other images, of half as many, and of none."""
 
     number: Count
-    architecture: ArchitectureText
+    architecture: Text
     fitness: Number
     other_images: Number
     half: Number
@@ -218,7 +218,7 @@ class NetworkEvaluation(Record):
     """What a trained network costs, and its scores on the validation set."""
 
     network: str
-    architecture: ArchitectureText | None
+    architecture: Text | None
     """None of a network outside the search space's family, such as a ResNet."""
     macs: Count
     params: Count
@@ -234,7 +234,7 @@ class NetworkEvaluation(Record):
 class RankedNetwork(Record):
     """A network that `detnas rank` trained."""
 
-    architecture: ArchitectureText
+    architecture: Text
     macs: Count
     params: Count
     fitness: Number
