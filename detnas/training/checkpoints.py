@@ -108,9 +108,12 @@ def load_weights(model: nn.Module, directory: Path, part: str = "") -> None:
 def weights_digest(directory: Path) -> str:
     """The SHA-256, in hexadecimal, that the last checkpoint of the finished training in `directory` ends with.
 
-    Raises `UserError` if that is damaged or missing.
+    Raises `UserError` if that is missing.
     """
-    return _finished(directory)[-DIGEST:].hex()
+    try:
+        return checkpoint_path(directory, TRAINING_DONE.read(directory).steps).read_bytes()[-DIGEST:].hex()
+    except OSError:
+        return _finished(directory)[-DIGEST:].hex()
 
 
 def _plain(value: Any) -> Any:

@@ -17,9 +17,9 @@ from detnas.search.parameters import architecture_from
 from detnas.search.samplers import SAMPLERS
 from detnas.search.samplers.base import Sampler
 from detnas.search.study.claims import failed_for_good, reason_of
-from detnas.search.study.storage import open_study
-from detnas.search.study.trials import ORIGIN, fitness_of, index_of, seconds_of
-from detnas.search.study.worker import SCORES, Worker
+from detnas.search.study.storage import explain_damage, open_study
+from detnas.search.study.trials import ORIGIN, SCORES, fitness_of, index_of, seconds_of
+from detnas.search.study.worker import Worker
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
 from detnas.utils.errors import UserError
 from detnas.utils.files import acquire_lock, is_file, make_folder, open_lock_file
@@ -58,6 +58,9 @@ def search(
     kept = f"study {name} in that storage" if settings.storage else str(directory)
     directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if settings.second_objective else [])]
     with open_study(directory, settings.storage, name, directions, progress.log) as study:
+        if not settings.storage:
+            with explain_damage(directory / layout.STUDY):
+                _candidates(study.get_trials(deepcopy=False), sampler)
         worker = Worker(study, sampler, evaluator, progress.log)
         shown = start = len(_finished(study.get_trials(deepcopy=False)))
         with progress.task("search", total=settings.evaluations, start=start) as bar:
@@ -144,7 +147,7 @@ def _identity(trial: FrozenTrial, sampler: Sampler) -> dict[str, Any]:
     return {
         "number": index_of(trial),
         "generation": index_of(trial) // sampler.generation_size,
-        "origin": trial.user_attrs[ORIGIN],
+        "origin": trial.user_attrs.get(ORIGIN, "unknown"),
         "architecture": str(architecture_from(trial.params, sampler.space)),
     }
 

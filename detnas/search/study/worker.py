@@ -24,12 +24,10 @@ from detnas.search.evaluators.base import Evaluator
 from detnas.search.parameters import architecture_from
 from detnas.search.samplers.base import Sampler, SpaceExhausted
 from detnas.search.study import claims, optuna_internals
-from detnas.search.study.trials import SECONDS, history_of, index_of
+from detnas.search.study.trials import SCORES, SECONDS, history_of, index_of
 from detnas.utils.errors import UserError
 from detnas.utils.resource_errors import is_resource_error
 
-SCORES = "scores"
-"""The attribute of a finished trial that holds all scores of its candidate."""
 PROCESS_ERRORS = (UserError, ProcessLostError)
 """Errors that are not the candidate's."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -120,8 +118,7 @@ class Worker:
             cost = self.sampler.budget_sampler.table.cost(architecture.ops)
             values.append(getattr(cost, self.settings.second_objective))
         with suppress(UpdateFinishedTrialError):  # taken for dead meanwhile: another worker evaluates it
-            optuna_internals.set_trial_attribute(self.study, trial, SECONDS, round(seconds, 3))
-            optuna_internals.set_trial_attribute(self.study, trial, SCORES, dict(scores))
+            optuna_internals.set_trial_attribute(self.study, trial, SCORES, {**scores, SECONDS: round(seconds, 3)})
             self.study.tell(trial.number, values, skip_if_finished=True)
 
     def _wait(self, trials: Sequence[FrozenTrial], waited: float) -> float:
