@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from detnas.config import change_data
+from detnas.config.file_data import data_of_file
 from detnas.data.detection import Category
 from detnas.data.drawing import draw_boxes, write_image
 from detnas.data.find_images import find_images
@@ -39,11 +39,12 @@ def evaluate_weights(
     The set is found, or taken from the training images, as in the run that trained the detector; `changes`, such as
     `data.val=FILE`, are made to that run's data settings. `ops` names the custom ops that the file may import.
 
-    Raises `UserError` if the data set's categories are not those that the detector knows.
+    Raises `UserError` if the data set's categories are not those that the detector knows, or if the file's data
+    settings lead out of the data folder.
     """
     detector, info = load_detector(weights, ops)
     known = tuple(Category(id, name) for id, name in info.categories)
-    val = open_validation(data, change_data(info.data, changes), info.seed, known)
+    val = open_validation(data, data_of_file(weights, info.data, changes), info.seed, known)
     if val.categories != known:
         raise UserError(
             f"--data {data}: its categories are not the detector's ({', '.join(name for _, name in info.categories)}); "

@@ -2,24 +2,28 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PlainValidator, PositiveFloat, PositiveInt, SerializeAsAny, ValidationError, model_validator
+from pydantic import Field, PlainValidator, SerializeAsAny, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from detnas.config.section import Section
+from detnas.config.section import Quantity, Section, Side
 from detnas.utils.import_string import load_table
+from detnas.utils.text import describe_value
 
 Norm = Literal["none", "batch", "group"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Factors = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
-Strides = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+Factors = Annotated[tuple[Annotated[float, Field(ge=1e-3, le=1e3)], ...], Field(min_length=1, max_length=32)]
+Strides = Annotated[tuple[Annotated[int, Field(gt=0, le=32)], ...], Field(min_length=1, max_length=4)]
+Channels = Annotated[int, Field(gt=0, le=2048, multiple_of=8)]
+Mean = Annotated[float, Field(ge=-1e6, le=1e6)]
+Deviation = Annotated[float, Field(ge=1e-6, le=1e6)]
 
 
 class Preprocessing(Section):
     """How pixels become a network's input. The official networks' is `OFFICIAL_INPUT`."""
 
-    image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    image_mean: tuple[Mean, Mean, Mean] = (0.485, 0.456, 0.406)
     """Subtracted from RGB values in 0-1."""
-    image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
+    image_std: tuple[Deviation, Deviation, Deviation] = (0.229, 0.224, 0.225)
     """RGB values are divided by this, after the mean is subtracted."""
     channel_order: Literal["rgb", "bgr"] = "rgb"
     """The order in which the network then takes them."""
@@ -37,16 +41,16 @@ class DetectorSettings(Preprocessing):
 
     type: str
     """The detector."""
-    min_size: PositiveInt = 800
+    min_size: Side = 800
     """Images are resized so that the shorter side has this many pixels, unless the longer one would exceed
     `max_size`."""
-    max_size: PositiveInt = 1333
+    max_size: Side = 1333
     """The most pixels that the longer side of a resized image has."""
     strides: Strides = (4, 8, 16, 32)
     """The backbone's maps, by their strides, that feed the feature pyramid."""
-    fpn_channels: Annotated[int, Field(gt=0, multiple_of=8)] = 256
+    fpn_channels: Channels = 256
     """Channels of every map of the feature pyramid."""
-    anchor_sizes: tuple[PositiveInt, ...] = (32, 64, 128, 256, 512)
+    anchor_sizes: Annotated[tuple[Side, ...], Field(max_length=32)] = (32, 64, 128, 256, 512)
     """Side in pixels of the anchors, one a pyramid level."""
     anchor_ratios: Factors = (0.5, 1.0, 2.0)
     """Height over width of the anchors."""
@@ -57,7 +61,7 @@ class DetectorSettings(Preprocessing):
     """Detections that score less are dropped."""
     nms_threshold: Fraction = 0.5
     """Of two boxes of one class that overlap more (IoU), the lower-scoring one is dropped."""
-    detections: PositiveInt = 100
+    detections: Quantity = 100
     """The most detections an image has."""
 
     @model_validator(mode="after")
@@ -95,24 +99,24 @@ class FPNSettings(DetectorSettings):
     """The detector."""
     norm: Norm = "batch"
     """Normalization in the pyramid and in the box head; none in the RPN."""
-    rpn_candidates_train: PositiveInt = 2000
+    rpn_candidates_train: Quantity = 2000
     """Best-scoring anchors of a pyramid level that non-maximum suppression chooses from, in training."""
-    rpn_candidates: PositiveInt = 1000
+    rpn_candidates: Quantity = 1000
     """Best-scoring anchors of a pyramid level that non-maximum suppression chooses from, in evaluation."""
-    proposals_train: PositiveInt = 2000
+    proposals_train: Quantity = 2000
     """Proposals an image after non-maximum suppression, in training."""
-    proposals: PositiveInt = 1000
+    proposals: Quantity = 1000
     """Proposals an image after non-maximum suppression, in evaluation. The box head looks at each of them, which is
     most of a detector's cost on a CPU."""
-    rois: PositiveInt = 512
+    rois: Quantity = 512
     """Proposals an image that the box head is trained on, up to a quarter of them positive."""
-    roi_canonical_size: PositiveInt = 224
+    roi_canonical_size: Side = 224
     """A box of this side is pooled from the stride-16 map, half of it from stride 8, and so on."""
-    box_convs: Annotated[int, Field(ge=0)] = 4
+    box_convs: Annotated[int, Field(ge=0, le=64)] = 4
     """3x3 convolutions in the box head."""
-    box_channels: Annotated[int, Field(gt=0, multiple_of=8)] = 256
+    box_channels: Channels = 256
     """Output channels of the box head's convolutions."""
-    box_features: PositiveInt = 1024
+    box_features: Annotated[int, Field(gt=0, le=2**14)] = 1024
     """Width of the box head's fully connected layer."""
 
     @property
@@ -140,7 +144,7 @@ class RetinaNetSettings(DetectorSettings):
     """Convolutions in each of the two towers, of classes and of boxes."""
     anchor_scales: Factors = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
     """Each of `anchor_sizes` is taken at each of these scales."""
-    candidates: PositiveInt = 1000
+    candidates: Quantity = 1000
     """Best-scoring boxes of a pyramid level that non-maximum suppression chooses from."""
     losses: Literal["paper", "torchvision"] = "paper"
     """`paper`: the box tower predicts offsets and log sizes times 10, 10, 5 and 5; its loss is a quarter of smooth-L1
@@ -178,7 +182,7 @@ def read_settings(values: Any) -> DetectorSettings:
     type = values.get("type") if isinstance(values, dict) else None
     settings = find_settings(type) if isinstance(type, str) else None
     if type is None or settings is None:
-        found = f"type = {type!r}: " if type is not None else "type is missing; "
+        found = f"type = {describe_value(type)}: " if type is not None else "type is missing; "
         context = {"found": found, "choices": ", ".join(detector_types())}
         raise PydanticCustomError("detector_type", "{found}choose one of {choices}", context)
     try:

@@ -17,10 +17,18 @@ from detnas.config.renamed import explain_old_key, explain_old_value
 from detnas.config.section import Section
 from detnas.rundir.layout import STORED_KEYS
 from detnas.utils.errors import UserError
+from detnas.utils.files import is_file, read_bounded
+from detnas.utils.text import describe_value
 from detnas.utils.yaml_text import parse_yaml
 
 S = TypeVar("S", bound=Section)
 RECIPES = importlib.resources.files("detnas") / "recipes"
+MOST_BYTES = 10**6
+"""Of a recipe's file."""
+MOST_BASES = 20
+"""Recipes on which one may be based, one on the other."""
+MOST_KEY_LETTERS = 200
+"""Of the path of a field on the command line."""
 
 
 def recipe_names() -> list[str]:
@@ -74,14 +82,16 @@ def _read(recipe: str, folder: Path = Path()) -> tuple[str, str]:
     if recipe in recipe_names():
         return (RECIPES / f"{recipe}.yaml").read_text(), f"recipe {recipe}"
     path = folder / recipe
-    if path.is_file():
+    if is_file(path):
         try:
-            return path.read_text(), str(path)
+            return read_bounded(path, MOST_BYTES).decode("utf-8-sig"), str(path)
         except UnicodeDecodeError:
-            raise UserError(f"{path}: not a recipe (it is not text)") from None
-    close = difflib.get_close_matches(recipe, recipe_names(), n=1)
+            raise UserError(f"{path}: not a recipe (it is not text); name another file") from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); name another file") from None
+    close = difflib.get_close_matches(recipe[:MOST_KEY_LETTERS], recipe_names(), n=1)
     hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(recipe_names())}, or name a file"
-    raise UserError(f"recipe {recipe!r}: no such recipe or file; {hint}")
+    raise UserError(f"recipe {describe_value(recipe)}: no such recipe or file; {hint}")
 
 
 def _with_base(text: str, where: str) -> tuple[dict[str, Any], str]:
@@ -91,13 +101,15 @@ def _with_base(text: str, where: str) -> tuple[dict[str, Any], str]:
     while "base" in tree:
         base = tree.pop("base")
         if not isinstance(base, str):
-            raise UserError(f"{chain[-1]}: base = {base!r}: name one recipe or file")
+            raise UserError(f"{chain[-1]}: base = {describe_value(base)}: name one recipe or file")
+        if len(chain) > MOST_BASES:
+            raise UserError(f"{chain[0]}: is based on more than {MOST_BASES} others, one on the other; join some")
         try:
             text, where = _read(base, Path(chain[-1]).parent)
         except UserError as error:
             raise UserError(f"{chain[-1]}: base: {error}") from None
         if Path(where).resolve() in [Path(one).resolve() for one in chain]:
-            raise UserError(f"{chain[-1]}: base = {base!r}: {' on '.join([*chain, where])} is circular; leave one out")
+            raise UserError(f"{chain[-1]}: base = {base}: {' on '.join([*chain, where])} is circular; leave one out")
         chain.append(where)
         # A name belongs to one recipe and is not inherited.
         tree = _merge({key: value for key, value in _parse(text, where).items() if key != "name"}, tree)
@@ -128,18 +140,18 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def _apply(tree: dict[str, Any], change: str) -> None:
     key, equals, text = change.partition("=")
-    if not equals or not key:
-        raise UserError(f"--set {change}: write key=value, for example search.population=20")
+    if not equals or not key or len(key) > MOST_KEY_LETTERS:
+        raise UserError(f"--set {change[:MOST_KEY_LETTERS]}: write key=value, for example search.population=20")
     try:
         value = parse_yaml(text, yaml.SafeLoader)
     except ValueError:
-        raise UserError(f"--set {change[:200]}: the value is not YAML; quote it") from None
+        raise UserError(f"--set {key}=…: the value is not YAML; quote it") from None
     *parents, last = key.split(".")
     node: Any = tree
     for parent in parents:
         section = {} if node.get(parent) is None else node[parent]
         if not isinstance(section, dict):
-            raise UserError(f"--set {change}: {parent} holds a value, not a section")
+            raise UserError(f"--set {change[:MOST_KEY_LETTERS]}: {parent} holds a value, not a section")
         # A copy, since a YAML alias makes several sections the same object.
         node[parent] = dict(section)
         node = node[parent]
@@ -171,9 +183,11 @@ def _explain(error: ErrorDetails, section: type[Section]) -> str:
     message = message[0].lower() + message[1:]
     if error["type"] == "value_error" and isinstance(error["input"], dict):
         return f"{field}: {message}" if field else message
+    if error["type"] == "model_type" and not isinstance(error["input"], int | float):
+        return f"{field}: {message}"  # without the value: a password that belongs elsewhere may stand in it
     if error["type"] == "literal_error":
         message = explain_old_value(_section_at(error["loc"], section), path[-1], error["input"]) or message
-    return f"{field} = {error['input']!r}: {message}"
+    return f"{field} = {describe_value(error['input'])}: {message}"
 
 
 def _old_key(error: ErrorDetails, section: type[Section]) -> str | None:
@@ -185,7 +199,7 @@ def _old_key(error: ErrorDetails, section: type[Section]) -> str | None:
 def _nearest_key(error: ErrorDetails, section: type[Section], parents: list[str]) -> str:
     """The remedy for the unknown key of `error`, in the section with the path `parents`."""
     known = list(_section_at(error["loc"], section).model_fields)
-    close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(error["loc"][-1])[:MOST_KEY_LETTERS], known, n=1, cutoff=0.5)
     return f"did you mean {'.'.join([*parents, close[0]])}?" if close else f"known keys: {', '.join(known)}"
 
 

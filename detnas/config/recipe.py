@@ -8,9 +8,6 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -18,10 +15,11 @@ from pydantic import (
 
 from detnas.config.detector import AnyDetector, DetectorSettings
 from detnas.config.search import SearchSettings
-from detnas.config.section import Count, Section
+from detnas.config.section import Channels, Count, Name, PathText, Quantity, Section, Seed
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
 from detnas.spaces import PAPER_OPS, Budget, SearchSpace, published, read_latencies, search_space
-from detnas.spaces.space import SPACES
+from detnas.spaces.architecture import MOST_OPS
+from detnas.spaces.space import MOST_BLOCKS, MOST_CHANNELS, MOST_STAGES, SPACES
 from detnas.utils.errors import UserError, suggestion
 
 RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}
@@ -37,6 +35,12 @@ def _check_baseline(name: str) -> str:
 
 
 Baseline = Annotated[str, AfterValidator(_check_baseline)]
+
+
+Megabytes = Annotated[int, Field(ge=0, le=10**9)]
+Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
+WideChannels = Annotated[int, Field(gt=0, le=MOST_CHANNELS)]
+Repeats = Annotated[int, Field(gt=0, le=MOST_BLOCKS)]
 
 
 def _check_space(name: str) -> str:
@@ -59,7 +63,7 @@ def _files(value: Any) -> Any:
     return value
 
 
-Files = Annotated[str | tuple[str, ...] | None, BeforeValidator(_files)]
+Files = Annotated[PathText | Annotated[tuple[PathText, ...], Field(max_length=1000)] | None, BeforeValidator(_files)]
 
 
 class SpaceSettings(Section):
@@ -67,15 +71,15 @@ class SpaceSettings(Section):
 
     name: Annotated[str, AfterValidator(_check_space)] = "small"
     """The space to start from. `small` and `large` are the paper's; `tiny` is for CPUs."""
-    width: PositiveFloat = 1.0
+    width: Annotated[float, Field(gt=0, le=1e4)] = 1.0
     """Factor on all channels."""
-    stem: PositiveInt | None = None
+    stem: WideChannels | None = None
     """Channels of the first convolution; those of the space by default. All channels are increasing multiples of 4."""
-    channels: tuple[PositiveInt, ...] | None = None
+    channels: Annotated[tuple[WideChannels, ...], Field(max_length=MOST_STAGES)] | None = None
     """Channels of the blocks of each stage; those of the space by default."""
-    repeats: tuple[PositiveInt, ...] | None = None
+    repeats: Annotated[tuple[Repeats, ...], Field(max_length=MOST_STAGES)] | None = None
     """Number of blocks of each stage; those of the space by default."""
-    ops: tuple[str, ...] = PAPER_OPS
+    ops: Annotated[tuple[str, ...], Field(max_length=MOST_OPS)] = PAPER_OPS
     """The ops among which each block chooses: names of ops of detnas, and custom ops, which are subclasses of
     `detnas.CustomOp` named as `package.module:Class` (see docs/extending.md). Their code is imported."""
 
@@ -117,14 +121,14 @@ class BudgetSettings(Section):
     """Minimum of the parameters, including those of BN."""
     params_max: Count | None = None
     """Maximum of the parameters, including those of BN."""
-    size: PositiveInt = 224
+    size: Annotated[int, Field(gt=0, le=2**12)] = 224
     """Side in pixels of the square image for which MACs are counted."""
-    latency_min: Annotated[float, Field(ge=0)] | None = None
+    latency_min: Milliseconds | None = None
     """Minimum of the latency in milliseconds at batch size 1, by the table `latencies` and at its image size."""
-    latency_max: Annotated[float, Field(ge=0)] | None = None
+    latency_max: Milliseconds | None = None
     """Maximum of the latency in milliseconds at batch size 1, by the table `latencies` and at its image size."""
     # Absolute, since a run may be continued from another folder.
-    latencies: Annotated[str, AfterValidator(lambda file: file and str(Path(file).resolve()))] | None = None
+    latencies: Annotated[PathText, AfterValidator(lambda file: file and str(Path(file).resolve()))] | None = None
     """The table of measured latencies: a file that `detnas profile RECIPE --latency` wrote, relative to the current
     folder."""
 
@@ -139,23 +143,23 @@ class BudgetSettings(Section):
 class ShapesSettings(Section):
     """The embedded data set of drawn shapes, used when the recipe has this section and no `--data` is given."""
 
-    train: PositiveInt = 1200
+    train: Quantity = 1200
     """Number of training images, from which the search split is cut."""
-    val: PositiveInt = 300
+    val: Quantity = 300
     """Number of validation images."""
-    size: Annotated[int, Field(ge=32)] = 128
+    size: Annotated[int, Field(ge=32, le=2**12)] = 128
     """Side of the square images in pixels."""
-    crops: NonNegativeInt = 4000
+    crops: Annotated[int, Field(ge=0, le=10**6)] = 4000
     """Number of images of single objects for classification (`pretraining.folder`); 0 draws none."""
-    crop_size: Annotated[int, Field(ge=16)] = 64
+    crop_size: Annotated[int, Field(ge=16, le=2**12)] = 64
     """Side of the images of single objects in pixels."""
-    min_object: Annotated[int, Field(ge=4)] = 8
+    min_object: Annotated[int, Field(ge=4, le=2**11)] = 8
     """Longer side of the smallest objects in pixels, at most half the image's side."""
-    max_objects: PositiveInt = 6
+    max_objects: Annotated[int, Field(gt=0, le=1000)] = 6
     """Maximum number of objects in an image."""
-    clutter: Annotated[float, Field(ge=0)] = 1.0
+    clutter: Annotated[float, Field(ge=0, le=100)] = 1.0
     """Amount of clutter in the background, relative to the default; 0 draws none."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of the drawing; the recipe's own `seed` does not change the images."""
 
     @model_validator(mode="after")
@@ -173,25 +177,25 @@ class DataSettings(Section):
     train: Files = None
     """The training set: a COCO JSON file, a YOLO data.yaml, or a set of a VOC tree such as VOC2007/trainval, relative
     to the data folder; or a list of these, which are joined. Not needed where the layout is a usual one."""
-    train_images: str | None = None
+    train_images: PathText | None = None
     """The folder of the training images, relative to the data folder. Not needed where the layout is a usual one. For
     YOLO, it replaces the entry `train` of data.yaml."""
     val: Files = None
     """The validation set, in the same forms as `train`."""
-    val_images: str | None = None
+    val_images: PathText | None = None
     """The folder of the validation images, in the same form as `train_images`."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Fraction of the training images that becomes the validation set if the folder holds none."""
     search_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Fraction of the training images that becomes the search split, on which candidates are evaluated."""
-    search_images: PositiveInt | None = None
+    search_images: Quantity | None = None
     """Number of training images that become the search split; overrides `search_fraction`. The paper uses 5000."""
     bad_boxes: Literal["refuse", "drop"] = "refuse"
     """What to do with boxes that lie outside their image or have no area: refuse the data set, or drop the boxes."""
-    cache_mb: NonNegativeInt = 2000
+    cache_mb: Megabytes = 2000
     """Megabytes of memory for decoded images. The images of a stage are kept in memory if all of them fit. A search
     also keeps the detector's inputs, and with the remaining memory the features that candidates share."""
-    disk_cache_mb: NonNegativeInt = 0
+    disk_cache_mb: Megabytes = 0
     """Megabytes of disk space for the decoded images of stages that do not fit into `cache_mb`, in the folder `images`
     of the run. Images for which no space is left are decoded each time. 0 keeps none. The folder may be deleted at any
     time."""
@@ -214,13 +218,13 @@ class PretrainingSettings(Section):
     supernet: bool = True
     """Whether the supernet is pre-trained too. If false, the supernet is trained on detection only, and only the winner
     and the baselines are pre-trained: the paper's DetNAS-scratch."""
-    folder: str | None = None
+    folder: PathText | None = None
     """The image folder, for source `folder`; absolute or relative to the data folder."""
-    image_size: Annotated[int, Field(ge=32)] = 224
+    image_size: Annotated[int, Field(ge=32, le=2**12)] = 224
     """Side in pixels of the square images that the classifier takes."""
     min_scale: Annotated[float, Field(gt=0, le=1)] = 0.08
     """Minimum fraction of an image's area that a random crop covers, for source `folder`."""
-    head_channels: PositiveInt = 1024
+    head_channels: Channels = 1024
     """Output channels of the 1x1 convolution in the classifier's head."""
     background: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Fraction of the crops that show background, for source `crops`."""
@@ -232,9 +236,9 @@ class PretrainingSettings(Section):
 class Recipe(Section):
     """A complete experiment. `pretrain` and `finetune` are the trainings of the winner and of each baseline."""
 
-    name: str
+    name: Name
     """The name of the run: of its default directory, `runs/NAME`, and in its report."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of everything random: splits, initial weights, order of images, augmentation, sampled paths, search."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` uses a GPU if there is one."""
@@ -252,7 +256,7 @@ class Recipe(Section):
     search: SearchSettings = Field(default_factory=SearchSettings)
     pretrain: TrainingSettings
     finetune: TrainingSettings
-    baselines: tuple[Baseline, ...] = ("shuffle3", "random")
+    baselines: Annotated[tuple[Baseline, ...], Field(max_length=len(BASELINES))] = ("shuffle3", "random")
     """The networks that are trained like the winner and compared with it. `shuffle3`: that op in every block, which is
     ShuffleNetV2 in this space; `random`, `random2` … `random9`: sampled within the budget; or the name of a published
     network, which has its own space (see `detnas models`)."""

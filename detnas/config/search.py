@@ -1,17 +1,17 @@
 """How the search evaluates and chooses candidates."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from detnas.config.section import Section
+from detnas.config.section import BatchSize, Quantity, Section
+from detnas.config.storage import check_storage
 from detnas.utils.errors import suggestion
 from detnas.utils.import_string import IMPORT_STRING, load_table
 
-STORAGE = re.compile(r"(postgresql\+psycopg|mysql\+pymysql)://[^\s{}]+")
-PASSWORD = re.compile(r"://[^:/]*:[^@]+@|[?&]pass[^=]*=")
+Population = Annotated[int, Field(gt=0, le=10**5)]
+Children = Annotated[int, Field(ge=0, le=10**5)]
 CUSTOM = "package.module:function"
 """The key, in the table of evaluators, of the one for a function of the user's."""
 
@@ -50,36 +50,45 @@ class SearchSettings(Section):
     with the supernet as it was pre-trained, which is then not fine-tuned on detection (the paper's ClsNAS). Or a
     function of yours, named as `package.module:function`, of the candidate's detector (see docs/extending.md); it is
     imported."""
-    evaluations: PositiveInt = 1000
+    evaluations: Quantity = 1000
     """Architectures evaluated in all."""
-    population: PositiveInt = 50
+    population: Population = 50
     """Architectures in a generation of `evolution`, `nsga2` and `linear`. The first generation is random, and as many
     architectures of `tpe` are."""
-    num_parents: PositiveInt = 10
+    num_parents: Population = 10
     """Architectures that children descend from: the best of all history, or what NSGA-II selects."""
-    num_mutations: NonNegativeInt = 20
+    num_mutations: Children = 20
     """Children in a generation by mutation."""
     mutation_probability: Annotated[float, Field(gt=0, le=1)] = 0.1
     """The probability with which each op of a mutated architecture is drawn again."""
-    num_crossovers: NonNegativeInt = 20
+    num_crossovers: Children = 20
     """Children in a generation that take each op from one of two parents; the rest of a generation is random."""
-    recalibration_batches: PositiveInt = 20
+    recalibration_batches: Annotated[int, Field(gt=0, le=10**4)] = 20
     """Training batches over which a candidate's BN statistics are averaged."""
-    recalibration_batch_size: PositiveInt = 8
+    recalibration_batch_size: Annotated[int, Field(gt=0, le=2**12)] = 8
     """Images in each of these batches."""
     metric: Literal["mAP", "AP50", "VOC07", "VOC"] = "mAP"
     """The score of `detection` that is the fitness: COCO's mAP or AP at IoU 0.5, or VOC's by 11 points or by area."""
-    proposals: PositiveInt | None = None
+    proposals: Quantity | None = None
     """Proposals of the detector `fpn` in each image when candidates are evaluated; those of the detector if not given.
     On a CPU, nearly all the cost lies here."""
-    images: PositiveInt | None = None
+    images: Quantity | None = None
     """Images of the search split that candidates are evaluated on; all of them if not given."""
-    batch_size: PositiveInt = 8
+    batch_size: BatchSize = 8
     """Images in a batch of an evaluation."""
-    storage: str | None = None
+    storage: str | None = Field(default=None, repr=False)
     """The database of the study, which all workers of the search share: SQLite in the run directory if not given, for
     workers on one machine; for several machines postgresql+psycopg://USER@HOST/DATABASE or
     mysql+pymysql://USER@HOST/DATABASE. A password does not belong here (see docs/search-workers.md)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_storage(cls, values: Any) -> Any:
+        # Before the fields are read, whatever the type of the value: a message about the field would show it, and the
+        # password in it.
+        if isinstance(values, dict) and values.get("storage") is not None:
+            check_storage(values["storage"])
+        return values
 
     @field_validator("sampler")
     @classmethod
@@ -90,17 +99,6 @@ class SearchSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        # Of the whole section: a message about the field would show its value, and the password in it.
-        if self.storage is not None and not STORAGE.fullmatch(self.storage):
-            raise ValueError(
-                "storage is not the address of a database; write postgresql+psycopg://USER@HOST/DATABASE or "
-                "mysql+pymysql://USER@HOST/DATABASE"
-            )
-        if self.storage is not None and PASSWORD.search(self.storage):
-            raise ValueError(
-                "storage holds a password, which every copy of the recipe would show; leave it out, and give it by "
-                "~/.pgpass or PGPASSWORD (PostgreSQL) or ?read_default_file=FILE (MySQL)"
-            )
         if self.num_mutations + self.num_crossovers > self.population:
             raise ValueError(
                 f"num_mutations {self.num_mutations} + num_crossovers {self.num_crossovers} exceed the population "

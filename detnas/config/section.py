@@ -1,8 +1,14 @@
-"""The base class of all sections of a recipe, and numbers with units: 300M, 1.3G, 500k."""
+"""The base class of all sections of a recipe, and the types of its values, all of which are bounded.
 
+A value beyond its bound would take memory or time for nothing, or overflow: every number of every section has one.
+"""
+
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from detnas.utils.text import NAME, NAME_RULE
 
 UNITS = {"k": "e3", "M": "e6", "G": "e9"}
 
@@ -10,7 +16,9 @@ UNITS = {"k": "e3", "M": "e6", "G": "e9"}
 class Section(BaseModel):
     """A section of a recipe: immutable, and without unknown keys. The docstrings of fields are their descriptions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -32,5 +40,33 @@ def _number(value: Any) -> Any:
     return value
 
 
-Count = Annotated[float, Field(ge=0), BeforeValidator(_number)]
+def _check_name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ValueError(f"write {NAME_RULE}")
+    return text
+
+
+def _check_path(text: str) -> str:
+    if len(text) > MOST_PATH_LETTERS or _NO_PATH.search(text):
+        raise ValueError("not a path; name a file or a folder")
+    return text
+
+
+MOST_PATH_LETTERS = 4096
+_NO_PATH = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+Count = Annotated[float, Field(ge=0, le=1e18), BeforeValidator(_number)]
 """A non-negative number, which may have a unit."""
+Name = Annotated[str, AfterValidator(_check_name)]
+"""Text that becomes part of paths and of generated code."""
+PathText = Annotated[str, AfterValidator(_check_path)]
+"""The path of a file or folder; whether there is one is not checked."""
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Steps = Annotated[int, Field(gt=0, le=10**9)]
+"""Of an optimizer."""
+Quantity = Annotated[int, Field(gt=0, le=10**6)]
+"""Of images, boxes or evaluations."""
+BatchSize = Annotated[int, Field(gt=0, le=2**16)]
+Channels = Annotated[int, Field(gt=0, le=2**14)]
+Side = Annotated[int, Field(gt=0, le=2**13)]
+"""Of an image or a box in pixels."""

@@ -3,37 +3,40 @@
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from detnas.config.section import Count, Section
+from detnas.config.section import BatchSize, Count, Section, Steps
+
+Rate = Annotated[float, Field(gt=0, le=1000)]
+Scale = Annotated[float, Field(gt=0, le=10)]
 
 
 class TrainingSettings(Section):
     """Steps, batch size, optimizer, schedule and augmentation of a training."""
 
-    steps: PositiveInt
+    steps: Steps
     """Number of steps of the optimizer."""
-    batch_size: PositiveInt
+    batch_size: BatchSize
     """Images per step, of all processes together."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """The paper uses SGD with momentum."""
-    lr: PositiveFloat
+    lr: Rate
     """The peak learning rate."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of SGD."""
-    weight_decay: NonNegativeFloat = 1e-4
+    weight_decay: Annotated[float, Field(ge=0, le=1000)] = 1e-4
     """Weight decay of weights, and of the scales of norms if `decay_norms` is true; biases do not decay."""
     decay_norms: bool = True
     """Whether weight decay applies to the scales of norms (in the paper, for detectors but not for classifiers)."""
-    bias_lr_factor: PositiveFloat = 1.0
+    bias_lr_factor: Rate = 1.0
     """Factor on the learning rate of biases (2 for the paper's detectors)."""
     schedule: Literal["linear", "step", "cosine"] = "linear"
     """How the learning rate decreases: `linear` and `cosine` to zero; `step` to a tenth at each milestone."""
-    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (2 / 3, 8 / 9)
+    milestones: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(max_length=100)] = (2 / 3, 8 / 9)
     """When the learning rate drops in schedule `step`, as fractions of the steps."""
-    warmup: NonNegativeInt = 0
+    warmup: Annotated[int, Field(ge=0, le=10**9)] = 0
     """Number of steps over which the learning rate rises linearly from a third of its value."""
-    clip_norm: PositiveFloat | None = None
+    clip_norm: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """Maximum norm of the gradients, to which they are scaled down."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average (EMA) of the weights and BN statistics, for example 0.9998. If given, the
@@ -42,20 +45,20 @@ class TrainingSettings(Section):
     """`bf16`: autocast to bfloat16 in the forward pass and the loss."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Label smoothing of the cross-entropy, in classification."""
-    color_jitter: NonNegativeFloat = 0.0
+    color_jitter: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Strength of random changes of brightness, contrast and saturation; 0 for none."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability of a horizontal flip."""
     vertical_flip: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Probability of a vertical flip (for images without a top, such as aerial ones)."""
-    scale_jitter: tuple[PositiveFloat, PositiveFloat] | None = None
+    scale_jitter: tuple[Scale, Scale] | None = None
     """Range of a random factor by which images are resized, then cropped or padded to their size, in detection."""
     sync_bn: bool = False
     """Synchronize BN: normalize by the statistics of the whole batch of all processes in training, not by those of each
     process's part (in the paper, for detectors but not for classifiers)."""
-    workers: NonNegativeInt = 0
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
     """Data loading processes per training process, at most one per core; 0 loads images in the training process."""
-    checkpoint_every: PositiveInt = 500
+    checkpoint_every: Steps = 500
     """Steps between checkpoints."""
 
     @model_validator(mode="after")
@@ -70,7 +73,7 @@ class TrainingSettings(Section):
 class SupernetTrainingSettings(TrainingSettings):
     """The settings of a supernet's training: those of a training, and how paths are sampled."""
 
-    macs_bins: tuple[Count, ...] | None = None
+    macs_bins: Annotated[tuple[Count, ...], Field(max_length=100)] | None = None
     """Increasing edges of bins of the backbone's MACs, counted as in the budget. In each step a bin is sampled, then a
     path within it. By default paths are sampled uniformly from the whole space, as in the paper."""
     fair_paths: bool = False

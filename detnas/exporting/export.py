@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from detnas.config import DataSettings
+from detnas.config import DataSettings, load_recipe
+from detnas.config.file_data import data_of_file
 from detnas.data.find_images import find_images
 from detnas.data.splits import open_validation
 from detnas.exporting.backbones import BackboneModel, onnx_backbone, python_backbone, torch_program
@@ -152,7 +153,13 @@ def _images(weights: Path, info: BackboneInfo | DetectorInfo, check: Sequence[Pa
                 "--check IMAGE, or a data folder by --data DIR"
             )
         data = Path(read_stored_run(weights.parent).data_directory)
-    settings, seed = (info.data, info.seed) if isinstance(info, DetectorInfo) else (DataSettings(), 0)
+        recipe = load_recipe(weights.parent / RECIPE)
+        settings, seed = recipe.data, recipe.seed
+    elif isinstance(info, DetectorInfo):
+        remedy = "name images by --check IMAGE instead"
+        settings, seed = data_of_file(weights, info.data, remedy=remedy), info.seed
+    else:
+        settings, seed = DataSettings(), 0
     val = open_validation(data, settings, seed)
     some = np.unique(np.linspace(0, len(val) - 1, CHECKED).round().astype(int)).tolist()
     return [Image(val.files[index], (int(val.sizes[index, 0]), int(val.sizes[index, 1]))) for index in some]

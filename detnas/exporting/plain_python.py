@@ -3,7 +3,7 @@
 import ast
 import inspect
 from pathlib import Path
-from string import Template
+from typing import Any
 
 from detnas.models.ops import OPS, PaperOp, shuffle
 from detnas.models.weights import BackboneInfo, DetectorInfo
@@ -11,11 +11,11 @@ from detnas.spaces.block import Block
 from detnas.utils.errors import UserError
 from detnas.version import __version__
 
-HEAD = Template('''"""A backbone of space $space: $architecture. Written by detnas $version; needs only torch.
+HEAD = '''"""A backbone that detnas has found; needs only torch. What it is, is below.
 
     from NAME import load, normalize    # NAME is this file's
     network = load()                    # with the weights in NAME.pt, beside this file
-    maps = network(normalize(images))   # RGB (N, 3, H, W) float in 0-1 -> maps of strides $strides
+    maps = network(normalize(images))   # RGB (N, 3, H, W) float in 0-1 -> maps of strides STRIDES
 """
 
 from dataclasses import dataclass
@@ -24,27 +24,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+'''
 
-''')
-
-TAIL = Template('''
-
-STEM = $stem
-"""Channels of the first convolution, of stride 2."""
-
-BLOCKS = [
-$rows
-]
-"""The network: each block, its kernel, and whether its main branch is Xception's."""
-
-CHANNELS = $channels
-"""Of the maps, which are the outputs of the last block of each stage."""
-
-SHUFFLE: Shuffle = "$shuffle"
-
+TAIL = '''
 
 class Backbone(nn.Module):
-    """Images (N, 3, H, W), normalized -> one map a stage, (N, CHANNELS[i], H / 2 ** (i + 2), W / 2 ** (i + 2))."""
+    """Images (N, 3, H, W), normalized -> one map a stage, (N, CHANNELS[i], H / STRIDES[i], W / STRIDES[i])."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,9 +50,9 @@ class Backbone(nn.Module):
 
 def normalize(images: Tensor) -> Tensor:
     """RGB images (N, 3, H, W) float in 0-1 -> what the network was trained on."""
-    mean, std = torch.tensor($mean), torch.tensor($std)
+    mean, std = torch.tensor(MEAN), torch.tensor(STD)
     images = (images - mean[:, None, None].to(images)) / std[:, None, None].to(images)
-    return images$flip
+    return images.flip(-3) if CHANNEL_ORDER == "bgr" else images
 
 
 def load(weights: str | Path = Path(__file__).with_suffix(".pt")) -> Backbone:
@@ -75,7 +60,22 @@ def load(weights: str | Path = Path(__file__).with_suffix(".pt")) -> Backbone:
     network = Backbone().to(memory_format=torch.channels_last)
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     return network.eval()
-''')
+'''
+
+ABOUT = {
+    "DETNAS": "The version of detnas that wrote this file.",
+    "SPACE": "The search space.",
+    "ARCHITECTURE": "The op of each block, by its number in that space.",
+    "STRIDES": "Of the maps, in pixels of the image.",
+    "CHANNELS": "Of the maps, which are the outputs of the last block of each stage.",
+    "STEM": "Channels of the first convolution, of stride 2.",
+    "SHUFFLE": "How blocks split channels.",
+    "MEAN": "Subtracted from RGB values in 0-1.",
+    "STD": "RGB values are divided by this, after the mean is subtracted.",
+    "CHANNEL_ORDER": "The order in which the network then takes them.",
+    "BLOCKS": "The network: each block, its kernel, and whether its main branch is Xception's.",
+}
+"""The constants of the file."""
 
 
 def definition(info: BackboneInfo | DetectorInfo) -> str:
@@ -84,12 +84,12 @@ def definition(info: BackboneInfo | DetectorInfo) -> str:
     Raises `UserError` for a network with other ops than the paper's.
     """
     assert info.architecture is not None
-    rows, others = [], set()
+    blocks, others = [], set()
     for op, block in zip(info.architecture.ops, info.space.blocks, strict=True):
         name = info.space.ops[op]
         spec = OPS.get(name)
         if isinstance(spec, PaperOp):
-            rows.append(f"    ({block}, {spec.kernel}, {spec.is_xception}),  # {name}")
+            blocks.append((block, spec.kernel, spec.is_xception))
         else:
             others.add(name)
     if others:
@@ -98,18 +98,30 @@ def definition(info: BackboneInfo | DetectorInfo) -> str:
             "choose torch or onnx-backbone"
         )
     space, settings = info.space, info.preprocessing
-    strides = ", ".join(map(str, space.strides))
-    head = HEAD.substitute(space=space.name, architecture=info.architecture, version=__version__, strides=strides)
-    tail = TAIL.substitute(
-        stem=space.stem,
-        rows="\n".join(rows),
-        channels=list(space.channels),
-        shuffle=info.shuffle,
-        mean=list(settings.image_mean),
-        std=list(settings.image_std),
-        flip=".flip(-3)" if settings.channel_order == "bgr" else "",
-    )
-    return f"{head}\n{inspect.getsource(Block)}\n\n{_code_of_blocks()}{tail}"
+    values = {
+        "DETNAS": __version__,
+        "SPACE": space.name,
+        "ARCHITECTURE": str(info.architecture),
+        "STRIDES": space.strides,
+        "CHANNELS": list(space.channels),
+        "STEM": space.stem,
+        "SHUFFLE": info.shuffle,
+        "MEAN": list(settings.image_mean),
+        "STD": list(settings.image_std),
+        "CHANNEL_ORDER": settings.channel_order,
+        "BLOCKS": blocks,
+    }
+    constants = "\n".join(_constant(name, value) for name, value in values.items())
+    return f"{HEAD}\n\n{inspect.getsource(Block)}\n\n{_code_of_blocks()}\n\n{constants}{TAIL}"
+
+
+def _constant(name: str, value: Any) -> str:
+    """The definition of a constant. Values come from a file, and only their `repr` becomes part of the code."""
+    code = repr(value)
+    if name == "BLOCKS":  # one a line
+        code = "[\n" + "".join(f"    {one!r},\n" for one in value) + "]"
+    kind = ": Shuffle" if name == "SHUFFLE" else ""
+    return f'{name}{kind} = {code}\n"""{ABOUT[name]}"""\n'
 
 
 def _code_of_blocks() -> str:

@@ -15,23 +15,24 @@ the file's metadata under `detector`; channels in BGR order; and for a RetinaNet
 """
 
 import json
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 import torchvision
-from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
 from detnas.config import DataSettings, DetectorSettings, Preprocessing
-from detnas.config.detector import read_settings
 from detnas.models.backbone import Subnet
 from detnas.models.detectors.build import Detector, build_detector
 from detnas.models.ops.shuffle import Shuffle
 from detnas.models.supernet import Supernet
+from detnas.models.weights_header import DIGEST, NO_DIGEST, Header, read_header, with_digest
+from detnas.models.weights_metadata import BACKBONE, DETECTOR, BackboneMetadata, read_metadata
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace
 from detnas.spaces.ops import find_op
 from detnas.utils.errors import UserError
@@ -39,9 +40,6 @@ from detnas.utils.files import write_file
 from detnas.utils.import_string import IMPORT_STRING
 from detnas.version import __version__
 
-DETECTOR = "detnas-detector-1"
-BACKBONE = "detnas-backbone-1"
-"""What a file holds, and the version of its format."""
 DAMAGE = (UserError, KeyError, TypeError, ValueError, RuntimeError)
 """What reading a damaged file may raise."""
 
@@ -116,13 +114,14 @@ def _save(path: Path, model: nn.Module, info: BackboneInfo | DetectorInfo, metad
         "space": json.dumps([space.name, space.stem, space.channels, space.repeats]),
         "shuffle": info.shuffle,
         "versions": json.dumps(versions),
+        DIGEST: NO_DIGEST,
     }
     if space.ops != PAPER_OPS:
         metadata["ops"] = json.dumps(space.ops)
     if info.architecture is not None:
         metadata["architecture"] = str(info.architecture)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    write_file(path, lambda file: file.write(_in_order(save(tensors, metadata))))
+    write_file(path, lambda file: file.write(with_digest(_in_order(save(tensors, metadata)))))
 
 
 def _in_order(data: bytes) -> bytes:
@@ -161,44 +160,60 @@ def load_weights(path: Path, ops: Collection[str] = ()) -> tuple[nn.Module, Back
     Raises `UserError` if the file is missing, is not a weights file of detnas or was written by another version, or has
     a custom op that `ops` does not name or that cannot be imported.
     """
-    if path.is_dir():
-        raise UserError(f"{path}: not a weights file (it is a folder); name a detector.safetensors")
+    header = _read_header(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; name a detector.safetensors that `detnas run` wrote") from None
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a weights file ({error}); name a detector.safetensors") from None
-    format = metadata.get("format", "")
-    if format not in (DETECTOR, BACKBONE):
-        if not format.startswith(("detnas-detector-", "detnas-backbone-")):
-            raise UserError(f"{path}: its metadata is not that of a detnas network; name a detector.safetensors")
-        raise UserError(
-            f"{path}: written by another version of detnas (its format is {format}, and this version reads {DETECTOR} "
-            f"and {BACKBONE}); install the version of detnas that wrote it"
-        )
-    try:
-        info = _read_info(metadata)
+        info = _read_info(header.metadata)
     except DAMAGE as error:
         raise _damaged(path, error) from None
     _check_ops(path, info.space, ops)
     try:
+        _check_tensors(info, header)
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in header.tensors}
         model = info.build()
         model.load_state_dict(tensors)
-    except DAMAGE as error:
+    except (*DAMAGE, SafetensorError, OSError) as error:
         raise _damaged(path, error) from None
     return model.eval(), info
 
 
-def is_intact(path: Path) -> bool:
-    """Whether a weights file is there and whole."""
+def _read_header(path: Path) -> Header:
+    """The header of a weights file of this version."""
+    if os.path.isdir(path):  # noqa: PTH112, Path.is_dir raises on names that cannot be
+        raise UserError(f"{path}: not a weights file (it is a folder); name a detector.safetensors")
     try:
-        with safe_open(path, framework="pt") as file:
-            return bool(file.metadata())
-    except (SafetensorError, OSError):
-        return False
+        header = read_header(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; name a detector.safetensors that `detnas run` wrote") from None
+    except (ValueError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path}: not a weights file, or damaged ({reason}); name a detector.safetensors") from None
+    format = header.metadata.get("format", "")
+    if format not in (DETECTOR, BACKBONE):
+        if not format.startswith(("detnas-detector-", "detnas-backbone-")):
+            raise UserError(f"{path}: its metadata is not that of a detnas network; name a detector.safetensors")
+        raise UserError(
+            f"{path}: written by another version of detnas (its format is {format[:40]}, and this version reads "
+            f"{DETECTOR} and {BACKBONE}); install the version of detnas that wrote it"
+        )
+    return header
+
+
+def _check_tensors(info: BackboneInfo | DetectorInfo, header: Header) -> None:
+    """Raise `ValueError` unless the header has the tensors of the network that the metadata describe: before memory is
+    taken for a network that is larger than its file."""
+    if any(IMPORT_STRING.fullmatch(op) for op in info.space.ops):
+        return  # code that the user trusts, and that need not be able to run without memory
+    if set(info.space.ops) <= set(PAPER_OPS) and len(header.tensors) < sum(info.space.repeats):
+        raise ValueError("it has fewer tensors than blocks")  # each of which has some; to build many takes seconds
+    with torch.device("meta"):
+        expected = info.build().state_dict()
+    if expected.keys() != header.tensors.keys():
+        count = len(expected.keys() ^ header.tensors.keys())
+        raise ValueError(f"{count:,} tensors are missing, or not of the network that its metadata describe")
+    for name, tensor in expected.items():
+        if not header.tensors[name].fits(tensor):
+            raise ValueError(f"{name} is not of the shape and type that its metadata imply")
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
@@ -219,23 +234,17 @@ def _check_ops(path: Path, space: SearchSpace, allowed: Collection[str]) -> None
         find_op(op)
 
 
-def _read_info(metadata: dict[str, str]) -> BackboneInfo | DetectorInfo:
-    name, stem, channels, repeats = json.loads(metadata["space"])
-    ops = tuple(json.loads(metadata["ops"])) if "ops" in metadata else PAPER_OPS
-    space = SearchSpace(name, stem, tuple(channels), tuple(repeats), ops)
-    architecture = Architecture.parse(metadata["architecture"]) if "architecture" in metadata else None
-    shuffle = TypeAdapter(Shuffle).validate_python(metadata.get("shuffle", "even_odd"))
-    if metadata["format"] == BACKBONE:
-        return BackboneInfo(space, architecture, Preprocessing.model_validate_json(metadata["preprocessing"]), shuffle)
-    settings = json.loads(metadata["detector"])
-    if settings.get("type") == "retinanet":
-        settings.setdefault("losses", "torchvision")  # of files from before there was a choice
+def _read_info(texts: dict[str, str]) -> BackboneInfo | DetectorInfo:
+    record = read_metadata(texts)
+    space = record.search_space()
+    if isinstance(record, BackboneMetadata):
+        return BackboneInfo(space, record.architecture, record.preprocessing, record.shuffle)
     return DetectorInfo(
         space=space,
-        architecture=architecture,
-        settings=read_settings(settings),
-        categories=tuple((id, name) for id, name in json.loads(metadata["categories"])),
-        shuffle=shuffle,
-        data=DataSettings.model_validate_json(metadata.get("data", "{}")),
-        seed=int(metadata.get("seed", 0)),
+        architecture=record.architecture,
+        settings=record.detector,
+        categories=tuple(record.categories),
+        shuffle=record.shuffle,
+        data=record.data,
+        seed=int(record.seed),
     )

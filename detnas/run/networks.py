@@ -13,7 +13,8 @@ from detnas.evaluation.headline import headline
 from detnas.models.backbone import Subnet
 from detnas.models.create import Network, find_network
 from detnas.models.detectors.build import Detector
-from detnas.models.weights import DetectorInfo, is_intact, save_detector
+from detnas.models.weights import DetectorInfo, save_detector
+from detnas.models.weights_header import is_intact
 from detnas.run.baselines import network_cost
 from detnas.run.context import Run
 from detnas.rundir.layout import (

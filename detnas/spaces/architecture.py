@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 
 from detnas.utils.errors import UserError
+from detnas.utils.text import describe_value
 
 PAPER_OPS = ("shuffle3", "shuffle5", "shuffle7", "xception")
 """The ops of the paper's search spaces, and of every other space that does not name its own; in these the index of a
 name is the digit that stands for it. Frozen: an op that is added to detnas does not widen these spaces."""
 
+MOST_LETTERS = 1000
+"""Of an architecture's text."""
 MOST_OPS = 10
 """The most ops that a space has: each has a digit."""
 
@@ -27,13 +30,15 @@ class Architecture:
     def __post_init__(self) -> None:
         for op in self.ops:
             if not 0 <= op < MOST_OPS:
-                raise UserError(f"architecture {self.stages}: op {op} is not one of 0-{MOST_OPS - 1}")
+                raise UserError(f"architecture {describe_value(self.stages)}: op {op} is not one of 0-{MOST_OPS - 1}")
 
     @classmethod
     def parse(cls, text: str) -> "Architecture":
         """Read digits grouped by stage. Raises `UserError` on anything but the digits 0-9 and blanks."""
-        if not text.strip() or not set(text) <= set("0123456789 "):
-            raise UserError(f"architecture {text!r}: write one digit 0-9 for each block, and a blank between stages")
+        if not text.strip() or len(text) > MOST_LETTERS or not set(text) <= set("0123456789 "):
+            raise UserError(
+                f"architecture {describe_value(text)}: write one digit 0-9 for each block, and a blank between stages"
+            )
         return cls(tuple(tuple(int(digit) for digit in stage) for stage in text.split()))
 
     @property

@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement
-from math import factorial, inf, prod
+from math import comb, factorial, inf, prod
 from typing import Literal, get_args
 
 import numpy as np
@@ -27,6 +27,9 @@ COSTS: tuple[CostName, ...] = get_args(CostName)
 
 MOST_TOTALS = 3e7
 """The most totals of half a space's blocks that fit into memory."""
+
+MOST_CHOICES = 1e7
+"""The most ops in all choices of one group of interchangeable blocks: seconds, and less than a gigabyte."""
 
 DRAWS = 20_000
 """Draws after which an architecture that meets the other bounds, or has not been seen, is assumed not to exist."""
@@ -178,11 +181,15 @@ def _split(groups: list[list[int]], rows: Sequence[Mapping[int, int]]) -> tuple[
     """Two halves with about equally many combinations of choices."""
     halves: tuple[list[list[int]], list[list[int]]] = ([], [])
     sizes = [1, 1]
+    is_too_large = False
     for group in sorted(groups, key=len, reverse=True):
         half = int(sizes[1] < sizes[0])
         halves[half].append(group)
-        sizes[half] *= len(_choices(len(group), tuple(rows[group[0]])))
-    if max(sizes) > MOST_TOTALS:
+        ops = len(rows[group[0]])
+        choices = comb(len(group) + ops - 1, len(group))  # as many as `_choices` gives, which are not made yet
+        is_too_large |= choices * len(group) > MOST_CHOICES
+        sizes[half] *= choices
+    if is_too_large or max(sizes) > MOST_TOTALS:
         raise UserError(
             f"space: {max(map(len, rows))} ops in {len(rows)} blocks have too many costs to be counted; leave out ops "
             "or blocks"

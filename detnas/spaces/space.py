@@ -15,9 +15,13 @@ from detnas.spaces.latency import REMEDY, LatencyTable
 from detnas.spaces.ops import allowed_ops, op_table
 from detnas.utils.errors import UserError, suggestion
 from detnas.utils.import_string import IMPORT_STRING
+from detnas.utils.text import NAME, NAME_RULE, describe_value
 
 MOST_CHANNELS = 2**16
 """Of any map: far beyond every network, and costs of so many still fit into 64 bits."""
+MOST_STAGES = 8
+MOST_BLOCKS = 512
+"""Of all stages together: far beyond every network, and built in seconds."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class SearchSpace:
     `detnas.CustomOp` as `package.module:Class`. Custom ops are imported when they are first asked for.
 
     Raises `UserError` if widths are no multiples of 4, do not rise or exceed `MOST_CHANNELS`, if a stage has no block,
-    or if `ops` are not one to ten such names, each once. Whatever depends on which ops are allowed raises it for a
+    for more than `MOST_STAGES` stages or `MOST_BLOCKS` blocks, for a name that cannot be one (`NAME`), or if `ops` are
+    not one to ten such names, each once. Whatever depends on which ops are allowed raises it for a
     custom op that cannot be imported, and for a block at which none of `ops` is allowed.
     """
 
@@ -43,22 +48,39 @@ class SearchSpace:
     """The ops among which each block chooses; an op's index here is its digit in architectures."""
 
     def __post_init__(self) -> None:
+        if max(len(self.channels), len(self.repeats)) > MOST_STAGES:
+            raise UserError(f"a space of {len(self.channels):,} stages: write at most {MOST_STAGES}")
+        self._check_numbers()
+        if not NAME.fullmatch(self.name):
+            raise UserError(f"space {describe_value(self.name)}: its name cannot be one; write {NAME_RULE}")
+        self._check_ops()
+
+    def _check_numbers(self) -> None:
         widths = (self.stem, *self.channels)
+        shown = f"space {self.name}: widths {describe_value(widths)}"
         if any(width % 4 or width < 4 for width in widths):
-            raise UserError(f"space {self.name}: widths {widths} must be multiples of 4")
+            raise UserError(f"{shown} must be multiples of 4")
         if max(widths) > MOST_CHANNELS:
-            raise UserError(f"space {self.name}: widths {widths} must be at most {MOST_CHANNELS}")
+            raise UserError(f"{shown} must be at most {MOST_CHANNELS}")
         if any(width >= next_width for width, next_width in pairwise(widths)):
-            raise UserError(f"space {self.name}: widths {widths}: each stage must be wider than the one before it")
+            raise UserError(f"{shown}: each stage must be wider than the one before it")
         if len(self.repeats) != len(self.channels) or min(self.repeats, default=0) < 1:
-            raise UserError(f"space {self.name}: repeats {self.repeats} must be 1 or more, one for each stage")
+            raise UserError(
+                f"space {self.name}: repeats {describe_value(self.repeats)} must be 1 or more, one for each stage"
+            )
+        if sum(self.repeats) > MOST_BLOCKS:
+            raise UserError(f"space {self.name}: repeats {describe_value(self.repeats)} exceed {MOST_BLOCKS} in all")
+
+    def _check_ops(self) -> None:
         if not 1 <= len(self.ops) <= MOST_OPS or len(set(self.ops)) < len(self.ops):
-            raise UserError(f"space {self.name}: ops {list(self.ops)} must be one to {MOST_OPS}, each named once")
+            raise UserError(
+                f"space {self.name}: ops {describe_value(list(self.ops))} must be one to {MOST_OPS}, each named once"
+            )
         for op in self.ops:
             if op not in PAPER_OPS and not IMPORT_STRING.fullmatch(op) and op not in op_table():
                 raise UserError(
-                    f"space {self.name}: op {op!r} is unknown; choose from {', '.join(op_table())}, or name a class of "
-                    "yours as package.module:Class"
+                    f"space {self.name}: op {describe_value(op)} is unknown; choose from {', '.join(op_table())}, or "
+                    "name a class of yours as package.module:Class"
                 )
 
     @property
@@ -208,9 +230,9 @@ def search_space(
     name. Raises `UserError` for an unknown name, or parts that make no space.
     """
     if name not in SPACES:
-        raise UserError(f"space {name!r} is unknown; choose one of {', '.join(SPACES)}")
+        raise UserError(f"space {describe_value(name)} is unknown; choose one of {', '.join(SPACES)}")
     if not 0 < width < inf:
-        raise UserError(f"width {width} of space {name!r}: must be a number above 0")
+        raise UserError(f"width {width} of space {name}: must be a number above 0")
     space = SPACES[name]
     if width != 1.0:
         of_stem, *of_stages = (max(4, round(wide * width / 4) * 4) for wide in (space.stem, *space.channels))

@@ -8,7 +8,7 @@ from typing import Any
 
 from detnas.utils.errors import UserError
 
-IMPORT_STRING = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+IMPORT_STRING = re.compile(r"(?=.{1,300}\Z)[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
 def import_object(import_string: str, field: str) -> Any:

@@ -19,11 +19,12 @@ def test_changes_are_made_to_any_depth(minimal: Path) -> None:
             "detector.anchor_ratios=[1, 2]",
             "baselines=[]",
             "finetune.scale_jitter=[0.8, 1.2]",
-            "name=a=b",
-            "data.train=null",
+            "name=b",
+            "data.train=a=b.json",
         ],
     )
-    assert (recipe.seed, recipe.search.population, recipe.name) == (7, 70, "a=b")
+    assert (recipe.seed, recipe.search.population, recipe.name) == (7, 70, "b")
+    assert recipe.data.train == "a=b.json"
     assert recipe.data.shapes is not None and recipe.data.shapes.train == 50
     assert recipe.baselines == () and recipe.finetune.scale_jitter == (0.8, 1.2)
     assert recipe.detector.anchor_ratios == (1, 2)

@@ -206,7 +206,7 @@ def test_a_winner_that_is_not_the_fittest_is_named(tmp_path: Path, page: str) ->
 
 
 def test_hostile_texts_are_escaped(tmp_path: Path) -> None:
-    made.write_run(tmp_path, name=HOSTILE, versions={HOSTILE: HOSTILE}, fingerprint=HOSTILE)
+    made.write_run(tmp_path, versions={HOSTILE: HOSTILE}, fingerprint=HOSTILE)
     made.add_evaluation(tmp_path, "winner", "0000 0000 00000000 0000", 0.3)
     evaluation_file = tmp_path / "finetune" / "winner" / "evaluation.json"
     evaluation = json.loads(evaluation_file.read_text())

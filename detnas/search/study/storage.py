@@ -131,8 +131,8 @@ def _explain_errors(where: str, url: str | None) -> Iterator[None]:
     except (StorageInternalError, SQLAlchemyError) as error:
         held = "another process holds it in a transaction; " if _sqlite_code(error) == sqlite3.SQLITE_BUSY else ""
         raise UserError(
-            f"{where}: the study cannot be reached, read or written ({held}{_reason(error)}); what is finished is kept: "
-            "fix that, and the same command continues"
+            f"{where}: the study cannot be reached, read or written ({held}{_reason(error)}); what is finished is "
+            "kept: fix that, and the same command continues"
         ) from None
 
 
