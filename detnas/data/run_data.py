@@ -1,6 +1,7 @@
 """The data set of a run that was begun: found where it is now, and never mistaken for another."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from detnas.config import DataSettings
@@ -66,10 +67,11 @@ def portable(directory: Path, data: Path) -> str:
 
 
 def reopen_run_data(directory: Path, data: Path | None) -> RunData:
-    """`open_run_data` of the run in `directory`; where that is now is remembered."""
+    """`open_run_data` of the run in `directory`; where that is now is remembered, if the directory can be written."""
     stored = read_stored_run(directory)
     found = open_run_data(directory, stored, data)
-    remember_data(directory, stored, found.directory)
+    with suppress(UserError):
+        remember_data(directory, stored, found.directory)
     return found
 
 
