@@ -17,11 +17,13 @@ from detnas.models.weights import DetectorInfo, save_detector
 from detnas.models.weights_header import is_intact
 from detnas.run.baselines import network_cost
 from detnas.run.context import Run
+from detnas.rundir.directory import file_digests
 from detnas.rundir.layout import (
     DETECTIONS,
     EVALUATION,
     FINETUNE,
     PRETRAIN,
+    TRAINING_DONE,
     WEIGHTS,
     WINNER,
     NetworkEvaluation,
@@ -29,6 +31,13 @@ from detnas.rundir.layout import (
 from detnas.spaces import Architecture
 from detnas.training.metrics_log import log_scores
 from detnas.utils.resource_errors import explain_out_of_memory
+
+
+def is_trained_standalone(run: Run, architecture: Architecture) -> bool:
+    """Whether nothing is left to do for `train_standalone`."""
+    name, make_backbone = architecture.hyphenated, partial(Subnet, run.space, architecture)
+    is_pretrained = not run.pretrains or run.is_trained(f"{PRETRAIN}/{name}", lambda: False)
+    return is_pretrained and is_finished(run, name, make_backbone)
 
 
 def train_standalone(run: Run, architecture: Architecture) -> None:
@@ -78,14 +87,21 @@ def is_finished(run: Run, name: str, make_backbone: Callable[[], Network]) -> bo
     folder = run.directory / FINETUNE / name
     with torch.device("meta"):  # the network takes neither time nor memory
         has_weights = _is_of_space(run, make_backbone())
-    is_left = comm.broadcast_from_main(
-        lambda: (
-            EVALUATION.find_intact(folder) is not None
-            and DETECTIONS.find_intact(folder) is not None
-            and (not has_weights or is_intact(_weights_folder(run, name) / WEIGHTS))
-        )
-    )
-    return is_left and run.is_trained(f"{FINETUNE}/{name}", lambda: False)
+
+    def is_left() -> bool:
+        done = TRAINING_DONE.find_intact(folder)
+        if done is None or EVALUATION.find_intact(folder) is None or DETECTIONS.find_intact(folder) is None:
+            return False
+        if done.files and done.files != _digests(run, name):
+            return False
+        return not has_weights or is_intact(_weights_folder(run, name) / WEIGHTS)
+
+    return comm.broadcast_from_main(is_left) and run.is_trained(f"{FINETUNE}/{name}", lambda: False)
+
+
+def _digests(run: Run, name: str) -> dict[str, str]:
+    folder = run.directory / FINETUNE / name
+    return file_digests(EVALUATION.path(folder), DETECTIONS.path(folder), _weights_folder(run, name) / WEIGHTS)
 
 
 def _weights_folder(run: Run, name: str) -> Path:
@@ -141,5 +157,8 @@ def _write_evaluation(run: Run, name: str, detector: Detector, evaluation: Evalu
         "scores": evaluation.scores,
         "per_class": evaluation.per_class,
     }
-    # Last: what a killed process has left is without it.
     EVALUATION.write(directory, NetworkEvaluation.model_validate(facts))
+    # Last: from here on, the network is finished only as long as these files are as they are.
+    done = TRAINING_DONE.read(directory)
+    if done.files != (files := _digests(run, name)):
+        TRAINING_DONE.write(directory, done.model_copy(update={"files": files}))

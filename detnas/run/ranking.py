@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from detnas.evaluation.metrics.correlation import kendall_tau, regret, spearman_rho, with_interval
-from detnas.models.backbone import Subnet
 from detnas.run.context import Run
 from detnas.run.evaluator import build_evaluator
-from detnas.run.networks import is_finished, train_standalone
+from detnas.run.networks import is_trained_standalone, train_standalone
 from detnas.run.opening import load_run, open_run
 from detnas.run.page import write_page
 from detnas.rundir import layout
@@ -129,7 +127,7 @@ def _find_network(run: Run, architecture: Architecture) -> RankedNetwork | None:
     folder = _folder(run, architecture)
     fitness, evaluation = layout.FITNESS.find_intact(folder), layout.EVALUATION.find_intact(folder)
     score = evaluation.scores.get(_metric(run)) if evaluation else None
-    is_whole = is_finished(run, architecture.hyphenated, partial(Subnet, run.space, architecture))
+    is_whole = is_trained_standalone(run, architecture)
     if fitness is None or evaluation is None or score is None or not is_whole:
         return None
     macs, params = evaluation.macs, evaluation.params

@@ -1,5 +1,6 @@
 """A run directory: held by whoever works in it, and refused where another version of detnas wrote it."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from detnas.rundir import layout
 from detnas.rundir.layout import SearchFacts, StoredRun
 from detnas.rundir.record_files import DAMAGE, damaged, read_text
 from detnas.utils.errors import UserError
-from detnas.utils.files import open_lock_file, remove_unfinished, remove_unused_folders, try_lock, write_text
+from detnas.utils.files import is_file, open_lock_file, remove_unfinished, remove_unused_folders, try_lock, write_text
 from detnas.utils.text import describe_value
 from detnas.utils.yaml_text import parse_yaml
 from detnas.version import __version__
@@ -61,6 +62,15 @@ def _remove_leftovers(directory: Path) -> None:
         remove_unfinished(Path(place))
         if Path(place) == directory:  # nobody writes single files into these
             folders[:] = [name for name in folders if name not in (layout.DATA, layout.IMAGES)]
+
+
+def file_digests(*paths: Path) -> dict[str, str]:
+    """The SHA-256 of each of the files, by name, in hexadecimal; those that cannot be read are left out."""
+    digests = {}
+    for path in filter(is_file, paths):
+        with suppress(OSError), path.open("rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def _is_unused(directory: Path) -> bool:

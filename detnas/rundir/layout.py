@@ -126,6 +126,8 @@ Splits = dict[str, list[SplitImage]]
 class TrainingDone(Record):
     seconds: Seconds
     steps: Count
+    files: dict[str, str] = {}
+    """Of a detector, once it is evaluated: the SHA-256 of each file that this has left."""
 
 
 class SearchDone(Record):

@@ -1,6 +1,5 @@
 """The search: an Optuna study, filled candidate by candidate by any number of workers, and what it leaves behind."""
 
-import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from detnas.config import SearchSettings
 from detnas.evaluation.metrics.pareto import pareto_front
 from detnas.rundir import layout
+from detnas.rundir.directory import file_digests
 from detnas.search.evaluators.base import Evaluator
 from detnas.search.parameters import architecture_from
 from detnas.search.samplers import SAMPLERS
@@ -22,7 +22,7 @@ from detnas.search.study.trials import ORIGIN, SCORES, fitness_of, index_of, sec
 from detnas.search.study.worker import Worker
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
 from detnas.utils.errors import UserError
-from detnas.utils.files import acquire_lock, is_file, make_folder, open_lock_file
+from detnas.utils.files import acquire_lock, make_folder, open_lock_file
 from detnas.utils.progress import Progress
 
 SHOWN_EVERY = 50
@@ -105,9 +105,8 @@ def is_complete(directory: Path, settings: SearchSettings, space: SearchSpace) -
 
 
 def _digests(directory: Path) -> dict[str, str]:
-    """The SHA-256 of each file that a finished search has left."""
-    paths = (file.path(directory) for file in (layout.CANDIDATES, layout.FAILED, layout.FRONT, layout.BEST))
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if is_file(path)}
+    files = (layout.CANDIDATES, layout.FAILED, layout.FRONT, layout.BEST)
+    return file_digests(*(file.path(directory) for file in files))
 
 
 def _candidates(trials: Iterable[FrozenTrial], sampler: Sampler) -> list[layout.Candidate]:
