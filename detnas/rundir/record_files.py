@@ -137,17 +137,17 @@ def read_text(path: Path, errors: str = "strict") -> str:
 
 def damaged(path: Path, error: Exception, remedy: str = REMEDY) -> UserError:
     """The error for a file that does not hold what it should, by what reading it has raised."""
-    reason = str(error)
+    reason, state = str(error), "is damaged"
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_context=False)[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
     elif isinstance(error, OSError):
-        reason = error.strerror or reason
+        reason, state = error.strerror or reason, "cannot be read"
     elif isinstance(error, UnicodeDecodeError):
         reason = "it is not text"
     elif isinstance(error, RecursionError):
         reason = "it is nested too deep"
-    return UserError(f"{path} is damaged ({reason}); {remedy}")
+    return UserError(f"{path} {state} ({reason}); {remedy}")
 
 
 def _complete_lines(text: str) -> list[str]:

@@ -63,6 +63,7 @@ class Damaged:
 
     def __init__(self, whole: Path, blocks: Path, copy: Path, shell: Shell) -> None:
         self.whole, self.blocks, self.copy, self.shell = whole, blocks, copy, shell
+        self.command = ("run", whole.parent / "recipe.yaml", "--out", copy, "--data", blocks)
         shutil.copytree(whole, copy)
 
     def check(self, name: str, damage: str) -> None:
@@ -75,15 +76,16 @@ class Damaged:
         if Path(name).name in ("recipe.yaml", "detector.safetensors"):
             check = next((self.blocks / "val").glob("*.png"))
             self.call(name, "export", self.copy / name, "--format", "py", "--check", check, "--out", self.copy / "x.py")
-        if name.startswith(("rank/", "supernet-finetune/")):
+        if name.startswith("supernet-finetune/"):
             self.call(name, "rank", self.copy, "--n", 3)
-        said = self.run(name)
+        words = ("rank", self.copy, "--n", 3) if name.startswith("rank/") else self.command
+        said = self.call(name, *words)
         if said and Path(name).name not in KEPT:
             assert "remove this folder" in said, said
             shutil.rmtree((self.copy / name).parent)
-            said = self.run(name)
-        if name.startswith("rank/"):
-            assert not self.call(name, "rank", self.copy, "--n", 3)
+            said = self.call(name, *words)
+        if words != self.command:
+            assert not self.call(name, *self.command)
         is_made_again = Path(name).name not in (*KEPT, *FOR_PEOPLE) and not name.endswith("lock")
         if is_made_again and not self.may_be_missing(name):
             assert not said and content(self.copy / name) == content(self.whole / name), (name, damage)
@@ -93,9 +95,6 @@ class Damaged:
         """Whether a file may be deleted to save space, and whether it is one from before the end of its training."""
         last = max((self.whole / name).parent.glob("*.pt"), default=None)
         return name.endswith(".pt") and (not (self.copy / name).exists() or self.whole / name != last)
-
-    def run(self, name: str) -> str:
-        return self.call(name, "run", self.whole.parent / "recipe.yaml", "--out", self.copy, "--data", self.blocks)
 
     def call(self, name: str, *words: object) -> str:
         """What a command says that refuses to work; nothing if it works."""
