@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from detnas.config import Recipe, load_recipe
+from detnas.data.run_data import stored_data
 from detnas.data.splits import RunData, open_data
 from detnas.models.detectors.build import Detector, build_detector
 from detnas.models.supernet import Supernet
@@ -90,7 +91,7 @@ def load(kind: str, runs: Path, *changes: str) -> Trained:
     torch.set_flush_denormal(True)
     directory = runs / kind
     recipe = load_recipe(directory / RECIPE, (*CASES[kind].evaluation, *changes))
-    data = open_data(Path(read_stored_run(directory).data_directory), recipe.data, recipe.seed)
+    data = open_data(stored_data(directory, read_stored_run(directory)), recipe.data, recipe.seed)
     supernet = build_detector(Supernet(recipe.search_space()), len(data.train.categories), recipe.search_detector)
     load_weights(supernet, directory / SUPERNET_FINETUNE)
     return Trained(recipe, data, supernet)

@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from benchmarks.command import machine
+from detnas.data.run_data import stored_data
 from detnas.run.opening import load_run
 from detnas.rundir import layout
+from detnas.rundir.directory import read_stored_run
 from detnas.utils.files import read_json, write_json
 from research import pages
 from research.workspace import RESULTS
@@ -16,7 +18,8 @@ STAGES = (layout.SUPERNET_PRETRAIN, layout.SUPERNET_FINETUNE, layout.SEARCH, lay
 
 
 def record(directory: Path) -> None:
-    recipe, data = load_run(directory)
+    recipe = load_run(directory)
+    data = stored_data(directory, read_stored_run(directory))
     seconds = {
         stage: sum(float(read_json(done)["seconds"]) for done in (directory / stage).rglob(layout.TRAINING_DONE.name))
         for stage in STAGES

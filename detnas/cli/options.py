@@ -39,6 +39,10 @@ DataChanges = Annotated[
 _DATA_FOLDER = typer.Option("--data", metavar="DIR", help="The folder of the detection data set.")
 DataFolder = Annotated[Path, _DATA_FOLDER]
 OptionalDataFolder = Annotated[Path | None, _DATA_FOLDER]
+MovedData = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Where the run's data set is now, if it was moved; it is remembered."),
+]
 Weights = Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A detector.safetensors.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Ops = Annotated[

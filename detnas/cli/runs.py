@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from detnas.cli.options import OptionalDataFolder, RecipeChanges, RecipeName, RunDirectory, print_line, print_lines
+from detnas.cli.options import (
+    MovedData,
+    OptionalDataFolder,
+    RecipeChanges,
+    RecipeName,
+    RunDirectory,
+    print_line,
+    print_lines,
+)
 from detnas.utils.errors import UserError
 
 app = typer.Typer()
@@ -63,6 +71,7 @@ def search(
             "another machine with a copy of DIR, search.storage must name a database that all workers reach.",
         ),
     ] = False,
+    data: MovedData = None,
 ) -> None:
     """Run only the search of a run whose supernet is trained.
 
@@ -74,13 +83,14 @@ def search(
     from detnas.utils.progress import Progress
 
     with comm.process_group():
-        search_run(directory, Progress(quiet=not comm.is_main_process()), join)
+        search_run(directory, Progress(quiet=not comm.is_main_process()), join, data)
 
 
 @app.command()
 def rank(
     directory: RunDirectory,
     count: Annotated[int, typer.Option("--n", metavar="N", help="How many architectures to train standalone.")],
+    data: MovedData = None,
 ) -> None:
     """Measure how well the supernet of a run ranks architectures.
 
@@ -90,13 +100,14 @@ def rank(
     from detnas.run.ranking import rank
     from detnas.utils.progress import Progress
 
-    print_lines(rank(directory, count, Progress()))
+    print_lines(rank(directory, count, Progress(), data))
 
 
 @app.command()
 def retrain(
     directory: RunDirectory,
     architecture: Annotated[str, typer.Argument(metavar="ARCHITECTURE", help='For example "2120 2112 33130031 3132".')],
+    data: MovedData = None,
 ) -> None:
     """Train another architecture than the winner of a run.
 
@@ -107,15 +118,15 @@ def retrain(
     from detnas.utils.progress import Progress
 
     with comm.process_group():
-        retrain(directory, architecture, Progress(quiet=not comm.is_main_process()))
+        retrain(directory, architecture, Progress(quiet=not comm.is_main_process()), data)
 
 
 @app.command()
-def report(directory: RunDirectory) -> None:
+def report(directory: RunDirectory, data: MovedData = None) -> None:
     """Write the report of a run again, whether finished or not."""
     from detnas.run.page import write_page
 
-    print_line(f"Report: {write_page(directory)}")
+    print_line(f"Report: {write_page(directory, print_line, data=data)}")
 
 
 @app.command()

@@ -49,7 +49,7 @@ def table(status: RunStatus) -> Group:
     saved = "" if status.is_finished else f"; last saved {format_duration(status.age)} ago"
     page = f"report: {status.report or 'not written yet'}"
     head = f"{status.directory}: recipe {status.name}{saved}"
-    return Group(Text(printable(head)), rows, Text(printable(page)))
+    return Group(Text(printable(head)), rows, *(Text(printable(note)) for note in status.notes), Text(printable(page)))
 
 
 def _rate(stage: StageStatus) -> str:

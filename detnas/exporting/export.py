@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from detnas.config import DataSettings, load_recipe
+from detnas.config import DataSettings
 from detnas.config.file_data import data_of_file
 from detnas.data.decoding import read_size
+from detnas.data.detection import DetectionSet
 from detnas.data.find_images import find_images
 from detnas.data.images import check_sizes
+from detnas.data.run_data import find_run_directory, reopen_run_data
 from detnas.data.splits import open_validation
 from detnas.exporting.backbones import BackboneModel, onnx_backbone, python_backbone, torch_program
 from detnas.exporting.check import Image, check_backbone, check_detector, input_settings
@@ -21,8 +23,6 @@ from detnas.exporting.onnx_model import missing
 from detnas.models.backbone import Subnet, find_backbone
 from detnas.models.detectors.build import Detector
 from detnas.models.weights import BackboneInfo, DetectorInfo, load_detector, load_weights
-from detnas.rundir.directory import read_stored_run
-from detnas.rundir.layout import RECIPE
 from detnas.utils.errors import UserError, suggestion
 from detnas.utils.files import is_folder, write_file
 
@@ -156,20 +156,28 @@ def _find_images(
         raise UserError(f"--data {data}: --check names the images to check on already; leave out one of the two")
     if check:
         return [Image(file, read_size(file)) for file in find_images(check)]
-    if data is None:
-        if not (weights.parent / RECIPE).is_file():
-            raise UserError(
-                f"{weights}: is not in a run directory, with whose images the export could be checked; name images by "
-                "--check IMAGE, or a data folder by --data DIR"
-            )
-        data = Path(read_stored_run(weights.parent).data_directory)
-        recipe = load_recipe(weights.parent / RECIPE)
-        settings, seed = recipe.data, recipe.seed
-    elif isinstance(info, DetectorInfo):
-        remedy = "name images by --check IMAGE instead"
-        settings, seed = data_of_file(weights, info.data, remedy=remedy), info.seed
-    else:
-        settings, seed = DataSettings(), 0
-    val = open_validation(data, settings, seed)
+    val = _validation(weights, info, data)
     some = np.unique(np.linspace(0, len(val) - 1, CHECKED).round().astype(int)).tolist()
     return [Image(val.files[index], (int(val.sizes[index, 0]), int(val.sizes[index, 1]))) for index in some]
+
+
+def _validation(weights: Path, info: BackboneInfo | DetectorInfo, data: Path | None) -> DetectionSet:
+    """The validation set in the folder `data`, or else of the run in whose directory the weights are."""
+    directory = find_run_directory(weights)
+    if data is None and directory is None:
+        raise UserError(
+            f"{weights}: is not in a run directory, with whose images the export could be checked; name images by "
+            "--check IMAGE, or a data folder by --data DIR"
+        )
+    if directory is not None:
+        try:
+            return reopen_run_data(directory, data).val
+        except UserError:
+            if data is None:
+                raise  # else it is another data set, whose images will do
+    assert data is not None
+    settings, seed = DataSettings(), 0
+    if isinstance(info, DetectorInfo):
+        settings = data_of_file(weights, info.data, remedy="name images by --check IMAGE instead")
+        seed = info.seed
+    return open_validation(data, settings, seed)

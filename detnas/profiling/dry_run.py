@@ -7,12 +7,12 @@ memory and time allow.
 
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from detnas.run.opening import open_run
 from detnas.run.pipeline import STAGES
 from detnas.rundir.layout import CANDIDATES, FINETUNE, PRETRAIN, SEARCH, SUPERNET_FINETUNE, SUPERNET_PRETRAIN, WINNER
 from detnas.utils.errors import UserError
+from detnas.utils.files import temporary_folder
 from detnas.utils.memory import PeakMemory, available_memory
 from detnas.utils.progress import Progress, format_duration
 
@@ -78,11 +79,13 @@ def dry_run(recipe: Recipe, data: Path | None, progress: Progress) -> list[Row]:
     Uses the images in the folder `data` if given, and leaves no files. Raises `UserError` for whatever cannot work; the
     message begins with the stage if it was raised in one.
     """
-    with tempfile.TemporaryDirectory(prefix="detnas-dry-run-") as temporary:
-        short, source, description = short_recipe.with_images(
-            short_recipe.shorten(recipe), data, Path(temporary) / "data"
-        )
-        with open_run(short, Path(temporary) / "run", source, Progress(quiet=True)) as run:
+    try:
+        parent = Path(gettempdir())
+    except OSError as error:
+        raise UserError(f"no folder for temporary files ({error.strerror}); set TMPDIR to one") from None
+    with temporary_folder(parent, "detnas-dry-run-") as temporary:
+        short, source, description = short_recipe.with_images(short_recipe.shorten(recipe), data, temporary / "data")
+        with open_run(short, temporary / "run", source, Progress(quiet=True)) as run:
             progress.log(f"Dry run of recipe {recipe.name} on this {run.device.type}, on {description}")
             progress.log(_format_row("", "batch size", "iterations", "time of one", "peak memory", "projected"))
             current = DryRun(recipe, run, has_real_data=data is not None, log=progress.log)

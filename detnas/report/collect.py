@@ -1,6 +1,6 @@
 """Reads a run directory, as far as the run has come; knows nothing of how the page shows it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, nan
 from pathlib import Path
@@ -10,6 +10,8 @@ from detnas.config import Recipe, load_recipe
 from detnas.rundir import layout
 from detnas.rundir.directory import read_stored_run
 from detnas.rundir.layout import Candidate, MetricsRow, Ranking, RecalibrationCheck, StoredRun
+from detnas.rundir.record_files import read_text
+from detnas.utils.text import NAME
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,8 @@ class CollectedRun:
         return self.networks[1:]
 
 
-def collect(directory: Path) -> CollectedRun:
-    """Read the run directory, as far as the run has come.
+def collect(directory: Path, log: Callable[[str], object] = lambda line: None) -> CollectedRun:
+    """Read the run directory, as far as the run has come. `log` is told of damaged rows of logs, which are left out.
 
     Raises `UserError` if it holds no run, if another version of detnas wrote it, or if a file is damaged.
     """
@@ -106,9 +108,9 @@ def collect(directory: Path) -> CollectedRun:
     return CollectedRun(
         recipe=recipe,
         stored=stored,
-        recipe_text=(directory / layout.RECIPE).read_text(),
+        recipe_text=read_text(directory / layout.RECIPE),
         networks=[_read_network(directory, name, best) for name in names],
-        trainings=[_read_training(directory / stage / name, stage, name) for stage, name in trainings],
+        trainings=[_read_training(directory / stage / name, stage, name, log) for stage, name in trainings],
         candidates=layout.CANDIDATES.read(directory / layout.SEARCH),
         num_failed=len(layout.FAILED.read(directory / layout.SEARCH)),
         best=best,
@@ -121,12 +123,13 @@ def collect(directory: Path) -> CollectedRun:
 def _network_names(directory: Path, recipe: Recipe) -> list[str]:
     """The winner first, the baselines in the recipe's order, then whatever else has been trained."""
     folders = [*sorted(directory.glob(f"{layout.PRETRAIN}/*/")), *sorted(directory.glob(f"{layout.FINETUNE}/*/"))]
-    return list(dict.fromkeys([layout.WINNER, *recipe.baselines, *(folder.name for folder in folders)]))
+    others = (folder.name for folder in folders if NAME.fullmatch(folder.name))  # as every network's
+    return list(dict.fromkeys([layout.WINNER, *recipe.baselines, *others]))
 
 
-def _read_training(folder: Path, stage: str, network: str) -> Training:
+def _read_training(folder: Path, stage: str, network: str, log: Callable[[str], object]) -> Training:
     # Of two rows of a step the later counts: a killed training writes again what follows its last checkpoint.
-    rows = {row.step: row for row in layout.METRICS.read(folder) if row.loss is not None}
+    rows = {row.step: row for row in layout.METRICS.read_log(folder, log) if row.loss is not None}
     ordered = [rows[step] for step in sorted(rows)]
     names = dict.fromkeys(name for row in ordered for name in row.metrics if name == "accuracy" or "loss" in name)
     curves = {name: curve for name in names if (curve := _curve(ordered, name)).steps}

@@ -1,7 +1,7 @@
 """Fills the template of the page with what was collected of a run, the plots and the images."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -61,14 +61,16 @@ class StageTime:
     images_per_second: float | None
 
 
-def write_report(directory: Path, examples: Sequence[Example] = ()) -> Path:
+def write_report(
+    directory: Path, examples: Sequence[Example] = (), log: Callable[[str], object] = lambda line: None
+) -> Path:
     """Write report.html into a run directory, as far as the run has come, and return its path.
 
-    `examples` are validation images with the winner's detections. Raises `UserError` if `directory` holds no run, if
-    another version of detnas wrote it, or if a file is damaged.
+    `examples` are validation images with the winner's detections; `log` is told of damaged rows of logs. Raises
+    `UserError` if `directory` holds no run, if another version of detnas wrote it, or if a file is damaged.
     """
     path = directory / layout.REPORT
-    write_text(path, render(collect(directory), examples))
+    write_text(path, render(collect(directory, log), examples))
     return path
 
 

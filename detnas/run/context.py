@@ -23,12 +23,13 @@ from detnas.models.detectors.build import Detector, build_detector
 from detnas.models.supernet import Supernet
 from detnas.run.baselines import baseline_builders
 from detnas.rundir import layout
-from detnas.rundir.record_files import RecordFile
+from detnas.rundir.record_files import RecordFile, damaged
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
-from detnas.training.checkpoints import is_trained, load_weights
+from detnas.training.checkpoints import has_checkpoint, is_done, load_weights, training_state
 from detnas.training.loop import one_pass, train
 from detnas.training.paths import PathSampler, path_chooser
 from detnas.training.tasks import ClassificationTask, DetectionTask, Task
+from detnas.utils.errors import UserError
 from detnas.utils.progress import Progress
 from detnas.utils.resource_errors import explain_out_of_memory
 from detnas.utils.seeds import derive_seed
@@ -74,7 +75,13 @@ class Run:
         return {layout.WINNER: winner, **baseline_builders(self.recipe, self.sampler)}
 
     def winner(self) -> Architecture:
-        return Architecture.parse(self.read(layout.BEST, layout.SEARCH).architecture)
+        best = self.read(layout.BEST, layout.SEARCH)
+        try:
+            architecture = Architecture.parse(best.architecture)
+            self.space.check(architecture)
+        except UserError as error:
+            raise damaged(layout.BEST.path(self.directory / layout.SEARCH), error) from None
+        return architecture
 
     def classifier(self, make_backbone: Callable[[], Backbone], num_classes: int) -> Classifier:
         torch.manual_seed(self.seed("classifier"))
@@ -155,14 +162,21 @@ class Run:
         return path_chooser(backbone, self.paths(stage), lambda step: self.seed(stage, "path", str(step)))
 
     def is_done(self, stage: str) -> bool:
-        return comm.broadcast_from_main(lambda: layout.TRAINING_DONE.exists(self.directory / stage))
+        """Whether a training is done. Its checkpoints may be gone."""
+        return is_done(self.directory / stage)
 
-    def is_trained(self, stage: str, needed_by: str) -> bool:
-        """Whether a training is done, and its last checkpoint is intact or no longer needed by the stage `needed_by`.
+    def is_trained(self, stage: str, is_needed: Callable[[], bool]) -> bool:
+        """Whether a training is done, and its last checkpoint is intact, or missing and `is_needed` is False.
 
-        A training whose last checkpoint is damaged continues from the one before, and ends in the same weights.
+        Whoever needs space may delete checkpoints. One that is damaged was not deleted: the training continues from the
+        one before, and ends in the same weights.
         """
-        return self.is_done(stage) and (self.is_done(needed_by) or is_trained(self.directory / stage))
+        state = training_state(self.directory / stage)
+        return state == "intact" or (state == "missing" and not is_needed())
+
+    def begins(self, stage: str) -> bool:
+        """Whether a training would begin with pre-trained weights, and not continue from a checkpoint."""
+        return not has_checkpoint(self.directory / stage)
 
     def read(self, file: RecordFile[T], folder: str) -> T:
         """The record in a folder of the run."""

@@ -8,6 +8,8 @@ from detnas.utils.errors import UserError
 def build_evaluator(run: Run) -> RunEvaluator:
     """The evaluator that the recipe's `search.fitness` names. Raises `UserError` if the supernet is not trained yet."""
     if not run.is_done(run.trained_supernet):
-        raise UserError(f"{run.directory}: the supernet is not trained yet; continue it by `detnas run`")
+        raise UserError(
+            f"{run.directory / run.trained_supernet}: the supernet is not trained yet; continue it by `detnas run`"
+        )
     evaluator: RunEvaluator = run.recipe.search.evaluator.load().from_run(run)
     return evaluator

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from detnas.data.images import Images
 from detnas.distributed import comm
 from detnas.evaluation.evaluate import Evaluation, evaluate
@@ -12,12 +14,30 @@ from detnas.models.backbone import Subnet
 from detnas.models.create import Network, find_network
 from detnas.models.detectors.build import Detector
 from detnas.models.weights import DetectorInfo, save_detector
+from detnas.models.weights_header import is_intact
 from detnas.run.baselines import network_cost
 from detnas.run.context import Run
-from detnas.rundir.layout import DETECTIONS, EVALUATION, FINETUNE, PRETRAIN, WEIGHTS, WINNER, NetworkEvaluation
+from detnas.rundir.directory import file_digests
+from detnas.rundir.layout import (
+    DETECTIONS,
+    EVALUATION,
+    FINETUNE,
+    PRETRAIN,
+    TRAINING_DONE,
+    WEIGHTS,
+    WINNER,
+    NetworkEvaluation,
+)
 from detnas.spaces import Architecture
 from detnas.training.metrics_log import log_scores
 from detnas.utils.resource_errors import explain_out_of_memory
+
+
+def is_trained_standalone(run: Run, architecture: Architecture) -> bool:
+    """Whether nothing is left to do for `train_standalone`."""
+    name, make_backbone = architecture.hyphenated, partial(Subnet, run.space, architecture)
+    is_pretrained = not run.pretrains or run.is_trained(f"{PRETRAIN}/{name}", lambda: False)
+    return is_pretrained and is_finished(run, name, make_backbone)
 
 
 def train_standalone(run: Run, architecture: Architecture) -> None:
@@ -31,7 +51,11 @@ def pretrain_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -
     """Train networks on classification, each from scratch, if the recipe pre-trains."""
     for name, make_backbone in networks.items():
         stage = f"{PRETRAIN}/{name}"
-        if run.pretrains and not run.is_trained(stage, needed_by=f"{FINETUNE}/{name}"):
+
+        def is_needed(name: str = name, make_backbone: Callable[[], Network] = make_backbone) -> bool:
+            return not is_finished(run, name, make_backbone) and run.begins(f"{FINETUNE}/{name}")
+
+        if run.pretrains and not run.is_trained(stage, is_needed):
             settings = run.recipe.pretrain
             task, num_classes = run.classification(settings, "train")
             run.train(run.classifier(make_backbone, num_classes), task, settings, stage)
@@ -41,14 +65,13 @@ def finetune_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -
     """Train networks on detection, on all training images; save them and evaluate them on the validation set."""
     for name, make_backbone in networks.items():
         stage = f"{FINETUNE}/{name}"
-        directory = run.directory / stage
-        if not comm.broadcast_from_main(lambda directory=directory: EVALUATION.exists(directory)):  # type: ignore[misc]
+        if not is_finished(run, name, make_backbone):
             settings = run.recipe.finetune
-            pretrained = run.directory / PRETRAIN / name if run.pretrains else None
-            detector = run.detector(make_backbone, pretrained)
+            begins = run.pretrains and run.begins(stage)
+            detector = run.detector(make_backbone, run.directory / PRETRAIN / name if begins else None)
             run.train(detector, run.detection(settings, run.data.train), settings, stage)
             if comm.is_main_process():
-                _save_weights(run, detector, run.directory if name == WINNER else directory)
+                _save_weights(run, detector, _weights_folder(run, name))
             evaluation = _evaluate(run, name, detector)
             if comm.is_main_process():
                 _write_evaluation(run, name, detector, evaluation)
@@ -56,10 +79,44 @@ def finetune_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -
         run.progress.log(f"  {name}: {headline(scores, run.recipe.search.metric)} on the validation set")
 
 
+def is_finished(run: Run, name: str, make_backbone: Callable[[], Network]) -> bool:
+    """Whether a network is trained and evaluated, and all that this leaves is there and whole.
+
+    Its last checkpoint may have been deleted, but not damaged.
+    """
+    folder = run.directory / FINETUNE / name
+    with torch.device("meta"):  # the network takes neither time nor memory
+        has_weights = _is_of_space(run, make_backbone())
+
+    def is_left() -> bool:
+        done = TRAINING_DONE.find_intact(folder)
+        if done is None or EVALUATION.find_intact(folder) is None or DETECTIONS.find_intact(folder) is None:
+            return False
+        if done.files and done.files != _digests(run, name):
+            return False
+        return not has_weights or is_intact(_weights_folder(run, name) / WEIGHTS)
+
+    return comm.broadcast_from_main(is_left) and run.is_trained(f"{FINETUNE}/{name}", lambda: False)
+
+
+def _digests(run: Run, name: str) -> dict[str, str]:
+    folder = run.directory / FINETUNE / name
+    return file_digests(EVALUATION.path(folder), DETECTIONS.path(folder), _weights_folder(run, name) / WEIGHTS)
+
+
+def _weights_folder(run: Run, name: str) -> Path:
+    return run.directory if name == WINNER else run.directory / FINETUNE / name
+
+
+def _is_of_space(run: Run, network: Network) -> bool:
+    """Whether a network is of the run's search space. A weights file is kept of those only."""
+    return isinstance(network, Subnet) and network.space == run.space
+
+
 def _save_weights(run: Run, detector: Detector, directory: Path) -> None:
     """Write the weights file of a finished detector, unless its backbone is not of the run's search space."""
     network = find_network(detector)
-    if isinstance(network, Subnet) and network.space == run.space:
+    if isinstance(network, Subnet) and _is_of_space(run, network):
         categories = tuple((category.id, category.name) for category in run.data.train.categories)
         recipe = run.recipe
         info = DetectorInfo(
@@ -91,7 +148,7 @@ def _write_evaluation(run: Run, name: str, detector: Detector, evaluation: Evalu
     network = find_network(detector)
     directory = run.directory / FINETUNE / name
     DETECTIONS.write(directory, evaluation.results)
-    log_scores(directory, run.recipe.finetune.steps, evaluation.scores)
+    log_scores(directory, run.recipe.finetune.steps, evaluation.scores, run.progress.log)
     facts = {
         "network": name,
         "architecture": None if network.architecture is None else str(network.architecture),
@@ -100,5 +157,8 @@ def _write_evaluation(run: Run, name: str, detector: Detector, evaluation: Evalu
         "scores": evaluation.scores,
         "per_class": evaluation.per_class,
     }
-    # Last: a network whose evaluation.json exists is done.
     EVALUATION.write(directory, NetworkEvaluation.model_validate(facts))
+    # Last: from here on, the network is finished only as long as these files are as they are.
+    done = TRAINING_DONE.read(directory)
+    if done.files != (files := _digests(run, name)):
+        TRAINING_DONE.write(directory, done.model_copy(update={"files": files}))

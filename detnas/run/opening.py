@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 from detnas.config import Recipe, load_recipe
-from detnas.data.splits import open_data
+from detnas.data.run_data import find_run_data, stored_data
+from detnas.data.splits import RunData, open_data
 from detnas.distributed import comm
 from detnas.distributed.device import choose_device
 from detnas.run.checks import check_run
 from detnas.run.context import Run
 from detnas.run.store import check_recipe, draw_data, store_latencies, store_recipe, store_splits
-from detnas.rundir.directory import claim, read_stored_run
-from detnas.rundir.layout import RECIPE
+from detnas.rundir.directory import claim, find_stored_run, read_stored_run
+from detnas.rundir.layout import DATA, RECIPE, StoredRun
 from detnas.spaces import BudgetSampler
 from detnas.training.data_parallel import check_batches
 from detnas.utils.progress import Progress
@@ -26,10 +27,10 @@ def read_recipe(recipe: str | Path, changes: Sequence[str] = ()) -> Recipe:
     return Recipe.model_validate(tree)
 
 
-def load_run(directory: Path) -> tuple[Recipe, Path]:
-    """The recipe and the data folder of the run in `directory`. Raises `UserError` if it holds none."""
-    data = comm.broadcast_from_main(lambda: read_stored_run(directory).data_directory)
-    return read_recipe(directory / RECIPE), Path(data)
+def load_run(directory: Path) -> Recipe:
+    """The recipe of the run in `directory`. Raises `UserError` if it holds none."""
+    comm.broadcast_from_main(lambda: read_stored_run(directory).format)
+    return read_recipe(directory / RECIPE)
 
 
 @contextmanager
@@ -42,6 +43,7 @@ def open_run(
 ) -> Iterator[Run]:
     """Claim `directory` for a run of `recipe` until the block ends, and check all that can be checked before training.
 
+    `data` is the folder of the data set. If it is not given, a run that was begun has its own, and a new one draws it.
     `hold` says how the directory is claimed: "alone", "shared" with other processes that claim it so, or "not at all",
     beside whoever has claimed it. Raises `UserError` for whatever cannot work.
     """
@@ -54,10 +56,11 @@ def open_run(
         comm.broadcast_from_main(lambda: check_recipe(directory, recipe))
         if hold != "not at all":
             comm.broadcast_from_main(lambda: held.enter_context(claim(directory, shared=hold == "shared")))
-        if data is None:
+        stored = _find_stored(directory)
+        if data is None and hold == "alone" and _is_drawn(directory, stored):
             data = Path(comm.broadcast_from_main(lambda: draw_data(directory, recipe, progress.log)))
         with comm.raise_on_all_ranks():
-            run_data = open_data(data, recipe.data, recipe.seed)
+            run_data = _open_data(directory, stored, recipe, data)
             for line in run_data.summary():
                 progress.log(line)
             current = Run(recipe, directory, run_data, sampler, device, progress)
@@ -68,3 +71,28 @@ def open_run(
         comm.broadcast_from_main(lambda: store_latencies(directory, sampler.budget.latencies))
         comm.broadcast_from_main(lambda: store_splits(directory, run_data))
         yield current
+
+
+def _find_stored(directory: Path) -> StoredRun | None:
+    """`find_stored_run` in the main process, broadcast to the others, which need not see the directory."""
+    facts = comm.broadcast_from_main(lambda: (stored := find_stored_run(directory)) and stored.model_dump())
+    return StoredRun.model_validate(facts) if facts else None
+
+
+def _is_drawn(directory: Path, stored: StoredRun | None) -> bool:
+    """Whether the data set of a run is drawn into its directory, unless it is there: of a new one, or of one that was
+    begun so, also somewhere else."""
+    if stored is None:
+        return True
+    place = stored_data(directory, stored)
+    return place.name == DATA and (place == directory / DATA or not comm.broadcast_from_main(place.exists))
+
+
+def _open_data(directory: Path, stored: StoredRun | None, recipe: Recipe, data: Path | None) -> RunData:
+    def open_at(place: Path) -> RunData:
+        return open_data(place, recipe.data, recipe.seed)
+
+    if stored is None:
+        assert data is not None  # given, or drawn
+        return open_at(data)
+    return find_run_data(directory, stored, data, open_at)

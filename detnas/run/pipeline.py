@@ -26,7 +26,7 @@ from detnas.run.context import Run
 from detnas.run.networks import finetune_networks, pretrain_networks
 from detnas.run.opening import load_run, open_run, read_recipe
 from detnas.run.page import write_page
-from detnas.run.search_stage import search_stage
+from detnas.run.search_stage import is_evaluated, search_stage
 from detnas.rundir.layout import FINETUNE, PRETRAIN, SEARCH, SUPERNET_FINETUNE, SUPERNET_PRETRAIN
 from detnas.utils.errors import UserError, suggestion
 from detnas.utils.progress import Progress
@@ -67,12 +67,13 @@ def run(
     return directory
 
 
-def search_run(directory: Path, progress: Progress, join: bool = False) -> None:
+def search_run(directory: Path, progress: Progress, join: bool = False, data: Path | None = None) -> None:
     """Run the search stage alone, of the run in `directory`; with `join`, beside other processes that work there.
 
-    Raises `UserError` if the directory holds no run, or its supernet is not trained.
+    `data` is where its data set is now, if that was moved. Raises `UserError` if the directory holds no run, or its
+    supernet is not trained.
     """
-    recipe, data = load_run(directory)
+    recipe = load_run(directory)
     with open_run(recipe, directory, data, progress, hold="not at all" if join else "alone") as current:
         _run_stage(current, SEARCH)
 
@@ -84,20 +85,29 @@ def _run_stage(run: Run, stage: str) -> None:
 
 def supernet_pretrain(run: Run) -> None:
     """Train the supernet on classification, without the images of the search split."""
-    next_stage = SEARCH if run.trained_supernet == SUPERNET_PRETRAIN else SUPERNET_FINETUNE
-    if run.recipe.pretrains_supernet and not run.is_trained(SUPERNET_PRETRAIN, needed_by=next_stage):
-        settings = run.recipe.supernet_pretrain
-        task, num_classes = run.classification(settings, "fit")
-        run.train(run.classifier(lambda: Supernet(run.space), num_classes), task, settings, SUPERNET_PRETRAIN)
+    if not run.recipe.pretrains_supernet or run.is_trained(SUPERNET_PRETRAIN, lambda: _needs_pretraining(run)):
+        return
+    settings = run.recipe.supernet_pretrain
+    task, num_classes = run.classification(settings, "fit")
+    run.train(run.classifier(lambda: Supernet(run.space), num_classes), task, settings, SUPERNET_PRETRAIN)
+
+
+def _needs_pretraining(run: Run) -> bool:
+    if run.trained_supernet == SUPERNET_PRETRAIN:
+        return not is_evaluated(run)
+    is_fine_tuned = run.is_trained(SUPERNET_FINETUNE, lambda: not is_evaluated(run))
+    return not is_fine_tuned and run.begins(SUPERNET_FINETUNE)
 
 
 def supernet_finetune(run: Run) -> None:
     """Train the supernet on detection, without the images of the search split."""
-    if run.trained_supernet == SUPERNET_FINETUNE and not run.is_trained(SUPERNET_FINETUNE, needed_by=SEARCH):
-        settings = run.recipe.supernet_finetune
-        pretrained = run.directory / SUPERNET_PRETRAIN if run.recipe.pretrains_supernet else None
-        detector = run.detector(lambda: Supernet(run.space), pretrained)
-        run.train(detector, run.detection(settings, run.data.fit), settings, SUPERNET_FINETUNE)
+    is_part = run.trained_supernet == SUPERNET_FINETUNE
+    if not is_part or run.is_trained(SUPERNET_FINETUNE, lambda: not is_evaluated(run)):
+        return
+    settings = run.recipe.supernet_finetune
+    begins = run.recipe.pretrains_supernet and run.begins(SUPERNET_FINETUNE)
+    detector = run.detector(lambda: Supernet(run.space), run.directory / SUPERNET_PRETRAIN if begins else None)
+    run.train(detector, run.detection(settings, run.data.fit), settings, SUPERNET_FINETUNE)
 
 
 def pretrain(run: Run) -> None:
@@ -113,7 +123,7 @@ def finetune(run: Run) -> None:
 def report(run: Run) -> None:
     """Write the page."""
     if comm.is_main_process():
-        run.progress.log(f"Report: {write_page(run.directory, lambda: run.data.val)}")
+        run.progress.log(f"Report: {write_page(run.directory, run.progress.log, run.data)}")
 
 
 STAGES: dict[str, Callable[[Run], None]] = {

@@ -9,7 +9,7 @@ import numpy as np
 from detnas.evaluation.metrics.correlation import kendall_tau, regret, spearman_rho, with_interval
 from detnas.run.context import Run
 from detnas.run.evaluator import build_evaluator
-from detnas.run.networks import train_standalone
+from detnas.run.networks import is_trained_standalone, train_standalone
 from detnas.run.opening import load_run, open_run
 from detnas.run.page import write_page
 from detnas.rundir import layout
@@ -25,16 +25,17 @@ POOL = 2000
 """How many architectures are drawn within the budget, from which those to train are taken, evenly in their MACs."""
 
 
-def rank(directory: Path, count: int, progress: Progress) -> list[str]:
+def rank(directory: Path, count: int, progress: Progress, data: Path | None = None) -> list[str]:
     """Train `count` architectures by the schedule of the winner, and compare them with the supernet's ranking.
 
     The architectures are spread evenly over the MACs within the budget; those of a smaller count are among those of a
     larger one. Continues where it stopped; several processes on one run share the work. Once all architectures are
-    trained it writes rank/ranking.json. Returns lines for users.
+    trained it writes rank/ranking.json. `data` is where the run's data set is now, if that was moved. Returns lines for
+    users.
 
     Raises `UserError` if `directory` holds no run, or its supernet is not trained.
     """
-    recipe, data = load_run(directory)
+    recipe = load_run(directory)
     if count < LEAST:
         raise UserError(f"--n {count}: a ranking of fewer than {LEAST} networks says nothing; give more")
     with open_run(recipe, directory, data, progress, hold="shared") as run:
@@ -57,7 +58,7 @@ def rank(directory: Path, count: int, progress: Progress) -> list[str]:
     metric, fitness_name = _metric(rank_run), recipe.search.score_name
     ranking = Ranking(metric=metric, fitness=fitness_name, quality=measure_quality(networks), networks=networks)
     layout.RANKING.write(rank_run.directory, ranking)
-    return [*describe(ranking), f"Report: {write_page(directory)}"]
+    return [*describe(ranking), f"Report: {write_page(directory, progress.log, run.data)}"]
 
 
 def spread(sampler: BudgetSampler, count: int, seed: int) -> list[Architecture]:
@@ -122,14 +123,13 @@ def describe(ranking: Ranking) -> list[str]:
 
 
 def _find_network(run: Run, architecture: Architecture) -> RankedNetwork | None:
-    """What is known of an architecture, or None if it is not trained and scored yet."""
+    """What is known of an architecture, or None if it is not trained and scored yet, or the result is damaged."""
     folder = _folder(run, architecture)
-    fitness = layout.FITNESS.find(folder)
-    if fitness is None:
+    fitness, evaluation = layout.FITNESS.find_intact(folder), layout.EVALUATION.find_intact(folder)
+    score = evaluation.scores.get(_metric(run)) if evaluation else None
+    is_whole = is_trained_standalone(run, architecture)
+    if fitness is None or evaluation is None or score is None or not is_whole:
         return None
-    evaluation = layout.EVALUATION.read(folder)
-    score = evaluation.scores[_metric(run)]
-    assert score is not None
     macs, params = evaluation.macs, evaluation.params
     return RankedNetwork(architecture=str(architecture), macs=macs, params=params, fitness=fitness, score=score)
 

@@ -6,33 +6,51 @@ import json
 from detnas.distributed import comm
 from detnas.run.context import Run
 from detnas.run.evaluator import build_evaluator
-from detnas.rundir.layout import BEST, RECALIBRATION, SEARCH
+from detnas.rundir.layout import BEST, RECALIBRATION, SEARCH, STUDY
 from detnas.search.evaluators.base import Evaluator
 from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.search.evaluators.distributed import search_with_all_processes
 from detnas.search.recalibration_check import check_recalibration
-from detnas.search.study.study import search
-from detnas.training.checkpoints import is_trained, weights_digest
+from detnas.search.study.optuna_internals import count_trials
+from detnas.search.study.study import is_complete, search
+from detnas.training.checkpoints import training_state, weights_digest
 from detnas.utils.resource_errors import explain_out_of_memory
 
 
 def search_stage(run: Run) -> None:
     """Search with the weights of the trained supernet, unless that is done; then check the recalibration."""
     settings = run.recipe.search
-    is_searched = run.is_done(SEARCH)
+    is_searched = _is_searched(run)
     if not is_searched or _can_check_recalibration(run):
         with explain_out_of_memory(
             f"search.batch_size = {settings.batch_size}, "
             f"search.recalibration_batch_size = {settings.recalibration_batch_size}"
         ):
-            evaluator = build_evaluator(run)
+            # A study that is complete needs no weights, which may have been deleted.
+            is_lazy = is_evaluated(run) and not _has_weights(run)
+            evaluator = (lambda architecture: build_evaluator(run)(architecture)) if is_lazy else build_evaluator(run)
             if not is_searched:
                 _search(run, evaluator)
-            if settings.evaluator.checks_recalibration:
-                assert isinstance(evaluator, DetectionEvaluator)
+            if isinstance(evaluator, DetectionEvaluator) and settings.evaluator.checks_recalibration:
                 check_recalibration(evaluator, run.directory / SEARCH, run.progress)
     best = run.read(BEST, SEARCH)
     run.progress.log(f"  winner: {best.architecture}, {settings.score_name} {best.fitness:.3f} on the search split")
+
+
+def is_evaluated(run: Run) -> bool:
+    """Whether all candidates of the search are evaluated, so that nobody needs the weights of the supernet for that."""
+    folder, settings = run.directory / SEARCH, run.recipe.search
+    return _is_searched(run) or comm.broadcast_from_main(
+        lambda: settings.storage is None and (count_trials(folder / STUDY) or (0, 0))[0] >= settings.evaluations
+    )
+
+
+def _is_searched(run: Run) -> bool:
+    return comm.broadcast_from_main(lambda: is_complete(run.directory / SEARCH, run.recipe.search, run.space))
+
+
+def _has_weights(run: Run) -> bool:
+    return training_state(run.directory / run.trained_supernet) == "intact"
 
 
 def _search(run: Run, evaluator: Evaluator) -> None:
@@ -45,9 +63,8 @@ def _search(run: Run, evaluator: Evaluator) -> None:
 
 def _can_check_recalibration(run: Run) -> bool:
     """Whether a finished search was interrupted before the check, and the supernet's weights are still there."""
-    is_missing = not comm.broadcast_from_main(lambda: RECALIBRATION.exists(run.directory / SEARCH))
-    can_check = run.recipe.search.evaluator.checks_recalibration
-    return is_missing and can_check and is_trained(run.directory / run.trained_supernet)
+    is_missing = comm.broadcast_from_main(lambda: RECALIBRATION.find_intact(run.directory / SEARCH) is None)
+    return is_missing and run.recipe.search.evaluator.checks_recalibration and _has_weights(run)
 
 
 def _study_name(run: Run) -> str:

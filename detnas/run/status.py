@@ -14,6 +14,7 @@ from detnas.rundir.directory import read_stored_run
 from detnas.rundir.layout import MetricsRow
 from detnas.search.study.optuna_internals import count_trials
 from detnas.spaces import Cost
+from detnas.utils.files import is_file
 
 State = Literal["not started", "started", "in progress", "done"]
 SAVED = (layout.METRICS.name, layout.CANDIDATES.name, layout.STUDY, layout.TRAINING_DONE.name, layout.EVALUATION.name)
@@ -59,6 +60,8 @@ class RunStatus:
     stages: Sequence[StageStatus]
     report: Path | None
     """The page, once it has been written."""
+    notes: Sequence[str] = ()
+    """Lines on damaged logs."""
 
     @property
     def is_finished(self) -> bool:
@@ -69,8 +72,8 @@ class RunStatus:
     def age(self) -> float:
         """Seconds since the run last saved something."""
         saved = [self.directory / stage.name / name for stage in self.stages for name in SAVED]
-        times = [path.stat().st_mtime for path in (self.directory / layout.RECIPE, *saved) if path.exists()]
-        return max(0.0, time.time() - max(times))
+        times = [path.stat().st_mtime for path in (self.directory / layout.RECIPE, *saved) if is_file(path)]
+        return max(0.0, time.time() - max(times, default=0.0))
 
 
 def read_status(directory: Path) -> RunStatus:
@@ -78,7 +81,9 @@ def read_status(directory: Path) -> RunStatus:
     read_stored_run(directory)
     recipe = load_recipe(directory / layout.RECIPE)
     report = directory / layout.REPORT
-    return RunStatus(directory, recipe.name, list(_stages(directory, recipe)), report if report.exists() else None)
+    notes: list[str] = []
+    stages = list(_stages(directory, recipe, notes.append))
+    return RunStatus(directory, recipe.name, stages, report if is_file(report) else None, notes)
 
 
 def format_status(directory: Path) -> Iterator[str]:
@@ -88,6 +93,7 @@ def format_status(directory: Path) -> Iterator[str]:
     for stage in status.stages:
         yield stage.line
         yield from (f"  {line}" for line in stage.scores)
+    yield from status.notes
     yield f"report: {status.report or 'not written yet'}"
 
 
@@ -101,17 +107,17 @@ def watch(directory: Path, show: Callable[[RunStatus], object], pause: Callable[
         pause()
 
 
-def _stages(directory: Path, recipe: Recipe) -> Iterator[StageStatus]:
+def _stages(directory: Path, recipe: Recipe, log: Callable[[str], object]) -> Iterator[StageStatus]:
     if recipe.pretrains_supernet:
-        yield _training(directory, layout.SUPERNET_PRETRAIN, recipe.supernet_pretrain.steps)
+        yield _training(directory, layout.SUPERNET_PRETRAIN, recipe.supernet_pretrain.steps, log)
     if not recipe.search.is_classification:
-        yield _training(directory, layout.SUPERNET_FINETUNE, recipe.supernet_finetune.steps)
+        yield _training(directory, layout.SUPERNET_FINETUNE, recipe.supernet_finetune.steps, log)
     yield _search(directory / layout.SEARCH, recipe)
     for network in (layout.WINNER, *recipe.baselines):
         if recipe.pretraining.source != "none":
-            yield _training(directory, f"{layout.PRETRAIN}/{network}", recipe.pretrain.steps)
+            yield _training(directory, f"{layout.PRETRAIN}/{network}", recipe.pretrain.steps, log)
         scores = _evaluation_lines(directory, network, recipe)
-        yield _training(directory, f"{layout.FINETUNE}/{network}", recipe.finetune.steps, scores)
+        yield _training(directory, f"{layout.FINETUNE}/{network}", recipe.finetune.steps, log, scores)
 
 
 def _evaluation_lines(directory: Path, network: str, recipe: Recipe) -> Sequence[str]:
@@ -125,9 +131,11 @@ def _evaluation_lines(directory: Path, network: str, recipe: Recipe) -> Sequence
     )
 
 
-def _training(directory: Path, name: str, steps: int, scores: Sequence[str] = ()) -> StageStatus:
+def _training(
+    directory: Path, name: str, steps: int, log: Callable[[str], object], scores: Sequence[str] = ()
+) -> StageStatus:
     folder = directory / name
-    rows = [row for row in layout.METRICS.read(folder) if row.loss is not None]
+    rows = [row for row in layout.METRICS.read_log(folder, log) if row.loss is not None]
     finished = layout.TRAINING_DONE.find(folder)
     state = _state(folder, finished is not None, rows)
     loss = f"loss {rows[-1].loss:.3f}" if rows else ""
@@ -150,14 +158,14 @@ def _state(folder: Path, is_done: bool, rows: Sequence[object]) -> State:
 
 def _seconds_per_step(rows: Sequence[MetricsRow]) -> float | None:
     """Between the first and the last row of a log."""
-    if len(rows) < 2:
+    if len(rows) < 2 or rows[-1].step <= rows[0].step:
         return None
     return ((rows[-1].seconds or 0.0) - (rows[0].seconds or 0.0)) / (rows[-1].step - rows[0].step)
 
 
 def _search(folder: Path, recipe: Recipe) -> StageStatus:
     rows, total = layout.CANDIDATES.read(folder), recipe.search.evaluations
-    is_done = layout.SEARCH_DONE.exists(folder)
+    is_done = layout.SEARCH_DONE.find(folder) is not None
     state = _state(folder, is_done, rows)
     done, workers = (len(rows), 0) if is_done else _count_in_study(folder / layout.STUDY, len(rows))
     best = f"best {recipe.search.score_name} {max(row.fitness for row in rows):.3f}" if rows else ""

@@ -6,12 +6,14 @@ from typing import Any
 
 from detnas.config import Recipe, load_recipe
 from detnas.data.detection import DetectionSet
+from detnas.data.run_data import portable, remember_data
 from detnas.data.shapes.write import prepare_shapes
 from detnas.data.splits import RunData
 from detnas.rundir.directory import find_stored_run, write_stored_run
 from detnas.rundir.layout import DATA, FORMAT, LATENCIES, RECIPE, SPLITS, SplitImage, StoredRun
 from detnas.spaces import LatencyTable, read_latencies
 from detnas.utils.errors import UserError
+from detnas.utils.text import describe_value
 from detnas.utils.versions import versions
 
 
@@ -41,34 +43,40 @@ def draw_data(directory: Path, recipe: Recipe, log: Callable[[str], None]) -> st
 
 
 def store_recipe(directory: Path, recipe: Recipe, data: RunData, fingerprint: str) -> None:
-    """Write recipe.yaml when the run begins; later, raise `UserError` if the data set has changed since."""
+    """Write recipe.yaml when the run begins; later, where its data set is now."""
     stored = find_stored_run(directory)
-    if stored is None:
-        stored = StoredRun(
-            recipe=recipe.model_dump(mode="json"),
-            format=FORMAT,
-            versions=versions(),
-            data_directory=str(data.directory.resolve()),
-            data_fingerprint=fingerprint,
-        )
-        write_stored_run(directory, stored)
-    elif stored.data_fingerprint != fingerprint:
-        raise UserError(f"{directory}: the data set has changed since this run was begun; choose another --out")
+    if stored is not None:
+        remember_data(directory, stored, data.directory)
+        return
+    stored = StoredRun(
+        recipe=recipe.model_dump(mode="json"),
+        format=FORMAT,
+        versions=versions(),
+        data_directory=portable(directory, data.directory),
+        data_fingerprint=fingerprint,
+    )
+    write_stored_run(directory, stored)
 
 
 def store_splits(directory: Path, data: RunData) -> None:
-    """Write splits.json when the run begins: the images that were taken from the training images."""
-    if not SPLITS.exists(directory):
-        parts = {"search": data.search} | ({"val": data.val} if data.val_is_cut else {})
-        SPLITS.write(directory, {name: _images(part, data.directory) for name, part in parts.items()})
+    """Write splits.json, the images that were taken from the training images, unless it is there and whole."""
+    parts = {"search": data.search} | ({"val": data.val} if data.val_is_cut else {})
+    splits = {name: _images(part, data.directory) for name, part in parts.items()}
+    if SPLITS.find_intact(directory) != splits:
+        SPLITS.write(directory, splits)
 
 
 def store_latencies(directory: Path, latencies: LatencyTable | None) -> None:
     """Write the budget's table of latencies when the run begins; later, raise `UserError` if it is another one."""
     path = directory / LATENCIES
-    if latencies is not None and not path.exists():
+    if latencies is None:
+        return
+    try:
+        stored = read_latencies(path)
+    except UserError:  # missing or damaged
         latencies.write(path)
-    elif latencies is not None and read_latencies(path) != latencies:
+        return
+    if stored != latencies:
         raise UserError(
             f"{directory}: budget.latencies has been measured again since this run was begun; put {path} there, or "
             "choose another --out"
@@ -91,5 +99,5 @@ def _difference(stored: dict[str, Any], wanted: dict[str, Any], path: str = "") 
             if difference:
                 return difference
         elif other != value:
-            return f"{path}{key}: {other!r} there, {value!r} here"
+            return f"{path}{key}: {describe_value(other)} there, {describe_value(value)} here"
     return None

@@ -20,12 +20,13 @@ A folder of a training holds checkpoint-STEP.pt, metrics.jsonl, TensorBoard's ev
 done.json. Every file is written to a temporary name, flushed and renamed.
 """
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from detnas.rundir.record_files import RecordFile, RecordLines
+from detnas.rundir.record_files import LogLines, RecordFile, RecordLines
 from detnas.utils.estimate import Estimate
 
 FORMAT = 2
@@ -60,14 +61,18 @@ CHECKING_LOCK = ".checking"
 """Held by the worker that checks the recalibration, when several finish a search together."""
 
 
+_CHECKPOINT = re.compile(r"checkpoint-([0-9]{8,12})\.pt")
+
+
 def checkpoint_path(folder: Path, step: int) -> Path:
     """The checkpoint of the training in `folder` after `step` steps."""
     return folder / f"checkpoint-{step:08}.pt"
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
-    """The checkpoints of the training in `folder`, the newest first."""
-    return sorted(folder.glob("checkpoint-*.pt"), key=checkpoint_step, reverse=True)
+    """The checkpoints of the training in `folder`, the newest first; copies with other names are not among them."""
+    paths = (path for path in folder.glob("checkpoint-*.pt") if _CHECKPOINT.fullmatch(path.name))
+    return sorted(paths, key=checkpoint_step, reverse=True)
 
 
 def checkpoint_step(path: Path) -> int:
@@ -77,6 +82,12 @@ def checkpoint_step(path: Path) -> int:
 def network_lock(folder: Path, name: str) -> Path:
     """The lock of whoever trains the network `name` in `folder`, of the processes that share a `detnas rank`."""
     return folder / f".{name}.lock"
+
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, lt=1e12)]
+Text = Annotated[str, Field(max_length=10_000)]
 
 
 class Record(BaseModel):
@@ -93,6 +104,7 @@ class StoredRun(Record):
     versions: dict[str, str]
     """Of detnas, torch, torchvision and Python, when the run began."""
     data_directory: str
+    """Relative to the run directory if it lies in there."""
     data_fingerprint: str
     """A digest of the data set, by which a later change of it is noticed."""
 
@@ -112,14 +124,18 @@ Splits = dict[str, list[SplitImage]]
 
 
 class TrainingDone(Record):
-    seconds: float
-    steps: int
+    seconds: Seconds
+    steps: Count
+    files: dict[str, str] = {}
+    """Of a detector, once it is evaluated: the SHA-256 of each file that this has left."""
 
 
 class SearchDone(Record):
-    seconds: float
+    seconds: Seconds
     """Of all evaluations together."""
-    evaluations: int
+    evaluations: Count
+    files: dict[str, str] = {}
+    """The SHA-256 of each file that the search has left, by which a later change of it is noticed."""
 
 
 class MetricsRow(BaseModel):
@@ -129,11 +145,11 @@ class MetricsRow(BaseModel):
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    __pydantic_extra__: dict[str, int | float | None]
+    __pydantic_extra__: dict[str, Annotated[int, Field(gt=-(2**63), lt=2**63)] | float | None]
 
-    step: int
+    step: Count
     """The number of steps after which the row was written."""
-    seconds: float | None = None
+    seconds: Seconds | None = None
     """Of the training so far."""
     loss: float | None = None
 
@@ -147,26 +163,26 @@ class MetricsRow(BaseModel):
 class Proposed(Record):
     """An architecture that the search proposed."""
 
-    number: int
+    number: Count
     """The evaluation index, from 0."""
-    generation: int
+    generation: Count
     origin: str
     """How it was made: "random", "mutation", "crossover", "linear" or "tpe"."""
-    architecture: str
+    architecture: Text
 
 
 class Candidate(Proposed):
     """An architecture that the search evaluated. A line of candidates.jsonl, and all of best.json."""
 
-    macs: int
-    params: int
-    latency_ms: float | None = None
+    macs: Count
+    params: Count
+    latency_ms: Number | None = None
     """By the run's table of latencies; not written without one."""
-    fitness: float
+    fitness: Number
     """The score named `metric` on the search split."""
     metric: str
-    AP50: float | None
-    seconds: float
+    AP50: Number | None
+    seconds: Seconds
 
     def cost(self, name: str) -> float:
         """Its "macs", "params" or "latency", the last in milliseconds (0 without a table of latencies)."""
@@ -182,50 +198,50 @@ class FailedCandidate(Proposed):
 class RecalibratedCandidate(Record):
     """A candidate's fitness in the search, and with BN statistics of other images, of half as many, and of none."""
 
-    number: int
-    architecture: str
-    fitness: float
-    other_images: float
-    half: float
-    none: float
+    number: Count
+    architecture: Text
+    fitness: Number
+    other_images: Number
+    half: Number
+    none: Number
 
 
 class RecalibrationCheck(Record):
     """The best candidates of a search evaluated with other BN statistics, its winner first."""
 
     metric: str
-    batches: int
-    batch_size: int
-    seconds: float
-    candidates: list[RecalibratedCandidate]
+    batches: Count
+    batch_size: Count
+    seconds: Seconds
+    candidates: Annotated[list[RecalibratedCandidate], Field(min_length=1)]
 
 
 class NetworkEvaluation(Record):
     """What a trained network costs, and its scores on the validation set."""
 
     network: str
-    architecture: str | None
+    architecture: Text | None
     """None of a network outside the search space's family, such as a ResNet."""
-    macs: int
-    params: int
-    latency_ms: float | None = None
+    macs: Count
+    params: Count
+    latency_ms: Number | None = None
     """Of the backbone, by the run's table of latencies; not written without one."""
-    images: int
-    scores: dict[str, float | None]
+    images: Count
+    scores: dict[str, Number | None]
     """COCO's and VOC's numbers, from 0 to 1; None where the set holds no object to find."""
-    per_class: dict[str, float | None]
+    per_class: dict[str, Number | None]
     """COCO's AP by class."""
 
 
 class RankedNetwork(Record):
     """A network that `detnas rank` trained."""
 
-    architecture: str
-    macs: int
-    params: int
-    fitness: float
+    architecture: Text
+    macs: Count
+    params: Count
+    fitness: Number
     """By the supernet."""
-    score: float
+    score: Number
     """On the validation set, after standalone training."""
 
 
@@ -234,9 +250,9 @@ class RankingQuality(Record):
 
     kendall_tau: Estimate
     spearman_rho: Estimate
-    regret: float
+    regret: Number
     """By how much its best network is worse than the best of all."""
-    regret_top_5: float
+    regret_top_5: Number
     """By how much the best of its top 5 networks is worse than the best of all."""
 
 
@@ -262,9 +278,10 @@ class SearchFacts(Record):
     settings: dict[str, Any]
 
 
+BY_RANK = "delete it and give the command `detnas rank` again"
 SPLITS = RecordFile("splits.json", Splits)
 TRAINING_DONE = RecordFile("done.json", TrainingDone)
-METRICS = RecordLines("metrics.jsonl", MetricsRow)
+METRICS = LogLines("metrics.jsonl", MetricsRow)
 CANDIDATES = RecordLines("candidates.jsonl", Candidate)
 FAILED = RecordLines("failed.jsonl", FailedCandidate)
 BEST = RecordFile("best.json", Candidate)
@@ -274,7 +291,7 @@ SEARCH_DONE = RecordFile("done.json", SearchDone)
 EVALUATION = RecordFile("evaluation.json", NetworkEvaluation)
 DETECTIONS = RecordFile("detections.json", list[dict[str, Any]])
 """COCO results on the validation set."""
-FITNESS = RecordFile("fitness.json", float)
+FITNESS = RecordFile("fitness.json", float, BY_RANK)
 """Beside evaluation.json, of a network of `detnas rank`: by the supernet."""
-RANKING = RecordFile("ranking.json", Ranking)
-SEARCH_FACTS = RecordFile("search.json", SearchFacts)
+RANKING = RecordFile("ranking.json", Ranking, BY_RANK)
+SEARCH_FACTS = RecordFile("search.json", SearchFacts, "restore it, or choose another folder")

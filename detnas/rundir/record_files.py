@@ -1,5 +1,7 @@
 """JSON files that hold records of one type: validated when they are read, whole or absent when they are written."""
 
+import errno
+import json
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -8,20 +10,23 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from detnas.utils.errors import UserError
-from detnas.utils.files import read_json, read_json_lines, write_json, write_json_lines
+from detnas.utils.files import is_file, read_bounded, write_json, write_json_lines
 
 T = TypeVar("T")
+MOST_BYTES = 2**32
+"""Of a file. The detections on a large validation set take some hundred megabytes."""
+REMEDY = "delete it and give the run's command again"
 
 
 class RecordFile(Generic[T]):
-    """The JSON file `name` in some folder, which holds one `T`."""
+    """The JSON file `name` in some folder, which holds one `T`; `remedy` says how it is made again."""
 
-    _load: Callable[[Path], Any] = staticmethod(read_json)
     _save: Callable[[Path, Any], None] = staticmethod(write_json)
 
-    def __init__(self, name: str, kind: type[T]) -> None:
+    def __init__(self, name: str, kind: type[T], remedy: str = REMEDY) -> None:
         self.name = name
         self.kind = kind
+        self.remedy = remedy
 
     @cached_property
     def _adapter(self) -> TypeAdapter[T]:
@@ -31,19 +36,34 @@ class RecordFile(Generic[T]):
         return folder / self.name
 
     def exists(self, folder: Path) -> bool:
-        return self.path(folder).exists()
+        return is_file(self.path(folder))
 
     def read(self, folder: Path) -> T:
-        """Raises `UserError` if the file is damaged, and `FileNotFoundError` if there is none."""
+        """Raises `UserError` if the file is missing or damaged."""
         path = self.path(folder)
         try:
-            return self.parse(self._load(path))
-        except ValueError as error:
-            raise damaged(path, error) from None
+            return self._parse_text(read_text(path))
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing; {self.remedy.removeprefix('delete it and ')}") from None
+        except DAMAGE as error:
+            raise damaged(path, error, self.remedy) from None
 
     def find(self, folder: Path) -> T | None:
         """The record, or None if there is no such file. Raises `UserError` if the file is damaged."""
-        return self.read(folder) if self.exists(folder) else None
+        path = self.path(folder)
+        try:
+            return self._parse_text(read_text(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except DAMAGE as error:
+            raise damaged(path, error, self.remedy) from None
+
+    def find_intact(self, folder: Path) -> T | None:
+        """The record, or None if there is no such file, or it is damaged."""
+        try:
+            return self.find(folder)
+        except UserError:
+            return None
 
     def write(self, folder: Path, record: T) -> None:
         self._save(self.path(folder), self.dump(record))
@@ -56,6 +76,9 @@ class RecordFile(Generic[T]):
         """The record as JSON's objects."""
         return self._adapter.dump_python(record, exclude_unset=True)
 
+    def _parse_text(self, text: str) -> T:
+        return self.parse(json.loads(text))
+
 
 class RecordLines(RecordFile[list[T]]):
     """The JSON-lines file `name` in some folder, which holds one `T` a line.
@@ -63,16 +86,70 @@ class RecordLines(RecordFile[list[T]]):
     Reading it gives no records if there is no such file, and skips a last line that is not complete.
     """
 
-    _load, _save = staticmethod(read_json_lines), staticmethod(write_json_lines)
+    _save = staticmethod(write_json_lines)
 
-    def __init__(self, name: str, kind: type[T]) -> None:
-        super().__init__(name, list[kind])  # type: ignore[valid-type]
+    def __init__(self, name: str, kind: type[T], remedy: str = REMEDY) -> None:
+        super().__init__(name, list[kind], remedy)  # type: ignore[valid-type]
+
+    def read(self, folder: Path) -> list[T]:
+        return self.find(folder) or []
+
+    def _parse_text(self, text: str) -> list[T]:
+        return self.parse([json.loads(line) for line in _complete_lines(text)])
 
 
-def damaged(path: Path, error: ValueError) -> UserError:
-    """The error for a file that does not hold what it should."""
-    reason = str(error)
+class LogLines(RecordLines[T]):
+    """`RecordLines` that are for people: of a damaged file, the rows that can be read."""
+
+    def read_log(self, folder: Path, log: Callable[[str], object]) -> list[T]:
+        """The rows that are whole; `log` is told of the others."""
+        path = self.path(folder)
+        try:
+            lines = _complete_lines(read_text(path, errors="replace"))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            log(f"  {path} cannot be read ({error.strerror}); its rows are left out")
+            return []
+        rows: list[T] = []
+        places: list[int] = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                rows += self.parse([json.loads(line)])
+            except DAMAGE:
+                places.append(number)
+        if places:
+            left_out = f"{len(places)} of its {len(lines)} rows are left out, the first in line {places[0]}"
+            log(f"  {path} is damaged; {left_out}")
+        return rows
+
+
+DAMAGE = (OSError, ValueError, RecursionError)
+"""What reading a file may raise that does not hold what it should."""
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """The text of a file of a run. Raises `OSError`, and `ValueError` if it is no text."""
+    if path.is_dir():  # Linux would say so only of the first byte
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    return read_bounded(path, MOST_BYTES).decode(errors=errors)
+
+
+def damaged(path: Path, error: Exception, remedy: str = REMEDY) -> UserError:
+    """The error for a file that does not hold what it should, by what reading it has raised."""
+    reason, state = str(error), "is damaged"
     if isinstance(error, ValidationError):
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_context=False)[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
-    return UserError(f"{path} is damaged ({reason}); delete it and give the run's command again")
+    elif isinstance(error, OSError):
+        reason, state = error.strerror or reason, "cannot be read"
+    elif isinstance(error, UnicodeDecodeError):
+        reason = "it is not text"
+    elif isinstance(error, RecursionError):
+        reason = "it is nested too deep"
+    return UserError(f"{path} {state} ({reason}); {remedy}")
+
+
+def _complete_lines(text: str) -> list[str]:
+    """The lines of a text up to its last line break. What follows that was cut while it was written."""
+    return text.rpartition("\n")[0].splitlines()

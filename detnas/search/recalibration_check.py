@@ -23,13 +23,13 @@ def check_recalibration(evaluator: DetectionEvaluator, directory: Path, progress
     """Evaluate the best candidates of the finished search in `directory` with other BN statistics.
 
     Once with as many other training images, once with the first half of the batches, and once without recalibration,
-    with the supernet's statistics. Writes recalibration.json, unless it exists or another worker is making it.
+    with the supernet's statistics. Writes recalibration.json, unless it is whole, or another worker is making it.
     """
     with ExitStack() as stack:
         is_mine = comm.broadcast_from_main(
             lambda: (
                 stack.enter_context(try_lock_file(directory / layout.CHECKING_LOCK))
-                and not layout.RECALIBRATION.exists(directory)
+                and layout.RECALIBRATION.find_intact(directory) is None
             )
         )
         if not is_mine:

@@ -6,10 +6,11 @@ it, so that a damaged one is never used: torch reads many damaged files without 
 
 import hashlib
 import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -17,10 +18,12 @@ from torch import nn
 from detnas.distributed import comm
 from detnas.rundir.layout import TRAINING_DONE, checkpoint_path, checkpoint_paths, checkpoint_step
 from detnas.utils.errors import UserError
-from detnas.utils.files import write_file
+from detnas.utils.files import explain_unwritable, is_file, write_file
 
 KEPT = 2
 DIGEST = hashlib.sha256().digest_size
+State = Literal["intact", "damaged", "missing", "not done"]
+"""Of the last checkpoint of a training that is done."""
 
 
 def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> None:
@@ -30,12 +33,11 @@ def save_checkpoint(directory: Path, step: int, state: dict[str, Any]) -> None:
     torch.save(_plain(state), buffer)
     buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
     write_file(checkpoint_path(directory, step), lambda file: file.write(buffer.getbuffer()))
-    for path in checkpoint_paths(directory):
-        # A later one is damaged: otherwise the training would have continued from there.
-        if checkpoint_step(path) > step:
+    # A later one is damaged: otherwise the training would have continued from there.
+    later = [path for path in checkpoint_paths(directory) if checkpoint_step(path) > step]
+    for path in later + checkpoint_paths(directory)[len(later) + KEPT :]:
+        with explain_unwritable(path):
             path.unlink()
-    for path in checkpoint_paths(directory)[KEPT:]:
-        path.unlink()
 
 
 def newest_checkpoint(directory: Path, log: Callable[[str], None]) -> dict[str, Any] | None:
@@ -66,17 +68,36 @@ def _newest(directory: Path, log: Callable[[str], None]) -> bytes:
     return b""
 
 
-def is_trained(directory: Path) -> bool:
-    """Whether the training in `directory` is done, and its last checkpoint intact."""
-    return comm.broadcast_from_main(
-        lambda: TRAINING_DONE.exists(directory) and _read_intact(_last(directory)) is not None
-    )
+def is_done(directory: Path) -> bool:
+    """Whether the training in `directory` is done. Its checkpoints may be gone."""
+    return comm.broadcast_from_main(lambda: TRAINING_DONE.find_intact(directory) is not None)
+
+
+def training_state(directory: Path) -> State:
+    """Whether the training in `directory` is done, and if so, the state of its last checkpoint."""
+    return comm.broadcast_from_main(lambda: _state(directory))
+
+
+def has_checkpoint(directory: Path) -> bool:
+    """Whether the training in `directory` would continue, and not begin."""
+    return comm.broadcast_from_main(lambda: bool(checkpoint_paths(directory)))
+
+
+def _state(directory: Path) -> State:
+    done = TRAINING_DONE.find_intact(directory)
+    if done is None:
+        return "not done"
+    path = checkpoint_path(directory, done.steps)
+    if not os.path.lexists(path):
+        return "missing"
+    return "damaged" if _read_intact(path) is None else "intact"
 
 
 def load_weights(model: nn.Module, directory: Path, part: str = "") -> None:
     """Load into `model` the weights of the finished training in `directory`, or those of its module named `part`.
 
-    They are the averaged weights if the training averages. Raises `UserError` if its last checkpoint is damaged.
+    They are the averaged weights if the training averages. Raises `UserError` if its last checkpoint is damaged or
+    missing.
     """
     state = _load(comm.broadcast_bytes(lambda: _finished(directory)))
     prefix = f"{part}." if part else ""
@@ -85,8 +106,14 @@ def load_weights(model: nn.Module, directory: Path, part: str = "") -> None:
 
 
 def weights_digest(directory: Path) -> str:
-    """The SHA-256, in hexadecimal, that the last checkpoint of the finished training in `directory` ends with."""
-    return _last(directory).read_bytes()[-DIGEST:].hex()
+    """The SHA-256, in hexadecimal, that the last checkpoint of the finished training in `directory` ends with.
+
+    Raises `UserError` if that is missing.
+    """
+    try:
+        return checkpoint_path(directory, TRAINING_DONE.read(directory).steps).read_bytes()[-DIGEST:].hex()
+    except OSError:
+        return _finished(directory)[-DIGEST:].hex()
 
 
 def _plain(value: Any) -> Any:
@@ -103,25 +130,29 @@ def _plain(value: Any) -> Any:
 
 def _finished(directory: Path) -> bytes:
     """The bytes of the last checkpoint of a finished training."""
-    if not TRAINING_DONE.exists(directory):
+    done = TRAINING_DONE.find_intact(directory)
+    if done is None:
         raise UserError(
             f"{directory}: this training is not done; `detnas run`, with the --out of this run, finishes it"
         )
-    data = _read_intact(_last(directory))
-    if data is None:
+    path = checkpoint_path(directory, done.steps)
+    data = _read_intact(path)
+    if data is not None:
+        return data
+    if os.path.lexists(path):
         raise UserError(
-            f"{_last(directory)}: damaged or missing; `detnas run`, with the recipe and the --out of this run, trains "
-            "its last steps again"
+            f"{path}: damaged; `detnas run`, with the recipe and the --out of this run, trains its last steps again"
         )
-    return data
-
-
-def _last(directory: Path) -> Path:
-    return checkpoint_path(directory, TRAINING_DONE.read(directory).steps)
+    raise UserError(
+        f"{path}: missing; delete {TRAINING_DONE.path(directory)}, and `detnas run`, with the recipe and the --out of "
+        "this run, trains it again"
+    )
 
 
 def _read_intact(path: Path) -> bytes | None:
     """The bytes of a checkpoint, or None if the file is damaged, missing or unreadable."""
+    if not is_file(path):
+        return None
     try:
         data = path.read_bytes()
     except OSError:

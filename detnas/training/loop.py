@@ -12,7 +12,7 @@ from detnas.config import TrainingSettings
 from detnas.data.batches import iterate_batches, keys_of
 from detnas.distributed import comm
 from detnas.rundir.layout import TRAINING_DONE, TrainingDone
-from detnas.training.checkpoints import newest_checkpoint, save_checkpoint
+from detnas.training.checkpoints import is_done, newest_checkpoint, save_checkpoint
 from detnas.training.data_parallel import average_gradients, prepare_data_parallel
 from detnas.training.metrics_log import MetricsLog
 from detnas.training.non_finite import is_finite, refuse_non_finite, report_skipped
@@ -20,7 +20,7 @@ from detnas.training.schedules import learning_rate, set_learning_rate
 from detnas.training.state import TrainingState
 from detnas.training.tasks import Task
 from detnas.utils import signals
-from detnas.utils.files import remove_unfinished
+from detnas.utils.files import make_folder, remove_unfinished
 from detnas.utils.progress import Progress
 from detnas.utils.seeds import derive_seed
 
@@ -64,7 +64,7 @@ def train(
     saved = newest_checkpoint(directory, progress.log)
     if saved is not None:
         state.load_state_dict(saved)
-    if not comm.broadcast_from_main(lambda: TRAINING_DONE.exists(directory)) or state.step < settings.steps:
+    if not is_done(directory) or state.step < settings.steps:
         _run_steps(state, task, directory, seed, device, progress, passes)
     state.apply_ema()
 
@@ -82,9 +82,9 @@ def _run_steps(
     settings = state.settings
     log = None
     if comm.is_main_process():
-        directory.mkdir(parents=True, exist_ok=True)
+        make_folder(directory)
         remove_unfinished(directory)
-        log = MetricsLog(directory, state.step, state.window, device)
+        log = MetricsLog(directory, state.step, state.window, device, progress.log)
     state.model.train()
     batch_size, steps, workers = settings.batch_size, settings.steps, settings.workers
     stream = iterate_batches(
@@ -122,7 +122,7 @@ def _run_steps(
             if is_stopping:
                 signals.raise_stop()
     if log:
-        TRAINING_DONE.write(directory, TrainingDone(seconds=log.seconds, steps=steps))
+        TRAINING_DONE.write(directory, TrainingDone(seconds=round(log.seconds, 3), steps=steps))
 
 
 def train_step(

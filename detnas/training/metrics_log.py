@@ -1,13 +1,14 @@
 """The log of a training: `metrics.jsonl` and TensorBoard."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from detnas.rundir.layout import METRICS, MetricsRow
+from detnas.utils.files import explain_unwritable
 from detnas.utils.memory import used_memory
 
 LOG_EVERY = 10
@@ -20,12 +21,20 @@ class MetricsLog:
     training's state, and changed in place.
     """
 
-    def __init__(self, directory: Path, start: int, window: list[dict[str, float]], device: torch.device) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        start: int,
+        window: list[dict[str, float]],
+        device: torch.device,
+        log: Callable[[str], object] = lambda line: None,
+    ) -> None:
         self.directory = directory
         # What a killed process logged beyond its last checkpoint is about to be computed again, and so are scores.
-        self.rows = [row for row in METRICS.read(directory) if row.loss is not None and row.step <= start]
+        self.rows = [row for row in METRICS.read_log(directory, log) if row.loss is not None and row.step <= start]
         self.seconds = (self.rows[-1].seconds or 0.0) if self.rows else 0.0
-        self.writer = SummaryWriter(str(directory), purge_step=start + 1)
+        with explain_unwritable(directory):
+            self.writer = SummaryWriter(str(directory), purge_step=start + 1)
         self.window = window
         self.device = device
         self.images = 0
@@ -50,8 +59,9 @@ class MetricsLog:
         row["skipped_steps"] = len(self.window) - len(updates)
         row["images_per_second"] = self.images / elapsed
         row["memory_mb"] = round(used_memory(self.device) / 1e6)
-        for name, value in row.items():
-            self.writer.add_scalar(name, value, step)
+        with explain_unwritable(self.directory):
+            for name, value in row.items():
+                self.writer.add_scalar(name, value, step)
         self.rows.append(MetricsRow.model_validate({"step": step, "seconds": round(self.seconds, 3), **row}))
         self.window.clear()
         self.images = 0
@@ -60,14 +70,20 @@ class MetricsLog:
         METRICS.write(self.directory, self.rows)
 
     def close(self) -> None:
-        self.writer.close()
+        with explain_unwritable(self.directory):
+            self.writer.close()
 
 
-def log_scores(directory: Path, step: int, scores: Mapping[str, float | None]) -> None:
-    """Log what a network scored after `step` steps as a row of its own, in place of earlier scores."""
-    rows = [row for row in METRICS.read(directory) if row.loss is not None]
+def log_scores(
+    directory: Path, step: int, scores: Mapping[str, float | None], log: Callable[[str], object] = lambda line: None
+) -> None:
+    """Log what a network scored after `step` steps as a row of its own, in place of earlier scores.
+
+    `log` is told of damaged rows, which are left out.
+    """
+    rows = [row for row in METRICS.read_log(directory, log) if row.loss is not None]
     METRICS.write(directory, [*rows, MetricsRow.model_validate({"step": step, **scores})])
-    with SummaryWriter(str(directory)) as writer:
+    with explain_unwritable(directory), SummaryWriter(str(directory)) as writer:
         for name, score in scores.items():
             if score is not None:
                 writer.add_scalar(f"validation/{name}", score, step)

@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +20,8 @@ SAYS_AFTER = 10.0
 """Seconds of waiting for a lock after which that is said."""
 LOCKS = Path("/proc/locks")
 """Linux's list of all locks."""
+FOLDER_LOCK = ".lock"
+"""In a temporary folder, held while it is used."""
 MOST_BYTES = 2**26
 """Of a text file, such as a recipe, the labels of an image or a list of images."""
 
@@ -78,6 +82,37 @@ def remove_unfinished(directory: Path) -> None:
                 path.unlink()
 
 
+@contextmanager
+def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new folder in `parent`, which is removed when the block ends; those that killed processes left are removed now.
+
+    What tells them apart is a lock. Raises `UserError` if nothing can be written in `parent`.
+    """
+    remove_unused_folders(parent, prefix)
+    make_folder(parent)
+    while True:
+        with explain_unwritable(parent):
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        try:
+            with open_lock_file(folder / FOLDER_LOCK) as lock:
+                with suppress(UserError):  # on a disk without locks, nothing removes it
+                    try_lock(lock)
+                if (folder / FOLDER_LOCK).exists():  # else `remove_unused_folders` was faster than the lock
+                    yield folder
+                    return
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_unused_folders(parent: Path, prefix: str) -> None:
+    """Remove the folders that `temporary_folder` made there in processes that were killed."""
+    with suppress(OSError):
+        for folder in [entry for entry in parent.iterdir() if entry.name.startswith(prefix)]:
+            with suppress(OSError, UserError), (folder / FOLDER_LOCK).open("rb") as lock:
+                if try_lock(lock):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
 def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
     """Lock an open file until it is closed, exclusively or `shared` with other shared locks.
 
@@ -101,18 +136,24 @@ def acquire_lock(file: IO[Any], log: Callable[[str], object], *, shared: bool = 
         waited = time.monotonic() - began
         if waited >= SAYS_AFTER and not is_said:
             is_said = True
-            log(f"  waits for {file.name}, which {_lock_holder(file)} holds; end or continue that process")
+            log(waits_for(Path(file.name)))
         time.sleep(min(max(waited / 8, 0.01), 0.5))
 
 
-def _lock_holder(file: IO[Any]) -> str:
-    """Who holds a lock of `file`, as far as this machine knows."""
-    inode = os.fstat(file.fileno()).st_ino
+def waits_for(path: Path, kind: str = "FLOCK") -> str:
+    """The line that says who holds a lock of a file for which this process waits; `kind` is FLOCK or POSIX."""
+    return f"  waits for {path}, which {_lock_holder(path, kind)} holds; end or continue that process"
+
+
+def _lock_holder(path: Path, wanted: str) -> str:
+    """Who holds a lock of a file, as far as this machine knows."""
     with suppress(OSError):
+        inode = path.stat().st_ino
         for line in LOCKS.read_text().splitlines():
             # Such as: 12: FLOCK  ADVISORY  WRITE 345 00:1f:678 0 EOF
-            _, kind, _, _, process, place, *_ = line.split()
-            if kind == "FLOCK" and place.endswith(f":{inode}") and int(process) > 0:
+            _, kind, _, how, process, place, *_ = line.split()
+            is_it = kind == wanted and place.endswith(f":{inode}") and (kind, how) != ("POSIX", "READ")
+            if is_it and int(process) > 0:
                 state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
                 return f"process {process}{' (it is stopped)' if state in 'Tt' else ''}"
     return "another process"

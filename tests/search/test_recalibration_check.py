@@ -37,8 +37,8 @@ def test_the_best_are_evaluated_again_the_winner_first(finished: Path) -> None:
     assert evaluated[0]["architecture"] == json.loads((finished / "search/best.json").read_text())["architecture"]
     assert [row["fitness"] for row in evaluated] == sorted(fitness.values(), reverse=True)[:NUM_CHECKED]
     assert (check["batches"], check["batch_size"], check["metric"]) == (2, 2, "mAP")
-    recipe, data = load_run(finished)
-    with open_run(recipe, finished, data, Progress(quiet=True), hold="not at all") as run:
+    recipe = load_run(finished)
+    with open_run(recipe, finished, None, Progress(quiet=True), hold="not at all") as run:
         evaluator = build_evaluator(run)
         assert isinstance(evaluator, DetectionEvaluator)
         for row in evaluated:

@@ -13,10 +13,10 @@ from torch import nn
 
 from detnas.rundir.layout import TRAINING_DONE, TrainingDone, checkpoint_path
 from detnas.training.checkpoints import (
-    is_trained,
     load_weights,
     newest_checkpoint,
     save_checkpoint,
+    training_state,
 )
 from detnas.utils.errors import UserError
 
@@ -65,13 +65,13 @@ def assert_passed_over(folder: Path) -> None:
     assert_same(newest_checkpoint(folder, said.append), state(10))
     (line,) = said
     assert "checkpoint-00000020.pt" in line and "step 10" in line and str(folder) in line and "\n" not in line
-    assert not is_trained(folder)
-    with pytest.raises(UserError, match=r"checkpoint-00000020\.pt: damaged or missing; `detnas run`"):
+    assert training_state(folder) == "damaged"
+    with pytest.raises(UserError, match=r"checkpoint-00000020\.pt: damaged; `detnas run`"):
         load_weights(nn.Linear(3, 2), folder)
 
 
 def test_any_flipped_byte_is_noticed(two: Path, tmp_path: Path) -> None:
-    assert is_trained(two)
+    assert training_state(two) == "intact"
     folder = Path(shutil.copytree(two, tmp_path / "copy"))
     path = checkpoint_path(folder, 20)
     whole = path.read_bytes()
@@ -79,7 +79,7 @@ def test_any_flipped_byte_is_noticed(two: Path, tmp_path: Path) -> None:
         damaged = bytearray(whole)
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
-        assert not is_trained(folder), place
+        assert training_state(folder) == "damaged", place
     assert_passed_over(folder)
 
 

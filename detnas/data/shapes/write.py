@@ -5,11 +5,11 @@ folder by class, so that it goes through the same loaders as real data.
 """
 
 import json
-import shutil
-import tempfile
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -18,7 +18,7 @@ from detnas.data.formats.coco.write import make_coco
 from detnas.data.shapes.render import Stream
 from detnas.data.shapes.scenes import CLASSES, Pixels, draw_crop, draw_scene
 from detnas.utils.errors import UserError
-from detnas.utils.files import is_file, read_json, write_json
+from detnas.utils.files import explain_unwritable, is_file, read_bounded, temporary_folder, write_json
 
 PARAMETERS = "shapes.json"
 
@@ -28,17 +28,30 @@ def prepare_shapes(directory: Path, settings: ShapesSettings, *, log: Callable[[
 
     Raises `UserError` if the folder exists and was not written by `write_shapes`: it may hold anything.
     """
-    if directory.exists():
-        parameters = directory / PARAMETERS
-        if not is_file(parameters):
-            raise UserError(f"{directory}: exists and was not drawn for this run; remove it, or choose another --out")
-        if read_json(parameters) == settings.model_dump(mode="json"):
+    if os.path.lexists(directory):
+        if _read_parameters(directory) == settings.model_dump(mode="json"):
             return
         # A killed process must not leave a part of the folder under its name.
-        with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as aside:
-            shutil.move(directory, aside)
+        with temporary_folder(directory.parent, _prefix(directory)) as aside, explain_unwritable(directory):
+            directory.rename(aside / directory.name)
     log(f"Drawing the data set: {directory}")
     write_shapes(directory, settings)
+
+
+def _read_parameters(directory: Path) -> Any:
+    """What shapes.json holds. Raises `UserError` if it is missing or damaged."""
+    parameters = directory / PARAMETERS
+    try:
+        return json.loads(read_bounded(parameters))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = f"its {PARAMETERS} is damaged" if is_file(parameters) else "exists and was not drawn for this run"
+        cause = getattr(error, "strerror", None) or "it does not hold JSON"
+        raise UserError(f"{directory}: {reason} ({cause}); remove {directory}, or choose another --out") from None
+
+
+def _prefix(directory: Path) -> str:
+    """How the names of temporary folders beside `directory` begin. Not its whole name, which may be as long as any."""
+    return f".{directory.name[:20]}-"
 
 
 def write_shapes(directory: Path, settings: ShapesSettings) -> None:
@@ -52,31 +65,36 @@ def write_shapes(directory: Path, settings: ShapesSettings) -> None:
 
     Raises `UserError` if `directory` exists and is not empty, or if there are fewer crops than classes.
     """
-    size, crops, clutter, seed = settings.size, settings.crops, settings.clutter, settings.seed
-    if 0 < crops < len(CLASSES):
-        raise UserError(f"shapes: crops is {crops}: ask for 0, or for at least {len(CLASSES)} (classes)")
-    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
-        raise UserError(f"{directory} is not an empty directory: name a new one, or empty it first")
+    if 0 < settings.crops < len(CLASSES):
+        raise UserError(f"shapes: crops is {settings.crops}: ask for 0, or for at least {len(CLASSES)} (classes)")
+    with explain_unwritable(directory):
+        if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+            raise UserError(f"{directory} is not an empty directory: name a new one, or empty it first")
     directory = directory.resolve()  # "." and links are not beside the directory that is renamed
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as temporary:
+    with temporary_folder(directory.parent, _prefix(directory)) as temporary, explain_unwritable(directory):
         # One level down, because the temporary directory itself is readable by its owner only.
-        unfinished = Path(temporary) / "shapes"
-        for split, count in (("train", settings.train), ("val", settings.val)):
-            (unfinished / split).mkdir(parents=True)
-            scenes = {}
-            for index in range(count):
-                stream, name = Stream(seed, split, index), f"{index + 1:06d}.png"
-                image, objects = draw_scene(stream, size, settings.min_object, settings.max_objects, clutter)
-                _save(image, unfinished / split / name)
-                scenes[name] = (size, size), [(shape.label, shape.box) for shape in objects]
-            (unfinished / f"{split}.json").write_text(json.dumps(make_coco(scenes, CLASSES)))
-        for split, count in (("train", crops), ("val", max(crops // 10, len(CLASSES)) if crops else 0)):
-            _write_crops(unfinished / "classification" / split, split, count, settings.crop_size, clutter, seed)
-        write_json(unfinished / PARAMETERS, settings.model_dump(mode="json"))
+        unfinished = temporary / "shapes"
+        _draw(unfinished, settings)
         if directory.exists():
             directory.rmdir()
         unfinished.rename(directory)
+
+
+def _draw(directory: Path, settings: ShapesSettings) -> None:
+    """Draw the data set into a new directory."""
+    size, crops, clutter, seed = settings.size, settings.crops, settings.clutter, settings.seed
+    for split, count in (("train", settings.train), ("val", settings.val)):
+        (directory / split).mkdir(parents=True)
+        scenes = {}
+        for index in range(count):
+            stream, name = Stream(seed, split, index), f"{index + 1:06d}.png"
+            image, objects = draw_scene(stream, size, settings.min_object, settings.max_objects, clutter)
+            _save(image, directory / split / name)
+            scenes[name] = (size, size), [(shape.label, shape.box) for shape in objects]
+        (directory / f"{split}.json").write_text(json.dumps(make_coco(scenes, CLASSES)))
+    for split, count in (("train", crops), ("val", max(crops // 10, len(CLASSES)) if crops else 0)):
+        _write_crops(directory / "classification" / split, split, count, settings.crop_size, clutter, seed)
+    write_json(directory / PARAMETERS, settings.model_dump(mode="json"))
 
 
 def _write_crops(directory: Path, split: str, count: int, size: int, clutter: float, seed: int) -> None:

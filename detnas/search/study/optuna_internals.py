@@ -6,19 +6,24 @@ Optuna, for those who only read where a search stands.
 """
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from detnas.utils.files import SAYS_AFTER
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial, TrialState
+    from sqlalchemy import Connection
 
 HEARTBEAT = 20
 """Seconds between two heartbeats of a worker that evaluates a candidate."""
 GRACE = 120
 """Seconds without a heartbeat after which a worker is taken for dead and its candidate given to another."""
+BEGIN = "BEGIN IMMEDIATE"
 FINISHED = "SELECT COUNT(*) FROM trials WHERE state = 'COMPLETE'"
 RUNNING = """SELECT COUNT(*) FROM trials JOIN trial_heartbeats USING (trial_id)
 WHERE state = 'RUNNING' AND heartbeat > datetime('now', ?)"""
@@ -61,14 +66,31 @@ def close_session(study: "Study") -> None:
     study._storage.remove_session()
 
 
-def begin_immediately(storage: "RDBStorage") -> None:
+def begin_immediately(storage: "RDBStorage", waiting: Callable[[], object]) -> None:
     """Let every transaction of an SQLite storage begin as a writing one.
 
-    Python's own begin with the first change: two workers that read a trial as waiting would both claim it.
+    Python's own begin with the first change: two workers that read a trial as waiting would both claim it. `waiting` is
+    called when another process has not ended its transaction for `SAYS_AFTER` seconds; after SQLite's own timeout it is
+    an error.
     """
     import sqlalchemy
 
-    sqlalchemy.event.listen(storage.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    def begin(connection: "Connection") -> None:
+        ((timeout,),) = connection.exec_driver_sql("PRAGMA busy_timeout").fetchall()
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(1000 * SAYS_AFTER)}")
+        try:
+            # By the driver, whose error leaves SQLAlchemy's transaction as it is.
+            connection.connection.cursor().execute(BEGIN)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            waiting()
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {timeout}")
+            connection.exec_driver_sql(BEGIN)
+        else:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {timeout}")
+
+    sqlalchemy.event.listen(storage.engine, "begin", begin)
 
 
 def count_trials(path: Path) -> tuple[int, int] | None:

@@ -1,11 +1,12 @@
 """Where the study of a search is kept: SQLite for the workers of one machine, a database server for several."""
 
+import os
 import random
 import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,15 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from detnas.rundir.layout import LOCK, STUDY
 from detnas.search.study import optuna_internals
 from detnas.utils.errors import UserError
-from detnas.utils.files import acquire_lock, open_lock_file, try_lock
+from detnas.utils.files import acquire_lock, open_lock_file, try_lock, waits_for
 
 TRANSACTION_TIMEOUT = 120
 """Seconds that SQLite waits for another process's transaction."""
 CONNECT_TIMEOUT = 10
 """Seconds in which a database server must answer."""
 SERVER_OPTIONS = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT}}
+TEMPORARY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
+"""Errors that are not the file's."""
 TRIES = 10
 """Attempts at making the tables, which several workers may do at the same time."""
 
@@ -47,18 +50,61 @@ def open_study(
         alone = try_lock(held)
         if not alone:
             acquire_lock(held, log, shared=True)  # not before the first process has made the tables
-        study = optuna.create_study(
-            study_name=name,
-            storage=_server(url) if url else _sqlite(directory / STUDY),
-            sampler=RandomSampler(),  # never asked: workers add trials that detnas's samplers propose
-            directions=directions,
-            load_if_exists=True,
-        )
-        if alone and not url:
-            for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-                study.tell(trial.number, state=TrialState.FAIL)
+        with nullcontext() if url else explain_damage(directory / STUDY):
+            if alone and not url:
+                _check_file(directory / STUDY)
+            study = optuna.create_study(
+                study_name=name,
+                storage=_server(url) if url else _sqlite(directory / STUDY, log),
+                sampler=RandomSampler(),  # never asked: workers add trials that detnas's samplers propose
+                directions=directions,
+                load_if_exists=True,
+            )
+            if alone and not url:
+                for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+                    study.tell(trial.number, state=TrialState.FAIL)
         acquire_lock(held, log, shared=True)
         yield study
+
+
+@contextmanager
+def explain_damage(path: Path) -> Iterator[None]:
+    """Raise `UserError` for whatever Optuna may raise in the block if the SQLite study at `path` is damaged."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if _sqlite_code(error) in TEMPORARY or isinstance(error, OSError):
+            raise
+        raise UserError(
+            f"{path}: damaged, or of another version of Optuna ({_reason(error)}); delete it, and the same command "
+            "evaluates the candidates again"
+        ) from None
+
+
+def _check_file(path: Path) -> None:
+    """Raise `sqlite3.DatabaseError` if the pages of a database do not fit together."""
+    if not os.path.lexists(path):
+        return
+    with closing(sqlite3.connect(path, timeout=TRANSACTION_TIMEOUT)) as study:
+        ((found,),) = study.execute("PRAGMA integrity_check(1)").fetchall()
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)
+
+
+def _sqlite_code(error: BaseException | None) -> int | None:
+    """The primary result code of the SQLite error that `error` is, or that caused it; None if there is none."""
+    while error is not None and not isinstance(error, sqlite3.Error):
+        error = error.__cause__ or error.__context__
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _reason(error: BaseException) -> str:
+    """The database's own words."""
+    cause = error.__cause__ or error
+    return str(getattr(cause, "orig", cause)).strip().partition("\n")[0] or type(error).__name__
 
 
 def check_storage(url: str) -> None:
@@ -83,21 +129,20 @@ def _explain_errors(where: str, url: str | None) -> Iterator[None]:
         extra = url.partition("+")[0]
         raise UserError(f'{where}: its driver is missing ({error.name}); pip install "detnas[{extra}]"') from None
     except (StorageInternalError, SQLAlchemyError) as error:
-        cause = error.__cause__ or error
-        reason = str(getattr(cause, "orig", cause)).strip().partition("\n")[0]
+        held = "another process holds it in a transaction; " if _sqlite_code(error) == sqlite3.SQLITE_BUSY else ""
         raise UserError(
-            f"{where}: the study cannot be reached, read or written ({reason}); what is finished is kept: fix that, "
-            "and the same command continues"
+            f"{where}: the study cannot be reached, read or written ({held}{_reason(error)}); what is finished is "
+            "kept: fix that, and the same command continues"
         ) from None
 
 
-def _sqlite(path: Path) -> RDBStorage:
+def _sqlite(path: Path, log: Callable[[str], object]) -> RDBStorage:
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(path, timeout=TRANSACTION_TIMEOUT, isolation_level=None, check_same_thread=False)
 
     # The address only says that it is a file: Optuna takes it as text, in which ? and {} of a path mean something else.
     storage = _storage(f"sqlite:///{STUDY}", {"creator": connect})
-    optuna_internals.begin_immediately(storage)
+    optuna_internals.begin_immediately(storage, lambda: log(waits_for(path, "POSIX")))
     return storage
 
 

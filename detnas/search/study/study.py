@@ -11,15 +11,16 @@ from optuna.trial import FrozenTrial, TrialState
 from detnas.config import SearchSettings
 from detnas.evaluation.metrics.pareto import pareto_front
 from detnas.rundir import layout
+from detnas.rundir.directory import file_digests
 from detnas.search.evaluators.base import Evaluator
 from detnas.search.parameters import architecture_from
 from detnas.search.samplers import SAMPLERS
 from detnas.search.samplers.base import Sampler
 from detnas.search.study.claims import failed_for_good, reason_of
-from detnas.search.study.storage import open_study
-from detnas.search.study.trials import ORIGIN, fitness_of, index_of
-from detnas.search.study.worker import SCORES, Worker
-from detnas.spaces import Architecture, BudgetSampler
+from detnas.search.study.storage import explain_damage, open_study
+from detnas.search.study.trials import ORIGIN, SCORES, fitness_of, index_of, seconds_of
+from detnas.search.study.worker import Worker
+from detnas.spaces import Architecture, BudgetSampler, SearchSpace
 from detnas.utils.errors import UserError
 from detnas.utils.files import acquire_lock, make_folder, open_lock_file
 from detnas.utils.progress import Progress
@@ -57,6 +58,9 @@ def search(
     kept = f"study {name} in that storage" if settings.storage else str(directory)
     directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if settings.second_objective else [])]
     with open_study(directory, settings.storage, name, directions, progress.log) as study:
+        if not settings.storage:
+            with explain_damage(directory / layout.STUDY):
+                _candidates(study.get_trials(deepcopy=False), sampler)
         worker = Worker(study, sampler, evaluator, progress.log)
         shown = start = len(_finished(study.get_trials(deepcopy=False)))
         with progress.task("search", total=settings.evaluations, start=start) as bar:
@@ -80,23 +84,42 @@ def search(
             front = pareto_front([row.cost(cost) for row in rows], [row.fitness for row in rows])
             layout.FRONT.write(directory, [rows[place] for place in front])
         layout.BEST.write(directory, winner)
-        done = layout.SearchDone(seconds=sum(row.seconds for row in rows), evaluations=len(rows))
-        layout.SEARCH_DONE.write(directory, done)
+        seconds, files = sum(row.seconds for row in rows), _digests(directory)
+        layout.SEARCH_DONE.write(directory, layout.SearchDone(seconds=seconds, evaluations=len(rows), files=files))
     return Architecture.parse(winner.architecture)
+
+
+def is_complete(directory: Path, settings: SearchSettings, space: SearchSpace) -> bool:
+    """Whether the search in `directory` is done, and all that it leaves is there as it was written."""
+    done, best = layout.SEARCH_DONE.find_intact(directory), layout.BEST.find_intact(directory)
+    rows = layout.CANDIDATES.find_intact(directory) or []
+    if done is None or best not in rows or (done.files and done.files != _digests(directory)):
+        return False
+    if settings.second_objective and layout.FRONT.find_intact(directory) is None:
+        return False
+    try:
+        space.check(Architecture.parse(best.architecture))
+    except UserError:
+        return False
+    return True
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    files = (layout.CANDIDATES, layout.FAILED, layout.FRONT, layout.BEST)
+    return file_digests(*(file.path(directory) for file in files))
 
 
 def _candidates(trials: Iterable[FrozenTrial], sampler: Sampler) -> list[layout.Candidate]:
     """The finished candidates, by evaluation index."""
     rows = []
     for trial in sorted(_finished(trials), key=index_of):
-        assert trial.duration is not None
         facts = {
             **_identity(trial, sampler),
             **sampler.budget_sampler.table.cost(architecture_from(trial.params, sampler.space).ops).facts(),
             "fitness": fitness_of(trial),
             "metric": sampler.settings.score_name,
             "AP50": trial.user_attrs.get(SCORES, {}).get("AP50"),
-            "seconds": round(trial.duration.total_seconds(), 3),
+            "seconds": seconds_of(trial),
         }
         rows.append(layout.Candidate.model_validate(facts))
     return rows
@@ -123,7 +146,7 @@ def _identity(trial: FrozenTrial, sampler: Sampler) -> dict[str, Any]:
     return {
         "number": index_of(trial),
         "generation": index_of(trial) // sampler.generation_size,
-        "origin": trial.user_attrs[ORIGIN],
+        "origin": trial.user_attrs.get(ORIGIN, "unknown"),
         "architecture": str(architecture_from(trial.params, sampler.space)),
     }
 

@@ -13,6 +13,11 @@ INDEX = "index"
 ORIGIN = "origin"
 """The attribute that holds how its architecture was made."""
 
+SCORES = "scores"
+"""The attribute of a finished trial that holds all scores of its candidate, and beside them `SECONDS`."""
+SECONDS = "evaluation_seconds"
+"""How long its evaluation took, by a clock that nobody sets."""
+
 
 def index_of(trial: FrozenTrial) -> int:
     """The evaluation index of a trial, from 0; of a trial that another program added, its number."""
@@ -22,6 +27,12 @@ def index_of(trial: FrozenTrial) -> int:
 def fitness_of(trial: FrozenTrial) -> float:
     """The first objective of a finished trial."""
     return float(trial.values[0])
+
+
+def seconds_of(trial: FrozenTrial) -> float:
+    """How long the evaluation of a finished trial took, in seconds; of one that another program added, by its dates."""
+    dated = trial.duration.total_seconds() if trial.duration else 0.0
+    return round(max(0.0, float(trial.user_attrs.get(SCORES, {}).get(SECONDS, dated))), 3)
 
 
 def history_of(trials: Iterable[FrozenTrial], space: SearchSpace) -> History:

@@ -24,12 +24,10 @@ from detnas.search.evaluators.base import Evaluator
 from detnas.search.parameters import architecture_from
 from detnas.search.samplers.base import Sampler, SpaceExhausted
 from detnas.search.study import claims, optuna_internals
-from detnas.search.study.trials import history_of, index_of
+from detnas.search.study.trials import SCORES, SECONDS, history_of, index_of
 from detnas.utils.errors import UserError
 from detnas.utils.resource_errors import is_resource_error
 
-SCORES = "scores"
-"""The attribute of a finished trial that holds all scores of its candidate."""
 PROCESS_ERRORS = (UserError, ProcessLostError)
 """Errors that are not the candidate's."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -94,6 +92,7 @@ class Worker:
 
     def _evaluate_trial(self, trial: FrozenTrial) -> None:
         architecture = architecture_from(trial.params, self.space)
+        began = time.monotonic()
         try:
             with _heartbeats(self.study, trial):
                 scores = self.evaluator(architecture)
@@ -113,12 +112,13 @@ class Worker:
             if given_up is not None:
                 self.log(f"  search: candidate {index} is given up, it failed by {claims.reason_of(given_up)}")
             return
+        seconds = time.monotonic() - began
         values = [fitness]
         if self.settings.second_objective:
             cost = self.sampler.budget_sampler.table.cost(architecture.ops)
             values.append(getattr(cost, self.settings.second_objective))
         with suppress(UpdateFinishedTrialError):  # taken for dead meanwhile: another worker evaluates it
-            optuna_internals.set_trial_attribute(self.study, trial, SCORES, dict(scores))
+            optuna_internals.set_trial_attribute(self.study, trial, SCORES, {**scores, SECONDS: round(seconds, 3)})
             self.study.tell(trial.number, values, skip_if_finished=True)
 
     def _wait(self, trials: Sequence[FrozenTrial], waited: float) -> float:
