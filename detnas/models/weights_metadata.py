@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from detnas.config import DataSettings, DetectorSettings, Preprocessing
 from detnas.config.detector import read_settings
 from detnas.config.section import Name, Section
+from detnas.data.validation import MOST_CATEGORIES, MOST_ID, MOST_LETTERS
 from detnas.models.ops.shuffle import Shuffle
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace
 from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS
@@ -22,17 +23,14 @@ from detnas.utils.json_text import parse_json
 DETECTOR = "detnas-detector-1"
 BACKBONE = "detnas-backbone-1"
 """What a file holds, and the version of its format."""
-MOST_CATEGORIES = 100_000
-MOST_NAME_LETTERS = 1000
-"""Of a category."""
 
 Json = BeforeValidator(lambda text: parse_json(text) if isinstance(text, str) else text)
 Width = Annotated[int, Field(gt=0, le=MOST_CHANNELS)]
 Widths = Annotated[list[Width], Field(max_length=MOST_STAGES)]
 Repeats = Annotated[list[Annotated[int, Field(gt=0, le=MOST_BLOCKS)]], Field(max_length=MOST_STAGES)]
 Op = Annotated[str, StringConstraints(max_length=300)]
-CategoryId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-CategoryName = Annotated[str, StringConstraints(max_length=MOST_NAME_LETTERS)]
+CategoryId = Annotated[int, Field(gt=-MOST_ID, lt=MOST_ID)]
+CategoryName = Annotated[str, StringConstraints(max_length=MOST_LETTERS)]
 
 
 def _is_list(length: int) -> BeforeValidator:

@@ -31,7 +31,7 @@ from detnas.utils.errors import UserError
 from detnas.version import __version__
 
 CPU = torch.device("cpu")
-CATEGORIES = ((90, "Fußgänger"), (3, "a, b"), (17, '"'))
+CATEGORIES = ((2**64, "Fußgänger"), (-3, "a, b"), (17, '"'))
 
 
 def make(kind: str) -> tuple[Detector, DetectorInfo]:

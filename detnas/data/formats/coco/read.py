@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from detnas.data.validation import MOST_LETTERS
+from detnas.data.validation import MOST_ID, MOST_LETTERS
 from detnas.utils.errors import UserError
 from detnas.utils.files import read_bounded
 from detnas.utils.memory import available_memory
@@ -65,7 +65,7 @@ def _check_entry(where: str, key: str, entry: Any) -> None:
 
 
 def _is_id(value: Any) -> bool:
-    return _is_integer(value) and abs(value) < 10**200
+    return _is_integer(value) and abs(value) < MOST_ID
 
 
 def _is_integer(value: Any) -> bool:
