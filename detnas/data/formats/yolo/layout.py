@@ -19,8 +19,8 @@ from detnas.utils.yaml_text import parse_yaml
 YAML = (".yaml", ".yml")
 USUAL = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 """Usual names of the YAML file. Other YAML files are recognized by their keys."""
-MOST_NODES = 100_000
-"""Of the YAML file: a number and a name for each class, and more."""
+MOST_BYTES, MOST_NODES = 2**20, 50_000
+"""Of a YAML file: enough for a number and a name for each of the most categories."""
 
 
 class YoloSet(NamedTuple):
@@ -109,7 +109,7 @@ def _exchanged(folder: Path, old: str, new: str) -> list[Path]:
 def _read(file: Path) -> dict[str, Any]:
     try:
         # The base loader reads scalars as text: a class may be called no, or 7.
-        tree = parse_yaml(read_bounded(file), yaml.BaseLoader, most_nodes=MOST_NODES)
+        tree = parse_yaml(read_bounded(file, MOST_BYTES), yaml.BaseLoader, most_nodes=MOST_NODES)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); name another by data.train or data.val") from None
     except ValueError as error:
