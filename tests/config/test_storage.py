@@ -4,7 +4,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from recipes import MINIMAL, refusal, write_tree
@@ -94,6 +94,7 @@ def test_an_address_that_holds_none_is_taken(address: str, minimal: Path) -> Non
     st.text(st.sampled_from("ab:@/?&=;#%[] 3\n'\\")),
     st.text(st.sampled_from("ab:@/?&=;#%[] 3\n'\\")),
 )
+@settings(deadline=None)
 def test_no_drawn_address_that_is_taken_has_a_password(driver: str, before: str, after: str) -> None:
     import sqlalchemy
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from detecting import ARCHITECTURE, CATEGORIES, SPACE, detector, settings, write_noise
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 from shell import Shell
 
@@ -28,6 +29,7 @@ def info() -> DetectorInfo:
     return DetectorInfo(SPACE, ARCHITECTURE, settings("retinanet"), CATEGORIES)
 
 
+@examples(deadline=None)
 @given(st.text() | st.just(EVIL), st.text() | st.just(EVIL), st.text(st.characters(codec=None)))
 def test_values_in_generated_code_are_nothing_but_values(name: str, shuffle: str, order: str) -> None:
     """Even those that no file can bring, since it is read by a strict record."""

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detnas.utils.json_text import parse_json
@@ -40,5 +40,6 @@ def test_what_is_no_sound_json_is_refused_in_one_line(text: str | bytes, reason:
         max_leaves=20,
     )
 )
+@settings(deadline=None)
 def test_what_json_writes_is_read_back(value: object) -> None:
     assert parse_json(json.dumps(value)) == value

@@ -51,7 +51,7 @@ def test_what_is_too_large_or_no_yaml_is_refused_in_one_short_line(text: str, re
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda one: st.lists(one), max_leaves=30))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_what_yaml_writes_is_read_back(value: object) -> None:
     assert parse_yaml(yaml.safe_dump(value), yaml.SafeLoader) == value
 
