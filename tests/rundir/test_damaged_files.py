@@ -71,8 +71,9 @@ class Damaged:
         (self.copy / name).unlink()
         if spoilt is not None:
             (self.copy / name).write_bytes(spoilt)
-        for command in ("status", "report"):
-            self.call(name, command, self.copy)
+        if Path(name).suffix in (".json", ".jsonl", ".yaml", ".db"):  # they open no others
+            self.call(name, "status", self.copy)
+            self.call(name, "report", self.copy)
         if Path(name).name in ("recipe.yaml", "detector.safetensors"):
             check = next((self.blocks / "val").glob("*.png"))
             self.call(name, "export", self.copy / name, "--format", "py", "--check", check, "--out", self.copy / "x.py")

@@ -81,3 +81,47 @@ def test_detections_are_plain_coco_results(tmp_path: Path) -> None:
     results = [{"image_id": 1, "category_id": 7, "bbox": [0.0, 1.0, 2.0, 3.0], "score": 0.5}]
     DETECTIONS.write(tmp_path, results)
     assert DETECTIONS.read(tmp_path) == results == json.loads(DETECTIONS.path(tmp_path).read_text())
+
+
+def test_a_log_gives_the_rows_that_are_whole_and_says_which_are_not(tmp_path: Path) -> None:
+    METRICS.write(tmp_path, [MetricsRow(step=step, loss=1.0) for step in (10, 20, 30)])
+    path = METRICS.path(tmp_path)
+    first, second, third = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second.replace(b"20", b"2\xb0") + third + b'{"step": 40, "lo')
+    said: list[str] = []
+    assert [row.step for row in METRICS.read_log(tmp_path, said.append)] == [10, 30]
+    assert said == [f"  {path} is damaged; 1 of its 3 rows are left out, the first in line 2"]
+    path.unlink()
+    path.mkdir()
+    assert METRICS.read_log(tmp_path, said.append) == [] and "it is a folder" in said[1]
+    assert METRICS.read_log(tmp_path / "nowhere", said.append) == [] and len(said) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff\xfe{", "is damaged (it is not text)"),
+        (b"[" * 100_000, "is damaged (it is nested too deep)"),
+        (b'{"seconds": 1, "steps": ' + b"9" * 5000 + b"}", "is damaged (Exceeds the limit"),
+        (b'{"seconds": NaN, "steps": 1}', "is damaged (seconds: Input should be"),
+        (b'{"seconds": 1, "steps": 9999999999999999999}', "is damaged (steps: Input should be less"),
+        (None, "cannot be read (it is a folder)"),
+    ],
+)
+def test_whatever_a_file_holds_is_one_line(content: bytes | None, said: str, tmp_path: Path) -> None:
+    path = TRAINING_DONE.path(tmp_path)
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    for read in (TRAINING_DONE.read, TRAINING_DONE.find):
+        with pytest.raises(UserError) as refusal:
+            read(tmp_path)
+        assert said in str(refusal.value) and "\n" not in str(refusal.value)
+    assert TRAINING_DONE.find_intact(tmp_path) is None
+
+
+def test_a_file_that_is_needed_and_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"done\.json is missing; give the run's command again"):
+        TRAINING_DONE.read(tmp_path)
+    assert TRAINING_DONE.find(tmp_path) is None and TRAINING_DONE.find_intact(tmp_path) is None

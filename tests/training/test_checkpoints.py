@@ -138,3 +138,19 @@ def test_later_stages_take_the_averaged_weights(tmp_path: Path) -> None:
     model = nn.Linear(3, 2)
     load_weights(model, tmp_path)
     assert_same(dict(model.state_dict()), averaged)
+
+
+def test_one_that_was_deleted_is_told_from_one_that_is_damaged(two: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(two, tmp_path / "copy"))
+    for stray in ("checkpoint-abc.pt", "checkpoint-00000020 (copy).pt", "checkpoint-.pt"):
+        (folder / stray).write_bytes(b"stray")
+    assert training_state(folder) == "intact"
+    assert_same(newest_checkpoint(folder, silent), state(20))
+    save_checkpoint(folder, 30, state(30))
+    assert (folder / "checkpoint-abc.pt").exists() and not checkpoint_path(folder, 10).exists()
+    checkpoint_path(folder, 20).unlink()
+    assert training_state(folder) == "missing"
+    with pytest.raises(UserError, match=r"checkpoint-00000020\.pt: missing; delete .*done\.json, and `detnas run`"):
+        load_weights(nn.Linear(3, 2), folder)
+    TRAINING_DONE.path(folder).write_text("{")
+    assert training_state(folder) == "not done"

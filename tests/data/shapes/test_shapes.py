@@ -299,7 +299,7 @@ def test_a_write_that_fails_midway_leaves_nothing(tmp_path: Path, monkeypatch: p
         saved.append(path)
 
     monkeypatch.setattr(write, "_save", save_until_the_disk_is_full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(UserError, match=r"data: cannot be written \(no space left"):
         write_shapes(tmp_path / "data", SMALL)
     assert len(saved) == 10
     assert not any(tmp_path.iterdir())
