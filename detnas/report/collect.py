@@ -8,9 +8,8 @@ from statistics import median
 
 from detnas.config import Recipe, load_recipe
 from detnas.rundir import layout
-from detnas.rundir.directory import read_stored_run
+from detnas.rundir.directory import format_stored_run, read_stored_run
 from detnas.rundir.layout import Candidate, MetricsRow, Ranking, RecalibrationCheck, StoredRun
-from detnas.rundir.record_files import read_text
 from detnas.utils.text import NAME
 
 
@@ -65,7 +64,7 @@ class CollectedRun:
     recipe: Recipe
     stored: StoredRun
     recipe_text: str
-    """recipe.yaml; recipes hold no passwords."""
+    """recipe.yaml without its comments, which may hold anything."""
     networks: Sequence[Network]
     trainings: Sequence[Training] = ()
     candidates: Sequence[Candidate] = ()
@@ -108,7 +107,7 @@ def collect(directory: Path, log: Callable[[str], object] = lambda line: None) -
     return CollectedRun(
         recipe=recipe,
         stored=stored,
-        recipe_text=read_text(directory / layout.RECIPE),
+        recipe_text=format_stored_run(stored),
         networks=[_read_network(directory, name, best) for name in names],
         trainings=[_read_training(directory / stage / name, stage, name, log) for stage, name in trainings],
         candidates=layout.CANDIDATES.read(directory / layout.SEARCH),

@@ -109,8 +109,13 @@ def find_stored_run(directory: Path) -> StoredRun | None:
 
 
 def write_stored_run(directory: Path, stored: StoredRun) -> None:
+    write_text(directory / layout.RECIPE, format_stored_run(stored))
+
+
+def format_stored_run(stored: StoredRun) -> str:
+    """The text of recipe.yaml."""
     tree = stored.recipe | {key: getattr(stored, key) for key in layout.STORED_KEYS}
-    write_text(directory / layout.RECIPE, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
 def find_search_facts(directory: Path) -> SearchFacts | None:
