@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from detnas.config.section import BatchSize, Count, Section, Steps
 
-Rate = Annotated[float, Field(gt=0, le=1e9)]
+Rate = Annotated[float, Field(gt=0, le=1e30)]
 Scale = Annotated[float, Field(gt=0, le=10)]
 
 

@@ -253,8 +253,8 @@ def test_the_first_field_that_differs_is_named(blocks: Path, tmp_path: Path) -> 
     with pytest.raises(UserError, match=r"search.metric: 'mAP' there, 'VOC' here"):
         pipeline.run(small_recipe(search__metric="VOC"), run, blocks, stages=())
     stored = yaml.safe_load((run / "recipe.yaml").read_text())
-    (run / "recipe.yaml").write_text(yaml.safe_dump(stored | {"seed": "long"}))
-    with pytest.raises(UserError, match=r"seed: 'long' there, 3 here"):
+    (run / "recipe.yaml").write_text(yaml.safe_dump(stored | {"seed": 5}))
+    with pytest.raises(UserError, match=r"seed: 5 there, 3 here"):
         pipeline.run(small_recipe(), run, blocks, stages=())
 
 

@@ -22,6 +22,8 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
     ),
     "of another shape": lambda content: b"[]\n",
 }
+PARTS = 8
+"""Tests among which the files are distributed."""
 KEPT = ("recipe.yaml", "study.db")
 """What nothing else in the directory can make again."""
 FOR_PEOPLE = ("metrics.jsonl", "report.html", ".writing", ".checking")
@@ -113,15 +115,15 @@ class Damaged:
 
 
 @pytest.mark.parametrize("finished", ["retinanet"], indirect=True)
-@pytest.mark.parametrize("share", [len(DAMAGES), pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("damage", ["in turn", *(pytest.param(damage, marks=pytest.mark.slow) for damage in DAMAGES)])
 def test_what_a_command_reads_is_whole_or_named(
-    share: int, ranked: Path, blocks: Path, tmp_path: Path, shell: Shell
+    damage: str, part: int, ranked: Path, blocks: Path, tmp_path: Path, shell: Shell
 ) -> None:
     """Each kind of file is damaged in one way, or in all."""
     damaged = Damaged(ranked, blocks, tmp_path / "run", shell)
     names = files_of_each_kind(ranked)
     assert len(names) > 40
-    for place, name in enumerate(names):
-        for turn, damage in enumerate(DAMAGES):
-            if (place + turn) % share == 0:
-                damaged.check(name, damage)
+    ways = list(DAMAGES)
+    for place, name in list(enumerate(names))[part::PARTS]:
+        damaged.check(name, ways[place % len(ways)] if damage == "in turn" else damage)

@@ -152,7 +152,7 @@ def test_what_is_drawn_in_a_step_depends_on_the_step_alone(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("detector", ["retinanet", "fpn"])
 def test_a_detector_that_diverges_is_refused_in_one_line(detector: str, blocks: Path, tmp_path: Path) -> None:
-    changes = {"supernet_finetune__lr": 1e9, "supernet_finetune__clip_norm": None}
+    changes = {"supernet_finetune__lr": 1e20, "supernet_finetune__clip_norm": None}
     recipe = small_recipe(detector, pretraining__source="none", **changes)
     with pytest.raises(UserError, match="lower lr") as caught:
         run(recipe, tmp_path / "run", blocks, stages=("supernet-finetune",))

@@ -35,7 +35,11 @@ def test_what_is_no_sound_json_is_refused_in_one_line(text: str | bytes, reason:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)
+        | st.text(),
         lambda one: st.lists(one) | st.dictionaries(st.text(), one),
         max_leaves=20,
     )
