@@ -86,7 +86,7 @@ def read_header(path: Path) -> Header:
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a weights file is whole: readable, and of the digest that it holds, as every file of this version does."""
+    """Whether a weights file is readable and of the digest that it holds, as every file of this version does."""
     try:
         return DIGEST in read_header(path).metadata
     except (OSError, ValueError):
