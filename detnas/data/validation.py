@@ -8,6 +8,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, Literal
 
+from detnas.config.limits import MOST_CATEGORIES
 from detnas.data.decoding import (
     BRIGHTEN,
     LARGE,
@@ -28,13 +29,6 @@ OVERHANG = 1.0
 MIN_SIDE = 0.01
 """Minimum width and height in pixels of a box within its image: smaller ones vanish in 32-bit floats."""
 
-
-MOST_CATEGORIES = 20_000
-"""Scoring takes memory for each: about 200 KB."""
-MOST_ID = 10**200
-"""Of an image or category, which any number below that may be, also below 0."""
-MOST_LETTERS = 256
-"""Of the name of a category."""
 MOST_EXAMPLE = 400
 """Letters of an example."""
 

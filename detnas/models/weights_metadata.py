@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from detnas.config import DataSettings, DetectorSettings, Preprocessing
 from detnas.config.detector import read_settings
+from detnas.config.limits import MOST_CATEGORIES, MOST_ID, MOST_LETTERS
 from detnas.config.section import Name, Section
-from detnas.data.validation import MOST_CATEGORIES, MOST_ID, MOST_LETTERS
 from detnas.models.ops.shuffle import Shuffle
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace
 from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from detnas.config.limits import MOST_LETTERS
 from detnas.data.detection import Category
-from detnas.data.validation import MOST_LETTERS, Issue
+from detnas.data.validation import Issue
 from detnas.utils.errors import UserError
 from detnas.utils.text import describe_value
 

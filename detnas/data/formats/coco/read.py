@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from detnas.data.validation import MOST_ID, MOST_LETTERS
+from detnas.config.limits import MOST_ID, MOST_LETTERS
 from detnas.utils.errors import UserError
 from detnas.utils.files import read_bounded
 from detnas.utils.memory import available_memory

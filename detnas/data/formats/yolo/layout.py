@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from detnas.config.limits import MOST_CATEGORIES
 from detnas.data.decoding import EXTENSIONS
 from detnas.data.find_images import FileFinder, list_files
 from detnas.data.formats.base import SPLIT_NAMES, Split, check_name
-from detnas.data.validation import MOST_CATEGORIES
 from detnas.utils.errors import UserError
 from detnas.utils.files import is_file, read_bounded, read_lines
 from detnas.utils.text import describe_value
