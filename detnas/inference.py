@@ -22,7 +22,7 @@ from detnas.evaluation.evaluate import evaluate
 from detnas.models.detectors.detect import Detections, detect
 from detnas.models.weights import DetectorInfo, load_detector
 from detnas.utils.errors import UserError
-from detnas.utils.files import explain_unwritable, is_folder, make_folder, write_json
+from detnas.utils.files import explain_unwritable, is_folder, make_folder, real_path, write_json
 from detnas.utils.progress import Progress
 
 PREDICTIONS = "predictions.json"
@@ -193,9 +193,9 @@ def _result_name(image: Path) -> str:
 def _check_free(images: Sequence[Path], out: Path) -> None:
     """Raise `UserError` if results would overwrite one another, or if `out` is a folder of the images."""
     by_name: dict[str, Path] = {}
-    folder = out.resolve()
+    folder = real_path(out)
     for image in images:
-        if folder in (image.parent.resolve(), image.resolve().parent):
+        if folder in (real_path(image.parent), real_path(image).parent):
             raise UserError(f"--out {out}: is the folder of {image}, which could be overwritten; choose another")
         other = by_name.setdefault(_result_name(image), image)
         if other is not image:

@@ -140,8 +140,9 @@ def test_an_out_that_cannot_be_written_is_refused_before_images_are_read(
     (image,) = save(tmp_path / "a.png")
     (tmp_path / "file").touch()
     monkeypatch.setattr(inference, "read_image", lambda path: pytest.fail("an image was read"))
+    (tmp_path / "loop").symlink_to("loop")
     too_long = tmp_path / "new" / ("x" * 300) / "out"
-    for out in (tmp_path / "file", tmp_path / "file" / "out", Path("/proc/detnas/out"), too_long):
+    for out in (tmp_path / "file", tmp_path / "file" / "out", tmp_path / "loop", Path("/proc/detnas/out"), too_long):
         with pytest.raises(UserError, match=r"(cannot be written \(.*\); make room|name a folder)") as refusal:
             predict(weights, [image], out)
         assert str(out)[:100] in str(refusal.value) or "x" * 90 in str(refusal.value)

@@ -17,7 +17,7 @@ from detnas.config.renamed import explain_old_key, explain_old_value
 from detnas.config.section import Section
 from detnas.rundir.layout import STORED_KEYS
 from detnas.utils.errors import UserError
-from detnas.utils.files import is_file, read_bounded
+from detnas.utils.files import is_file, read_bounded, real_path
 from detnas.utils.text import describe_value
 from detnas.utils.yaml_text import parse_yaml
 
@@ -108,7 +108,7 @@ def _with_base(text: str, where: str) -> tuple[dict[str, Any], str]:
             text, where = _read(base, Path(chain[-1]).parent)
         except UserError as error:
             raise UserError(f"{chain[-1]}: base: {error}") from None
-        if Path(where).resolve() in [Path(one).resolve() for one in chain]:
+        if real_path(Path(where)) in [real_path(Path(one)) for one in chain]:
             raise UserError(f"{chain[-1]}: base = {base}: {' on '.join([*chain, where])} is circular; leave one out")
         chain.append(where)
         # A name belongs to one recipe and is not inherited.

@@ -21,6 +21,7 @@ from detnas.spaces import PAPER_OPS, Budget, SearchSpace, published, read_latenc
 from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS
 from detnas.spaces.space import MOST_CHANNELS, MOST_STAGES, SPACES
 from detnas.utils.errors import UserError, suggestion
+from detnas.utils.files import real_path
 
 RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}
 """The baselines that are sampled within the budget, with the number of each sample."""
@@ -133,7 +134,7 @@ class BudgetSettings(Section):
     latency_max: Milliseconds | None = None
     """Maximum of the latency in milliseconds at batch size 1, by the table `latencies` and at its image size."""
     # Absolute, since a run may be continued from another folder.
-    latencies: Annotated[PathText, AfterValidator(lambda file: file and str(Path(file).resolve()))] | None = None
+    latencies: Annotated[PathText, AfterValidator(lambda file: file and str(real_path(Path(file))))] | None = None
     """The table of measured latencies: a file that `detnas profile RECIPE --latency` wrote, relative to the current
     folder."""
 

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from detnas.data.decoding import EXTENSIONS
 from detnas.utils.errors import UserError
-from detnas.utils.files import is_file, is_folder
+from detnas.utils.files import is_file, is_folder, real_path
 
 MOST_DEPTH = 10
 """Folders below that of the images in which an image of another machine's path is looked for."""
@@ -115,7 +115,7 @@ class FileFinder:
 
 def _files(top: Path, deep: bool) -> Iterator[Path]:
     """The files in `top`, and below it if `deep`, as `list_files` has them."""
-    folders, links, seen = [top], list[Path](), set(map(_identity, top.resolve().parents))
+    folders, links, seen = [top], list[Path](), set(map(_identity, real_path(top).parents))
     while folders or links:
         # Links come last: a folder that is there under two names is listed by its own.
         folder = folders.pop() if folders else links.pop(0)

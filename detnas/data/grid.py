@@ -14,7 +14,7 @@ from detnas.data.drawing import FORMATS, caption, draw_boxes, drawable, write_im
 from detnas.data.images import read_image
 from detnas.data.splits import RunData
 from detnas.utils.errors import UserError
-from detnas.utils.files import is_folder
+from detnas.utils.files import is_folder, real_path
 
 COLUMNS = 4
 SHOWN = {"train": 8, "val": 4}
@@ -30,9 +30,9 @@ def choose_file(directory: Path, out: Path | None) -> Path | None:
 
     None if the default would lie in the data folder. Raises `UserError` if `out` does, or is not an image file.
     """
-    inside = (out or Path()).resolve().is_relative_to(directory.resolve())
+    inside = real_path(out or Path()).is_relative_to(real_path(directory))
     if out is None:
-        return None if inside else Path("runs") / f"check-{directory.resolve().name}.jpg"
+        return None if inside else Path("runs") / f"check-{real_path(directory).name}.jpg"
     if inside:
         raise UserError(f"--out {out}: lies in the data folder, among its images; name a file elsewhere")
     if out.suffix.lower() not in FORMATS or is_folder(out):

@@ -10,6 +10,7 @@ from detnas.rundir.directory import REMEDY, read_stored_run, write_stored_run
 from detnas.rundir.layout import DATA, RECIPE, StoredRun
 from detnas.rundir.record_files import damaged
 from detnas.utils.errors import UserError
+from detnas.utils.files import real_path
 
 DEEPEST = 4
 """Folders from a run directory down to a weights file in it, at most: rank/finetune/NETWORK/detector.safetensors."""
@@ -39,9 +40,9 @@ def find_run_data(directory: Path, stored: StoredRun, data: Path | None, open_at
     if data is not None:
         return _check_fingerprint(directory, stored, open_at(data))
     place, inside = stored_data(directory, stored), directory / DATA
-    is_inside = inside.is_dir() and inside.resolve() != place.resolve()
+    is_inside = inside.is_dir() and real_path(inside) != real_path(place)
     if not place.is_dir() and not is_inside:
-        again = ", or give the run's command again, which draws it" if place.resolve() == inside.resolve() else ""
+        again = ", or give the run's command again, which draws it" if real_path(place) == real_path(inside) else ""
         raise UserError(f"{directory}: its data set is no longer in {place}; say where it is by --data DIR{again}")
     if place.is_dir():
         try:
@@ -62,7 +63,7 @@ def remember_data(directory: Path, stored: StoredRun, data: Path) -> None:
 
 def portable(directory: Path, data: Path) -> str:
     """How recipe.yaml names the folder of the data: relative to the run directory if it lies in there."""
-    data, directory = data.resolve(), directory.resolve()
+    data, directory = real_path(data), real_path(directory)
     return str(data.relative_to(directory) if data.is_relative_to(directory) else data)
 
 

@@ -196,6 +196,11 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
+def real_path(path: Path) -> Path:
+    """The absolute path without links. Unlike `Path.resolve`, raises nothing for links that lead to themselves."""
+    return Path(os.path.realpath(path))
+
+
 def read_bounded(path: Path, most: int = MOST_BYTES) -> bytes:
     """The content of a file. Raises `OSError`, also for more than `most` bytes, and for what may never end: a pipe."""
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:

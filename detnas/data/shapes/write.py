@@ -18,7 +18,7 @@ from detnas.data.formats.coco.write import make_coco
 from detnas.data.shapes.render import Stream
 from detnas.data.shapes.scenes import CLASSES, Pixels, draw_crop, draw_scene
 from detnas.utils.errors import UserError
-from detnas.utils.files import explain_unwritable, is_file, read_bounded, temporary_folder, write_json
+from detnas.utils.files import explain_unwritable, is_file, read_bounded, real_path, temporary_folder, write_json
 
 PARAMETERS = "shapes.json"
 
@@ -70,7 +70,7 @@ def write_shapes(directory: Path, settings: ShapesSettings) -> None:
     with explain_unwritable(directory):
         if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
             raise UserError(f"{directory} is not an empty directory: name a new one, or empty it first")
-    directory = directory.resolve()  # "." and links are not beside the directory that is renamed
+    directory = real_path(directory)  # "." and links are not beside the directory that is renamed
     with temporary_folder(directory.parent, _prefix(directory)) as temporary, explain_unwritable(directory):
         # One level down, because the temporary directory itself is readable by its owner only.
         unfinished = temporary / "shapes"

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detnas.utils.files import SAYS_AFTER
+from detnas.utils.files import SAYS_AFTER, real_path
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -99,7 +99,7 @@ def count_trials(path: Path) -> tuple[int, int] | None:
     Read from Optuna's tables: to open the study takes seconds for imports, and may change the file.
     """
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=1)) as study:
+        with closing(sqlite3.connect(f"{real_path(path).as_uri()}?mode=ro", uri=True, timeout=1)) as study:
             ((finished,),) = study.execute(FINISHED).fetchall()
             ((running,),) = study.execute(RUNNING, (f"-{GRACE} seconds",)).fetchall()
     except sqlite3.Error:
