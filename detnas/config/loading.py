@@ -65,7 +65,7 @@ def _validate(section: type[S], tree: dict[str, Any], where: str, changes: Seque
         raise UserError(f"{where}: {explain(error, section)}") from None
 
 
-class _Loader(yaml.SafeLoader):
+class RecipeLoader(yaml.SafeLoader):
     """Refuses duplicate keys in a section, of which PyYAML would silently take the last."""
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
@@ -118,7 +118,7 @@ def _with_base(text: str, where: str) -> tuple[dict[str, Any], str]:
 
 def _parse(text: str, where: str) -> dict[str, Any]:
     try:
-        tree = parse_yaml(text, _Loader)
+        tree = parse_yaml(text, RecipeLoader)
     except ValueError as error:
         raise UserError(f"{where}: not YAML ({error}); see the recipes that come with detnas") from None
     if not isinstance(tree, dict):

@@ -34,11 +34,19 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
             images += inside
         elif is_file(path):
             images.append(path)
-        elif named := sorted(filter(is_file, Path(path.anchor).glob(str(path.relative_to(path.anchor))))):
+        elif named := sorted(filter(is_file, _matches(path))):
             images += named
         else:
             raise UserError(f"{path}: no such image or folder; name one that exists")
     return images
+
+
+def _matches(pattern: Path) -> Iterator[Path]:
+    """The files that a pattern matches. Raises `UserError` for what is none, such as `**.png`."""
+    try:
+        yield from Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))
+    except ValueError as error:
+        raise UserError(f"{pattern}: no pattern ({error}); name images, a folder, or a pattern as in/*.jpg") from None
 
 
 class FileFinder:

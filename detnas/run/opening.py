@@ -17,6 +17,7 @@ from detnas.rundir.directory import claim, find_stored_run, read_stored_run
 from detnas.rundir.layout import DATA, RECIPE, StoredRun
 from detnas.spaces import BudgetSampler
 from detnas.training.data_parallel import check_batches
+from detnas.utils.errors import UserError
 from detnas.utils.progress import Progress
 from detnas.utils.resource_errors import explain_disk_full
 
@@ -57,10 +58,12 @@ def open_run(
         if hold != "not at all":
             comm.broadcast_from_main(lambda: held.enter_context(claim(directory, shared=hold == "shared")))
         stored = _find_stored(directory)
-        if data is None and hold == "alone" and _is_drawn(directory, stored):
+        drawn = data is None and hold == "alone" and _is_drawn(directory, stored)
+        if drawn:
             data = Path(comm.broadcast_from_main(lambda: draw_data(directory, recipe, progress.log)))
         with comm.raise_on_all_ranks():
-            run_data = _open_data(directory, stored, recipe, data)
+            remedy = f"remove {data}, and the same command draws it again" if drawn and stored else None
+            run_data = _open_data(directory, stored, recipe, data, remedy)
             for line in run_data.summary():
                 progress.log(line)
             current = Run(recipe, directory, run_data, sampler, device, progress)
@@ -88,11 +91,20 @@ def _is_drawn(directory: Path, stored: StoredRun | None) -> bool:
     return place.name == DATA and (place == directory / DATA or not comm.broadcast_from_main(place.exists))
 
 
-def _open_data(directory: Path, stored: StoredRun | None, recipe: Recipe, data: Path | None) -> RunData:
+def _open_data(
+    directory: Path, stored: StoredRun | None, recipe: Recipe, data: Path | None, remedy: str | None
+) -> RunData:
+    """The data set of a run; `remedy` ends what is said of one that was whole when the run was begun."""
+
     def open_at(place: Path) -> RunData:
         return open_data(place, recipe.data, recipe.seed)
 
     if stored is None:
         assert data is not None  # given, or drawn
         return open_at(data)
-    return find_run_data(directory, stored, data, open_at)
+    try:
+        return find_run_data(directory, stored, data, open_at)
+    except UserError as error:
+        if remedy is None:
+            raise
+        raise UserError(f"{error}; or {remedy}") from None

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from detnas.config.loading import RecipeLoader
 from detnas.rundir import layout
 from detnas.rundir.layout import SearchFacts, StoredRun
 from detnas.rundir.record_files import DAMAGE, damaged, read_text
@@ -92,7 +93,7 @@ def find_stored_run(directory: Path) -> StoredRun | None:
     """The run in `directory`, or None. Raises `UserError` if another version of detnas wrote it."""
     path = directory / layout.RECIPE
     try:
-        tree = parse_yaml(read_text(path), yaml.SafeLoader)
+        tree = parse_yaml(read_text(path), RecipeLoader)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except DAMAGE as error:

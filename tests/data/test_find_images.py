@@ -308,3 +308,10 @@ def test_other_endings_are_found_by_the_same_rule(tmp_path: Path) -> None:
     finder = FileFinder(touched(tmp_path, "a.XML", "b/c.xml"), (".xml",))
     assert finder.find("a") == finder.find("a.jpg") == "a.XML"
     assert finder.find("b\\c") == "b/c.xml" and FileFinder(tmp_path / "nowhere").find("a") is None
+
+
+@pytest.mark.parametrize("pattern", ["**.png", "a/**b/*.png", "***", "/**.png"])
+def test_what_is_no_pattern_is_refused(pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"no pattern \(.*\); name images|no such image"):
+        find_images([Path(pattern)])

@@ -96,3 +96,9 @@ def test_a_run_with_its_own_data_set_goes_anywhere(tmp_path: Path, shell: Shell)
     assert "give the run's command again" in shell.refused("report", tmp_path / "b")
     shell("run", recipe, "--out", tmp_path / "b", *SETS)
     assert (tmp_path / "b/data/train.json").is_file()
+    # Images of the embedded data set that somebody deleted.
+    shutil.rmtree(tmp_path / "b" / "data" / "val")
+    said = shell.refused("run", recipe, "--out", tmp_path / "b", *SETS)
+    assert f"; or remove {tmp_path / 'b' / 'data'}, and the same command draws it again" in said
+    shutil.rmtree(tmp_path / "b" / "data")
+    shell("run", recipe, "--out", tmp_path / "b", *SETS)

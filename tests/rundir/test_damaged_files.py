@@ -127,3 +127,13 @@ def test_what_a_command_reads_is_whole_or_named(
     ways = list(DAMAGES)
     for place, name in list(enumerate(names))[part::PARTS]:
         damaged.check(name, ways[place % len(ways)] if damage == "in turn" else damage)
+
+
+def test_a_recipe_of_a_run_that_has_a_key_twice_is_damaged(finished: Path, tmp_path: Path, shell: Shell) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    text = (finished / "recipe.yaml").read_text()
+    (run / "recipe.yaml").write_text(text + text)
+    for command in ("status", "report", "search"):
+        assert "run/recipe.yaml is damaged (key 'name' occurs 2 times" in (said := shell.refused(command, run))
+        assert "restore it, or start a new run in another folder" in said
