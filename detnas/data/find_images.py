@@ -112,7 +112,7 @@ class FileFinder:
         if folder not in self._listed:
             names: dict[str, list[str]] = {}
             try:
-                for file in _files(folder, deep=False) if os.path.isdir(folder) else ():  # noqa: PTH112, as in `is_file`
+                for file in _files(folder, deep=False) if is_folder(folder) else ():
                     if is_file(file):
                         names.setdefault(file.stem.lower(), []).append(file.name)
             except UserError:
@@ -140,7 +140,7 @@ def _files(top: Path, deep: bool) -> Iterator[Path]:
             if entry.name.startswith("."):
                 continue
             path, is_link = folder / entry.name, entry.is_symlink()
-            if os.path.isdir(path) if is_link else entry.is_dir():  # noqa: PTH112, for links that lead to themselves
+            if is_folder(path) if is_link else entry.is_dir():  # links may lead to themselves
                 if deep:
                     (links if is_link else folders).append(path)
             elif is_file(path) or not os.path.exists(path) if is_link else entry.is_file():  # noqa: PTH110, as above

@@ -1,7 +1,5 @@
 """Weights of the official release, and of trainings with the official code, as networks of detnas."""
 
-import errno
-import stat
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -26,6 +24,7 @@ from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace, search_space
 from detnas.spaces.published import PUBLISHED
 from detnas.utils.errors import UserError, suggestion
+from detnas.utils.files import open_regular
 from detnas.utils.text import describe_value
 
 SUPERNETS = {"small-supernet": "small", "large-supernet": "large"}
@@ -270,8 +269,7 @@ def _network(name: NetworkName) -> tuple[SearchSpace, Architecture | None, str]:
 
 def _load(path: Path) -> Any:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
+        open_regular(path).close()
         _check_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles that are refused anyway

@@ -15,7 +15,6 @@ the file's metadata under `detector`; channels in BGR order; and for a RetinaNet
 """
 
 import json
-import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +35,7 @@ from detnas.models.weights_metadata import BACKBONE, DETECTOR, BackboneMetadata,
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace
 from detnas.spaces.ops import find_op
 from detnas.utils.errors import UserError
-from detnas.utils.files import write_file
+from detnas.utils.files import is_folder, write_file
 from detnas.utils.import_string import IMPORT_STRING
 from detnas.version import __version__
 
@@ -179,7 +178,7 @@ def load_weights(path: Path, ops: Collection[str] = ()) -> tuple[nn.Module, Back
 
 def _read_header(path: Path) -> Header:
     """The header of a weights file of this version."""
-    if os.path.isdir(path):  # noqa: PTH112, Path.is_dir raises on names that cannot be
+    if is_folder(path):
         raise UserError(f"{path}: not a weights file (it is a folder); name a detector.safetensors")
     try:
         header = read_header(path)

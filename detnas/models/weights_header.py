@@ -17,6 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
+from detnas.utils.files import open_regular
 from detnas.utils.json_text import parse_json
 
 METADATA = "__metadata__"
@@ -73,7 +74,7 @@ def read_header(path: Path) -> Header:
     Raises `FileNotFoundError` or another `OSError` if it cannot be read, and `ValueError` with one line if it is no
     safetensors file, if its tensors do not fill it exactly, or if it has a digest that is not its own.
     """
-    with _open(path) as file:
+    with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(8)
         length = int.from_bytes(start, "little")
@@ -102,10 +103,6 @@ def with_digest(data: bytes) -> bytes:
 def _entry(digest: str) -> bytes:
     """The digest's place in a header. It occurs nowhere else: within texts, quotation marks have backslashes."""
     return f'"{DIGEST}":"{digest}"'.encode()
-
-
-def _open(path: Path) -> IO[bytes]:
-    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # a pipe may never end
 
 
 def _parse(text: bytes, data_bytes: int) -> Header:

@@ -17,7 +17,7 @@ from detnas.models.ops.shuffle import Shuffle
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace
 from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS
 from detnas.spaces.space import MOST_CHANNELS, MOST_STAGES
-from detnas.utils.errors import UserError
+from detnas.utils.errors import UserError, describe_invalid
 from detnas.utils.json_text import parse_json
 
 DETECTOR = "detnas-detector-1"
@@ -50,12 +50,6 @@ Categories = Annotated[list[Category], Field(min_length=1, max_length=MOST_CATEG
 Seed = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,19}$")]
 
 
-def _first(error: ValidationError) -> ValueError:
-    first = error.errors(include_input=False, include_url=False)[0]
-    place, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-    return ValueError(f"{place}: {message}" if place else message)
-
-
 def _reads(section: Callable[[Any], Section]) -> AfterValidator:
     """Makes a section of a recipe of its values."""
 
@@ -63,7 +57,7 @@ def _reads(section: Callable[[Any], Section]) -> AfterValidator:
         try:
             return section(values)
         except ValidationError as error:
-            raise _first(error) from None
+            raise ValueError(describe_invalid(error)) from None
 
     return AfterValidator(read)
 
@@ -124,6 +118,6 @@ def read_metadata(texts: dict[str, str]) -> BackboneMetadata | DetectorMetadata:
     try:
         return kind.model_validate(texts)
     except ValidationError as error:
-        raise _first(error) from None
+        raise ValueError(describe_invalid(error)) from None
     except UserError as error:
         raise ValueError(str(error)) from None

@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from detnas.utils.errors import UserError
-from detnas.utils.files import is_file, read_bounded, write_json, write_json_lines
+from detnas.utils.errors import UserError, describe_invalid
+from detnas.utils.files import complete_lines, is_file, read_bounded, write_json, write_json_lines
 
 T = TypeVar("T")
 MOST_BYTES = 2**32
@@ -95,7 +95,7 @@ class RecordLines(RecordFile[list[T]]):
         return self.find(folder) or []
 
     def _parse_text(self, text: str) -> list[T]:
-        return self.parse([json.loads(line) for line in _complete_lines(text)])
+        return self.parse([json.loads(line) for line in complete_lines(text)])
 
 
 class LogLines(RecordLines[T]):
@@ -105,7 +105,7 @@ class LogLines(RecordLines[T]):
         """The rows that are whole; `log` is told of the others."""
         path = self.path(folder)
         try:
-            lines = _complete_lines(read_text(path, errors="replace"))
+            lines = complete_lines(read_text(path, errors="replace"))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -139,8 +139,7 @@ def damaged(path: Path, error: Exception, remedy: str = REMEDY) -> UserError:
     """The error for a file that does not hold what it should, by what reading it has raised."""
     reason, state = str(error), "is damaged"
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_context=False)[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+        reason = describe_invalid(error)
     elif isinstance(error, OSError):
         reason, state = error.strerror or reason, "cannot be read"
     elif isinstance(error, UnicodeDecodeError):
@@ -148,8 +147,3 @@ def damaged(path: Path, error: Exception, remedy: str = REMEDY) -> UserError:
     elif isinstance(error, RecursionError):
         reason = "it is nested too deep"
     return UserError(f"{path} {state} ({reason}); {remedy}")
-
-
-def _complete_lines(text: str) -> list[str]:
-    """The lines of a text up to its last line break. What follows that was cut while it was written."""
-    return text.rpartition("\n")[0].splitlines()

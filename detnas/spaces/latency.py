@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS, PAPER_OPS
-from detnas.utils.errors import UserError
+from detnas.utils.errors import UserError, describe_invalid
 from detnas.utils.files import is_file, read_bounded, write_json
 from detnas.utils.text import describe_value
 
@@ -70,7 +70,4 @@ def read_latencies(path: Path) -> LatencyTable:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        problem = f"{where}: {first['msg']}" if where else first["msg"]
-        raise UserError(f"{path}: not a table of latencies ({problem}); {REMEDY}") from None
+        raise UserError(f"{path}: not a table of latencies ({describe_invalid(error)}); {REMEDY}") from None

@@ -2,8 +2,12 @@
 
 import difflib
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from detnas.utils.text import MOST_LETTERS, printable
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class UserError(Exception):
@@ -16,6 +20,13 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message, MOST_LETTERS))  # names and values from files may hold anything
+
+
+def describe_invalid(error: "ValidationError") -> str:
+    """The place and the kind of the first thing that pydantic found wrong, without its value."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
 
 
 def suggestion(name: str, known: Collection[str]) -> str:

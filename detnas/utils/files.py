@@ -201,11 +201,18 @@ def real_path(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading. Raises `OSError`, also for what is no regular file: a pipe may never end."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file")
+    return file
+
+
 def read_bounded(path: Path, most: int = MOST_BYTES) -> bytes:
-    """The content of a file. Raises `OSError`, also for more than `most` bytes, and for what may never end: a pipe."""
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
+    """The content of a file. Raises `OSError` as `open_regular`, and for more than `most` bytes."""
+    with open_regular(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"larger than {most / 1e6:,.0f} MB")
@@ -230,5 +237,9 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSON Lines file, none if there is no file. A last line that is incomplete is ignored."""
     if not path.exists():
         return []
-    complete, _, _ = path.read_text().rpartition("\n")
-    return [json.loads(line) for line in complete.splitlines()]
+    return [json.loads(line) for line in complete_lines(path.read_text())]
+
+
+def complete_lines(text: str) -> list[str]:
+    """The lines of a text up to its last line break. What follows that was cut while it was written."""
+    return text.rpartition("\n")[0].splitlines()

@@ -76,6 +76,9 @@ def test_what_may_hold_a_password_is_refused_and_not_shown(address: str, tmp_pat
     [
         "postgresql+psycopg://",
         "postgresql+psycopg:///db",
+        "postgresql+psycopg://me@host:5432/studies",
+        "postgresql+psycopg://postgres:@/postgres?host=/tmp/server",
+        "mysql+pymysql://me@host/studies?read_default_file=/home/me/.my.cnf",
         "postgresql+psycopg://me.name-1@db.example.org:5432/studies_1",
         "postgresql+psycopg://me@[::1]:5432/studies",
         "postgresql+psycopg:///db?host=a:5432&host=b:5433&target_session_attrs=read-write",

@@ -200,18 +200,6 @@ def test_a_storage_that_is_refused_is_not_shown(storage: str, minimal: Path) -> 
     assert "search: storage" in message and "postgresql" in message.lower() and "ter2" not in message
 
 
-@pytest.mark.parametrize(
-    "storage",
-    [
-        "postgresql+psycopg://me@host:5432/studies",
-        "postgresql+psycopg://postgres:@/postgres?host=/tmp/server",
-        "mysql+pymysql://me@host/studies?read_default_file=/home/me/.my.cnf",
-    ],
-)
-def test_a_storage_without_a_password_is_taken(storage: str, minimal: Path) -> None:
-    assert load_recipe(minimal, [f"search.storage={storage}"]).search.storage == storage
-
-
 def test_a_space_that_cannot_be_is_named_with_its_field(minimal: Path) -> None:
     assert refusal(minimal, "space.name=smal") == f"{minimal}: space.name = 'smal': choose one of {', '.join(SPACES)}"
     assert refusal(minimal, "space.width=0.01").startswith(f"{minimal}: space.width = 0.01: space small-x0.01: widths ")

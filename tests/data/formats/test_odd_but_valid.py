@@ -99,13 +99,13 @@ def write_image(file: Path, image: Drawn, seed: int) -> None:
     width, height = image.size
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     if image.mode == "I;16":
-        picture = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+        saved = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
     else:
-        picture = Image.fromarray(pixels).convert(image.mode)
+        saved = Image.fromarray(pixels).convert(image.mode)
     exif = Image.Exif()
     if image.orientation:
         exif[0x0112] = image.orientation
-    picture.save(file, **({"exif": exif} if image.ending == ".jpg" else {}))
+    saved.save(file, **({"exif": exif} if image.ending == ".jpg" else {}))
 
 
 def write_coco(folder: Path, split: str, images: Sequence[Drawn], classes: Sequence[str], data: st.DataObject) -> None:

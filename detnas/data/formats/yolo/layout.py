@@ -12,7 +12,7 @@ from detnas.data.decoding import EXTENSIONS
 from detnas.data.find_images import FileFinder, list_files
 from detnas.data.formats.base import SPLIT_NAMES, Split, check_name
 from detnas.utils.errors import UserError
-from detnas.utils.files import is_file, read_bounded, read_lines
+from detnas.utils.files import is_file, is_folder, read_bounded, read_lines
 from detnas.utils.text import describe_value
 from detnas.utils.yaml_text import parse_yaml
 
@@ -58,7 +58,7 @@ def read_split(file: Path, split: Split, images: str | None = None) -> YoloSet |
     names = _names(file, tree)
     stated = tree.get("path") or "."
     root = file.parent / stated if isinstance(stated, str) else file.parent
-    if not os.path.isdir(root):  # noqa: PTH112, Path.is_dir raises on names that cannot be
+    if not is_folder(root):
         root = file.parent  # the path is of another machine
     entries = {key: tree[key] for key in SPLIT_NAMES[split] if tree.get(key)} if images is None else {"images": images}
     labels = LabelFinder()
