@@ -76,6 +76,11 @@ class DetectorSettings(Preprocessing):
         return self
 
     @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become the input of the network."""
+        return Preprocessing.model_validate(self.model_dump(include=set(Preprocessing.model_fields)))
+
+    @property
     def unscaled_edge(self) -> float:
         """How many pixels of a box's right and lower edges are not scaled when an image is resized."""
         return 1.0 if self.geometry == "maskrcnn-benchmark" else 0.0

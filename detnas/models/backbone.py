@@ -1,18 +1,19 @@
 """Backbones, and the plain network of one architecture of a search space."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from detnas.models.ops.custom import CustomOp
+from detnas.models.families.spec import Family
+from detnas.models.ops.custom import own_modules
 from detnas.models.ops.shuffle import Shuffle
 from detnas.models.ops.spec import OpSpec
 from detnas.spaces.architecture import Architecture
 from detnas.spaces.block import Block
 from detnas.spaces.cost import Cost
-from detnas.spaces.ops import find_op
+from detnas.spaces.ops import find_family, find_op
 from detnas.spaces.space import SearchSpace
 
 
@@ -32,32 +33,18 @@ class FeatureInfo:
 
 
 class Backbone(nn.Module):
-    """Images (N, 3, H, W) -> one map a stage, (N, channels[i], H / strides[i], W / strides[i]), sizes rounded up.
+    """Images (N, 3, H, W) -> one map a resolution, (N, channels[i], H / strides[i], W / strides[i]), sizes rounded up.
     Images are float32, normalized as the network was trained, of any size."""
 
     channels: list[int]
     strides: list[int]
+    family = "shufflenet"
+    """By which the classifier's head is built, see `detnas.models.families`."""
 
     @property
     def feature_info(self) -> FeatureInfo:
         """Channels and strides by timm's names."""
         return FeatureInfo(self)
-
-
-class Stem(nn.Sequential):
-    """Images (N, 3, H, W) -> (N, space.stem, H / 2, W / 2)."""
-
-    def __init__(self, space: SearchSpace) -> None:
-        # The bias is redundant before BN; the published networks have it.
-        convolution = nn.Conv2d(3, space.stem, 3, stride=2, padding=1)
-        super().__init__(convolution, nn.BatchNorm2d(space.stem), nn.ReLU(inplace=True))
-
-    def forward(self, images: Tensor) -> Tensor:
-        # Depthwise convolutions are faster in this layout, about twice as fast on CPUs.
-        x = images.contiguous(memory_format=torch.channels_last)
-        for layer in self:
-            x = layer(x)
-        return x
 
 
 class SpaceBackbone(Backbone):
@@ -66,14 +53,14 @@ class SpaceBackbone(Backbone):
     def __init__(self, space: SearchSpace, make_block: Callable[[int, Block], nn.Module]) -> None:
         super().__init__()
         self.space = space
-        self.channels = list(space.channels)
+        self.family = space.family
+        self.channels = space.map_channels
         self.strides = space.strides
-        self.stem = Stem(space)
+        family: Family = find_family(space.family)
+        self.stem = family.build_stem(space)
         self.blocks = nn.ModuleList(make_block(index, block) for index, block in enumerate(space.blocks))
-        self._ends = [sum(space.repeats[: stage + 1]) for stage in range(len(space.repeats))]
-        for module in _official(self):
-            _initialize(module)
-        nn.init.normal_(self.stem.get_parameter("0.weight"), std=0.01)
+        self._ends = [sum(space.repeats[: stage + 1]) for stage in space.map_stages]
+        family.initialize(self.stem, own_modules(self))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = []
@@ -116,23 +103,6 @@ def find_backbone(model: nn.Module) -> Backbone:
     return backbone
 
 
-def _official(module: nn.Module) -> Iterator[nn.Module]:
-    """The modules inside `module`, innermost first, without those of custom ops."""
-    for child in module.children():
-        if not isinstance(child, CustomOp):
-            yield from _official(child)
-    yield module
-
-
-def _initialize(module: nn.Module) -> None:
-    """The official initialization: normal with standard deviation 1 / fan-in channels; BN shifts of 1e-4."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.normal_(module.weight, std=1.0 / module.weight.shape[1])
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.ones_(module.weight)
-        nn.init.constant_(module.bias, 1e-4)
-
-
 def shrink_depthwise(backbone: Backbone) -> None:
     """Divide fresh depthwise kernels by their side: a standard deviation of one over the root of the fan-in.
 
@@ -140,7 +110,7 @@ def shrink_depthwise(backbone: Backbone) -> None:
     the scale irrelevant for what a kernel computes, but not for how fast it changes: a step of the optimizer changes
     the direction of large weights less.
     """
-    for module in _official(backbone):
+    for module in own_modules(backbone):
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
             with torch.no_grad():
                 module.weight /= module.weight[0].numel() ** 0.5

@@ -1,7 +1,5 @@
 """Weights of the official release, and of trainings with the official code, as networks of detnas."""
 
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +17,12 @@ from detnas.models.backbone import Subnet
 from detnas.models.detectors.build import Detector
 from detnas.models.official_names import Names, backbone_names, detector_names
 from detnas.models.ops.shuffle import Shuffle
+from detnas.models.state_dicts import load_checkpoint, state_dict_of
 from detnas.models.supernet import Supernet
 from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace, search_space
 from detnas.spaces.published import PUBLISHED
 from detnas.utils.errors import UserError, suggestion
-from detnas.utils.files import open_regular
 from detnas.utils.text import describe_value
 
 SUPERNETS = {"small-supernet": "small", "large-supernet": "large"}
@@ -91,8 +89,8 @@ def read_official(
     space, architecture, network = _network(name)
     shuffle = shuffle or ("interleave" if architecture is None else "even_odd")
     where = "the state dict" if isinstance(source, Mapping) else str(source)
-    checkpoint = source if isinstance(source, Mapping) else _load(Path(source))
-    reader = _Reader(f"{where}, as {network}", _tensors(checkpoint, where), space, architecture, shuffle)
+    checkpoint = source if isinstance(source, Mapping) else load_checkpoint(Path(source))
+    reader = _Reader(f"{where}, as {network}", state_dict_of(checkpoint, where), space, architecture, shuffle)
     reader.check_stem()
     return reader.detector() if any(key.startswith(HEADS) for key in reader.tensors) else reader.backbone()
 
@@ -265,55 +263,3 @@ def _network(name: NetworkName) -> tuple[SearchSpace, Architecture | None, str]:
         return space, None, f"the supernet of space {space.name}"
     space.check(architecture)
     return space, architecture, f"{architecture} of space {space.name}"
-
-
-def _load(path: Path) -> Any:
-    try:
-        open_regular(path).close()
-        _check_archive(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles that are refused anyway
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); name a checkpoint's file") from None
-    except UserError:
-        raise
-    except Exception:  # an unpickler may raise anything
-        raise UserError(
-            f"{path}: no PyTorch checkpoint, or a pickle of more than tensors (as Caffe2's are), which could run "
-            "anything when it is read; give a file that torch.load reads with weights_only=True"
-        ) from None
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse a compressed archive, which may hold a thousand times its size; torch.save compresses nothing."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
-                raise UserError(f"{path}: is compressed, which torch.save never does; give the original checkpoint")
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor holds each of its values: none that repeats a few of them, or has none, for a huge shape."""
-    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
-        return False
-    holds = tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
-    return holds and (tensor.is_floating_point() or tensor.dtype == torch.int64)
-
-
-def _tensors(checkpoint: Any, where: str) -> dict[str, Tensor]:
-    """The state dict inside a checkpoint, without the prefix that DataParallel puts before its keys."""
-    for wrapper in ("model", "state_dict"):
-        if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get(wrapper), Mapping):
-            checkpoint = checkpoint[wrapper]
-    if not isinstance(checkpoint, Mapping) or not checkpoint:
-        raise UserError(f"{where}: holds no state dict; give a checkpoint of the official code")
-    strange = [key for key, value in checkpoint.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
-    if strange:
-        what = describe_value(strange[0])
-        raise UserError(f"{where}: {what} is no tensor; give a state dict, or a checkpoint that holds one")
-    for key, tensor in checkpoint.items():
-        if not _is_plain(tensor):
-            raise UserError(f"{where}: {describe_value(key)} is no plain tensor of numbers; give another checkpoint")
-    wrapped = all(key.startswith("module.") for key in checkpoint)
-    return {key.removeprefix("module.") if wrapped else key: tensor for key, tensor in checkpoint.items()}

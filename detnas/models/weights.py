@@ -77,7 +77,7 @@ class DetectorInfo:
     @property
     def preprocessing(self) -> Preprocessing:
         """How images become the input of the network."""
-        return Preprocessing.model_validate(self.settings.model_dump(include=set(Preprocessing.model_fields)))
+        return self.settings.preprocessing
 
     def build(self) -> Detector:
         """The detector, with fresh weights."""
@@ -117,6 +117,9 @@ def _save(path: Path, model: nn.Module, info: BackboneInfo | DetectorInfo, metad
     }
     if space.ops != PAPER_OPS:
         metadata["ops"] = json.dumps(space.ops)
+    layout = (space.family, space.first_block, space.stage_strides)
+    if layout != ("shufflenet", None, (2,) * len(space.channels)):
+        metadata["layout"] = json.dumps(layout)
     if info.architecture is not None:
         metadata["architecture"] = str(info.architecture)
     tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
@@ -176,6 +179,14 @@ def load_weights(path: Path, ops: Collection[str] = ()) -> tuple[nn.Module, Back
     return model.eval(), info
 
 
+def is_weights_file(path: Path) -> bool:
+    """Whether a file says that it is a weights file of detnas, of whatever version."""
+    try:
+        return read_header(path).metadata.get("format", "").startswith("detnas-")
+    except (OSError, ValueError):
+        return False
+
+
 def _read_header(path: Path) -> Header:
     """The header of a weights file of this version."""
     if is_folder(path):
@@ -203,7 +214,7 @@ def _check_tensors(info: BackboneInfo | DetectorInfo, header: Header) -> None:
     taken for a network that is larger than its file."""
     if any(IMPORT_STRING.fullmatch(op) for op in info.space.ops):
         return  # code that the user trusts, and that need not be able to run without memory
-    if set(info.space.ops) <= set(PAPER_OPS) and len(header.tensors) < sum(info.space.repeats):
+    if "skip" not in info.space.ops and len(header.tensors) < sum(info.space.repeats):
         raise ValueError("it has fewer tensors than blocks")  # each of which has some; to build many takes seconds
     with torch.device("meta"):
         expected = info.build().state_dict()

@@ -45,6 +45,8 @@ def _is_list(length: int) -> BeforeValidator:
 
 
 Space = Annotated[tuple[Name, Width, Widths, Repeats], _is_list(4), Json]
+Strides = Annotated[list[Literal[1, 2]], Field(max_length=MOST_STAGES)]
+Layout = Annotated[tuple[Name, Width | None, Strides], _is_list(3), Json]
 Category = Annotated[tuple[CategoryId, CategoryName], _is_list(2)]
 Categories = Annotated[list[Category], Field(min_length=1, max_length=MOST_CATEGORIES), Json]
 Seed = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,19}$")]
@@ -78,6 +80,8 @@ class Metadata(BaseModel):
     format: str
     space: Space
     """Name, channels of the stem and of each stage, blocks of each stage."""
+    layout: Layout = ("shufflenet", None, [])
+    """Family, channels of the stem's fixed block, stride of each stage."""
     ops: Annotated[list[Op], Field(max_length=MOST_OPS), Json] = list(PAPER_OPS)
     architecture: Annotated[Architecture, BeforeValidator(Architecture.parse)] | None = None
     """None of a supernet."""
@@ -88,7 +92,10 @@ class Metadata(BaseModel):
     def search_space(self) -> SearchSpace:
         """Raises `UserError` if it is none."""
         name, stem, channels, repeats = self.space
-        return SearchSpace(name, stem, tuple(channels), tuple(repeats), tuple(self.ops))
+        family, first_block, strides = self.layout
+        return SearchSpace(
+            name, stem, tuple(channels), tuple(repeats), tuple(self.ops), tuple(strides), first_block, family
+        )
 
 
 class BackboneMetadata(Metadata):

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
@@ -43,7 +44,8 @@ def describe(recipe: Recipe) -> Iterator[str]:
     with torch.device("meta"):  # without pixels and weights: only the costs are needed
         height, width = random_images(recipe.detector).shape[2:]
         macs = count_macs(build_detector(Subnet(space, median), ASSUMED_CLASSES, recipe.detector), height, width)
-        networks = {name: make_network() for name, make_network in baseline_builders(recipe, sampler).items()}
+        baselines = baseline_builders(recipe, sampler, partial(Subnet, space))
+        networks = {name: make_network() for name, make_network in baselines.items()}
     yield (
         f"whole detector around the median, for a {width}x{height} input: {macs.whole / 1e6:.1f}M MACs, "
         f"{macs.backbone / macs.whole:.0%} of them in the backbone"

@@ -72,7 +72,7 @@ def _scale(seconds: ImageSeconds, ratio: float, recipe: Recipe) -> ImageSeconds:
 
 
 def _measure(recipe: Recipe, network: Network, device: torch.device) -> ImageSeconds:
-    pretrains = recipe.pretraining.source != "none"
+    pretrains = recipe.pretrains
     classification = _measure_classifier(recipe, network, device) if pretrains else (0.0, 0.0)
     return ImageSeconds(*classification, *_measure_detector(recipe.detector, network, device))
 

@@ -28,7 +28,7 @@ def images_per_stage(recipe: Recipe, search: int, validation: int) -> dict[str, 
         "supernet-pretrain": recipe.pretrains_supernet * _trained(recipe.supernet_pretrain),
         "supernet-finetune": (not settings.is_classification) * _trained(recipe.supernet_finetune),
         "search": settings.evaluations * (recalibrated + evaluated),
-        "pretrain": (recipe.pretraining.source != "none") * _trained(recipe.pretrain),
+        "pretrain": recipe.pretrains * _trained(recipe.pretrain),
         "finetune": _trained(recipe.finetune),
         "evaluate": validation,
     }

@@ -275,7 +275,7 @@ def _stage_times(run: CollectedRun) -> list[StageTime]:
     is_part = {
         layout.SUPERNET_PRETRAIN: recipe.pretrains_supernet,
         layout.SUPERNET_FINETUNE: not recipe.search.is_classification,
-        layout.PRETRAIN: recipe.pretraining.source != "none",
+        layout.PRETRAIN: recipe.pretrains,
     }
     times = []
     for stage, name in STAGES.items():

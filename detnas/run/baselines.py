@@ -10,17 +10,23 @@ from detnas.config.recipe import RANDOM
 from detnas.models.backbone import Subnet
 from detnas.models.create import Network, build_published
 from detnas.spaces import Architecture, BudgetSampler, Cost
+from detnas.spaces.published import PUBLISHED
 from detnas.utils.seeds import derive_seed
 
 
-def baseline_builders(recipe: Recipe, sampler: BudgetSampler) -> dict[str, Callable[[], Network]]:
-    """Functions that build the recipe's baselines, by name; `sampler` draws within the recipe's budget."""
+def baseline_builders(
+    recipe: Recipe, sampler: BudgetSampler, build: Callable[[Architecture], Subnet]
+) -> dict[str, Callable[[], Network]]:
+    """Functions that build the recipe's baselines, by name; `sampler` draws within the recipe's budget, and `build`
+    builds those of its space."""
     builders: dict[str, Callable[[], Network]] = {}
     for name in recipe.baselines:
         if name in RANDOM:
-            builders[name] = partial(Subnet, sampler.space, _draw(RANDOM[name], recipe.seed, sampler))
+            builders[name] = partial(build, _draw(RANDOM[name], recipe.seed, sampler))
         elif name == "shuffle3":
-            builders[name] = partial(Subnet, sampler.space, sampler.space.uniform(name))
+            builders[name] = partial(build, sampler.space.uniform(name))
+        elif name in PUBLISHED and PUBLISHED[name].space == sampler.space:
+            builders[name] = partial(build, PUBLISHED[name].architecture)
         else:
             builders[name] = partial(build_published, name)
     return builders

@@ -4,7 +4,8 @@ from detnas.data.classification import ClassificationSet
 from detnas.data.images import check_sizes
 from detnas.distributed import comm
 from detnas.run.context import Run
-from detnas.rundir.layout import SEARCH, SEARCH_DONE, SUPERNET_FINETUNE, SUPERNET_PRETRAIN
+from detnas.run.weights import check_weights
+from detnas.rundir.layout import FINETUNE, SEARCH, SEARCH_DONE, SUPERNET_FINETUNE, SUPERNET_PRETRAIN, WINNER
 from detnas.search.evaluators.inputs import VALUE_BYTES
 from detnas.search.study.storage import check_storage
 from detnas.utils.errors import UserError
@@ -17,9 +18,12 @@ OPTIMIZER_VALUES = {"sgd": 1, "adamw": 2}
 def check_run(run: Run) -> None:
     """Raise `UserError` for what would otherwise fail only once training has begun."""
     search = run.recipe.search
-    if run.pretrains:
+    if run.recipe.pretrains:
         ClassificationSet(run.recipe, run.data)
     search.evaluator.load().check(run)
+    if needs_weights(run) and run.weights is not None:
+        check_weights(run.directory, run.recipe, run.weights)
+        comm.check_same_on_all_ranks("pretraining.weights", run.weights.digest)
     for stage in (SUPERNET_PRETRAIN, SUPERNET_FINETUNE):
         run.paths(stage)
     if run.device.type == "cpu" and not run.is_done(run.trained_supernet):
@@ -28,6 +32,14 @@ def check_run(run: Run) -> None:
         check_sizes(part.files, part.sizes, run.recipe.detector.max_size)
     if comm.is_main_process() and search.storage and not SEARCH_DONE.exists(run.directory / SEARCH):
         check_storage(search.storage)
+
+
+def needs_weights(run: Run) -> bool:
+    """Whether a training has not begun yet that begins with the recipe's learned weights, if it names any."""
+    if run.begins(SUPERNET_FINETUNE) and not run.is_done(SUPERNET_FINETUNE):
+        return True
+    begins = (run.begins(f"{FINETUNE}/{name}") for name in (WINNER, *run.recipe.baselines))
+    return run.recipe.pretraining.source == "weights" and any(begins)
 
 
 def check_memory(run: Run) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,12 +16,15 @@ from detnas.data.disk_cache import DiskCache
 from detnas.data.samples import DetectionSamples
 from detnas.data.splits import RunData
 from detnas.distributed import comm
-from detnas.models.backbone import Backbone, Subnet, find_backbone, shrink_depthwise
+from detnas.models.backbone import Backbone, SpaceBackbone, Subnet, find_backbone, shrink_depthwise
 from detnas.models.classifier import Classifier
 from detnas.models.create import Network
 from detnas.models.detectors.build import Detector, build_detector
-from detnas.models.supernet import Supernet
+from detnas.models.ops.shuffle import Shuffle
+from detnas.models.supernet import Supernet, extract_subnet
+from detnas.models.weight_sources.spec import WeightSource
 from detnas.run.baselines import baseline_builders
+from detnas.run.weights import open_weights, stored_shuffle
 from detnas.rundir import layout
 from detnas.rundir.record_files import RecordFile, damaged
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
@@ -48,9 +51,17 @@ class Run:
     device: torch.device
     progress: Progress
 
-    @property
-    def pretrains(self) -> bool:
-        return self.recipe.pretraining.source != "none"
+    @cached_property
+    def weights(self) -> WeightSource | None:
+        """The learned weights with which the supernet begins, if the recipe names any; read when they are needed."""
+        where = self.recipe.pretraining.weights
+        return None if where is None else open_weights(where, self.space)
+
+    @cached_property
+    def shuffle(self) -> Shuffle:
+        """How the blocks of the supernet split channels."""
+        stored = comm.broadcast_from_main(lambda: stored_shuffle(self.directory))
+        return stored or (self.weights.shuffle if self.weights else "even_odd")
 
     @property
     def trained_supernet(self) -> str:
@@ -71,8 +82,18 @@ class Run:
 
     def networks(self) -> dict[str, Callable[[], Network]]:
         """Functions that build the networks for standalone training, by name: the winner and the baselines."""
-        winner = partial(Subnet, self.space, self.winner())
-        return {layout.WINNER: winner, **baseline_builders(self.recipe, self.sampler)}
+        winner = partial(self.subnet, self.winner())
+        return {layout.WINNER: winner, **baseline_builders(self.recipe, self.sampler, self.subnet)}
+
+    def supernet(self) -> Supernet:
+        """A new supernet."""
+        return Supernet(self.space, self.shuffle)
+
+    def subnet(self, architecture: Architecture) -> Subnet:
+        """A new single network; one that begins with the supernet's weights, or with the same as it, splits channels as
+        that does."""
+        is_from_supernet = self.recipe.inherit or self.recipe.pretraining.source == "weights"
+        return Subnet(self.space, architecture, self.shuffle if is_from_supernet else "even_odd")
 
     def winner(self) -> Architecture:
         best = self.read(layout.BEST, layout.SEARCH)
@@ -87,27 +108,47 @@ class Run:
         torch.manual_seed(self.seed("classifier"))
         return Classifier(self._fresh(make_backbone), num_classes, self.recipe.pretraining.head_channels)
 
-    def detector(
-        self, make_backbone: Callable[[], Backbone], pretrained: Path | None, settings: DetectorSettings | None = None
-    ) -> Detector:
-        """A new detector, by default with the recipe's settings; its backbone as trained in `pretrained`, if given."""
+    def detector(self, make_backbone: Callable[[], Backbone], settings: DetectorSettings | None = None) -> Detector:
+        """A new detector with fresh weights, by default with the recipe's settings."""
         torch.manual_seed(self.seed("detector"))
         backbone = self._fresh(make_backbone)
-        detector = build_detector(backbone, len(self.data.train.categories), settings or self.recipe.detector)
-        if pretrained is not None:
-            load_weights(backbone, pretrained, part="backbone")
-        return detector
+        return build_detector(backbone, len(self.data.train.categories), settings or self.recipe.detector)
+
+    def begin_supernet(self, detector: Detector) -> None:
+        """Give a new detector around the supernet the weights with which its training on detection begins."""
+        if self.recipe.pretrains_supernet:
+            load_weights(find_backbone(detector), self.directory / layout.SUPERNET_PRETRAIN, part="backbone")
+        else:
+            self._fill(detector)
+
+    def begin_network(self, name: str, detector: Detector) -> None:
+        """Give a new detector around the single network `name` the weights with which its training begins."""
+        network = find_backbone(detector)
+        if self.recipe.inherit and isinstance(network, Subnet) and network.space == self.space:
+            trained = extract_subnet(self.supernet_detector(), network.architecture)
+            detector.load_state_dict(trained.state_dict())
+        elif self.recipe.pretrains:
+            load_weights(network, self.directory / layout.PRETRAIN / name, part="backbone")
+        else:
+            self._fill(detector)
+
+    def _fill(self, detector: Detector) -> None:
+        """The learned weights, if the recipe names any."""
+        backbone = find_backbone(detector)
+        if self.weights is not None:
+            assert isinstance(backbone, SpaceBackbone)  # `check_run` refuses baselines of other kinds
+            self.weights.fill(backbone)
 
     def supernet_detector(self) -> Detector:
         """The supernet in the detector as it was fine-tuned, on the run's device."""
-        detector = self.detector(lambda: Supernet(self.space), None, self.recipe.search_detector)
+        detector = self.detector(self.supernet, self.recipe.search_detector)
         load_weights(detector, self.directory / layout.SUPERNET_FINETUNE)
         return detector.to(self.device)
 
     def supernet_classifier(self) -> Classifier:
         """The supernet in the classifier as it was pre-trained, on the run's device."""
         num_classes = ClassificationSet(self.recipe, self.data).num_classes
-        classifier = self.classifier(lambda: Supernet(self.space), num_classes)
+        classifier = self.classifier(self.supernet, num_classes)
         load_weights(classifier, self.directory / layout.SUPERNET_PRETRAIN)
         return classifier.to(self.device)
 

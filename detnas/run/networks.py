@@ -35,14 +35,14 @@ from detnas.utils.resource_errors import explain_out_of_memory
 
 def is_trained_standalone(run: Run, architecture: Architecture) -> bool:
     """Whether nothing is left to do for `train_standalone`."""
-    name, make_backbone = architecture.hyphenated, partial(Subnet, run.space, architecture)
-    is_pretrained = not run.pretrains or run.is_trained(f"{PRETRAIN}/{name}", lambda: False)
+    name, make_backbone = architecture.hyphenated, partial(run.subnet, architecture)
+    is_pretrained = not run.recipe.pretrains or run.is_trained(f"{PRETRAIN}/{name}", lambda: False)
     return is_pretrained and is_finished(run, name, make_backbone)
 
 
 def train_standalone(run: Run, architecture: Architecture) -> None:
     """Train one architecture by the schedule of the winner, as far as that is not done, and evaluate it."""
-    networks = {architecture.hyphenated: partial(Subnet, run.space, architecture)}
+    networks = {architecture.hyphenated: partial(run.subnet, architecture)}
     pretrain_networks(run, networks)
     finetune_networks(run, networks)
 
@@ -55,7 +55,7 @@ def pretrain_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -
         def is_needed(name: str = name, make_backbone: Callable[[], Network] = make_backbone) -> bool:
             return not is_finished(run, name, make_backbone) and run.begins(f"{FINETUNE}/{name}")
 
-        if run.pretrains and not run.is_trained(stage, is_needed):
+        if run.recipe.pretrains and not run.is_trained(stage, is_needed):
             settings = run.recipe.pretrain
             task, num_classes = run.classification(settings, "train")
             run.train(run.classifier(make_backbone, num_classes), task, settings, stage)
@@ -67,8 +67,9 @@ def finetune_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -
         stage = f"{FINETUNE}/{name}"
         if not is_finished(run, name, make_backbone):
             settings = run.recipe.finetune
-            begins = run.pretrains and run.begins(stage)
-            detector = run.detector(make_backbone, run.directory / PRETRAIN / name if begins else None)
+            detector = run.detector(make_backbone)
+            if run.begins(stage):
+                run.begin_network(name, detector)
             run.train(detector, run.detection(settings, run.data.train), settings, stage)
             if comm.is_main_process():
                 _save_weights(run, detector, _weights_folder(run, name))
@@ -120,7 +121,7 @@ def _save_weights(run: Run, detector: Detector, directory: Path) -> None:
         categories = tuple((category.id, category.name) for category in run.data.train.categories)
         recipe = run.recipe
         info = DetectorInfo(
-            run.space, network.architecture, recipe.detector, categories, data=recipe.data, seed=recipe.seed
+            run.space, network.architecture, recipe.detector, categories, network.shuffle, recipe.data, recipe.seed
         )
         save_detector(directory / WEIGHTS, detector, info)
 

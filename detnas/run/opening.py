@@ -10,9 +10,10 @@ from detnas.data.run_data import find_run_data, stored_data
 from detnas.data.splits import RunData, open_data
 from detnas.distributed import comm
 from detnas.distributed.device import choose_device
-from detnas.run.checks import check_run
+from detnas.run.checks import check_run, needs_weights
 from detnas.run.context import Run
 from detnas.run.store import check_recipe, draw_data, store_latencies, store_recipe, store_splits
+from detnas.run.weights import store_weights
 from detnas.rundir.directory import claim, find_stored_run, read_stored_run
 from detnas.rundir.layout import DATA, RECIPE, StoredRun
 from detnas.spaces import BudgetSampler
@@ -73,6 +74,9 @@ def open_run(
         comm.broadcast_from_main(lambda: store_recipe(directory, recipe, run_data, fingerprint))
         comm.broadcast_from_main(lambda: store_latencies(directory, sampler.budget.latencies))
         comm.broadcast_from_main(lambda: store_splits(directory, run_data))
+        if needs_weights(current) and current.weights is not None:
+            weights = current.weights
+            comm.broadcast_from_main(lambda: store_weights(directory, weights))
         yield current
 
 

@@ -21,7 +21,6 @@ from pathlib import Path
 
 from detnas.config import Recipe
 from detnas.distributed import comm
-from detnas.models.supernet import Supernet
 from detnas.run.context import Run
 from detnas.run.networks import finetune_networks, pretrain_networks
 from detnas.run.opening import load_run, open_run, read_recipe
@@ -89,7 +88,7 @@ def supernet_pretrain(run: Run) -> None:
         return
     settings = run.recipe.supernet_pretrain
     task, num_classes = run.classification(settings, "fit")
-    run.train(run.classifier(lambda: Supernet(run.space), num_classes), task, settings, SUPERNET_PRETRAIN)
+    run.train(run.classifier(run.supernet, num_classes), task, settings, SUPERNET_PRETRAIN)
 
 
 def _needs_pretraining(run: Run) -> bool:
@@ -105,8 +104,9 @@ def supernet_finetune(run: Run) -> None:
     if not is_part or run.is_trained(SUPERNET_FINETUNE, lambda: not is_evaluated(run)):
         return
     settings = run.recipe.supernet_finetune
-    begins = run.recipe.pretrains_supernet and run.begins(SUPERNET_FINETUNE)
-    detector = run.detector(lambda: Supernet(run.space), run.directory / SUPERNET_PRETRAIN if begins else None)
+    detector = run.detector(run.supernet)
+    if run.begins(SUPERNET_FINETUNE):
+        run.begin_supernet(detector)
     run.train(detector, run.detection(settings, run.data.fit), settings, SUPERNET_FINETUNE)
 
 

@@ -114,7 +114,7 @@ def _stages(directory: Path, recipe: Recipe, log: Callable[[str], object]) -> It
         yield _training(directory, layout.SUPERNET_FINETUNE, recipe.supernet_finetune.steps, log)
     yield _search(directory / layout.SEARCH, recipe)
     for network in (layout.WINNER, *recipe.baselines):
-        if recipe.pretraining.source != "none":
+        if recipe.pretrains:
             yield _training(directory, f"{layout.PRETRAIN}/{network}", recipe.pretrain.steps, log)
         scores = _evaluation_lines(directory, network, recipe)
         yield _training(directory, f"{layout.FINETUNE}/{network}", recipe.finetune.steps, log, scores)

@@ -3,6 +3,7 @@
     RUN/
       recipe.yaml                     the recipe, the format, versions and data set of the run (`StoredRun`)
       splits.json                     images that were taken from the training images (`Splits`)
+      pretrained.json                 what the learned weights are with which the supernet began (`Pretrained`)
       latencies.json                  the table of latencies, if the budget uses one
       detector.safetensors            the winner's detector
       report.html                     the page
@@ -22,7 +23,7 @@ done.json. Every file is written to a temporary name, flushed and renamed.
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -121,6 +122,16 @@ class SplitImage(Record):
 
 Splits = dict[str, list[SplitImage]]
 """The images of the `search` split and, if it was taken from the training images, of `val`."""
+
+
+class Pretrained(Record):
+    """The learned weights with which the networks of a run begin."""
+
+    where: Text
+    sha256: str
+    """Of the file that held them, by which a later change of it is noticed."""
+    shuffle: Literal["even_odd", "interleave"]
+    """How the supernet splits channels."""
 
 
 class TrainingDone(Record):
@@ -280,6 +291,7 @@ class SearchFacts(Record):
 
 BY_RANK = "delete it and give the command `detnas rank` again"
 SPLITS = RecordFile("splits.json", Splits)
+PRETRAINED = RecordFile("pretrained.json", Pretrained, "restore it, or choose another folder")
 TRAINING_DONE = RecordFile("done.json", TrainingDone)
 METRICS = LogLines("metrics.jsonl", MetricsRow)
 CANDIDATES = RecordLines("candidates.jsonl", Candidate)

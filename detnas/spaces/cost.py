@@ -1,7 +1,7 @@
 """The cost of an architecture, from an additive table over (block, op), without building a network."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from detnas.spaces.architecture import PAPER_OPS
@@ -42,7 +42,7 @@ class CostTable:
 
     def __init__(
         self,
-        stem_channels: int,
+        stem: Cost,
         blocks: Sequence[Block],
         size: int,
         latencies: LatencyTable | None = None,
@@ -50,12 +50,7 @@ class CostTable:
     ) -> None:
         self.size = size
         resolution = halved(size)
-        self.stem = Cost(
-            macs=3 * stem_channels * 9 * resolution**2,
-            # The stem's convolution has a bias, redundant before BN, as the published networks have it.
-            params=3 * stem_channels * 9 + stem_channels + 2 * stem_channels,
-            latency=latencies.stem_us if latencies else 0,
-        )
+        self.stem = replace(stem, latency=latencies.stem_us if latencies else 0)
         cost_of = cache(lambda op, block, resolution: find_op(op).cost(block, resolution))
         costs: list[dict[int, Cost]] = []
         for block, allowed in zip(blocks, allowed_ops(ops, blocks), strict=True):

@@ -1,6 +1,6 @@
-"""Ops by name, as far as a search space needs to know them: what they cost, and where they may stand.
+"""Ops and families by name, as far as a search space needs to know them: what they cost, and where they may stand.
 
-Ops are implemented above this package, in `detnas.models.ops`, whose table is looked up when it is needed.
+They are implemented above this package, in `detnas.models`, whose tables are looked up when they are needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,16 @@ from detnas.utils.import_string import IMPORT_STRING, import_object, load_table
 def op_table() -> Mapping[str, Any]:
     """The ops that detnas has, by name."""
     return load_table("detnas.models.ops:OPS")
+
+
+def family_table() -> Mapping[str, Any]:
+    """The families that detnas has, by name."""
+    return load_table("detnas.models.families:FAMILIES")
+
+
+def find_family(name: str) -> Any:
+    """The `Family` of a space."""
+    return family_table()[name]
 
 
 def find_op(name: str) -> Any:

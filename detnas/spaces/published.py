@@ -11,6 +11,7 @@ WIDE = SearchSpace("large-3.8g", stem=72, channels=(172, 432, 864, 1728), repeat
 
 DETNAS = "DetNAS (Chen et al., 2019), official code"
 SERIES = "DetNAS (Chen et al., 2019), ShuffleNet-Series code"
+LITE = "EfficientNet-Lite (Google, 2020), the EfficientNets without squeeze-and-excitation"
 SHUFFLENET = "ShuffleNetV2 (Ma et al., 2018), DetNAS' baseline"
 
 
@@ -46,6 +47,26 @@ PUBLISHED = {
     "shufflenetv2-40": PublishedNetwork(
         LARGE, LARGE.uniform("shuffle3"), SHUFFLENET, "every block shuffle3; theirs may be wider (1.3G, unconfirmed)"
     ),
+}
+
+
+def _lite(space: str) -> PublishedNetwork:
+    """The EfficientNet-Lite with the layout of `space`: expansion 6 everywhere, kernels by stage."""
+    found = search_space(space)
+    ops = {3: found.ops.index("mbconv6_k3"), 5: found.ops.index("mbconv6_k5")}
+    stages = zip(LITE_KERNELS, found.repeats, strict=True)
+    return PublishedNetwork(found, Architecture(tuple((ops[kernel],) * blocks for kernel, blocks in stages)), LITE)
+
+
+LITE_KERNELS = (3, 5, 3, 5, 5, 3)
+"""Of the stages after the fixed first block."""
+
+PUBLISHED |= {
+    "efficientnet-lite0": _lite("mobile"),
+    "efficientnet-lite1": _lite("mobile-lite1"),
+    "efficientnet-lite2": _lite("mobile-lite2"),
+    "efficientnet-lite3": _lite("mobile-lite3"),
+    "efficientnet-lite4": _lite("mobile-lite4"),
 }
 
 RESNETS = dict.fromkeys(("resnet50", "resnet101"), "ResNet (He et al., 2016), torchvision's")

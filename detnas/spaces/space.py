@@ -12,7 +12,7 @@ from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS, PAPER_OPS, Archite
 from detnas.spaces.block import Block
 from detnas.spaces.cost import Cost, CostTable
 from detnas.spaces.latency import REMEDY, LatencyTable
-from detnas.spaces.ops import allowed_ops, op_table
+from detnas.spaces.ops import allowed_ops, family_table, find_family, op_table
 from detnas.utils.errors import UserError, suggestion
 from detnas.utils.import_string import IMPORT_STRING
 from detnas.utils.text import NAME, NAME_RULE, describe_value
@@ -24,16 +24,18 @@ MOST_STAGES = 8
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A stem (3x3 convolution of stride 2) and stages of choice blocks; the first block of a stage has stride 2.
+    """A stem of stride 2, and stages of choice blocks.
 
-    Stage i has `repeats[i]` blocks, and gives a map of `channels[i]` channels and stride `4 * 2**i`. Each block can be
-    each of `ops` that is allowed there: names of `detnas.models.ops.OPS`, and custom ops, subclasses of
-    `detnas.CustomOp` as `package.module:Class`. Custom ops are imported when they are first asked for.
+    Stage i has `repeats[i]` blocks of `channels[i]` channels, the first of stride `stage_strides[i]`. The last stage of
+    each resolution gives a map, see `map_channels` and `strides`. Each block can be each of `ops` that is allowed
+    there: names of `detnas.models.ops.OPS`, and custom ops, subclasses of `detnas.CustomOp` as `package.module:Class`.
+    Custom ops are imported when they are first asked for.
 
-    Raises `UserError` if widths are no multiples of 4, do not rise or exceed `MOST_CHANNELS`, if a stage has no block,
-    for more than `MOST_STAGES` stages or `MOST_BLOCKS` blocks, for a name that cannot be one (`NAME`), or if `ops` are
-    not one to ten such names, each once. Whatever depends on which ops are allowed raises it for a
-    custom op that cannot be imported, and for a block at which none of `ops` is allowed.
+    Raises `UserError` if widths are no multiples of 4, do not rise or exceed `MOST_CHANNELS`, if a stage has no block
+    or another stride than 1 or 2, for more than `MOST_STAGES` stages or `MOST_BLOCKS` blocks, for a name that cannot be
+    one (`NAME`), for an unknown family, or if `ops` are not one to ten such names, each once. Whatever depends on which
+    ops are allowed raises it for a custom op that cannot be imported, and for a block at which none of `ops` is
+    allowed.
     """
 
     name: str
@@ -44,23 +46,36 @@ class SearchSpace:
     repeats: tuple[int, ...]
     ops: tuple[str, ...] = PAPER_OPS
     """The ops among which each block chooses; an op's index here is its digit in architectures."""
+    stage_strides: tuple[int, ...] = ()
+    """Of the first block of each stage, 1 or 2; 2 in every stage if it is empty."""
+    first_block: int | None = None
+    """Channels of a fixed block after the stem's convolution, which counts as part of the stem; None: there is none."""
+    family: str = "shufflenet"
+    """What the networks share outside their choice blocks, a name of `detnas.models.families.FAMILIES`."""
 
     def __post_init__(self) -> None:
+        if not self.stage_strides:
+            object.__setattr__(self, "stage_strides", (2,) * len(self.channels))
         if max(len(self.channels), len(self.repeats)) > MOST_STAGES:
             raise UserError(f"a space of {len(self.channels):,} stages: write at most {MOST_STAGES}")
         self._check_numbers()
         if not NAME.fullmatch(self.name):
             raise UserError(f"space {describe_value(self.name)}: its name cannot be one; write {NAME_RULE}")
+        if self.family not in family_table():
+            raise UserError(
+                f"space {self.name}: family {describe_value(self.family)} is unknown; choose from "
+                f"{', '.join(family_table())}"
+            )
         self._check_ops()
 
     def _check_numbers(self) -> None:
-        widths = (self.stem, *self.channels)
+        widths = (self.stem, *self._widths)
         shown = f"space {self.name}: widths {describe_value(widths)}"
         if any(width % 4 or width < 4 for width in widths):
             raise UserError(f"{shown} must be multiples of 4")
         if max(widths) > MOST_CHANNELS:
             raise UserError(f"{shown} must be at most {MOST_CHANNELS}")
-        if any(width >= next_width for width, next_width in pairwise(widths)):
+        if any(width >= next_width for width, next_width in pairwise(self._widths)):
             raise UserError(f"{shown}: each stage must be wider than the one before it")
         if len(self.repeats) != len(self.channels) or min(self.repeats, default=0) < 1:
             raise UserError(
@@ -68,6 +83,11 @@ class SearchSpace:
             )
         if sum(self.repeats) > MOST_BLOCKS:
             raise UserError(f"space {self.name}: repeats {describe_value(self.repeats)} exceed {MOST_BLOCKS} in all")
+        if len(self.stage_strides) != len(self.channels) or not set(self.stage_strides) <= {1, 2}:
+            raise UserError(
+                f"space {self.name}: stage_strides {describe_value(self.stage_strides)} must be 1 or 2, one for each "
+                "stage"
+            )
 
     def _check_ops(self) -> None:
         if not 1 <= len(self.ops) <= MOST_OPS or len(set(self.ops)) < len(self.ops):
@@ -82,19 +102,42 @@ class SearchSpace:
                 )
 
     @property
+    def _widths(self) -> tuple[int, ...]:
+        """Channels of the stem's map and of each stage's."""
+        return (self.stem_channels, *self.channels)
+
+    @property
+    def stem_channels(self) -> int:
+        """Channels of the map that the first choice block takes."""
+        return self.first_block or self.stem
+
+    @property
     def blocks(self) -> tuple[Block, ...]:
         """All choice blocks from input to output."""
-        widths = (self.stem, *self.channels)
         return tuple(
-            Block(stage, widths[stage] if repeat == 0 else channels, channels, stride=2 if repeat == 0 else 1)
-            for stage, (channels, repeats) in enumerate(zip(self.channels, self.repeats, strict=True))
+            Block(stage, self._widths[stage], channels, stride)
+            if repeat == 0
+            else Block(stage, channels, channels, stride=1)
+            for stage, (channels, repeats, stride) in enumerate(
+                zip(self.channels, self.repeats, self.stage_strides, strict=True)
+            )
             for repeat in range(repeats)
         )
 
     @property
+    def map_stages(self) -> list[int]:
+        """The stages that give a map: the last of each resolution."""
+        return [stage for stage, follower in enumerate((*self.stage_strides[1:], 2)) if follower == 2]
+
+    @property
+    def map_channels(self) -> list[int]:
+        """Channels of each map."""
+        return [self.channels[stage] for stage in self.map_stages]
+
+    @property
     def strides(self) -> list[int]:
-        """Stride of each stage's map in pixels of the image."""
-        return [4 * 2**stage for stage in range(len(self.channels))]
+        """Stride of each map in pixels of the image."""
+        return [2 * prod(self.stage_strides[: stage + 1]) for stage in self.map_stages]
 
     @property
     def size(self) -> int:
@@ -179,7 +222,8 @@ def _cost_table(space: SearchSpace, size: int, latencies: LatencyTable | None) -
         raise UserError(f"size {size} of an input to space {space.name}: must be 1 pixel or more")
     if latencies is not None:
         _check_latencies(space, latencies)
-    return CostTable(space.stem, space.blocks, size, latencies, space.ops)
+    stem = find_family(space.family).stem_cost(space, size)
+    return CostTable(stem, space.blocks, size, latencies, space.ops)
 
 
 def _check_latencies(space: SearchSpace, latencies: LatencyTable) -> None:
@@ -204,11 +248,30 @@ def _check_latencies(space: SearchSpace, latencies: LatencyTable) -> None:
     raise UserError(f"budget.latencies: {reason}; {REMEDY}")
 
 
+MOBILE_OPS = ("mbconv6_k3", "mbconv6_k5", "mbconv3_k3", "mbconv3_k5", "skip")
+"""The ops of the mobile spaces."""
+
+
+def _mobile(name: str, channels: tuple[int, ...], repeats: tuple[int, ...]) -> SearchSpace:
+    """A space in the layout of an EfficientNet-Lite; `channels` are those of the fixed first block and of the
+    stages."""
+    first, *stages = channels
+    return SearchSpace(
+        name, 32, tuple(stages), repeats, MOBILE_OPS, (2, 2, 2, 1, 2, 1), first, family="efficientnet-lite"
+    )
+
+
 SPACES = {
     "small": SearchSpace("small", stem=16, channels=(64, 160, 320, 640), repeats=(4, 4, 8, 4)),
     "large": SearchSpace("large", stem=48, channels=(96, 240, 480, 960), repeats=(8, 8, 16, 8)),
     # Not the paper's: ten blocks for images of about 100-128 pixels on a CPU.
     "tiny": SearchSpace("tiny", stem=16, channels=(32, 64, 128, 256), repeats=(2, 2, 4, 2)),
+    # Not the paper's: in the layout of EfficientNet-Lite0 to -Lite4, whose ImageNet weights fit.
+    "mobile": _mobile("mobile", (16, 24, 40, 80, 112, 192, 320), (2, 2, 3, 3, 4, 1)),
+    "mobile-lite1": _mobile("mobile-lite1", (16, 24, 40, 80, 112, 192, 320), (3, 3, 4, 4, 5, 1)),
+    "mobile-lite2": _mobile("mobile-lite2", (16, 24, 48, 88, 120, 208, 352), (3, 3, 4, 4, 5, 1)),
+    "mobile-lite3": _mobile("mobile-lite3", (24, 32, 48, 96, 136, 232, 384), (3, 3, 5, 5, 6, 1)),
+    "mobile-lite4": _mobile("mobile-lite4", (24, 32, 56, 112, 160, 272, 448), (4, 4, 6, 6, 8, 1)),
 }
 
 
@@ -224,8 +287,9 @@ def search_space(
     """A space by name, with its channels times `width`, rounded to multiples of 4.
 
     "small" (20 blocks) and "large" (40 blocks) are the paper's; "tiny" (10 blocks) is for images of about 100 pixels on
-    a CPU. `stem`, `channels`, `repeats` and `ops` replace those of the named space, see `SearchSpace`, and extend its
-    name. Raises `UserError` for an unknown name, or parts that make no space.
+    a CPU; "mobile" (15 blocks) has the layout of EfficientNet-Lite0, and "mobile-lite1" to "mobile-lite4" have those of
+    its larger siblings. `stem`, `channels`, `repeats` and `ops` replace those of the named space, see `SearchSpace`,
+    and extend its name. Raises `UserError` for an unknown name, or parts that make no space.
     """
     if name not in SPACES:
         raise UserError(f"space {describe_value(name)} is unknown; choose one of {', '.join(SPACES)}")
@@ -234,7 +298,8 @@ def search_space(
     space = SPACES[name]
     if width != 1.0:
         of_stem, *of_stages = (max(4, round(wide * width / 4) * 4) for wide in (space.stem, *space.channels))
-        space = replace(space, name=f"{name}-x{width:g}", stem=of_stem, channels=tuple(of_stages))
+        first = space.first_block and max(4, round(space.first_block * width / 4) * 4)
+        space = replace(space, name=f"{name}-x{width:g}", stem=of_stem, channels=tuple(of_stages), first_block=first)
     own = {"s": None if stem is None else (stem,), "c": channels, "r": repeats}
     changed = "".join(f"-{part}{'.'.join(map(str, numbers))}" for part, numbers in own.items() if numbers is not None)
     if ops is not None and tuple(ops) != space.ops:

@@ -4,15 +4,22 @@ To add one, write a module with its `OpSpec`, and add a line here. `tests/contra
 Importing the table must not import torch, since costs are counted without it: an op imports torch when it is built.
 """
 
+from detnas.models.ops.layer_style import EFFICIENTNET_LITE
+from detnas.models.ops.mobile import MBConvOp, SkipOp
 from detnas.models.ops.paper import PaperOp
 from detnas.models.ops.spec import OpSpec
 
-__all__ = ["OPS", "OpSpec", "PaperOp"]
+__all__ = ["OPS", "MBConvOp", "OpSpec", "PaperOp", "SkipOp"]
 
 OPS: dict[str, OpSpec] = {
     "shuffle3": PaperOp(kernel=3),
     "shuffle5": PaperOp(kernel=5),
     "shuffle7": PaperOp(kernel=7),
     "xception": PaperOp(kernel=3, is_xception=True),
+    "mbconv6_k3": MBConvOp(expansion=6, kernel=3, style=EFFICIENTNET_LITE),
+    "mbconv6_k5": MBConvOp(expansion=6, kernel=5, style=EFFICIENTNET_LITE),
+    "mbconv3_k3": MBConvOp(expansion=3, kernel=3, style=EFFICIENTNET_LITE),
+    "mbconv3_k5": MBConvOp(expansion=3, kernel=5, style=EFFICIENTNET_LITE),
+    "skip": SkipOp(),
 }
 """By the name that `space.ops` gives them. A search space without `ops` of its own has `detnas.spaces.PAPER_OPS`."""

@@ -1,5 +1,6 @@
 """Custom ops, which users bring beside those of detnas's table or in their place."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -36,6 +37,11 @@ class CustomOp(nn.Module):
         return True
 
     @classmethod
+    def seed(cls, op: nn.Module, native: nn.Module) -> None:
+        """Overwrite the weights of `op` from `native`, the block of a trained network at the same place. By default it
+        keeps those of its constructor."""
+
+    @classmethod
     def cost(cls, block: Block, size: int) -> Cost:
         """MACs at inputs of `size` x `size` pixels, batch 1, and parameters of the op at `block`.
 
@@ -61,3 +67,11 @@ class CustomOp(nn.Module):
         if found != expected:
             raise UserError(f"{name} gives {found} as an op of {place} at {size}x{size}; it must be {expected}")
         return Cost(counter.get_total_flops() // 2, sum(parameter.numel() for parameter in op.parameters()))
+
+
+def own_modules(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules inside `module`, innermost first, without those of custom ops."""
+    for child in module.children():
+        if not isinstance(child, CustomOp):
+            yield from own_modules(child)
+    yield module

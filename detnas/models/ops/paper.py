@@ -7,6 +7,8 @@ from detnas.spaces.block import Block
 from detnas.spaces.cost import Cost, halved
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from detnas.models.ops.shuffle import Op, Shuffle
 
 
@@ -49,3 +51,6 @@ class PaperOp:
     def is_allowed(self, block: Block) -> bool:
         """At every block: the paper's spaces rely on it."""
         return True
+
+    def seed(self, op: "nn.Module", native: "nn.Module") -> None:
+        raise ValueError("cannot begin with weights of a mobile network")

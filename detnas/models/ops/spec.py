@@ -12,10 +12,7 @@ if TYPE_CHECKING:  # counting costs needs no torch
 
 
 class OpSpec(Protocol):
-    """An op that blocks can be: a line of `detnas.models.ops.OPS`, or a custom op's class.
-
-    How its weights are seeded from those of a pre-trained network belongs here, too, once there is such a source.
-    """
+    """An op that blocks can be: a line of `detnas.models.ops.OPS`, or a custom op's class."""
 
     def build(self, block: Block, shuffle: "Shuffle") -> "nn.Module":
         """The op at `block`, with fresh weights: (N, block.in_channels, H, W) float to (N, block.out_channels,
@@ -26,3 +23,7 @@ class OpSpec(Protocol):
 
     def is_allowed(self, block: Block) -> bool:
         """Whether the op may stand at `block`. It is the same for equal blocks."""
+
+    def seed(self, op: "nn.Module", native: "nn.Module") -> None:
+        """Overwrite the weights of `op`, built at some block, from those of `native`, the block of a trained network at
+        the same place. Raises `ValueError`, with the reason, if that is not possible."""

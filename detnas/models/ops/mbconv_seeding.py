@@ -1,0 +1,64 @@
+"""How the weights of one MBConv block become those of another, with another kernel or fewer inner channels.
+
+Once-for-all (Cai et al., ICLR 2020, section 3.3) takes the centers of larger kernels and the most important channels of
+wider blocks, too.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from detnas.models.ops.mbconv import MBConv
+
+Importance = Callable[[MBConv], Tensor]
+"""Gives each inner channel of a block a number, larger for those that matter more."""
+
+
+def projection_norm(block: MBConv) -> Tensor:
+    """The L1 norm of the weights by which the projection takes each inner channel, as in Once-for-all."""
+    return _convolution(block, -2).weight.abs().sum(dim=(0, 2, 3))
+
+
+def seed_mbconv(op: nn.Module, native: nn.Module, importance: Importance = projection_norm) -> None:
+    """Overwrite `op` by the weights of `native`, a block with the same input, output and stride.
+
+    A larger kernel begins with zeros around the native one, a smaller one with its center. Fewer inner channels are the
+    most important ones, in their order. BN has the native statistics.
+
+    Raises `ValueError` if `native` is no such block, or `op` has more inner channels.
+    """
+    assert isinstance(op, MBConv)
+    if not isinstance(native, MBConv):
+        raise ValueError("can only begin with weights of a mobile network")
+    wanted, kept = _convolution(op, -5), _convolution(native, -5)
+    if wanted.out_channels > kept.out_channels:
+        raise ValueError(f"{wanted.out_channels} inner channels cannot begin from {kept.out_channels}")
+    if len(op.layers) != len(native.layers):
+        raise ValueError("a block with expansion cannot begin from one without")
+    order = importance(native).argsort(descending=True, stable=True)
+    channels = order[: wanted.out_channels].sort().values
+    with torch.no_grad():
+        for place, (mine, theirs) in enumerate(zip(op.layers, native.layers, strict=True)):
+            is_last = place >= len(op.layers) - 2
+            for name, tensor in mine.state_dict(keep_vars=True).items():
+                value = theirs.state_dict()[name]
+                if value.dim() and not is_last:
+                    value = value[channels]
+                elif isinstance(mine, nn.Conv2d):
+                    value = value[:, channels]
+                tensor.copy_(_fit_kernel(value, tensor.shape[-1]) if value.dim() == 4 else value)
+
+
+def _convolution(block: MBConv, place: int) -> nn.Conv2d:
+    """The depthwise convolution of a block at -5, its projection at -2."""
+    layer = block.layers[place]
+    assert isinstance(layer, nn.Conv2d)
+    return layer
+
+
+def _fit_kernel(weight: Tensor, side: int) -> Tensor:
+    """A kernel with zeros around it, or its center."""
+    margin = (side - weight.shape[-1]) // 2
+    return functional.pad(weight, [margin] * 4)

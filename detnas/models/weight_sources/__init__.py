@@ -1,0 +1,1 @@
+"""Where networks get learned weights from: one module a kind of source."""

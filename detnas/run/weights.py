@@ -1,0 +1,87 @@
+"""The learned weights with which the networks of a run begin."""
+
+from pathlib import Path
+
+import numpy as np
+
+from detnas.config import Recipe, load_recipe
+from detnas.models.ops.shuffle import Shuffle
+from detnas.models.supernet import Supernet
+from detnas.models.weight_sources.reading import read_weights
+from detnas.models.weight_sources.spec import WeightSource
+from detnas.models.weight_sources.trained_supernet import TrainedSupernet
+from detnas.rundir import layout
+from detnas.rundir.directory import read_stored_run
+from detnas.rundir.layout import PRETRAINED, Pretrained
+from detnas.spaces import SearchSpace
+from detnas.spaces.published import PUBLISHED, RESNETS
+from detnas.training.checkpoints import load_weights, weights_digest
+from detnas.utils.errors import UserError
+from detnas.utils.files import is_folder
+from detnas.utils.text import describe_value
+
+
+def open_weights(where: str, space: SearchSpace) -> WeightSource:
+    """The learned weights at `where`, see `PretrainingSettings.weights`, for the networks of `space`.
+
+    Raises `UserError` if there are none, or they do not fit.
+    """
+    if not is_folder(Path(where)):
+        return read_weights(where, space)
+    source = read_supernet(Path(where))
+    source.check(space)
+    return source
+
+
+def read_supernet(directory: Path, stage: str | None = None) -> TrainedSupernet:
+    """The supernet of the run in `directory`: as trained in `stage`, by default in its pre-training, if it has one.
+
+    Raises `UserError` if the directory holds no run, or that training is not finished.
+    """
+    read_stored_run(directory)
+    recipe = load_recipe(directory / layout.RECIPE)
+    stage = stage or (layout.SUPERNET_PRETRAIN if recipe.pretrains_supernet else layout.SUPERNET_FINETUNE)
+    folder = directory / stage
+    supernet = Supernet(recipe.search_space(), stored_shuffle(directory) or "even_odd")
+    load_weights(supernet, folder, part="backbone" if stage == layout.SUPERNET_PRETRAIN else "backbone.body")
+    return TrainedSupernet(supernet, recipe.detector.preprocessing, str(folder), weights_digest(folder))
+
+
+def stored_shuffle(directory: Path) -> Shuffle | None:
+    """How the supernet of the run in `directory` splits channels, if it began with learned weights."""
+    record = PRETRAINED.find(directory)
+    return None if record is None else record.shuffle
+
+
+def check_weights(directory: Path, recipe: Recipe, weights: WeightSource) -> None:
+    """Raise `UserError` unless the recipe's networks can begin with these weights, and the run in `directory`, if it
+    was begun, began with the same."""
+    for name, theirs in weights.preprocessing.model_dump().items():
+        ours = getattr(recipe.detector, name)
+        if ours != theirs and not np.allclose(ours, theirs, rtol=1e-3):
+            shown = str(list(theirs) if isinstance(theirs, tuple) else theirs).replace(" ", "")
+            raise UserError(
+                f"detector.{name} {describe_value(ours)}: {weights.where} was trained on images with {shown}; set "
+                f"detector.{name}={shown}"
+            )
+    for name in recipe.baselines:
+        others = {*RESNETS, *(other for other, network in PUBLISHED.items() if network.space != recipe.search_space())}
+        if recipe.pretraining.source == "weights" and name in others:
+            raise UserError(
+                f"baselines {list(recipe.baselines)}: {name} is not in space {recipe.search_space().name}, whose "
+                "networks begin with pretraining.weights; leave it out"
+            )
+    stored = PRETRAINED.find(directory)
+    if stored is not None and stored.sha256 != weights.digest:
+        raise UserError(
+            f"{directory}: its supernet began with other weights than {weights.where} holds now (SHA-256 "
+            f"{describe_value(stored.sha256[:12])}… then, {weights.digest[:12]}… now); put the file back, or choose "
+            "another --out"
+        )
+
+
+def store_weights(directory: Path, weights: WeightSource) -> None:
+    """Write pretrained.json, unless it is there and whole."""
+    record = Pretrained(where=weights.where, sha256=weights.digest, shuffle=weights.shuffle)
+    if PRETRAINED.find_intact(directory) != record:
+        PRETRAINED.write(directory, record)
