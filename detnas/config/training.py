@@ -28,6 +28,13 @@ class TrainingSettings(Section):
     """Weight decay of weights, and of the scales of norms if `decay_norms` is true; biases do not decay."""
     decay_norms: bool = True
     """Whether weight decay applies to the scales of norms (in the paper, for detectors but not for classifiers)."""
+    backbone_lr_factor: Rate = 1.0
+    """Factor on the learning rate of the backbone, in detection."""
+    frozen_norms: bool = False
+    """Whether BN of the backbone keeps its statistics, scales and shifts, in detection."""
+    frozen_stages: Annotated[int, Field(ge=0, le=8)] = 0
+    """The first parts of the backbone that are not trained, in detection: 1 is the stem, 2 the stem and the first
+    stage, and so on."""
     bias_lr_factor: Rate = 1.0
     """Factor on the learning rate of biases (2 for the paper's detectors)."""
     schedule: Literal["linear", "step", "cosine"] = "linear"

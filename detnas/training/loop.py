@@ -14,6 +14,7 @@ from detnas.distributed import comm
 from detnas.rundir.layout import TRAINING_DONE, TrainingDone
 from detnas.training.checkpoints import is_done, newest_checkpoint, save_checkpoint
 from detnas.training.data_parallel import average_gradients, prepare_data_parallel
+from detnas.training.freezing import freeze
 from detnas.training.metrics_log import MetricsLog
 from detnas.training.non_finite import is_finite, refuse_non_finite, report_skipped
 from detnas.training.schedules import learning_rate, set_learning_rate
@@ -86,6 +87,7 @@ def _run_steps(
         remove_unfinished(directory)
         log = MetricsLog(directory, state.step, state.window, device, progress.log)
     state.model.train()
+    freeze(state.model, settings)
     batch_size, steps, workers = settings.batch_size, settings.steps, settings.workers
     stream = iterate_batches(
         task.samples, task.collate, batch_size=batch_size, seed=seed, start=state.step, stop=steps, workers=workers

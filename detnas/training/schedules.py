@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from detnas.config import TrainingSettings
+from detnas.models.backbone import find_backbone
 
 NORMS = (nn.BatchNorm2d, nn.GroupNorm)
 
@@ -30,17 +31,21 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim
     Each group has an `lr_factor`, by which `set_learning_rate` multiplies its rate. Both optimizers skip parameters
     without a gradient, so that an op that did not run gets neither momentum nor weight decay.
     """
-    groups: dict[str, list[nn.Parameter]] = {"weights": [], "norms": [], "biases": []}
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            kind = "biases" if name == "bias" else "norms" if isinstance(module, NORMS) else "weights"
-            groups[kind].append(parameter)
     decay = settings.weight_decay
-    parameters = [
-        {"params": groups["weights"], "weight_decay": decay, "lr_factor": 1.0},
-        {"params": groups["norms"], "weight_decay": decay if settings.decay_norms else 0.0, "lr_factor": 1.0},
-        {"params": groups["biases"], "weight_decay": 0.0, "lr_factor": settings.bias_lr_factor},
-    ]
+    backbone = {id(parameter) for parameter in find_backbone(model).parameters()}
+    parameters = []
+    for is_backbone, factor in ((False, 1.0), (True, settings.backbone_lr_factor)):
+        groups: dict[str, list[nn.Parameter]] = {"weights": [], "norms": [], "biases": []}
+        for module in model.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                kind = "biases" if name == "bias" else "norms" if isinstance(module, NORMS) else "weights"
+                if (id(parameter) in backbone) == is_backbone:
+                    groups[kind].append(parameter)
+        parameters += [
+            {"params": groups["weights"], "weight_decay": decay, "lr_factor": factor},
+            {"params": groups["norms"], "weight_decay": decay if settings.decay_norms else 0.0, "lr_factor": factor},
+            {"params": groups["biases"], "weight_decay": 0.0, "lr_factor": factor * settings.bias_lr_factor},
+        ]
     if settings.optimizer == "adamw":
         # The fused update of many small tensors takes a quarter of the time. Torch's fused SGD fails where some
         # parameters have momentum and others, of ops that have not run yet, have none.
