@@ -9,6 +9,7 @@ from detnas.data.detection import DetectionSet
 from detnas.data.run_data import portable, remember_data
 from detnas.data.shapes.write import prepare_shapes
 from detnas.data.splits import RunData
+from detnas.run.anchors import with_anchor_sizes
 from detnas.rundir.directory import find_stored_run, write_stored_run
 from detnas.rundir.layout import DATA, FORMAT, LATENCIES, RECIPE, SPLITS, SplitImage, StoredRun
 from detnas.spaces import LatencyTable, read_latencies
@@ -18,10 +19,15 @@ from detnas.utils.versions import versions
 
 
 def check_recipe(directory: Path, recipe: Recipe) -> None:
-    """Raise `UserError` if `directory` holds the run of another recipe."""
+    """Raise `UserError` if `directory` holds the run of another recipe.
+
+    Sizes of anchors that are `auto` are not compared: before the data set is read, it is not known what they are.
+    """
     stored = find_stored_run(directory)
     if stored is not None:
-        load_recipe(directory / RECIPE)  # refuses a value that must not be shown, as a difference would
+        known = load_recipe(directory / RECIPE)  # refuses a value that must not be shown, as a difference would
+        if recipe.detector.anchor_sizes == "auto":
+            recipe = with_anchor_sizes(recipe, known.detector.anchor_sizes)
     difference = stored and _difference(stored.recipe, recipe.model_dump(mode="json"))
     if difference:
         raise UserError(
