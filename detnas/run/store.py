@@ -23,12 +23,12 @@ def check_recipe(directory: Path, recipe: Recipe) -> None:
 
     Sizes of anchors that are `auto` are not compared: before the data set is read, it is not known what they are.
     """
-    stored = find_stored_run(directory)
-    if stored is not None:
-        known = load_recipe(directory / RECIPE)  # refuses a value that must not be shown, as a difference would
-        if recipe.detector.anchor_sizes == "auto":
-            recipe = with_anchor_sizes(recipe, known.detector.anchor_sizes)
-    difference = stored and _difference(stored.recipe, recipe.model_dump(mode="json"))
+    if find_stored_run(directory) is None:
+        return
+    known = load_recipe(directory / RECIPE)  # with defaults for fields that have been added since
+    if recipe.detector.anchor_sizes == "auto":
+        recipe = with_anchor_sizes(recipe, known.detector.anchor_sizes)
+    difference = _difference(known.model_dump(mode="json"), recipe.model_dump(mode="json"))
     if difference:
         raise UserError(
             f"--out {directory}: holds the run of another recipe ({difference}); choose another folder, or give "
