@@ -5,9 +5,6 @@ an hour on one core. The seconds are those of all stages together.
 """
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from detnas.config import load_recipe
 from detnas.run.pipeline import run
@@ -28,7 +25,10 @@ def work(workspace: Workspace, unit: Unit, folder: Path, data: Path) -> Row:
     if workspace.tiny:
         changes += [change for change in TRIAL if not change.startswith("data.shapes")]
     run(load_recipe(name, changes), folder, data, progress=Progress())
-    networks = {path.parent.name: EVALUATION.read(path.parent) for path in sorted(folder.glob(f"{FINETUNE}/*/{EVALUATION.name}"))}
+    networks = {
+        path.parent.name: EVALUATION.read(path.parent)
+        for path in sorted(folder.glob(f"{FINETUNE}/*/{EVALUATION.name}"))
+    }
     winner = networks[WINNER].scores
     return {
         **{score: round(winner[score] or 0.0, 5) for score in ("mAP", "AP50")},

@@ -260,8 +260,12 @@ class PretrainingSettings(Section):
     evaluated by classification. Crops use the search split of the detection set instead."""
 
 
+PAPER_CLASSIFICATION: dict[str, Any] = {"steps": 300_000, "batch_size": 1024, "lr": 0.5, "weight_decay": 4e-5}
+
+
 class Recipe(Section):
-    """A complete experiment. `pretrain` and `finetune` are the trainings of the winner and of each baseline."""
+    """A complete experiment. `pretrain` and `finetune` are the trainings of the winner and of each baseline.
+    `supernet_pretrain` and `pretrain` can be left out where nothing is pre-trained."""
 
     name: Name
     """The name of the run: of its default directory, `runs/NAME`, and in its report."""
@@ -281,10 +285,10 @@ class Recipe(Section):
     inherit: bool = False
     """Whether the winner, and the baselines of the search space, begin their training on detection with the weights of
     the fine-tuned supernet. By default they begin with those of the pre-training."""
-    supernet_pretrain: SupernetTrainingSettings
+    supernet_pretrain: SupernetTrainingSettings = SupernetTrainingSettings(**PAPER_CLASSIFICATION)
     supernet_finetune: SupernetTrainingSettings
     search: SearchSettings = Field(default_factory=SearchSettings)
-    pretrain: TrainingSettings
+    pretrain: TrainingSettings = TrainingSettings(**PAPER_CLASSIFICATION)
     finetune: TrainingSettings
     baselines: Annotated[tuple[Baseline, ...], Field(max_length=len(BASELINES))] = ("shuffle3", "random")
     """The networks that are trained like the winner and compared with it. `shuffle3`: that op in every block, which is
@@ -296,6 +300,9 @@ class Recipe(Section):
         if self.pretraining.source == "folder" and self.pretraining.folder is None:
             raise ValueError("pretraining.folder must name an image folder when pretraining.source is 'folder'")
         self._check_weights()
+        for name, is_used in (("supernet_pretrain", self.pretrains_supernet), ("pretrain", self.pretrains)):
+            if is_used and name not in self.model_fields_set:
+                raise ValueError(f"{name} is missing; give its steps, batch_size and lr, or choose another pretraining")
         if self.search.is_classification and not self.pretrains_supernet:
             raise ValueError(
                 "search.fitness = 'classification' needs a supernet that classifies; choose pretraining.source folder "
