@@ -21,6 +21,12 @@ MOST_CHANNELS = 2**16
 """Of any map: far beyond every network, and costs of so many still fit into 64 bits."""
 MOST_STAGES = 8
 
+MOBILE_OPS = ("mbconv6_k3", "mbconv6_k5", "mbconv3_k3", "mbconv3_k5", "skip")
+"""The ops of the mobile spaces."""
+NAMED_FAMILIES = ("shufflenet", "efficientnet-lite")
+"""Those of the named spaces. They and the named spaces' ops are not looked up in the tables, whose modules import this
+one."""
+
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -61,7 +67,7 @@ class SearchSpace:
         self._check_numbers()
         if not NAME.fullmatch(self.name):
             raise UserError(f"space {describe_value(self.name)}: its name cannot be one; write {NAME_RULE}")
-        if self.family not in family_table():
+        if self.family not in NAMED_FAMILIES and self.family not in family_table():
             raise UserError(
                 f"space {self.name}: family {describe_value(self.family)} is unknown; choose from "
                 f"{', '.join(family_table())}"
@@ -95,7 +101,8 @@ class SearchSpace:
                 f"space {self.name}: ops {describe_value(list(self.ops))} must be one to {MOST_OPS}, each named once"
             )
         for op in self.ops:
-            if op not in PAPER_OPS and not IMPORT_STRING.fullmatch(op) and op not in op_table():
+            is_named = op in PAPER_OPS or op in MOBILE_OPS
+            if not is_named and not IMPORT_STRING.fullmatch(op) and op not in op_table():
                 raise UserError(
                     f"space {self.name}: op {describe_value(op)} is unknown; choose from {', '.join(op_table())}, or "
                     "name a class of yours as package.module:Class"
@@ -128,6 +135,11 @@ class SearchSpace:
     def map_stages(self) -> list[int]:
         """The stages that give a map: the last of each resolution."""
         return [stage for stage, follower in enumerate((*self.stage_strides[1:], 2)) if follower == 2]
+
+    @property
+    def map_blocks(self) -> list[int]:
+        """After how many choice blocks each map is taken."""
+        return [sum(self.repeats[: stage + 1]) for stage in self.map_stages]
 
     @property
     def map_channels(self) -> list[int]:
@@ -246,10 +258,6 @@ def _check_latencies(space: SearchSpace, latencies: LatencyTable) -> None:
     else:
         return
     raise UserError(f"budget.latencies: {reason}; {REMEDY}")
-
-
-MOBILE_OPS = ("mbconv6_k3", "mbconv6_k5", "mbconv3_k3", "mbconv3_k5", "skip")
-"""The ops of the mobile spaces."""
 
 
 def _mobile(name: str, channels: tuple[int, ...], repeats: tuple[int, ...]) -> SearchSpace:
