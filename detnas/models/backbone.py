@@ -59,7 +59,7 @@ class SpaceBackbone(Backbone):
         family: Family = find_family(space.family)
         self.stem = family.build_stem(space)
         self.blocks = nn.ModuleList(make_block(index, block) for index, block in enumerate(space.blocks))
-        self._ends = [sum(space.repeats[: stage + 1]) for stage in space.map_stages]
+        self._map_blocks = space.map_blocks
         family.initialize(self.stem, own_modules(self))
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -67,7 +67,7 @@ class SpaceBackbone(Backbone):
         x = self.stem(images)
         for index, block in enumerate(self.blocks, start=1):
             x = block(x)
-            if index in self._ends:
+            if index in self._map_blocks:
                 maps.append(x)
         return maps
 
