@@ -23,6 +23,7 @@ from detnas.report.images import MOST_PREDICTIONS, Example, embed_images, label
 from detnas.report.recalibration import explain_recalibration
 from detnas.rundir import layout
 from detnas.rundir.layout import Candidate
+from detnas.spaces import PAPER_OPS
 from detnas.utils.errors import UserError
 from detnas.utils.estimate import Estimate
 from detnas.utils.files import write_text
@@ -161,13 +162,14 @@ def _ops_plots(candidates: Sequence[Candidate], ops: Sequence[str]) -> list[Plot
     except UserError:  # the text of an architecture that is not one
         return []
     rows = ([name, *map("{:.0f}".format, of_block)] for name, of_block in zip(names, blocks, strict=True))
+    everywhere = "" if set(ops) <= set(PAPER_OPS) else ", or more where not every op is possible"
     return [
         Plot(
             "plot-ops",
             "What the best have in common",
             f"The percentage of the {len(best)} best candidates that have an op at a block. Random candidates would "
-            f"have {100 // len(ops)} everywhere. Where nearly all have one op, either it helps there, or the few "
-            "parents of the last generations happened to share it.",
+            f"have {100 // len(ops)} everywhere{everywhere}. Where nearly all have one op, either it helps there, or "
+            "the few parents of the last generations happened to share it.",
             _data(figure),
             [["Block", *ops], *rows],
         )
