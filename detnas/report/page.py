@@ -14,6 +14,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from detnas.config.beginnings import describe_beginnings, is_pretrained
 from detnas.config.recipe import BudgetSettings
 from detnas.report import plots
 from detnas.report.answer import DESCRIPTIONS, UNKNOWN, answer, caveat, count, milliseconds, points
@@ -92,6 +93,7 @@ def render(run: CollectedRun, examples: Sequence[Example] = ()) -> str:
         run=run,
         answer=answer(run),
         caveat=caveat(run),
+        beginnings=describe_beginnings(run.recipe, run.pretrained),
         descriptions=DESCRIPTIONS,
         search=run.recipe.search,
         side=run.recipe.budget.size,
@@ -277,7 +279,6 @@ def _stage_times(run: CollectedRun) -> list[StageTime]:
     is_part = {
         layout.SUPERNET_PRETRAIN: recipe.pretrains_supernet,
         layout.SUPERNET_FINETUNE: not recipe.search.is_classification,
-        layout.PRETRAIN: recipe.pretrains,
     }
     times = []
     for stage, name in STAGES.items():
@@ -286,7 +287,8 @@ def _stage_times(run: CollectedRun) -> list[StageTime]:
             times.append(StageTime(name, state, run.search_seconds, None))
         for training in (training for training in run.trainings if training.stage == stage):
             state = "done" if training.seconds is not None else "in progress" if training.curves else "not run yet"
-            if state == "not run yet" and not is_part.get(stage, True):
+            is_left_out = stage == layout.PRETRAIN and not is_pretrained(recipe, training.network)
+            if state == "not run yet" and (is_left_out or not is_part.get(stage, True)):
                 state = "not part of this run"
             title = f"{name}: {training.network}" if training.network else name
             times.append(StageTime(title, state, training.seconds, training.images_per_second))
