@@ -31,11 +31,11 @@ class SearchSpace:
     there: names of `detnas.models.ops.OPS`, and custom ops, subclasses of `detnas.CustomOp` as `package.module:Class`.
     Custom ops are imported when they are first asked for.
 
-    Raises `UserError` if widths are no multiples of 4, do not rise or exceed `MOST_CHANNELS`, if a stage has no block
-    or another stride than 1 or 2, for more than `MOST_STAGES` stages or `MOST_BLOCKS` blocks, for a name that cannot be
-    one (`NAME`), for an unknown family, or if `ops` are not one to ten such names, each once. Whatever depends on which
-    ops are allowed raises it for a custom op that cannot be imported, and for a block at which none of `ops` is
-    allowed.
+    Raises `UserError` if widths are no multiples of 4, exceed `MOST_CHANNELS` or, with ops of the paper, do not rise,
+    if a stage has no block or another stride than 1 or 2, for more than `MOST_STAGES` stages or `MOST_BLOCKS` blocks,
+    for a name that cannot be one (`NAME`), for an unknown family, or if `ops` are not one to ten such names, each once.
+    Whatever depends on which ops are allowed raises it for a custom op that cannot be imported, and for a block at
+    which none of `ops` is allowed.
     """
 
     name: str
@@ -75,7 +75,8 @@ class SearchSpace:
             raise UserError(f"{shown} must be multiples of 4")
         if max(widths) > MOST_CHANNELS:
             raise UserError(f"{shown} must be at most {MOST_CHANNELS}")
-        if any(width >= next_width for width, next_width in pairwise(self._widths)):
+        # The paper's ops of stride 2 keep their input's channels in the projection, and add others.
+        if set(self.ops) & set(PAPER_OPS) and any(wide >= next_wide for wide, next_wide in pairwise(self._widths)):
             raise UserError(f"{shown}: each stage must be wider than the one before it")
         if len(self.repeats) != len(self.channels) or min(self.repeats, default=0) < 1:
             raise UserError(
@@ -304,9 +305,11 @@ def search_space(
     changed = "".join(f"-{part}{'.'.join(map(str, numbers))}" for part, numbers in own.items() if numbers is not None)
     if ops is not None and tuple(ops) != space.ops:
         changed += f"-{len(ops)}ops"
+    is_halved = set(space.stage_strides) == {2}  # by every stage, whatever their number
     return replace(
         space,
         name=space.name + changed,
+        stage_strides=() if is_halved else space.stage_strides,
         stem=space.stem if stem is None else stem,
         channels=space.channels if channels is None else tuple(channels),
         repeats=space.repeats if repeats is None else tuple(repeats),
