@@ -58,7 +58,7 @@ def check_weights(directory: Path, recipe: Recipe, weights: WeightSource) -> Non
     was begun, began with the same."""
     for name, theirs in weights.preprocessing.model_dump().items():
         ours = getattr(recipe.detector, name)
-        if ours != theirs and not np.allclose(ours, theirs, rtol=1e-3):
+        if ours != theirs and (isinstance(theirs, str) or not np.allclose(ours, theirs, rtol=1e-3)):
             shown = str(list(theirs) if isinstance(theirs, tuple) else theirs).replace(" ", "")
             raise UserError(
                 f"detector.{name} {describe_value(ours)}: {weights.where} was trained on images with {shown}; set "

@@ -305,13 +305,13 @@ def search_space(
     changed = "".join(f"-{part}{'.'.join(map(str, numbers))}" for part, numbers in own.items() if numbers is not None)
     if ops is not None and tuple(ops) != space.ops:
         changed += f"-{len(ops)}ops"
-    is_halved = set(space.stage_strides) == {2}  # by every stage, whatever their number
     return replace(
         space,
         name=space.name + changed,
-        stage_strides=() if is_halved else space.stage_strides,
         stem=space.stem if stem is None else stem,
         channels=space.channels if channels is None else tuple(channels),
         repeats=space.repeats if repeats is None else tuple(repeats),
         ops=space.ops if ops is None else tuple(ops),
+        # Any number of stages is possible where each halves the map.
+        stage_strides=() if set(space.stage_strides) == {2} else space.stage_strides,
     )
