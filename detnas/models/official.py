@@ -88,9 +88,9 @@ def read_official(
 ) -> Imported:
     """As `import_official`, with the metadata of a weights file and the tensors that were left out. Messages call the
     source `where`."""
-    space, architecture, network = _network(name)
-    shuffle = shuffle or ("interleave" if architecture is None else "even_odd")
     where = where or ("the state dict" if isinstance(source, Mapping) else str(source))
+    space, architecture, network = _network(name, where)
+    shuffle = shuffle or ("interleave" if architecture is None else "even_odd")
     checkpoint = source if isinstance(source, Mapping) else load_checkpoint(Path(source))
     reader = _Reader(f"{where}, as {network}", state_dict_of(checkpoint, where), space, architecture, shuffle)
     reader.check_stem()
@@ -239,7 +239,7 @@ def official_categories(num_classes: int) -> tuple[tuple[int, str], ...]:
     return tuple((id, name) for id, name in enumerate(names) if name not in ("__background__", "N/A"))
 
 
-def _network(name: NetworkName) -> tuple[SearchSpace, Architecture | None, str]:
+def _network(name: NetworkName, where: str) -> tuple[SearchSpace, Architecture | None, str]:
     """The space, the architecture unless it is a supernet, and what messages call the network."""
     if isinstance(name, str):
         if name in SUPERNETS:
@@ -248,8 +248,11 @@ def _network(name: NetworkName) -> tuple[SearchSpace, Architecture | None, str]:
             raise UserError(f"network {describe_value(name)} is unknown; {suggestion(name, [*NETWORKS, *SUPERNETS])}")
         return NETWORKS[name].space, NETWORKS[name].architecture, name
     space, architecture = name if isinstance(name, tuple) else (name, None)
-    if space.ops != PAPER_OPS:
-        raise UserError(f"space {space.name}: official networks have the ops {', '.join(PAPER_OPS)}, not {space.ops}")
+    if (space.family, space.first_block, space.ops) != ("shufflenet", None, PAPER_OPS):
+        raise UserError(
+            f"{where}: official networks are of family shufflenet and have the ops {', '.join(PAPER_OPS)}, but space "
+            f"{space.name} is of family {space.family} and has {', '.join(space.ops)}; name a space of theirs"
+        )
     if architecture is None:
         return space, None, f"the supernet of space {space.name}"
     space.check(architecture)
