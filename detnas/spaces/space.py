@@ -66,10 +66,15 @@ class SearchSpace:
                 f"space {self.name}: family {describe_value(self.family)} is unknown; choose from "
                 f"{', '.join(family_table())}"
             )
+        if self.first_block is not None and self.family == "shufflenet":
+            raise UserError(
+                f"space {self.name}: first_block {self.first_block}: networks of family shufflenet have none; leave it "
+                "out, or choose another family"
+            )
         self._check_ops()
 
     def _check_numbers(self) -> None:
-        widths = (self.stem, *self._widths)
+        widths = self.stem, *self._widths
         shown = f"space {self.name}: widths {describe_value(widths)}"
         if any(width % 4 or width < 4 for width in widths):
             raise UserError(f"{shown} must be multiples of 4")
@@ -110,7 +115,7 @@ class SearchSpace:
     @property
     def stem_channels(self) -> int:
         """Channels of the map that the first choice block takes."""
-        return self.first_block or self.stem
+        return self.stem if self.first_block is None else self.first_block
 
     @property
     def blocks(self) -> tuple[Block, ...]:
