@@ -7,6 +7,7 @@ import numpy as np
 from detnas.config import Recipe, load_recipe
 from detnas.models.ops.shuffle import Shuffle
 from detnas.models.supernet import Supernet
+from detnas.models.weight_sources.layout import SUPERNET_LAYOUT, check_layout
 from detnas.models.weight_sources.reading import read_weights
 from detnas.models.weight_sources.spec import WeightSource
 from detnas.models.weight_sources.trained_supernet import TrainedSupernet
@@ -28,9 +29,9 @@ def open_weights(where: str, space: SearchSpace) -> WeightSource:
     """
     if not is_folder(Path(where)):
         return read_weights(where, space)
-    source = read_supernet(Path(where))
-    source.check(space)
-    return source
+    # First of all: to build the supernet of another space would import the custom ops that it names.
+    check_layout(where, _read_recipe(Path(where)).search_space(), space, SUPERNET_LAYOUT)
+    return read_supernet(Path(where))
 
 
 def read_supernet(directory: Path, stage: str | None = None) -> TrainedSupernet:
@@ -38,13 +39,18 @@ def read_supernet(directory: Path, stage: str | None = None) -> TrainedSupernet:
 
     Raises `UserError` if the directory holds no run, or that training is not finished.
     """
-    read_stored_run(directory)
-    recipe = load_recipe(directory / layout.RECIPE)
+    recipe = _read_recipe(directory)
     stage = stage or (layout.SUPERNET_PRETRAIN if recipe.pretrains_supernet else layout.SUPERNET_FINETUNE)
     folder = directory / stage
     supernet = Supernet(recipe.search_space(), stored_shuffle(directory) or "even_odd")
     load_weights(supernet, folder, part="backbone" if stage == layout.SUPERNET_PRETRAIN else "backbone.body")
     return TrainedSupernet(supernet, recipe.detector.preprocessing, str(folder), weights_digest(folder))
+
+
+def _read_recipe(directory: Path) -> Recipe:
+    """The recipe of the run in `directory`. Raises `UserError` if it holds none."""
+    read_stored_run(directory)
+    return load_recipe(directory / layout.RECIPE)
 
 
 def stored_shuffle(directory: Path) -> Shuffle | None:

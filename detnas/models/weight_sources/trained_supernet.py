@@ -3,7 +3,7 @@
 from detnas.config import Preprocessing
 from detnas.models.backbone import SpaceBackbone, Subnet
 from detnas.models.supernet import Supernet
-from detnas.models.weight_sources.layout import LAYOUT, check_layout
+from detnas.models.weight_sources.layout import SUPERNET_LAYOUT, check_layout
 from detnas.spaces import SearchSpace
 
 
@@ -18,7 +18,7 @@ class TrainedSupernet:
         self.shuffle = supernet.shuffle
 
     def check(self, space: SearchSpace) -> None:
-        check_layout(self.where, self.supernet.space, space, (*LAYOUT, "ops"))
+        check_layout(self.where, self.supernet.space, space, SUPERNET_LAYOUT)
 
     def fill(self, backbone: SpaceBackbone) -> None:
         self.check(backbone.space)
