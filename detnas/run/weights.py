@@ -9,6 +9,7 @@ from detnas.config.beginnings import is_of_space
 from detnas.config.recipe import SHIPPED_WEIGHTS
 from detnas.models.ops.shuffle import Shuffle
 from detnas.models.supernet import Supernet
+from detnas.models.weight_sources.layout import SUPERNET_LAYOUT, check_layout
 from detnas.models.weight_sources.reading import read_weights
 from detnas.models.weight_sources.spec import WeightSource
 from detnas.models.weight_sources.trained_supernet import TrainedSupernet
@@ -30,11 +31,11 @@ def open_weights(where: str, space: SearchSpace) -> WeightSource:
     if where in SHIPPED_WEIGHTS or not is_folder(Path(where)):
         return read_weights(where, space)
     try:
-        source = read_supernet(Path(where))
+        # First of all: to build the supernet of another space would import the custom ops that it names.
+        check_layout(where, _read_recipe(Path(where)).search_space(), space, SUPERNET_LAYOUT)
+        return read_supernet(Path(where))
     except UserError as error:
         raise UserError(f"pretraining.weights {error}") from None
-    source.check(space)
-    return source
 
 
 def read_supernet(directory: Path, stage: str | None = None) -> TrainedSupernet:
@@ -42,8 +43,7 @@ def read_supernet(directory: Path, stage: str | None = None) -> TrainedSupernet:
 
     Raises `UserError` if the directory holds no run, the run has no such stage, or that training is not finished.
     """
-    read_stored_run(directory)
-    recipe = load_recipe(directory / layout.RECIPE)
+    recipe = _read_recipe(directory)
     stages = supernet_stages(recipe)
     stage = stage or stages[0]
     if stage not in stages:
@@ -62,6 +62,12 @@ def supernet_stages(recipe: Recipe) -> list[str]:
         layout.SUPERNET_FINETUNE: not recipe.search.is_classification,
     }
     return [stage for stage, is_one in is_part.items() if is_one]
+
+
+def _read_recipe(directory: Path) -> Recipe:
+    """The recipe of the run in `directory`. Raises `UserError` if it holds none."""
+    read_stored_run(directory)
+    return load_recipe(directory / layout.RECIPE)
 
 
 def stored_shuffle(directory: Path) -> Shuffle | None:

@@ -37,11 +37,11 @@ class SearchSpace:
     there: names of `detnas.models.ops.OPS`, and custom ops, subclasses of `detnas.CustomOp` as `package.module:Class`.
     Custom ops are imported when they are first asked for.
 
-    Raises `UserError` if widths are no multiples of 4, do not rise or exceed `MOST_CHANNELS`, if a stage has no block
-    or another stride than 1 or 2, for more than `MOST_STAGES` stages or `MOST_BLOCKS` blocks, for a name that cannot be
-    one (`NAME`), for an unknown family, or if `ops` are not one to ten such names, each once. Whatever depends on which
-    ops are allowed raises it for a custom op that cannot be imported, and for a block at which none of `ops` is
-    allowed.
+    Raises `UserError` if widths are no multiples of 4, exceed `MOST_CHANNELS` or, with ops of the paper, do not rise,
+    if a stage has no block or another stride than 1 or 2, for more than `MOST_STAGES` stages or `MOST_BLOCKS` blocks,
+    for a name that cannot be one (`NAME`), for an unknown family, or if `ops` are not one to ten such names, each once.
+    Whatever depends on which ops are allowed raises it for a custom op that cannot be imported, and for a block at
+    which none of `ops` is allowed.
     """
 
     name: str
@@ -72,16 +72,22 @@ class SearchSpace:
                 f"space {self.name}: family {describe_value(self.family)} is unknown; choose from "
                 f"{', '.join(family_table())}"
             )
+        if self.first_block is not None and self.family == "shufflenet":
+            raise UserError(
+                f"space {self.name}: first_block {self.first_block}: networks of family shufflenet have none; leave it "
+                "out, or choose another family"
+            )
         self._check_ops()
 
     def _check_numbers(self) -> None:
-        widths = (self.stem, *self._widths)
+        widths = self.stem, *self._widths
         shown = f"space {self.name}: widths {describe_value(widths)}"
         if any(width % 4 or width < 4 for width in widths):
             raise UserError(f"{shown} must be multiples of 4")
         if max(widths) > MOST_CHANNELS:
             raise UserError(f"{shown} must be at most {MOST_CHANNELS}")
-        if any(width >= next_width for width, next_width in pairwise(self._widths)):
+        # The paper's ops of stride 2 keep their input's channels in the projection, and add others.
+        if set(self.ops) & set(PAPER_OPS) and any(wide >= next_wide for wide, next_wide in pairwise(self._widths)):
             raise UserError(f"{shown}: each stage must be wider than the one before it")
         if len(self.repeats) != len(self.channels) or min(self.repeats, default=0) < 1:
             raise UserError(
@@ -116,7 +122,7 @@ class SearchSpace:
     @property
     def stem_channels(self) -> int:
         """Channels of the map that the first choice block takes."""
-        return self.first_block or self.stem
+        return self.stem if self.first_block is None else self.first_block
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -319,4 +325,6 @@ def search_space(
         channels=space.channels if channels is None else tuple(channels),
         repeats=space.repeats if repeats is None else tuple(repeats),
         ops=space.ops if ops is None else tuple(ops),
+        # Any number of stages is possible where each halves the map.
+        stage_strides=() if set(space.stage_strides) == {2} else space.stage_strides,
     )

@@ -74,7 +74,7 @@ def every(space: SearchSpace) -> list[Architecture]:
 
 
 def test_the_papers_spaces_stay_as_they_are() -> None:
-    assert len(OPS) == len(PAPER_OPS) + 1
+    assert set(OPS) > set(PAPER_OPS)
     for name, blocks in (("small", 20), ("large", 40), ("tiny", 10)):
         space = named(name)
         assert space.ops == PAPER_OPS == ("shuffle3", "shuffle5", "shuffle7", "xception")
