@@ -101,12 +101,13 @@ def read_shipped(space: SearchSpace) -> EfficientNetLite:
 
 def _build(tensors: Mapping[str, Tensor], space: SearchSpace, where: str) -> Classifier:
     """The network that has these tensors, in evaluation mode."""
-    convention = find_convention(tensors)
-    if convention is None or space.family != FAMILY:
+    if space.family != FAMILY:
         raise UserError(
             f"{where}: fits spaces of family {FAMILY} only, and space {space.name} is of family {space.family}; "
             "choose space.name mobile, or other weights"
         )
+    convention = find_convention(tensors)
+    assert convention is not None  # whoever reads a file looks for it
     layers = layer_names(space, convention)
     depthwise = (layers[f"backbone.blocks.{index}.layers.3"] for index in range(len(space.blocks)))
     kernels = [tensors.get(f"{layer}.weight") for layer in depthwise]

@@ -24,5 +24,5 @@ class WeightSource(Protocol):
         """Raise `UserError`, with what does not fit, unless it fills the networks of `space`."""
 
     def fill(self, backbone: SpaceBackbone) -> None:
-        """Overwrite all weights and BN statistics of a supernet or a single network, those of custom ops excepted.
-        Raises `UserError` as `check`."""
+        """Overwrite all weights and BN statistics of a supernet or a single network, those of custom ops excepted if
+        there are none for them. Raises `UserError` as `check`."""
