@@ -8,12 +8,13 @@ from detnas.models.backbone import Subnet, find_backbone
 from detnas.models.official import read_official
 from detnas.models.ops.shuffle import Shuffle
 from detnas.models.state_dicts import read_state_dict
-from detnas.models.weight_sources.efficientnet_lite import EfficientNetLite
+from detnas.models.weight_sources.efficientnet_lite import FAMILY, EfficientNetLite
+from detnas.models.weight_sources.efficientnet_lite_names import find_convention
 from detnas.models.weights import BackboneInfo, save_backbone, save_detector
 from detnas.spaces.published import PUBLISHED
 from detnas.utils.errors import UserError
 
-LITE = [name for name, network in PUBLISHED.items() if network.space.family == "efficientnet-lite"]
+LITE = [name for name, network in PUBLISHED.items() if network.space.family == FAMILY]
 
 
 def import_weights(checkpoint: Path, name: str, out: Path, shuffle: str | None) -> Iterator[str]:
@@ -44,8 +45,13 @@ def import_weights(checkpoint: Path, name: str, out: Path, shuffle: str | None) 
 def _import_lite(checkpoint: Path, name: str, out: Path, shuffle: str | None) -> Iterator[str]:
     if shuffle is not None:
         raise UserError(f"--shuffle {shuffle}: {name} splits no channels; leave it out")
-    network = PUBLISHED[name]
-    source = EfficientNetLite(read_state_dict(checkpoint), network.space, f"{checkpoint}, as {name}", digest="")
+    network, tensors = PUBLISHED[name], read_state_dict(checkpoint)
+    if find_convention(tensors) is None:
+        raise UserError(
+            f"{checkpoint}: holds no EfficientNet-Lite with the names of efficientnet-lite-pytorch or timm; give "
+            "another file, or --as the name of its network"
+        )
+    source = EfficientNetLite(tensors, network.space, f"{checkpoint}, as {name}", digest="")
     native = find_backbone(source.native)
     assert isinstance(native, Subnet)
     kernels = ([one.space.ops[op] for op in one.architecture.ops] for one in (native, network))

@@ -108,61 +108,42 @@ def test_the_paper_s_networks_share_one_pre_training(earlier: Path, blocks: Path
     assert {path: path.stat().st_mtime_ns for path in out.rglob("checkpoint-*")} == before
 
 
-def test_what_does_not_fit_is_refused_before_anything_is_written(earlier: Path, blocks: Path, tmp_path: Path) -> None:
-    unfinished = tmp_path / "unfinished"
-    run(small_recipe("fpn", **PAPER), unfinished, blocks, stages=())
-    tuned = tmp_path / "tuned"
-    run(small_recipe(**SHORT, pretraining__source="none"), tuned, blocks, stages=())
-    single = tmp_path / "single.safetensors"
+def test_what_holds_no_supernet_is_refused_before_anything_is_written(blocks: Path, tmp_path: Path) -> None:
+    begun = run(small_recipe("fpn", **SHORT, pretraining__source="none"), tmp_path / "begun", blocks, stages=())
     space = search_space("tiny", 0.25)
     info = BackboneInfo(space, space.uniform("shuffle3"), OFFICIAL_INPUT)
-    save_backbone(single, info.build(), info)
-    (tmp_path / "empty").mkdir()
+    save_backbone(tmp_path / "single.safetensors", info.build(), info)
     (tmp_path / "text.pth").write_text("weights")
-    for weights, changes, said in (
-        (earlier, {"space": {"name": "tiny", "width": 0.5}}, r"have stem 4.* tiny-x0\.5 have 8|stem 4, but space"),
-        (earlier, {"space": {"name": "tiny", "width": 0.25, "ops": ["shuffle3", "xception"]}}, "ops .*xception"),
-        (single, {}, r"pretraining\.weights .*single\.safetensors: holds a single network; name efficientnet-lite0"),
-        (tmp_path / "empty", {}, r"pretraining\.weights .*empty: holds no run .there is no recipe\.yaml"),
-        (tmp_path / "none", {}, r"pretraining\.weights .*none: cannot be read .No such file or directory"),
-        (tmp_path / "text.pth", {}, r"text\.pth: no PyTorch checkpoint"),
-        (unfinished, {}, r"pretraining\.weights .*supernet-pretrain: this training is not done; `detnas run`"),
-        (tuned, {}, r"pretraining\.weights .*supernet-finetune: this training is not done; `detnas run`"),
-        ("efficientnet-lite0", {}, "efficientnet-lite0"),
-        (earlier, {"detector__channel_order": "rgb"}, r"detector\.channel_order.*set detector\.channel_order=bgr"),
-        (
-            earlier,
-            {"pretraining__source": "weights", "baselines": ["resnet50"]},
-            "resnet50 is not in space tiny-x0.25, whose networks begin with pretraining.weights; leave it out",
-        ),
+    for where, said in (
+        (tmp_path / "single.safetensors", r"single\.safetensors: holds a single network; name efficientnet-lite0, the"),
+        (tmp_path / "none", r"pretraining\.weights .*none: cannot be read .No such file or directory"),
+        (tmp_path / "text.pth", r"text\.pth: no PyTorch checkpoint"),
+        (begun, r"pretraining\.weights .*begun/supernet-finetune: this training is not done; `detnas run`"),
+        ("efficientnet-lite0", "efficientnet-lite0: fits spaces of family efficientnet-lite only"),
     ):
-        recipe = small_recipe("retinanet", **PAPER | {"pretraining__weights": str(weights)} | changes)
+        recipe = small_recipe("retinanet", **PAPER, pretraining__weights=str(where))
         with pytest.raises(UserError, match=said) as caught:
             run(recipe, tmp_path / "run", blocks)
         assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
 
 
-def test_weights_that_were_replaced_are_refused(earlier: Path, blocks: Path, tmp_path: Path) -> None:
+def test_only_trainings_that_begin_need_the_weights(earlier: Path, blocks: Path, tmp_path: Path) -> None:
     file = tmp_path / "supernet.safetensors"
     list(export_supernet(earlier, "supernet-pretrain", file))
-    whole = file.read_bytes()
     recipe = small_recipe(**SHORT, pretraining__source="weights", pretraining__weights=str(file))
-    out = run(recipe, tmp_path / "run", blocks, stages=("supernet-finetune", "search"))
-    model, info = load_weights(file)
-    for parameter in model.parameters():
-        torch.nn.init.zeros_(parameter)
-    save_backbone(file, model, info)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"its supernet began with other weights than .* put the file back"):
-        run(recipe, out, blocks)
-    file.unlink()
+    out = run(recipe, tmp_path / "run", blocks, stages=("supernet-finetune",))
+    file.rename(tmp_path / "moved")
+    search_run(out, QUIET, join=True)  # as a worker on a machine that does not have them
     with pytest.raises(UserError, match="No such file or directory"):
         run(recipe, out, blocks)
-    search_run(out, QUIET, join=True)  # another worker of the search needs no weights
-    file.write_bytes(whole)
+    (tmp_path / "moved").rename(file)
     run(recipe, out, blocks)
-    file.unlink()
-    run(recipe, out, blocks)  # nothing begins any more
-    with pytest.raises(UserError, match="No such file or directory"):
+    file.write_bytes(b"other weights")
+    run(recipe, out, blocks)
+    model, info = read_supernet(earlier).supernet, BackboneInfo(search_space("tiny", 0.25), None, OFFICIAL_INPUT)
+    torch.nn.init.zeros_(next(model.parameters()))
+    save_backbone(file, model, info)
+    with pytest.raises(UserError, match="its supernet began with other weights than"):
         retrain(out, "33 33 3333 33", QUIET)
 
 
