@@ -31,9 +31,11 @@ def settings(kind: str, **changes: Any) -> FPNSettings | RetinaNetSettings:
     return RetinaNetSettings.model_validate(SHARED | {"candidates": 40} | changes)
 
 
-def detector(kind: str, **changes: Any) -> tuple[Detector, DetectorInfo]:
+def detector(
+    kind: str, space: SearchSpace = SPACE, architecture: Architecture = ARCHITECTURE, **changes: Any
+) -> tuple[Detector, DetectorInfo]:
     """One in evaluation mode, whose BN has the statistics of noise, and whose scores lie far apart."""
-    info = DetectorInfo(SPACE, ARCHITECTURE, settings(kind, **changes), CATEGORIES)
+    info = DetectorInfo(space, architecture, settings(kind, **changes), CATEGORIES)
     torch.manual_seed(0)
     made = info.build().eval()
     for module in made.modules():

@@ -61,6 +61,7 @@ detector:
   box_features: 128
 pretraining:
   source: folder
+  weights: null
   supernet: true
   folder: classes
   image_size: 64
@@ -69,6 +70,7 @@ pretraining:
   background: 0.1
   search_fraction: 0.3
 init: fan_in
+inherit: false
 pretrain: &training
   steps: 100
   batch_size: 8
@@ -77,6 +79,9 @@ pretrain: &training
   momentum: 0.8
   weight_decay: 1.0e-2
   decay_norms: false
+  backbone_lr_factor: 0.5
+  frozen_norms: true
+  frozen_stages: 2
   bias_lr_factor: 2
   schedule: step
   milestones: [0.5, 0.75]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import toy_mobile
 from small_recipe import small_recipe
 from torch import nn
 from torch.utils.data import Dataset
@@ -39,7 +40,7 @@ CPU = torch.device("cpu")
 SIZE = 64
 BOXES = (1, 1, 3, 2)
 """Boxes on each of four images. The two halves of the batch have different numbers of positive anchors."""
-KINDS = ("classifier", "retinanet", "retinanet by torchvision", "fpn")
+KINDS = ("classifier", "retinanet", "retinanet by torchvision", "fpn", "mobile")
 
 
 def settings(**changes: Any) -> TrainingSettings:
@@ -60,8 +61,8 @@ def model_of(kind: str, seed: int = 0) -> nn.Module:
         numbers = ("rpn_candidates_train", "proposals_train", "rois")
         changes |= {f"detector__{number}": 2000 for number in numbers}
     recipe = small_recipe(name, **changes)
-    backbone = Supernet(recipe.search_space())
-    backbone.activate(Architecture.parse("01 23 0123 32"))
+    backbone = Supernet(toy_mobile.SPACE if kind == "mobile" else recipe.search_space())
+    backbone.activate(toy_mobile.ARCHITECTURE if kind == "mobile" else Architecture.parse("01 23 0123 32"))
     if kind == "classifier":
         classifier = Classifier(backbone, 3, head_channels=8, dropout=0.0).train().double()
         classifier.register_forward_pre_hook(lambda module, images: images[0].double())
@@ -207,14 +208,17 @@ def refuse_on_rank(rank: int) -> None:
             refuse("no data")
 
 
-def evaluate_candidates(detector: str, data: Path, images: int) -> list[Any]:
+def evaluate_candidates(kind: str, data: Path, images: int) -> list[Any]:
     """The evaluations of two candidates."""
-    recipe: Recipe = small_recipe(detector, search__images=images)
+    recipe: Recipe = small_recipe("fpn" if kind == "fpn" else "retinanet", search__images=images)
+    space = toy_mobile.SPACE if kind == "mobile" else recipe.search_space()
+    candidates = [space.uniform(op) for op in ("shuffle3", "xception") if op in space.ops]
+    candidates = candidates or [toy_mobile.ARCHITECTURE, space.uniform("mbconv3_k5")]
     torch.manual_seed(0)
-    supernet = build_detector(Supernet(recipe.search_space()), 3, recipe.detector)
+    supernet = build_detector(Supernet(space), 3, recipe.detector)
     sets = open_data(data, DataSettings(search_fraction=0.5), seed=0)
     fitness = DetectionEvaluator(supernet, sets.fit, sets.search, recipe.search, seed=1, device=CPU, cache_mb=10)
-    found = [fitness.evaluate(recipe.search_space().uniform(op)) for op in ("shuffle3", "xception")]
+    found = [fitness.evaluate(candidate) for candidate in candidates]
     return [(one.scores, one.per_class, one.results) for one in found]
 
 
@@ -223,6 +227,7 @@ def evaluations(data: Path) -> dict[str, Any]:
     return {
         "retinanet": evaluate_candidates("retinanet", data, 11),
         "fpn": evaluate_candidates("fpn", data, 11),
+        "mobile": evaluate_candidates("mobile", data, 11),
         "one batch": evaluate_candidates("retinanet", data, 3),
     }
 

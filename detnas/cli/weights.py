@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from detnas.cli.options import DataChanges, DataFolder, Device, Ops, Weights, print_line, print_lines
+from detnas.utils.errors import UserError
 
 app = typer.Typer()
 
@@ -60,7 +61,11 @@ def predict(
 @app.command()
 def export(
     weights: Annotated[
-        Path, typer.Argument(metavar="WEIGHTS", help="A detector.safetensors, or a weights file of a backbone.")
+        Path,
+        typer.Argument(
+            metavar="WEIGHTS",
+            help="A detector.safetensors, or a weights file of a backbone; with --what, a run directory.",
+        ),
     ],
     format: Annotated[
         str,
@@ -82,11 +87,27 @@ def export(
         typer.Option(metavar="DIR", help="Check on images of this data folder; by default, on the run's own."),
     ] = None,
     ops: Ops = None,
+    what: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STAGE",
+            help="Instead, write the supernet of a run directory as supernet-pretrain or supernet-finetune left it, to "
+            "one weights file, for pretraining.weights of other runs.",
+        ),
+    ] = None,
 ) -> None:
     """Export a detector or its backbone to other runtimes.
 
-    A file is written only if its outputs on images equal those of the eager model.
+    A file is written only if its outputs on images equal those of the eager model. With --what, the supernet of a run
+    is written for other runs.
     """
+    if what is not None:
+        if format != "onnx" or check or data or ops:
+            raise UserError(f"--what {what}: takes no other option than --out; leave out the others")
+        from detnas.run.publishing import export_supernet
+
+        print_lines(export_supernet(weights, what, out))
+        return
     from detnas.exporting.export import export
 
     export(weights, format, out, check or (), data, print_line, ops or ())
@@ -94,17 +115,26 @@ def export(
 
 @app.command("import")
 def import_(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of the official code.")],
-    name: Annotated[str, typer.Option("--as", metavar="NAME", help="The name of its network: detnas-fpn-300m, …")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(metavar="CHECKPOINT", help="A checkpoint of the official code, or of an EfficientNet-Lite."),
+    ],
+    name: Annotated[
+        str,
+        typer.Option(
+            "--as", metavar="NAME", help="Its network: detnas-fpn-300m, efficientnet-lite0, small-supernet, …"
+        ),
+    ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The weights file to write.")],
     shuffle: Annotated[
         str | None,
         typer.Option(help="even_odd or interleave, if the checkpoint splits channels differently than the release."),
     ] = None,
 ) -> None:
-    """Convert weights of the official release to a weights file.
+    """Convert weights that others trained to a weights file.
 
-    Of a backbone, a supernet or a whole detector.
+    Of the official release: of a backbone, a supernet or a whole detector. Of EfficientNet-Lite0 to -Lite4: with the
+    names of efficientnet-lite-pytorch or of timm, as a checkpoint of PyTorch or a safetensors file.
     """
     from detnas.cli.import_weights import import_weights
 

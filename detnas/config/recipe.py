@@ -93,9 +93,8 @@ class SpaceSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _take_ops_of_space(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("ops") is None and values.get("name") in SPACES:
-            return values | {"ops": SPACES[values["name"]].ops}
-        return values
+        name = values.get("name") if isinstance(values, dict) and "ops" not in values else None
+        return values | {"ops": SPACES[name].ops} if isinstance(name, str) and name in SPACES else values
 
     @field_validator("width")
     @classmethod
@@ -261,6 +260,9 @@ class PretrainingSettings(Section):
 
 
 PAPER_CLASSIFICATION: dict[str, Any] = {"steps": 300_000, "batch_size": 1024, "lr": 0.5, "weight_decay": 4e-5}
+"""The paper's training on ImageNet, as far as it is no default."""
+TRAININGS = ("supernet_pretrain", "pretrain", "supernet_finetune", "finetune")
+"""The sections of a recipe that are trainings."""
 
 
 class Recipe(Section):
@@ -326,8 +328,15 @@ class Recipe(Section):
                 f"detector.strides {list(self.detector.strides)}: the stages of space {space.name} have maps of "
                 f"{space.strides} only"
             )
+        for name in TRAININGS:
+            frozen, stages = getattr(self, name).frozen_stages, len(space.channels)
+            if frozen > 1 + stages:
+                raise ValueError(
+                    f"{name}.frozen_stages {frozen}: space {space.name} has a stem and {stages} stages; choose at most "
+                    f"{1 + stages}"
+                )
         sides = {"pretraining.image_size": self.pretraining.image_size, "detector.min_size": self.detector.min_size}
-        for name in ("supernet_pretrain", "pretrain", "supernet_finetune", "finetune"):
+        for name in TRAININGS:
             field = "pretraining.image_size" if name.endswith("pretrain") else "detector.min_size"
             if getattr(self, name).batch_size == 1 and sides[field] <= space.strides[-1]:
                 raise ValueError(

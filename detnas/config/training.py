@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from detnas.config.section import BatchSize, Count, Section, Steps
+from detnas.spaces.space import MOST_STAGES
 
 Rate = Annotated[float, Field(gt=0, le=1e30)]
 Scale = Annotated[float, Field(gt=0, le=10)]
@@ -29,12 +30,12 @@ class TrainingSettings(Section):
     decay_norms: bool = True
     """Whether weight decay applies to the scales of norms (in the paper, for detectors but not for classifiers)."""
     backbone_lr_factor: Rate = 1.0
-    """Factor on the learning rate of the backbone, in detection."""
+    """Factor on the learning rate of the backbone."""
     frozen_norms: bool = False
-    """Whether BN of the backbone keeps its statistics, scales and shifts, in detection."""
-    frozen_stages: Annotated[int, Field(ge=0, le=8)] = 0
-    """The first parts of the backbone that are not trained, in detection: 1 is the stem, 2 the stem and the first
-    stage, and so on."""
+    """Whether BN of the backbone keeps its statistics, scales and shifts."""
+    frozen_stages: Annotated[int, Field(ge=0, le=1 + MOST_STAGES)] = 0
+    """The first parts of the backbone that are not trained: 1 is the stem, 2 the stem and the first stage, and so
+    on."""
     bias_lr_factor: Rate = 1.0
     """Factor on the learning rate of biases (2 for the paper's detectors)."""
     schedule: Literal["linear", "step", "cosine"] = "linear"

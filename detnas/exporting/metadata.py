@@ -21,7 +21,7 @@ def about_detector(info: DetectorInfo) -> dict[str, Any]:
 def about_backbone(info: BackboneInfo | DetectorInfo) -> dict[str, Any]:
     """Metadata of a backbone: channels and strides of its maps, and the preprocessing of its input."""
     return _about_network(info) | {
-        "channels": list(info.space.channels),
+        "channels": info.space.map_channels,
         "strides": info.space.strides,
         "preprocessing": info.preprocessing.model_dump(mode="json"),
     }

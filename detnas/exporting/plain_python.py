@@ -3,9 +3,11 @@
 import ast
 import inspect
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from detnas.models.ops import OPS, PaperOp, shuffle
+from detnas.exporting.family_code import FamilyCode, family_code
+from detnas.models.ops import OPS
 from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.spaces.block import Block
 from detnas.utils.errors import UserError
@@ -29,22 +31,20 @@ from torch import Tensor, nn
 TAIL = '''
 
 class Backbone(nn.Module):
-    """Images (N, 3, H, W), normalized -> one map a stage, (N, CHANNELS[i], H / STRIDES[i], W / STRIDES[i])."""
+    """Images (N, 3, H, W), normalized -> one map a resolution, (N, CHANNELS[i], H / STRIDES[i], W / STRIDES[i])."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, STEM, 3, stride=2, padding=1), nn.BatchNorm2d(STEM), nn.ReLU(inplace=True)
-        )
-        self.blocks = nn.ModuleList(Op(*block, SHUFFLE) for block in BLOCKS)
+        self.stem = make_stem()
+        self.blocks = nn.ModuleList(make_op(*block) for block in BLOCKS)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        # Depthwise convolutions are faster in this layout, on CPUs about twice.
-        x = self.stem(images.contiguous(memory_format=torch.channels_last))
-        maps: list[Tensor] = []
-        for (block, _, _), op in zip(BLOCKS, self.blocks, strict=True):
-            x = op(x)
-            maps[block.stage :] = [x]  # a stage's last block's is what is left
+        maps = []
+        x = self.stem(images)
+        for index, block in enumerate(self.blocks, start=1):
+            x = block(x)
+            if index in MAP_BLOCKS:
+                maps.append(x)
         return maps
 
 
@@ -62,71 +62,70 @@ def load(weights: str | Path = Path(__file__).with_suffix(".pt")) -> Backbone:
     return network.eval()
 '''
 
-ABOUT = {
-    "DETNAS": "The version of detnas that wrote this file.",
-    "SPACE": "The search space.",
-    "ARCHITECTURE": "The op of each block, by its number in that space.",
-    "STRIDES": "Of the maps, in pixels of the image.",
-    "CHANNELS": "Of the maps, which are the outputs of the last block of each stage.",
-    "STEM": "Channels of the first convolution, of stride 2.",
-    "SHUFFLE": "How blocks split channels.",
-    "MEAN": "Subtracted from RGB values in 0-1.",
-    "STD": "RGB values are divided by this, after the mean is subtracted.",
-    "CHANNEL_ORDER": "The order in which the network then takes them.",
-    "BLOCKS": "The network: each block, its kernel, and whether its main branch is Xception's.",
-}
-"""The constants of the file."""
-
 
 def definition(info: BackboneInfo | DetectorInfo) -> str:
-    """The text of the file. The blocks' code is that of `detnas.models.ops.shuffle`, word for word.
+    """The text of the file. The code of the layers is that of detnas's own modules, word for word.
 
-    Raises `UserError` for a network with other ops than the paper's.
+    Raises `UserError` for a network with other ops than those of its family.
     """
+    code = family_code(info.space.family)
+    modules = "\n\n".join(_code(module) for module in code.modules)
+    values = "\n".join(_constant(name, value, about) for name, (value, about) in constants(info).items())
+    return f"{HEAD}\n\n{inspect.getsource(Block)}\n\n{modules}\n\n{values}\n{code.build}{TAIL}"
+
+
+def constants(info: BackboneInfo | DetectorInfo) -> dict[str, tuple[Any, str]]:
+    """The constants of the file: value and docstring by name. Raises `UserError` as `definition`."""
+    space, preprocessing, code = info.space, info.preprocessing, family_code(info.space.family)
+    return {
+        "DETNAS": (__version__, "The version of detnas that wrote this file."),
+        "SPACE": (space.name, "The search space."),
+        "ARCHITECTURE": (str(info.architecture), "The op of each block, by its number in that space."),
+        "STRIDES": (space.strides, "Of the maps, in pixels of the image."),
+        "CHANNELS": (space.map_channels, "Of the maps."),
+        "MAP_BLOCKS": (space.map_blocks, "After how many blocks each map is taken."),
+        "STEM": (space.stem, "Channels of the first convolution, of stride 2."),
+        **code.constants(info),
+        "MEAN": (list(preprocessing.image_mean), "Subtracted from RGB values in 0-1."),
+        "STD": (list(preprocessing.image_std), "RGB values are divided by this, after the mean is subtracted."),
+        "CHANNEL_ORDER": (preprocessing.channel_order, "The order in which the network then takes them."),
+        "BLOCKS": (_blocks(info, code), code.blocks),
+    }
+
+
+def _blocks(info: BackboneInfo | DetectorInfo, code: FamilyCode) -> list[tuple[Any, ...]]:
+    """Each block with the settings of its op."""
     assert info.architecture is not None
     blocks, others = [], set()
     for op, block in zip(info.architecture.ops, info.space.blocks, strict=True):
         name = info.space.ops[op]
-        spec = OPS.get(name)
-        if isinstance(spec, PaperOp):
-            blocks.append((block, spec.kernel, spec.is_xception))
-        else:
+        settings = code.settings(OPS.get(name))
+        if settings is None:
             others.add(name)
+        else:
+            blocks.append((block, *settings))
     if others:
         raise UserError(
-            f"--format py: writes the code of the paper's ops only, and this network has {', '.join(sorted(others))}; "
-            "choose torch or onnx-backbone"
+            f"--format py: writes the code of the ops of family {info.space.family} only, and this network has "
+            f"{', '.join(sorted(others))}; choose torch or onnx-backbone"
         )
-    space, settings = info.space, info.preprocessing
-    values = {
-        "DETNAS": __version__,
-        "SPACE": space.name,
-        "ARCHITECTURE": str(info.architecture),
-        "STRIDES": space.strides,
-        "CHANNELS": list(space.channels),
-        "STEM": space.stem,
-        "SHUFFLE": info.shuffle,
-        "MEAN": list(settings.image_mean),
-        "STD": list(settings.image_std),
-        "CHANNEL_ORDER": settings.channel_order,
-        "BLOCKS": blocks,
-    }
-    constants = "\n".join(_constant(name, value) for name, value in values.items())
-    return f"{HEAD}\n\n{inspect.getsource(Block)}\n\n{_code_of_blocks()}\n\n{constants}{TAIL}"
+    return blocks
 
 
-def _constant(name: str, value: Any) -> str:
+def _constant(name: str, value: Any, about: str) -> str:
     """The definition of a constant. Values come from a file, and only their `repr` becomes part of the code."""
     code = repr(value)
     if name == "BLOCKS":  # one a line
         code = "[\n" + "".join(f"    {one!r},\n" for one in value) + "]"
     kind = ": Shuffle" if name == "SHUFFLE" else ""
-    return f'{name}{kind} = {code}\n"""{ABOUT[name]}"""\n'
+    return f'{name}{kind} = {code}\n"""{about}"""\n'
 
 
-def _code_of_blocks() -> str:
-    """The module without its docstring and imports."""
-    text = Path(shuffle.__file__).read_text()
+def _code(module: ModuleType) -> str:
+    """A module's text without its docstring and imports."""
+    assert module.__file__ is not None
+    text = Path(module.__file__).read_text()
     _docstring, *rest = ast.parse(text).body
     first = next(node for node in rest if not isinstance(node, ast.Import | ast.ImportFrom))
-    return "".join(text.splitlines(keepends=True)[first.lineno - 1 :])
+    start = min([first.lineno, *(one.lineno for one in getattr(first, "decorator_list", []))])
+    return "".join(text.splitlines(keepends=True)[start - 1 :])

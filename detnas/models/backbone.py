@@ -46,6 +46,11 @@ class Backbone(nn.Module):
         """Channels and strides by timm's names."""
         return FeatureInfo(self)
 
+    @property
+    def parts(self) -> list[list[nn.Module]]:
+        """The modules of the stem, and of each stage, from input to output."""
+        raise NotImplementedError
+
 
 class SpaceBackbone(Backbone):
     """Stem and stages of a search space."""
@@ -59,15 +64,22 @@ class SpaceBackbone(Backbone):
         family: Family = find_family(space.family)
         self.stem = family.build_stem(space)
         self.blocks = nn.ModuleList(make_block(index, block) for index, block in enumerate(space.blocks))
-        self._ends = [sum(space.repeats[: stage + 1]) for stage in space.map_stages]
+        self._map_blocks = space.map_blocks
         family.initialize(self.stem, own_modules(self))
+
+    @property
+    def parts(self) -> list[list[nn.Module]]:
+        stages: list[list[nn.Module]] = [[] for _ in self.space.repeats]
+        for block, module in zip(self.space.blocks, self.blocks, strict=True):
+            stages[block.stage].append(module)
+        return [[self.stem], *stages]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = []
         x = self.stem(images)
         for index, block in enumerate(self.blocks, start=1):
             x = block(x)
-            if index in self._ends:
+            if index in self._map_blocks:
                 maps.append(x)
         return maps
 

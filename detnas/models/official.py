@@ -17,7 +17,7 @@ from detnas.models.backbone import Subnet
 from detnas.models.detectors.build import Detector
 from detnas.models.official_names import Names, backbone_names, detector_names
 from detnas.models.ops.shuffle import Shuffle
-from detnas.models.state_dicts import load_checkpoint, state_dict_of
+from detnas.models.state_dicts import check_tensors, load_checkpoint, state_dict_of
 from detnas.models.supernet import Supernet
 from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace, search_space
@@ -27,6 +27,9 @@ from detnas.utils.text import describe_value
 
 SUPERNETS = {"small-supernet": "small", "large-supernet": "large"}
 """Names of supernets, and their spaces'."""
+
+NETWORKS = {name: network for name, network in PUBLISHED.items() if network.space.ops == PAPER_OPS}
+"""The published networks whose weights may be in the official code's form."""
 
 NetworkName: TypeAlias = str | SearchSpace | tuple[SearchSpace, Architecture]
 """How an official network is named: see `import_official`."""
@@ -44,8 +47,6 @@ CLASSIFIER = {
 HEADS = ("rpn.", "roi_heads.")
 MOST_ROWS = 10**6
 """Of a detection head's tensor: classes, times anchors in a RetinaNet."""
-SHOWN = 2
-"""The most names of tensors that a message lists, of each kind."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,13 @@ def import_official(
 
 
 def read_official(
-    source: Mapping[str, Any] | str | Path, name: NetworkName, shuffle: Shuffle | None = None
+    source: Mapping[str, Any] | str | Path, name: NetworkName, shuffle: Shuffle | None = None, where: str = ""
 ) -> Imported:
-    """As `import_official`, with the metadata of a weights file and the tensors that were left out."""
-    space, architecture, network = _network(name)
+    """As `import_official`, with the metadata of a weights file and the tensors that were left out. Messages call the
+    source `where`."""
+    where = where or ("the state dict" if isinstance(source, Mapping) else str(source))
+    space, architecture, network = _network(name, where)
     shuffle = shuffle or ("interleave" if architecture is None else "even_odd")
-    where = "the state dict" if isinstance(source, Mapping) else str(source)
     checkpoint = source if isinstance(source, Mapping) else load_checkpoint(Path(source))
     reader = _Reader(f"{where}, as {network}", state_dict_of(checkpoint, where), space, architecture, shuffle)
     reader.check_stem()
@@ -142,11 +144,11 @@ class _Reader:
             raise UserError(
                 f"{self.where}: holds no backbone of the official code (no {STEM}); give another checkpoint"
             )
-        is_supernet = any("features.0.0.conv." in key for key in self.tensors)
+        is_supernet = holds_supernet(self.tensors)
         if is_supernet and self.architecture is not None:
             raise UserError(f"{self.where}: holds a supernet; name it {' or '.join(SUPERNETS)}")
         if not is_supernet and self.architecture is None:
-            raise UserError(f"{self.where}: holds a single network; name one of {', '.join(PUBLISHED)}")
+            raise UserError(f"{self.where}: holds a single network; name one of {', '.join(NETWORKS)}")
 
     def _settings(self) -> FPNSettings | RetinaNetSettings:
         """The official settings, with the widths that the tensors have."""
@@ -194,23 +196,7 @@ class _Reader:
         """Raise `UserError` if a tensor of `model` is missing, left over or of another shape."""
         ours = model.state_dict()
         shapes = {theirs: ours[key].shape for theirs, key in (_keys(ours, names, prefix) | names.biases).items()}
-        # Counts of batches, which evaluation does not use, are missing in files of old versions of PyTorch.
-        missing = [key for key in shapes if key not in self.tensors and not key.endswith("num_batches_tracked")]
-        unknown = [key for key in self.tensors if key not in shapes]
-        misshapen = [
-            f"{key} {tuple(self.tensors[key].shape)} instead of {tuple(shape)}"
-            for key, shape in shapes.items()
-            if key in self.tensors and self.tensors[key].shape != shape
-        ]
-        wrong = [
-            f"{len(found)} {what} ({', '.join(found[:SHOWN])}{', …' if len(found) > SHOWN else ''})"
-            for what, found in (("missing", missing), ("unknown", unknown), ("of another shape", misshapen))
-            if found
-        ]
-        if wrong:
-            raise UserError(
-                f"{self.where}: of its tensors {', '.join(wrong)}; give that network's checkpoint, or its name"
-            )
+        check_tensors(self.tensors, shapes, self.where, "give that network's checkpoint, or its name")
 
     def _fill(self, model: nn.Module, names: Names, prefix: str = "") -> None:
         """Load all tensors, named with `prefix`, into `model`."""
@@ -232,6 +218,11 @@ def _keys(ours: Mapping[str, Tensor], names: Names, prefix: str) -> dict[str, st
     return keys
 
 
+def holds_supernet(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict of the official code is that of a supernet."""
+    return any("features.0.0.conv." in key for key in tensors)
+
+
 def _cell_anchors(detector: Detector) -> list[Tensor]:
     generator = detector.rpn.anchor_generator if isinstance(detector, FasterRCNN) else detector.anchor_generator
     anchors: list[Tensor] = generator.cell_anchors
@@ -248,17 +239,20 @@ def official_categories(num_classes: int) -> tuple[tuple[int, str], ...]:
     return tuple((id, name) for id, name in enumerate(names) if name not in ("__background__", "N/A"))
 
 
-def _network(name: NetworkName) -> tuple[SearchSpace, Architecture | None, str]:
+def _network(name: NetworkName, where: str) -> tuple[SearchSpace, Architecture | None, str]:
     """The space, the architecture unless it is a supernet, and what messages call the network."""
     if isinstance(name, str):
         if name in SUPERNETS:
             return search_space(SUPERNETS[name]), None, name
-        if name not in PUBLISHED:
-            raise UserError(f"network {describe_value(name)} is unknown; {suggestion(name, [*PUBLISHED, *SUPERNETS])}")
-        return PUBLISHED[name].space, PUBLISHED[name].architecture, name
+        if name not in NETWORKS:
+            raise UserError(f"network {describe_value(name)} is unknown; {suggestion(name, [*NETWORKS, *SUPERNETS])}")
+        return NETWORKS[name].space, NETWORKS[name].architecture, name
     space, architecture = name if isinstance(name, tuple) else (name, None)
-    if space.ops != PAPER_OPS:
-        raise UserError(f"space {space.name}: official networks have the ops {', '.join(PAPER_OPS)}, not {space.ops}")
+    if (space.family, space.first_block, space.ops) != ("shufflenet", None, PAPER_OPS):
+        raise UserError(
+            f"{where}: official networks are of family shufflenet and have the ops {', '.join(PAPER_OPS)}, but space "
+            f"{space.name} is of family {space.family} and has {', '.join(space.ops)}; name a space of theirs"
+        )
     if architecture is None:
         return space, None, f"the supernet of space {space.name}"
     space.check(architecture)

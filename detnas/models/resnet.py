@@ -1,7 +1,7 @@
 """torchvision's ResNets as backbones, for comparison."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model
 
@@ -28,6 +28,10 @@ class ResNet(Backbone):
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.channels = [stage[-1].bn3.num_features for stage in stages]
         self.strides = [4, 8, 16, 32]
+
+    @property
+    def parts(self) -> list[list[nn.Module]]:
+        return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3], [self.layer4]]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))

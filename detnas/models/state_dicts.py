@@ -16,6 +16,9 @@ from detnas.utils.errors import UserError
 from detnas.utils.files import open_regular
 from detnas.utils.text import describe_value
 
+SHOWN = 2
+"""The most names of tensors that a message lists, of each kind."""
+
 
 def load_checkpoint(path: Path) -> Any:
     """What torch.load reads from a file with `weights_only=True`. Raises `UserError` if that is not possible."""
@@ -53,12 +56,9 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def file_digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal. Raises `UserError` if it cannot be read."""
-    try:
-        with open_regular(path) as file:
-            return hashlib.sha256(file.read()).hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); name another file") from None
+    """The SHA-256 of a regular file, in hexadecimal. Raises `OSError` if it cannot be read."""
+    with open_regular(path) as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -68,12 +68,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         header = read_header(path)
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in header.tensors}
+            tensors = {name: file.get_tensor(name) for name in header.tensors}
     except (OSError, ValueError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(
             f"{path}: cannot be read ({reason}); name a safetensors file, or a PyTorch checkpoint"
         ) from None
+    return state_dict_of(tensors, str(path))
 
 
 def state_dict_of(checkpoint: Any, where: str) -> dict[str, Tensor]:
@@ -85,7 +86,7 @@ def state_dict_of(checkpoint: Any, where: str) -> dict[str, Tensor]:
         if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get(wrapper), Mapping):
             checkpoint = checkpoint[wrapper]
     if not isinstance(checkpoint, Mapping) or not checkpoint:
-        raise UserError(f"{where}: holds no state dict; give a checkpoint of the official code")
+        raise UserError(f"{where}: holds no state dict; give a checkpoint that holds one")
     strange = [key for key, value in checkpoint.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if strange:
         what = describe_value(strange[0])
@@ -95,3 +96,26 @@ def state_dict_of(checkpoint: Any, where: str) -> dict[str, Tensor]:
             raise UserError(f"{where}: {describe_value(key)} is no plain tensor of numbers; give another checkpoint")
     wrapped = all(key.startswith("module.") for key in checkpoint)
     return {key.removeprefix("module.") if wrapped else key: tensor for key, tensor in checkpoint.items()}
+
+
+def check_tensors(
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], where: str, remedy: str
+) -> None:
+    """Raise `UserError` if a tensor of `shapes` is missing or of another shape, or if there is another one.
+
+    Counts of batches, which evaluation does not use, may be missing, as in files of old versions of PyTorch.
+    """
+    missing = [name for name in shapes if name not in tensors and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in tensors if name not in shapes]
+    misshapen = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(shape)}"
+        for name, shape in shapes.items()
+        if name in tensors and tensors[name].shape != shape
+    ]
+    wrong = [
+        f"{len(found)} {what} ({', '.join(found[:SHOWN])}{', …' if len(found) > SHOWN else ''})"
+        for what, found in (("missing", missing), ("unknown", unknown), ("of another shape", misshapen))
+        if found
+    ]
+    if wrong:
+        raise UserError(f"{where}: of its tensors {', '.join(wrong)}; {remedy}")

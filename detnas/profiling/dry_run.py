@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from detnas.config import Recipe, TrainingSettings
+from detnas.config.recipe import TRAININGS
 from detnas.data.batches import count_loader_processes
 from detnas.data.detection import DetectionSet
 from detnas.profiling import short_recipe
@@ -241,7 +242,7 @@ class DryRun:
         for name, count in self.networks.items():
             if count > 1:
                 yield f"  {name} represents the {count} networks of its kind."
-        workers = max(count_loader_processes(getattr(self.recipe, name).workers) for name in short_recipe.TRAININGS)
+        workers = max(count_loader_processes(getattr(self.recipe, name).workers) for name in TRAININGS)
         if workers and not self.on_gpu:
             yield f"  Memory is that of the training process, without up to {workers} data loading processes."
         if not self.memory.can_reset:

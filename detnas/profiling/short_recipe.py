@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from detnas.config import DataSettings, Recipe, SearchSettings, TrainingSettings
-from detnas.config.recipe import RANDOM
+from detnas.config.recipe import RANDOM, TRAININGS
 from detnas.data.batches import PREFETCHED
 from detnas.data.synthetic import CLASSIFICATION, write_synthetic_data
 from detnas.training.schedules import learning_rate
@@ -22,7 +22,6 @@ CANDIDATES = 3
 SHAPES = {"train": 240, "val": 60, "crops": 240}
 """The maximum number of images of the embedded data set that are drawn."""
 DETECTION = ("supernet_finetune", "finetune")
-TRAININGS = ("supernet_pretrain", "pretrain", *DETECTION)
 
 
 def shorten(recipe: Recipe) -> Recipe:

@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from detnas.config import DetectorSettings, Recipe
+from detnas.config.beginnings import is_pretrained
 from detnas.models.backbone import Subnet
 from detnas.models.classifier import Classifier
 from detnas.models.create import Network
 from detnas.models.detectors.build import build_detector, first_label
 from detnas.profiling.workload import images_per_stage, split_sizes
+from detnas.rundir.layout import WINNER
 
 MEASURED_SIDE, MEASURED_PIXELS = 128, 2 * 128 * 128
 """Measurements use images of at most this side, in batches of about this many pixels, and are scaled up."""
@@ -40,7 +42,7 @@ def estimate_seconds(
     of_median = _measure(recipe, median, device)
     ratios = [network.cost().macs / median.cost().macs for network in baselines]
     of_networks = [of_median, *(_scale(of_median, ratio, recipe) for ratio in ratios)]
-    ops = len(median.space.ops)
+    names, ops = (WINNER, *recipe.baselines), len(median.space.ops)
     images = images_per_stage(recipe, *split_sizes(recipe))
     evaluation = of_median.classify if recipe.search.is_classification else of_median.detect
     if recipe.search.proposals:
@@ -52,7 +54,10 @@ def estimate_seconds(
         "supernet-pretrain": images["supernet-pretrain"] * pretrain_passes * of_median.train_classifier,
         "supernet-finetune": images["supernet-finetune"] * finetune_passes * of_median.train_detector,
         "search": images["search"] * evaluation,
-        "pretrain": images["pretrain"] * sum(one.train_classifier for one in of_networks),
+        "pretrain": images["pretrain"]
+        * sum(
+            one.train_classifier for name, one in zip(names, of_networks, strict=True) if is_pretrained(recipe, name)
+        ),
         "finetune": sum(
             images["finetune"] * one.train_detector + images["evaluate"] * one.detect for one in of_networks
         ),

@@ -9,7 +9,7 @@ from statistics import median
 from detnas.config import Recipe, load_recipe
 from detnas.rundir import layout
 from detnas.rundir.directory import format_stored_run, read_stored_run
-from detnas.rundir.layout import Candidate, MetricsRow, Ranking, RecalibrationCheck, StoredRun
+from detnas.rundir.layout import Candidate, MetricsRow, Pretrained, Ranking, RecalibrationCheck, StoredRun
 from detnas.utils.text import NAME
 
 
@@ -74,6 +74,8 @@ class CollectedRun:
     search_seconds: float | None = None
     ranking: Ranking | None = None
     recalibration: RecalibrationCheck | None = None
+    pretrained: Pretrained | None = None
+    """The learned weights with which the supernet began."""
 
     @property
     def is_searched(self) -> bool:
@@ -116,6 +118,7 @@ def collect(directory: Path, log: Callable[[str], object] = lambda line: None) -
         search_seconds=None if searched is None else searched.seconds,
         ranking=layout.RANKING.find(directory / layout.RANK),
         recalibration=layout.RECALIBRATION.find(directory / layout.SEARCH),
+        pretrained=layout.PRETRAINED.find(directory),
     )
 
 

@@ -2,36 +2,37 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
-from detnas.models.ops import OPS, PaperOp
+from detnas.models.ops import OPS, MBConvOp, PaperOp, SkipOp
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace
+from detnas.spaces.space import MOBILE_OPS
 from detnas.utils.errors import UserError
 
 COLUMNS = 8
 BLOCK_WIDTH, BLOCK_HEIGHT, GAP, HEADING = 76, 58, 12, 34
+SKIP = "skip"
+COLORED = {*PAPER_OPS, *MOBILE_OPS} - {SKIP}
+"""The ops for which the page has a color."""
 
 
 @dataclass(frozen=True)
 class DrawnBlock:
-    """A block: its upper left corner in pixels, op (empty for the stem), kernel size (if known), stride, and digit."""
+    """A block: its upper left corner in pixels, op (empty in the stem), stride, and what is written in it."""
 
     x: int
     y: int
     op: str
-    kernel: int | None
     stride: int
-    digit: int = 0
+    label: str
+    caption: str
+    text: str
+    """What it is, in words."""
 
     @property
-    def label(self) -> str:
-        return f"{self.kernel}×{self.kernel}" if self.kernel else str(self.digit)  # noqa: RUF001
-
-    @property
-    def caption(self) -> str:
-        if not self.op:
-            return "conv"
-        name = self.op.rpartition(":")[2][:12]  # the letters that fit into a block
-        return name if self.kernel is None else name.rstrip("0123456789")  # the label says the kernel
+    def style(self) -> str:
+        """The class by which the page colors it."""
+        return style(self.op) if self.op else "stem"
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,7 @@ class DrawnStage:
     @property
     def text(self) -> str:
         """The stage as text, for screen readers."""
-        ops = ", ".join(block.op or f"convolution {block.kernel}x{block.kernel}" for block in self.blocks)
-        return f"{self.title} ({self.note}): {ops}."
+        return f"{self.title} ({self.note}): {', '.join(block.text for block in self.blocks)}."
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,24 @@ class Drawing:
         used = {block.op for stage in self.stages for block in stage.blocks}
         return [op for op in self.space_ops if op in used]
 
+    @property
+    def has_expansions(self) -> bool:
+        """Whether ops are in it whose caption says their expansion."""
+        return any(isinstance(OPS.get(op), MBConvOp) for op in self.ops)
+
     def style(self, op: str) -> str:
-        """The class by which the page colors an op, or the stem where `op` is empty."""
-        return (op if op in PAPER_OPS else "custom") if op else "stem"
+        """The class by which the page colors an op."""
+        return style(op)
 
     @property
     def text(self) -> str:
         """The drawing as text, for screen readers."""
         return " ".join(stage.text for stage in self.stages)
+
+
+def style(op: str) -> str:
+    """The class by which the page colors an op."""
+    return "left-out" if op == SKIP else op if op in COLORED else "custom"
 
 
 def draw(architecture: str, space: SearchSpace) -> Drawing | None:
@@ -87,22 +97,50 @@ def draw(architecture: str, space: SearchSpace) -> Drawing | None:
     if tuple(map(len, parsed.stages)) != space.repeats or max(parsed.ops) >= len(space.ops):
         return None
     y = HEADING
-    stages = [DrawnStage("Stem", f"{space.stem} channels, 1/2 of the image's size", y, [DrawnBlock(0, y, "", 3, 2)])]
+    stages = [DrawnStage("Stem", f"{space.stem_channels} channels, 1/2 of the image's size", y, _stem(space, y))]
     y += BLOCK_HEIGHT + GAP
-    maps = zip(parsed.stages, space.channels, space.strides, strict=True)
-    for index, (ops, channels, stride) in enumerate(maps, start=1):
+    for index, (ops, channels) in enumerate(zip(parsed.stages, space.channels, strict=True)):
         y += HEADING
+        note = f"{channels} channels, 1/{2 * prod(space.stage_strides[: index + 1])}"
+        if index not in space.map_stages:
+            note += f", as in stage {index + 2}"
+        strides = (space.stage_strides[index], *[1] * (len(ops) - 1))
         blocks = [
-            DrawnBlock(
-                x=number % COLUMNS * (BLOCK_WIDTH + GAP),
-                y=y + number // COLUMNS * (BLOCK_HEIGHT + GAP),
-                op=space.ops[op],
-                kernel=spec.kernel if isinstance(spec := OPS.get(space.ops[op]), PaperOp) else None,
-                stride=2 if number == 0 else 1,
-                digit=op,
-            )
-            for number, op in enumerate(ops)
+            _block(number, y, space.ops[op], op, stride)
+            for number, (op, stride) in enumerate(zip(ops, strides, strict=True))
         ]
-        stages.append(DrawnStage(f"Stage {index}", f"{channels} channels, 1/{stride}", y, blocks))
+        stages.append(DrawnStage(f"Stage {index + 1}", note, y, blocks))
         y += -(-len(ops) // COLUMNS) * (BLOCK_HEIGHT + GAP)
     return Drawing(stages, y, space.ops)
+
+
+def _stem(space: SearchSpace, y: int) -> list[DrawnBlock]:
+    """The stem's convolution, and its fixed block if there is one."""
+    blocks = [DrawnBlock(0, y, "", 2, _kernel(3), "conv", "convolution 3x3")]
+    if space.first_block is not None:
+        blocks.append(DrawnBlock(BLOCK_WIDTH + GAP, y, "", 1, _kernel(3), "mbconv1", "mbconv1_k3 (fixed)"))
+    return blocks
+
+
+def _block(number: int, y: int, op: str, digit: int, stride: int) -> DrawnBlock:
+    """The block at place `number` of a stage whose first row is at `y`."""
+    row, column = divmod(number, COLUMNS)
+    label, caption = _words(op, digit)
+    text = f"{op} (left out)" if op == SKIP else op
+    return DrawnBlock(column * (BLOCK_WIDTH + GAP), y + row * (BLOCK_HEIGHT + GAP), op, stride, label, caption, text)
+
+
+def _words(op: str, digit: int) -> tuple[str, str]:
+    """What is written in a block, large and small: the kernel and the kind of op, if they are known."""
+    match OPS.get(op):
+        case PaperOp(kernel=kernel):
+            return _kernel(kernel), op.rstrip("0123456789")
+        case MBConvOp(kernel=kernel, expansion=expansion):
+            return _kernel(kernel), f"mbconv{expansion}"
+        case SkipOp():
+            return op, ""
+    return str(digit), op.rpartition(":")[2][:12]  # the letters that fit into a block
+
+
+def _kernel(side: int) -> str:
+    return f"{side}×{side}"  # noqa: RUF001

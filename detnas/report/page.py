@@ -14,6 +14,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from detnas.config.beginnings import describe_beginnings, is_pretrained
 from detnas.config.recipe import BudgetSettings
 from detnas.report import plots
 from detnas.report.answer import DESCRIPTIONS, UNKNOWN, answer, caveat, count, milliseconds, points
@@ -23,6 +24,7 @@ from detnas.report.images import MOST_PREDICTIONS, Example, embed_images, label
 from detnas.report.recalibration import explain_recalibration
 from detnas.rundir import layout
 from detnas.rundir.layout import Candidate
+from detnas.spaces import PAPER_OPS
 from detnas.utils.errors import UserError
 from detnas.utils.estimate import Estimate
 from detnas.utils.files import write_text
@@ -91,6 +93,7 @@ def render(run: CollectedRun, examples: Sequence[Example] = ()) -> str:
         run=run,
         answer=answer(run),
         caveat=caveat(run),
+        beginnings=describe_beginnings(run.recipe, run.pretrained),
         descriptions=DESCRIPTIONS,
         search=run.recipe.search,
         side=run.recipe.budget.size,
@@ -161,13 +164,14 @@ def _ops_plots(candidates: Sequence[Candidate], ops: Sequence[str]) -> list[Plot
     except UserError:  # the text of an architecture that is not one
         return []
     rows = ([name, *map("{:.0f}".format, of_block)] for name, of_block in zip(names, blocks, strict=True))
+    everywhere = "" if set(ops) <= set(PAPER_OPS) else ", or more where not every op is possible"
     return [
         Plot(
             "plot-ops",
             "What the best have in common",
             f"The percentage of the {len(best)} best candidates that have an op at a block. Random candidates would "
-            f"have {100 // len(ops)} everywhere. Where nearly all have one op, either it helps there, or the few "
-            "parents of the last generations happened to share it.",
+            f"have {100 // len(ops)} everywhere{everywhere}. Where nearly all have one op, either it helps there, or "
+            "the few parents of the last generations happened to share it.",
             _data(figure),
             [["Block", *ops], *rows],
         )
@@ -275,7 +279,6 @@ def _stage_times(run: CollectedRun) -> list[StageTime]:
     is_part = {
         layout.SUPERNET_PRETRAIN: recipe.pretrains_supernet,
         layout.SUPERNET_FINETUNE: not recipe.search.is_classification,
-        layout.PRETRAIN: recipe.pretrains,
     }
     times = []
     for stage, name in STAGES.items():
@@ -284,7 +287,8 @@ def _stage_times(run: CollectedRun) -> list[StageTime]:
             times.append(StageTime(name, state, run.search_seconds, None))
         for training in (training for training in run.trainings if training.stage == stage):
             state = "done" if training.seconds is not None else "in progress" if training.curves else "not run yet"
-            if state == "not run yet" and not is_part.get(stage, True):
+            is_left_out = stage == layout.PRETRAIN and not is_pretrained(recipe, training.network)
+            if state == "not run yet" and (is_left_out or not is_part.get(stage, True)):
                 state = "not part of this run"
             title = f"{name}: {training.network}" if training.network else name
             times.append(StageTime(title, state, training.seconds, training.images_per_second))

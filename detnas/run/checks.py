@@ -1,10 +1,10 @@
 """What is checked of a run before any training."""
 
+from detnas.config.beginnings import begins_with_weights
 from detnas.data.classification import ClassificationSet
 from detnas.data.images import check_sizes
 from detnas.distributed import comm
 from detnas.run.context import Run
-from detnas.run.weights import check_weights
 from detnas.rundir.layout import FINETUNE, SEARCH, SEARCH_DONE, SUPERNET_FINETUNE, SUPERNET_PRETRAIN, WINNER
 from detnas.search.evaluators.inputs import VALUE_BYTES
 from detnas.search.study.storage import check_storage
@@ -21,9 +21,6 @@ def check_run(run: Run) -> None:
     if run.recipe.pretrains:
         ClassificationSet(run.recipe, run.data)
     search.evaluator.load().check(run)
-    if needs_weights(run) and run.weights is not None:
-        check_weights(run.directory, run.recipe, run.weights)
-        comm.check_same_on_all_ranks("pretraining.weights", run.weights.digest)
     for stage in (SUPERNET_PRETRAIN, SUPERNET_FINETUNE):
         run.paths(stage)
     if run.device.type == "cpu" and not run.is_done(run.trained_supernet):
@@ -35,11 +32,12 @@ def check_run(run: Run) -> None:
 
 
 def needs_weights(run: Run) -> bool:
-    """Whether a training has not begun yet that begins with the recipe's learned weights, if it names any."""
-    if run.begins(SUPERNET_FINETUNE) and not run.is_done(SUPERNET_FINETUNE):
-        return True
-    begins = (run.begins(f"{FINETUNE}/{name}") for name in (WINNER, *run.recipe.baselines))
-    return run.recipe.pretraining.source == "weights" and any(begins)
+    """Whether one of the run's stages has a training that has yet to begin with learned weights."""
+    if run.recipe.pretraining.weights is None:
+        return False
+    names = (name for name in (WINNER, *run.recipe.baselines) if begins_with_weights(run.recipe, name))
+    stages = [SUPERNET_FINETUNE, *(f"{FINETUNE}/{name}" for name in names)]
+    return any(run.begins(stage) and not run.is_done(stage) for stage in stages)
 
 
 def check_memory(run: Run) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from detnas.config import DetectorSettings, Recipe, SupernetTrainingSettings, TrainingSettings
+from detnas.config.beginnings import inherits
 from detnas.data.classification import ClassificationSet, Part
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
@@ -24,7 +25,7 @@ from detnas.models.ops.shuffle import Shuffle
 from detnas.models.supernet import Supernet, extract_subnet
 from detnas.models.weight_sources.spec import WeightSource
 from detnas.run.baselines import baseline_builders
-from detnas.run.weights import open_weights, stored_shuffle
+from detnas.run.weights import check_weights, open_weights, stored_shuffle
 from detnas.rundir import layout
 from detnas.rundir.record_files import RecordFile, damaged
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
@@ -50,17 +51,32 @@ class Run:
     sampler: BudgetSampler
     device: torch.device
     progress: Progress
+    origin: Path | None = None
+    """The directory of the run whose supernet is used, where networks are trained in another one."""
 
     @cached_property
     def weights(self) -> WeightSource | None:
-        """The learned weights with which the supernet begins, if the recipe names any; read when they are needed."""
+        """The learned weights with which the supernet begins, if the recipe names any; read when they are needed.
+
+        Raises `UserError` if they cannot be read, do not fit, or are not those with which the run began.
+        """
         where = self.recipe.pretraining.weights
-        return None if where is None else open_weights(where, self.space)
+        if where is None:
+            return None
+        with torch.device("cpu"):  # also while a network is built of which only the shapes are needed
+            weights = open_weights(where, self.space)
+        check_weights(self.supernet_directory, self.recipe, weights)
+        return weights
+
+    @property
+    def supernet_directory(self) -> Path:
+        """Where the trainings of the supernet are."""
+        return self.origin or self.directory
 
     @cached_property
     def shuffle(self) -> Shuffle:
         """How the blocks of the supernet split channels."""
-        stored = comm.broadcast_from_main(lambda: stored_shuffle(self.directory))
+        stored = comm.broadcast_from_main(lambda: stored_shuffle(self.supernet_directory))
         return stored or (self.weights.shuffle if self.weights else "even_odd")
 
     @property
@@ -124,7 +140,8 @@ class Run:
     def begin_network(self, name: str, detector: Detector) -> None:
         """Give a new detector around the single network `name` the weights with which its training begins."""
         network = find_backbone(detector)
-        if self.recipe.inherit and isinstance(network, Subnet) and network.space == self.space:
+        if inherits(self.recipe, name):
+            assert isinstance(network, Subnet)
             trained = extract_subnet(self.supernet_detector(), network.architecture)
             detector.load_state_dict(trained.state_dict())
         elif self.recipe.pretrains:
@@ -142,14 +159,14 @@ class Run:
     def supernet_detector(self) -> Detector:
         """The supernet in the detector as it was fine-tuned, on the run's device."""
         detector = self.detector(self.supernet, self.recipe.search_detector)
-        load_weights(detector, self.directory / layout.SUPERNET_FINETUNE)
+        load_weights(detector, self.supernet_directory / layout.SUPERNET_FINETUNE)
         return detector.to(self.device)
 
     def supernet_classifier(self) -> Classifier:
         """The supernet in the classifier as it was pre-trained, on the run's device."""
         num_classes = ClassificationSet(self.recipe, self.data).num_classes
         classifier = self.classifier(self.supernet, num_classes)
-        load_weights(classifier, self.directory / layout.SUPERNET_PRETRAIN)
+        load_weights(classifier, self.supernet_directory / layout.SUPERNET_PRETRAIN)
         return classifier.to(self.device)
 
     def _fresh(self, make_backbone: Callable[[], Backbone]) -> Backbone:

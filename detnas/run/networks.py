@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from detnas.config.beginnings import is_pretrained
 from detnas.data.images import Images
 from detnas.distributed import comm
 from detnas.evaluation.evaluate import Evaluation, evaluate
@@ -36,8 +37,8 @@ from detnas.utils.resource_errors import explain_out_of_memory
 def is_trained_standalone(run: Run, architecture: Architecture) -> bool:
     """Whether nothing is left to do for `train_standalone`."""
     name, make_backbone = architecture.hyphenated, partial(run.subnet, architecture)
-    is_pretrained = not run.recipe.pretrains or run.is_trained(f"{PRETRAIN}/{name}", lambda: False)
-    return is_pretrained and is_finished(run, name, make_backbone)
+    is_ready = not is_pretrained(run.recipe, name) or run.is_trained(f"{PRETRAIN}/{name}", lambda: False)
+    return is_ready and is_finished(run, name, make_backbone)
 
 
 def train_standalone(run: Run, architecture: Architecture) -> None:
@@ -48,14 +49,14 @@ def train_standalone(run: Run, architecture: Architecture) -> None:
 
 
 def pretrain_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -> None:
-    """Train networks on classification, each from scratch, if the recipe pre-trains."""
+    """Train networks on classification, each from scratch, as far as the recipe pre-trains them."""
     for name, make_backbone in networks.items():
         stage = f"{PRETRAIN}/{name}"
 
         def is_needed(name: str = name, make_backbone: Callable[[], Network] = make_backbone) -> bool:
             return not is_finished(run, name, make_backbone) and run.begins(f"{FINETUNE}/{name}")
 
-        if run.recipe.pretrains and not run.is_trained(stage, is_needed):
+        if is_pretrained(run.recipe, name) and not run.is_trained(stage, is_needed):
             settings = run.recipe.pretrain
             task, num_classes = run.classification(settings, "train")
             run.train(run.classifier(make_backbone, num_classes), task, settings, stage)

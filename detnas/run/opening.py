@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Literal
 
 from detnas.config import Recipe, load_recipe
+from detnas.config.beginnings import describe_beginnings
 from detnas.data.run_data import find_run_data, stored_data
 from detnas.data.splits import RunData, open_data
 from detnas.distributed import comm
 from detnas.distributed.device import choose_device
 from detnas.run.anchors import fit_anchors
+from detnas.models.weight_sources.spec import WeightSource
 from detnas.run.checks import check_run, needs_weights
 from detnas.run.context import Run
 from detnas.run.store import check_recipe, draw_data, store_latencies, store_recipe, store_splits
 from detnas.run.weights import store_weights
 from detnas.rundir.directory import claim, find_stored_run, read_stored_run
-from detnas.rundir.layout import DATA, RECIPE, StoredRun
+from detnas.rundir.layout import DATA, PRETRAINED, RECIPE, StoredRun
 from detnas.spaces import BudgetSampler
 from detnas.training.data_parallel import check_batches
 from detnas.utils.errors import UserError
@@ -76,15 +78,29 @@ def open_run(
         with comm.raise_on_all_ranks():
             current = Run(recipe, directory, run_data, sampler, device, progress)
             check_run(current)
+        weights = _open_weights(current) if hold != "not at all" else None  # workers of a search need none
         fingerprint = run_data.fingerprint()
         comm.check_same_on_all_ranks(f"data set {data}", fingerprint)
         comm.broadcast_from_main(lambda: store_recipe(directory, recipe, run_data, fingerprint))
         comm.broadcast_from_main(lambda: store_latencies(directory, sampler.budget.latencies))
         comm.broadcast_from_main(lambda: store_splits(directory, run_data))
-        if needs_weights(current) and current.weights is not None:
-            weights = current.weights
+        if weights is not None:
             comm.broadcast_from_main(lambda: store_weights(directory, weights))
+        beginnings = comm.broadcast_from_main(lambda: describe_beginnings(recipe, PRETRAINED.find(directory)))
+        if beginnings:
+            progress.log(beginnings)
         yield current
+
+
+def _open_weights(run: Run) -> WeightSource | None:
+    """The learned weights with which trainings of the run have yet to begin, if there are any."""
+    if not needs_weights(run):
+        return None
+    with comm.raise_on_all_ranks():
+        weights = run.weights
+    assert weights is not None
+    comm.check_same_on_all_ranks("pretraining.weights", weights.digest)
+    return weights
 
 
 def _find_stored(directory: Path) -> StoredRun | None:

@@ -8,8 +8,9 @@ pretrain            the winner and the baselines learn classification, each from
 finetune            the same networks learn detection and are evaluated on the validation set
 report              the page
 
-The pretrain stages are skipped if `pretraining.source` is none, and supernet-finetune is skipped if candidates are
-scored by classification (the paper's ClsNAS).
+The pretrain stages are skipped if `pretraining.source` is none or weights: with `pretraining.weights`, the supernet
+begins supernet-finetune with learned weights. supernet-finetune is skipped if candidates are scored by classification
+(the paper's ClsNAS).
 
 A stage whose `done.json` exists is not run again, and a training continues from its last checkpoint: the same command
 finishes a run that was interrupted. With several processes (see `detnas.distributed.comm`) the main process alone reads
@@ -20,13 +21,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from detnas.config import Recipe
+from detnas.config.beginnings import inherits
 from detnas.distributed import comm
 from detnas.run.context import Run
 from detnas.run.networks import finetune_networks, pretrain_networks
 from detnas.run.opening import load_run, open_run, read_recipe
 from detnas.run.page import write_page
 from detnas.run.search_stage import is_evaluated, search_stage
-from detnas.rundir.layout import FINETUNE, PRETRAIN, SEARCH, SUPERNET_FINETUNE, SUPERNET_PRETRAIN
+from detnas.rundir.layout import FINETUNE, PRETRAIN, SEARCH, SUPERNET_FINETUNE, SUPERNET_PRETRAIN, WINNER
 from detnas.utils.errors import UserError, suggestion
 from detnas.utils.progress import Progress
 
@@ -94,20 +96,26 @@ def supernet_pretrain(run: Run) -> None:
 def _needs_pretraining(run: Run) -> bool:
     if run.trained_supernet == SUPERNET_PRETRAIN:
         return not is_evaluated(run)
-    is_fine_tuned = run.is_trained(SUPERNET_FINETUNE, lambda: not is_evaluated(run))
+    is_fine_tuned = run.is_trained(SUPERNET_FINETUNE, lambda: _needs_finetuning(run))
     return not is_fine_tuned and run.begins(SUPERNET_FINETUNE)
 
 
 def supernet_finetune(run: Run) -> None:
     """Train the supernet on detection, without the images of the search split."""
     is_part = run.trained_supernet == SUPERNET_FINETUNE
-    if not is_part or run.is_trained(SUPERNET_FINETUNE, lambda: not is_evaluated(run)):
+    if not is_part or run.is_trained(SUPERNET_FINETUNE, lambda: _needs_finetuning(run)):
         return
     settings = run.recipe.supernet_finetune
     detector = run.detector(run.supernet)
     if run.begins(SUPERNET_FINETUNE):
         run.begin_supernet(detector)
     run.train(detector, run.detection(settings, run.data.fit), settings, SUPERNET_FINETUNE)
+
+
+def _needs_finetuning(run: Run) -> bool:
+    heirs = (name for name in (WINNER, *run.recipe.baselines) if inherits(run.recipe, name))
+    stages = (f"{FINETUNE}/{name}" for name in heirs)
+    return not is_evaluated(run) or any(run.begins(stage) and not run.is_done(stage) for stage in stages)
 
 
 def pretrain(run: Run) -> None:

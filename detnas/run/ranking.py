@@ -42,7 +42,7 @@ def rank(directory: Path, count: int, progress: Progress, data: Path | None = No
         chosen = spread(run.sampler, count, run.seed("rank"))
         evaluator = build_evaluator(run)
         # The same stages as the run's, in a folder of their own.
-        rank_run = replace(run, directory=directory / layout.RANK)
+        rank_run = replace(run, directory=directory / layout.RANK, origin=directory)
         for number, architecture in enumerate(chosen, start=1):
             with try_lock_file(network_lock(rank_run.directory, architecture.hyphenated)) as is_mine:
                 if is_mine and _find_network(rank_run, architecture) is None:

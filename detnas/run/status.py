@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Literal
 
 from detnas.config import Recipe, load_recipe
+from detnas.config.beginnings import describe_beginnings, is_pretrained
 from detnas.evaluation.headline import headline
 from detnas.rundir import layout
 from detnas.rundir.directory import read_stored_run
@@ -61,7 +62,7 @@ class RunStatus:
     report: Path | None
     """The page, once it has been written."""
     notes: Sequence[str] = ()
-    """Lines on damaged logs."""
+    """Lines on the weights with which the run began, and on damaged logs."""
 
     @property
     def is_finished(self) -> bool:
@@ -81,7 +82,8 @@ def read_status(directory: Path) -> RunStatus:
     read_stored_run(directory)
     recipe = load_recipe(directory / layout.RECIPE)
     report = directory / layout.REPORT
-    notes: list[str] = []
+    beginnings = describe_beginnings(recipe, layout.PRETRAINED.find(directory))
+    notes = [beginnings] if beginnings else []
     stages = list(_stages(directory, recipe, notes.append))
     return RunStatus(directory, recipe.name, stages, report if is_file(report) else None, notes)
 
@@ -114,7 +116,7 @@ def _stages(directory: Path, recipe: Recipe, log: Callable[[str], object]) -> It
         yield _training(directory, layout.SUPERNET_FINETUNE, recipe.supernet_finetune.steps, log)
     yield _search(directory / layout.SEARCH, recipe)
     for network in (layout.WINNER, *recipe.baselines):
-        if recipe.pretrains:
+        if is_pretrained(recipe, network):
             yield _training(directory, f"{layout.PRETRAIN}/{network}", recipe.pretrain.steps, log)
         scores = _evaluation_lines(directory, network, recipe)
         yield _training(directory, f"{layout.FINETUNE}/{network}", recipe.finetune.steps, log, scores)

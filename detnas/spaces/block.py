@@ -12,4 +12,4 @@ class Block:
     in_channels: int
     out_channels: int
     stride: int
-    """2 in the first block of a stage, which halves the map's sides, else 1."""
+    """2 where the map's sides are halved, which the first block of a stage may do, else 1."""

@@ -33,7 +33,7 @@ def find_op(name: str) -> Any:
     if not IMPORT_STRING.fullmatch(name):
         return op_table()[name]
     op = import_object(name, "space.ops")
-    if not all(hasattr(op, member) for member in ("build", "cost", "is_allowed")):  # as `OpSpec` has them
+    if not all(hasattr(op, member) for member in ("build", "cost", "is_allowed", "seed")):  # as `OpSpec` has them
         raise UserError(f"space.ops: {name} is no op; let it be a subclass of detnas.CustomOp")
     return op
 

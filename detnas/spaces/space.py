@@ -21,6 +21,12 @@ MOST_CHANNELS = 2**16
 """Of any map: far beyond every network, and costs of so many still fit into 64 bits."""
 MOST_STAGES = 8
 
+MOBILE_OPS = ("mbconv6_k3", "mbconv6_k5", "mbconv3_k3", "mbconv3_k5", "skip")
+"""The ops of the mobile spaces."""
+NAMED_FAMILIES = ("shufflenet", "efficientnet-lite")
+"""Those of the named spaces. They and the named spaces' ops are not looked up in the tables, whose modules import this
+one."""
+
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -31,11 +37,11 @@ class SearchSpace:
     there: names of `detnas.models.ops.OPS`, and custom ops, subclasses of `detnas.CustomOp` as `package.module:Class`.
     Custom ops are imported when they are first asked for.
 
-    Raises `UserError` if widths are no multiples of 4, do not rise or exceed `MOST_CHANNELS`, if a stage has no block
-    or another stride than 1 or 2, for more than `MOST_STAGES` stages or `MOST_BLOCKS` blocks, for a name that cannot be
-    one (`NAME`), for an unknown family, or if `ops` are not one to ten such names, each once. Whatever depends on which
-    ops are allowed raises it for a custom op that cannot be imported, and for a block at which none of `ops` is
-    allowed.
+    Raises `UserError` if widths are no multiples of 4, exceed `MOST_CHANNELS` or, with ops of the paper, do not rise,
+    if a stage has no block or another stride than 1 or 2, for more than `MOST_STAGES` stages or `MOST_BLOCKS` blocks,
+    for a name that cannot be one (`NAME`), for an unknown family, or if `ops` are not one to ten such names, each once.
+    Whatever depends on which ops are allowed raises it for a custom op that cannot be imported, and for a block at
+    which none of `ops` is allowed.
     """
 
     name: str
@@ -61,21 +67,27 @@ class SearchSpace:
         self._check_numbers()
         if not NAME.fullmatch(self.name):
             raise UserError(f"space {describe_value(self.name)}: its name cannot be one; write {NAME_RULE}")
-        if self.family not in family_table():
+        if self.family not in NAMED_FAMILIES and self.family not in family_table():
             raise UserError(
                 f"space {self.name}: family {describe_value(self.family)} is unknown; choose from "
                 f"{', '.join(family_table())}"
             )
+        if self.first_block is not None and self.family == "shufflenet":
+            raise UserError(
+                f"space {self.name}: first_block {self.first_block}: networks of family shufflenet have none; leave it "
+                "out, or choose another family"
+            )
         self._check_ops()
 
     def _check_numbers(self) -> None:
-        widths = (self.stem, *self._widths)
+        widths = self.stem, *self._widths
         shown = f"space {self.name}: widths {describe_value(widths)}"
         if any(width % 4 or width < 4 for width in widths):
             raise UserError(f"{shown} must be multiples of 4")
         if max(widths) > MOST_CHANNELS:
             raise UserError(f"{shown} must be at most {MOST_CHANNELS}")
-        if any(width >= next_width for width, next_width in pairwise(self._widths)):
+        # The paper's ops of stride 2 keep their input's channels in the projection, and add others.
+        if set(self.ops) & set(PAPER_OPS) and any(wide >= next_wide for wide, next_wide in pairwise(self._widths)):
             raise UserError(f"{shown}: each stage must be wider than the one before it")
         if len(self.repeats) != len(self.channels) or min(self.repeats, default=0) < 1:
             raise UserError(
@@ -95,7 +107,8 @@ class SearchSpace:
                 f"space {self.name}: ops {describe_value(list(self.ops))} must be one to {MOST_OPS}, each named once"
             )
         for op in self.ops:
-            if op not in PAPER_OPS and not IMPORT_STRING.fullmatch(op) and op not in op_table():
+            is_named = op in PAPER_OPS or op in MOBILE_OPS
+            if not is_named and not IMPORT_STRING.fullmatch(op) and op not in op_table():
                 raise UserError(
                     f"space {self.name}: op {describe_value(op)} is unknown; choose from {', '.join(op_table())}, or "
                     "name a class of yours as package.module:Class"
@@ -109,7 +122,7 @@ class SearchSpace:
     @property
     def stem_channels(self) -> int:
         """Channels of the map that the first choice block takes."""
-        return self.first_block or self.stem
+        return self.stem if self.first_block is None else self.first_block
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -128,6 +141,11 @@ class SearchSpace:
     def map_stages(self) -> list[int]:
         """The stages that give a map: the last of each resolution."""
         return [stage for stage, follower in enumerate((*self.stage_strides[1:], 2)) if follower == 2]
+
+    @property
+    def map_blocks(self) -> list[int]:
+        """After how many choice blocks each map is taken."""
+        return [sum(self.repeats[: stage + 1]) for stage in self.map_stages]
 
     @property
     def map_channels(self) -> list[int]:
@@ -248,10 +266,6 @@ def _check_latencies(space: SearchSpace, latencies: LatencyTable) -> None:
     raise UserError(f"budget.latencies: {reason}; {REMEDY}")
 
 
-MOBILE_OPS = ("mbconv6_k3", "mbconv6_k5", "mbconv3_k3", "mbconv3_k5", "skip")
-"""The ops of the mobile spaces."""
-
-
 def _mobile(name: str, channels: tuple[int, ...], repeats: tuple[int, ...]) -> SearchSpace:
     """A space in the layout of an EfficientNet-Lite; `channels` are those of the fixed first block and of the
     stages."""
@@ -311,4 +325,6 @@ def search_space(
         channels=space.channels if channels is None else tuple(channels),
         repeats=space.repeats if repeats is None else tuple(repeats),
         ops=space.ops if ops is None else tuple(ops),
+        # Any number of stages is possible where each halves the map.
+        stage_strides=() if set(space.stage_strides) == {2} else space.stage_strides,
     )

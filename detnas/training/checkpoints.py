@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from detnas.distributed import comm
 from detnas.rundir.layout import TRAINING_DONE, checkpoint_path, checkpoint_paths, checkpoint_step
@@ -99,10 +99,12 @@ def load_weights(model: nn.Module, directory: Path, part: str = "") -> None:
     They are the averaged weights if the training averages. Raises `UserError` if its last checkpoint is damaged or
     missing.
     """
-    state = _load(comm.broadcast_bytes(lambda: _finished(directory)))
-    prefix = f"{part}." if part else ""
-    weights = state["ema"]["weights"] if "ema" in state else state["model"]
-    model.load_state_dict({name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)})
+    model.load_state_dict(_weights(comm.broadcast_bytes(lambda: _finished(directory)), part))
+
+
+def finished_weights(directory: Path, part: str) -> dict[str, Tensor]:
+    """What `load_weights` loads, read by this process alone, as from another run."""
+    return _weights(_finished(directory), part)
 
 
 def weights_digest(directory: Path) -> str:
@@ -114,6 +116,13 @@ def weights_digest(directory: Path) -> str:
         return checkpoint_path(directory, TRAINING_DONE.read(directory).steps).read_bytes()[-DIGEST:].hex()
     except OSError:
         return _finished(directory)[-DIGEST:].hex()
+
+
+def _weights(data: bytes, part: str) -> dict[str, Tensor]:
+    state = _load(data)
+    prefix = f"{part}." if part else ""
+    weights = state["ema"]["weights"] if "ema" in state else state["model"]
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
 
 
 def _plain(value: Any) -> Any:

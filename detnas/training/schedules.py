@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from detnas.config import TrainingSettings
-from detnas.models.backbone import find_backbone
+from detnas.models.backbone import Backbone
 
 NORMS = (nn.BatchNorm2d, nn.GroupNorm)
 
@@ -26,26 +26,28 @@ def learning_rate(settings: TrainingSettings, step: int) -> float:
 
 
 def build_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """SGD or AdamW with three parameter groups: weights, scales of norms, and biases.
+    """SGD or AdamW with three parameter groups: weights, scales of norms, and biases; and if the backbone has a rate of
+    its own, with three more for it.
 
     Each group has an `lr_factor`, by which `set_learning_rate` multiplies its rate. Both optimizers skip parameters
     without a gradient, so that an op that did not run gets neither momentum nor weight decay.
     """
-    decay = settings.weight_decay
-    backbone = {id(parameter) for parameter in find_backbone(model).parameters()}
-    parameters = []
-    for is_backbone, factor in ((False, 1.0), (True, settings.backbone_lr_factor)):
-        groups: dict[str, list[nn.Parameter]] = {"weights": [], "norms": [], "biases": []}
-        for module in model.modules():
-            for name, parameter in module.named_parameters(recurse=False):
-                kind = "biases" if name == "bias" else "norms" if isinstance(module, NORMS) else "weights"
-                if (id(parameter) in backbone) == is_backbone:
-                    groups[kind].append(parameter)
-        parameters += [
-            {"params": groups["weights"], "weight_decay": decay, "lr_factor": factor},
-            {"params": groups["norms"], "weight_decay": decay if settings.decay_norms else 0.0, "lr_factor": factor},
-            {"params": groups["biases"], "weight_decay": 0.0, "lr_factor": factor * settings.bias_lr_factor},
-        ]
+    of_backbone = {id(one) for part in model.modules() if isinstance(part, Backbone) for one in part.parameters()}
+    decays = {"weights": settings.weight_decay, "norms": settings.weight_decay * settings.decay_norms, "biases": 0.0}
+    groups: dict[tuple[str, float], list[nn.Parameter]]
+    groups = {(kind, factor): [] for factor in (1.0, settings.backbone_lr_factor) for kind in decays}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            kind = "biases" if name == "bias" else "norms" if isinstance(module, NORMS) else "weights"
+            groups[kind, settings.backbone_lr_factor if id(parameter) in of_backbone else 1.0].append(parameter)
+    parameters = [
+        {
+            "params": group,
+            "weight_decay": decays[kind],
+            "lr_factor": factor * (settings.bias_lr_factor if kind == "biases" else 1.0),
+        }
+        for (kind, factor), group in groups.items()
+    ]
     if settings.optimizer == "adamw":
         # The fused update of many small tensors takes a quarter of the time. Torch's fused SGD fails where some
         # parameters have momentum and others, of ops that have not run yet, have none.

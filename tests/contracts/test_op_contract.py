@@ -1,9 +1,11 @@
 """What every op must do: its shapes, its cost, its weights, and where it may stand."""
 
+import copy
 import subprocess
 import sys
 import types
 from math import prod
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +98,19 @@ class OpContract:
             for name, parameter in op.named_parameters():
                 assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
+    def test_it_takes_the_weights_of_its_own_kind_or_says_why_not(self, spec: OpSpec, blocks: list[Block]) -> None:
+        for block in blocks:
+            op, native = spec.build(block, "even_odd"), spec.build(block, "even_odd")
+            own, learned = copy.deepcopy(op.state_dict()), copy.deepcopy(native.state_dict())
+            expected = [own, learned]  # it may keep its own
+            try:
+                spec.seed(op, native)
+            except ValueError as error:
+                assert str(error) and "\n" not in str(error)
+                expected = [own]
+            assert any(is_same(op.state_dict(), state) for state in expected)
+            assert is_same(native.state_dict(), learned)
+
     def test_equal_blocks_have_the_same_answer(self, spec: OpSpec) -> None:
         for block in BLOCKS:
             assert spec.is_allowed(block) == spec.is_allowed(Block(**vars(block)))
@@ -158,6 +173,10 @@ class OpContract:
             cost = space.cost(architecture, 65)
             assert cost.macs == counter.get_total_flops() / 2
             assert cost.params == sum(parameter.numel() for parameter in subnet.parameters())
+
+
+def is_same(state: dict[str, Any], other: dict[str, Any]) -> bool:
+    return state.keys() == other.keys() and all(torch.equal(state[name], other[name]) for name in state)
 
 
 def greediest(space: SearchSpace) -> Architecture:

@@ -42,6 +42,9 @@ class Skip:
     def is_allowed(self, block: Block) -> bool:
         return block.stride == 1 and block.in_channels == block.out_channels
 
+    def seed(self, op: nn.Module, native: nn.Module) -> None:
+        """It has no weights."""
+
 
 @contextmanager
 def in_the_table() -> Iterator[None]:
@@ -74,7 +77,7 @@ def every(space: SearchSpace) -> list[Architecture]:
 
 
 def test_the_papers_spaces_stay_as_they_are() -> None:
-    assert len(OPS) == len(PAPER_OPS) + 1
+    assert set(OPS) > set(PAPER_OPS)
     for name, blocks in (("small", 20), ("large", 40), ("tiny", 10)):
         space = named(name)
         assert space.ops == PAPER_OPS == ("shuffle3", "shuffle5", "shuffle7", "xception")

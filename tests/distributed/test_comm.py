@@ -117,7 +117,7 @@ def test_messages_arrive(two: Found) -> None:
         assert messages["batches"].startswith("pretrain.batch_size = 5: cannot be divided evenly among 2 processes")
 
 
-@pytest.mark.parametrize("what", ["retinanet", "fpn", "one batch"])
+@pytest.mark.parametrize("what", ["retinanet", "fpn", "mobile", "one batch"])
 def test_an_evaluation_is_the_same_as_in_one_process(what: str, two: Found, blocks: Path) -> None:
     """Bit for bit, with recalibrated statistics; also if a process has no images to evaluate."""
     detector, images = ("retinanet", 3) if what == "one batch" else (what, 11)

@@ -70,7 +70,7 @@ def test_a_network_of_custom_blocks_is_retrained_and_exported_but_not_as_plain_p
     shell("retrain", custom_block, "22 22 2222 22")
     other = custom_block / "finetune" / "22-22-2222-22" / "detector.safetensors"
     image = next((custom_block / "data").rglob("*.png"))
-    assert f"--format py: writes the code of the paper's ops only, and this network has {CUSTOM}" in shell.refused(
+    assert f"the code of the ops of family shufflenet only, and this network has {CUSTOM}" in shell.refused(
         "export", other, "--format", "py", "--check", image, "--op", CUSTOM
     )
     assert detnas.export(other, "torch", tmp_path / "a.pt2", check=[image], ops=[CUSTOM]).is_file()

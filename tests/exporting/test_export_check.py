@@ -1,5 +1,6 @@
 """What the check of an export lets pass, and what not."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,14 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import toy_mobile
 from detecting import detector, settings, write_noise
-from torch import Tensor
+from torch import Tensor, nn
 
 from detnas.exporting.backbones import BackboneModel
 from detnas.exporting.check import Image, check_backbone, check_detector, compare
 from detnas.exporting.detectors import DetectorModel
 from detnas.models.backbone import find_backbone
 from detnas.models.detectors.detect import Detections, detect
+from detnas.models.ops.mbconv import TensorFlowConv2d
+from detnas.models.weight_sources.efficientnet_lite import INPUT
+from detnas.models.weights import BackboneInfo
 from detnas.utils.errors import UserError
 
 SETTINGS = settings("retinanet", score_threshold=0.1, nms_threshold=0.5, detections=4)
@@ -127,3 +132,23 @@ def test_maps_that_differ_are_refused(change: Any, eager: tuple[Any, Any], image
     assert "maps within 0 of" in check_backbone(backbone, eager[1], BackboneModel({}, backbone), images)
     with pytest.raises(UserError, match=r"the export's maps are .* off the eager model's"):
         check_backbone(backbone, eager[1], BackboneModel({}, maps), images)
+
+
+def test_padding_that_is_frozen_for_even_sides_is_refused(images: list[Image]) -> None:
+    info = BackboneInfo(toy_mobile.SPACE, toy_mobile.ARCHITECTURE, INPUT)
+    backbone: Any = info.build().eval()
+    frozen = copy.deepcopy(backbone)
+    for name, layer in backbone.named_modules():
+        if isinstance(layer, TensorFlowConv2d):
+            side = layer.kernel_size[0] // 2
+            plain = nn.Conv2d(
+                layer.in_channels, layer.out_channels, layer.kernel_size, 2, groups=layer.groups, bias=False
+            )
+            plain.weight = layer.weight
+            frozen.set_submodule(name, nn.Sequential(nn.ZeroPad2d((side - 1, side) * 2), plain))
+    assert "maps within 0 of" in check_backbone(backbone, info, BackboneModel({}, backbone), images)
+    with torch.inference_mode():
+        even = torch.rand(1, 3, 64, 96)
+        assert all(torch.allclose(one, other) for one, other in zip(frozen(even), backbone(even), strict=True))
+    with pytest.raises((UserError, RuntimeError)):
+        check_backbone(backbone, info, BackboneModel({}, frozen), images)

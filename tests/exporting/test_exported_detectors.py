@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import toy_mobile
 from detecting import CATEGORIES, detector, noise
 from torch import Tensor, nn
 
@@ -17,16 +18,20 @@ from detnas.exporting.onnx_model import ABOUT, onnx_model, open_session
 from detnas.models.detectors.build import Detector
 from detnas.models.detectors.detect import Detections, detect
 from detnas.models.detectors.geometry import ImageTransform
+from detnas.models.weight_sources.efficientnet_lite import INPUT
 from detnas.models.weights import DetectorInfo
 
 CPU = torch.device("cpu")
 OFFICIAL = {"geometry": "maskrcnn-benchmark", **OFFICIAL_INPUT.model_dump()}
+MOBILE = {"space": toy_mobile.SPACE, "architecture": toy_mobile.ARCHITECTURE, **INPUT.model_dump()}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "fpn": ("fpn", {}),
     "fpn, official": ("fpn", OFFICIAL),
     "retinanet": ("retinanet", {"losses": "torchvision", "norm": "batch"}),
     "retinanet, official": ("retinanet", OFFICIAL),
     "retinanet of three levels": ("retinanet", {"extra_levels": 0, "anchor_sizes": (8, 16, 24), "norm": "group"}),
+    "fpn, mobile": ("fpn", MOBILE | {"score_threshold": 0.1}),
+    "retinanet, mobile": ("retinanet", MOBILE | {"extra_levels": 0, "anchor_sizes": (8, 16, 24), "norm": "group"}),
 }
 
 
@@ -79,7 +84,9 @@ def test_nothing_found_is_no_error(kind: str) -> None:
 def test_the_eager_detector_is_left_as_it_was(
     eager: tuple[Detector, DetectorInfo], whole: DetectorModel, raw: DetectorModel
 ) -> None:
-    fresh, _ = detector(eager[1].settings.type, **eager[1].settings.model_dump())
+    info = eager[1]
+    assert info.architecture is not None
+    fresh, _ = detector(info.settings.type, info.space, info.architecture, **info.settings.model_dump())
     assert type(eager[0].transform) is ImageTransform
     assert not any(module.training for module in eager[0].modules())
     state = fresh.state_dict()

@@ -18,7 +18,7 @@ from shell import Shell
 import detnas
 from detnas.config import DataSettings, Preprocessing, change_data
 from detnas.config.file_data import data_of_file
-from detnas.exporting.plain_python import ABOUT, definition
+from detnas.exporting.plain_python import constants, definition
 from detnas.models.weights import DetectorInfo, save_detector
 from detnas.utils.errors import UserError
 
@@ -36,25 +36,27 @@ def test_values_in_generated_code_are_nothing_but_values(name: str, shuffle: str
     input = Preprocessing.model_construct(
         image_mean=(0.0, 0.0, 0.0), image_std=(1.0, 1.0, 1.0), channel_order=cast(Any, order)
     )
-    space = SimpleNamespace(**{part: getattr(SPACE, part) for part in ("stem", "channels", "strides", "blocks", "ops")})
+    parts = ("stem", "strides", "blocks", "ops", "family", "map_channels", "map_blocks")
+    space = SimpleNamespace(**{part: getattr(SPACE, part) for part in parts})
     space.name = name
     strange = SimpleNamespace(space=space, architecture=ARCHITECTURE, preprocessing=input, shuffle=shuffle)
     plain, other = (ast.parse(definition(cast(Any, one))) for one in (info(), strange))
     values = [
-        {node.targets[0].id if isinstance(node, ast.Assign) else node.target.id: node.value for node in constants(tree)}  # type: ignore[attr-defined]
+        {ast.unparse(node).partition(" ")[0].rstrip(":"): cast(Any, node).value for node in constants_of(tree)}
         for tree in (plain, other)
     ]
     assert ast.literal_eval(values[1]["SPACE"]) == name and ast.literal_eval(values[1]["SHUFFLE"]) == shuffle
     assert ast.literal_eval(values[1]["CHANNEL_ORDER"]) == order
     for tree in (plain, other):
-        for node in constants(tree):
+        for node in constants_of(tree):
             cast(Any, node).value = ast.Constant(0)
     assert ast.dump(plain) == ast.dump(other)
 
 
-def constants(tree: ast.Module) -> list[ast.stmt]:
+def constants_of(tree: ast.Module) -> list[ast.stmt]:
+    names = constants(info())
     found = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)]
-    return [node for node in found if ast.unparse(node).partition(" ")[0].rstrip(":") in ABOUT]
+    return [node for node in found if ast.unparse(node).partition(" ")[0].rstrip(":") in names]
 
 
 def test_the_generated_file_says_what_it_is(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from detnas.models.weights import (
     save_backbone,
     save_detector,
 )
-from detnas.spaces import Architecture
+from detnas.spaces import Architecture, SearchSpace
 from detnas.utils.errors import UserError
 from detnas.version import __version__
 
@@ -90,10 +90,17 @@ def test_the_shuffle_comes_back(tmp_path: Path) -> None:
         assert all(torch.equal(ours, theirs) for ours, theirs in maps)
 
 
-@pytest.mark.parametrize("architecture", [ARCHITECTURES[1], None], ids=["subnet", "supernet"])
-def test_a_backbone_comes_back_as_it_was(architecture: Architecture | None, tmp_path: Path) -> None:
+MOBILE = SearchSpace("toy-mobile", 8, (8, 12, 16), (1, 2, 1), ("mbconv3_k5", "skip"), (2, 1, 2), 4, "efficientnet-lite")
+
+
+@pytest.mark.parametrize(
+    ("space", "architecture"),
+    [(SPACE, ARCHITECTURES[1]), (SPACE, None), (MOBILE, Architecture.parse("0 01 0")), (MOBILE, None)],
+    ids=["subnet", "supernet", "mobile subnet", "mobile supernet"],
+)
+def test_a_backbone_comes_back_as_it_was(space: SearchSpace, architecture: Architecture | None, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    info = BackboneInfo(SPACE, architecture, OFFICIAL_INPUT, "interleave")
+    info = BackboneInfo(space, architecture, OFFICIAL_INPUT, "interleave")
     backbone = info.build()
     save_backbone(tmp_path / "a.safetensors", backbone, info)
     loaded, its_info = load_weights(tmp_path / "a.safetensors")
@@ -103,6 +110,9 @@ def test_a_backbone_comes_back_as_it_was(architecture: Architecture | None, tmp_
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     opened = create_backbone(tmp_path / "a.safetensors")
     assert type(opened) is type(backbone) and opened.channels == backbone.channels
+    # Files of the paper's spaces are as they were before there were others.
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        assert ("layout" in file.metadata(), "ops" in file.metadata()) == (space is MOBILE, space is MOBILE)
     with pytest.raises(UserError, match="holds a backbone alone, which detects nothing"):
         load_detector(tmp_path / "a.safetensors")
 

@@ -1,6 +1,11 @@
 """The drawing of a backbone, with ops that detnas knows nothing of."""
 
-from detnas.report.drawing import draw
+import re
+from importlib.resources import files
+
+import pytest
+
+from detnas.report.drawing import draw, style
 from detnas.spaces import search_space
 
 
@@ -26,3 +31,38 @@ def test_without_ops_a_recipe_has_ours() -> None:
     drawing = draw("12 30 0000 00", search_space("tiny"))
     assert drawing is not None and drawing.ops == ["shuffle3", "shuffle5", "shuffle7", "xception"]
     assert draw("14 30 0000 00", search_space("tiny")) is None
+
+
+def test_a_mobile_network_is_drawn_with_its_fixed_block_and_the_blocks_that_are_left_out() -> None:
+    space = search_space("mobile")
+    drawing = draw("33 04 034 142 1104 0", space)
+    assert drawing is not None and drawing.ops == list(space.ops) and drawing.has_expansions
+    stem, *stages = drawing.stages
+    assert [(block.label, block.caption, block.style) for block in stem.blocks] == [
+        ("3×3", "conv", "stem"),  # noqa: RUF001
+        ("3×3", "mbconv1", "stem"),  # noqa: RUF001
+    ]
+    assert stem.note.startswith("16 channels, 1/2")
+    assert [stage.note for stage in stages] == [
+        "24 channels, 1/4",
+        "40 channels, 1/8",
+        "80 channels, 1/16, as in stage 4",
+        "112 channels, 1/16",
+        "192 channels, 1/32, as in stage 6",
+        "320 channels, 1/32",
+    ]
+    assert [[block.stride for block in stage.blocks] for stage in stages[2:4]] == [[2, 1, 1], [1, 1, 1]]
+    last = stages[2].blocks[-1]
+    assert (last.label, last.caption, last.style) == ("skip", "", "left-out")
+    first = stages[0].blocks[0]
+    assert (first.label, first.caption, first.style) == ("5×5", "mbconv3", "mbconv3_k5")  # noqa: RUF001
+    assert "Stage 2 (40 channels, 1/8): mbconv6_k3, skip (left out)." in drawing.text
+    assert "Stem (16 channels, 1/2 of the image's size): convolution 3x3, mbconv1_k3 (fixed)." in drawing.text
+
+
+@pytest.mark.parametrize("name", ["tiny", "mobile", "mobile-lite4"])
+def test_every_op_of_the_named_spaces_has_a_color_of_its_own(name: str) -> None:
+    styles = [style(op) for op in search_space(name).ops]
+    css = files("detnas.report").joinpath("style.css").read_text()
+    rules = [re.search(rf"\.{one} \.face {{ ([^}}]+)", css) for one in styles]
+    assert all(rules) and len({rule[1] for rule in rules if rule}) == len(styles)

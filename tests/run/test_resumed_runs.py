@@ -172,13 +172,15 @@ while kills < 200:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("detector", "data"), [("retinanet", "folder"), ("fpn", "shapes")])
+@pytest.mark.parametrize(("detector", "data"), [("retinanet", "folder"), ("fpn", "shapes"), ("fpn", "inherit")])
 def test_a_run_killed_again_and_again_ends_the_same(detector: str, data: str, blocks: Path, tmp_path: Path) -> None:
-    changes = (
-        {} if data == "folder" else {"pretraining__source": "folder", "pretraining__folder": "classification/train"}
-    )
-    recipe = write_recipe(tmp_path / "recipe.yaml", detector, **changes)
-    words = ["--data", str(blocks)] if data == "folder" else []
+    changes = {
+        "folder": {},
+        "shapes": {"pretraining__source": "folder", "pretraining__folder": "classification/train"},
+        "inherit": {"inherit": True},
+    }
+    recipe = write_recipe(tmp_path / "recipe.yaml", detector, **changes[data])
+    words = [] if data == "shapes" else ["--data", str(blocks)]
     process = subprocess.run(
         [sys.executable, "-c", KILLED, "1", "run", str(recipe), "--out", str(tmp_path / "killed"), *words],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -188,7 +190,7 @@ def test_a_run_killed_again_and_again_ends_the_same(detector: str, data: str, bl
     assert process.returncode == 0, process.stderr
     kills = int(process.stdout.split()[-1])
     assert kills >= 8
-    pipeline.run(str(recipe), tmp_path / "whole", blocks if data == "folder" else None)
+    pipeline.run(str(recipe), tmp_path / "whole", None if data == "shapes" else blocks)
     assert_same(results(tmp_path / "killed"), results(tmp_path / "whole"))
     assert (tmp_path / "killed/report.html").exists()
     for path in (tmp_path / "whole").rglob("metrics.jsonl"):

@@ -63,7 +63,7 @@ def test_a_backbone_by_name_is_what_it_says(name: str) -> None:
     assert backbone.cost().params == sum(parameter.numel() for parameter in backbone.parameters())
     if name in PUBLISHED:
         assert backbone.space == PUBLISHED[name].space and backbone.architecture == PUBLISHED[name].architecture
-        assert backbone.channels == list(backbone.space.channels)
+        assert backbone.channels == backbone.space.map_channels
         assert backbone.cost(97) == backbone.space.cost(backbone.architecture, 97)
     else:
         assert backbone.architecture is None

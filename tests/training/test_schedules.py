@@ -120,3 +120,22 @@ def test_every_parameter_of_a_detector_is_in_one_group(detector: str) -> None:
     assert sorted(grouped) == sorted(id(parameter) for parameter in model.parameters())
     undecayed = {id(p) for group in chosen.param_groups if group["weight_decay"] == 0 for p in group["params"]}
     assert undecayed == {id(p) for name, p in model.named_parameters() if name.endswith(".bias")}
+
+
+def test_the_backbone_learns_slower_by_its_factor() -> None:
+    recipe = small_recipe()
+    model = build_detector(Supernet(recipe.search_space()), 3, recipe.detector)
+    plain, slow = (
+        build_optimizer(model, settings(bias_lr_factor=2.0, backbone_lr_factor=factor)) for factor in (1.0, 0.1)
+    )
+    assert len(plain.param_groups) == 3
+    set_learning_rate(slow, 0.5)
+    rates = {id(one): group["lr"] for group in slow.param_groups for one in group["params"]}
+    assert len(rates) == len(list(model.parameters()))
+    for name, parameter in model.named_parameters():
+        factor = (0.1 if name.startswith("backbone.body.") else 1.0) * (2.0 if name.endswith("bias") else 1.0)
+        assert rates[id(parameter)] == pytest.approx(0.5 * factor), name
+    # Decay is as without a factor.
+    decays = [{id(one): group["weight_decay"] for group in chosen.param_groups for one in group["params"]}
+              for chosen in (plain, slow)]  # fmt: skip
+    assert decays[0] == decays[1]

@@ -5,7 +5,6 @@ BN after every convolution; ReLU6 after all but the last of a block; no biases.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from detnas.models.ops.layer_style import LayerStyle
 from detnas.spaces.block import Block
@@ -18,8 +17,8 @@ class TensorFlowConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         side = self.kernel_size[0] // 2
         height, width = x.shape[-2:]
-        x = functional.pad(x, (side - 1 + width % 2, side, side - 1 + height % 2, side))
-        return functional.conv2d(x, self.weight, None, self.stride, 0, 1, self.groups)
+        x = nn.functional.pad(x, (side - 1 + width % 2, side, side - 1 + height % 2, side))
+        return nn.functional.conv2d(x, self.weight, None, self.stride, 0, 1, self.groups)
 
 
 def conv_bn(

@@ -32,13 +32,14 @@ def seed_mbconv(op: nn.Module, native: nn.Module, importance: Importance = proje
     assert isinstance(op, MBConv)
     if not isinstance(native, MBConv):
         raise ValueError("can only begin with weights of a mobile network")
-    wanted, kept = _convolution(op, -5), _convolution(native, -5)
-    if wanted.out_channels > kept.out_channels:
-        raise ValueError(f"{wanted.out_channels} inner channels cannot begin from {kept.out_channels}")
     if len(op.layers) != len(native.layers):
-        raise ValueError("a block with expansion cannot begin from one without")
+        has = "no expansion" if len(op.layers) < len(native.layers) else "an expansion"
+        raise ValueError(f"has {has}, unlike the block that the weights are of")
+    wanted, learned = _convolution(op, -5).out_channels, _convolution(native, -5).out_channels
+    if wanted > learned:
+        raise ValueError(f"has {wanted} inner channels, more than the {learned} that there are weights for")
     order = importance(native).argsort(descending=True, stable=True)
-    channels = order[: wanted.out_channels].sort().values
+    channels = order[:wanted].sort().values
     with torch.no_grad():
         for place, (mine, theirs) in enumerate(zip(op.layers, native.layers, strict=True)):
             is_last = place >= len(op.layers) - 2

@@ -2,8 +2,6 @@
 
 from typing import Protocol
 
-from torch import nn
-
 from detnas.config import Preprocessing
 from detnas.models.backbone import SpaceBackbone
 from detnas.models.ops.shuffle import Shuffle
@@ -26,9 +24,5 @@ class WeightSource(Protocol):
         """Raise `UserError`, with what does not fit, unless it fills the networks of `space`."""
 
     def fill(self, backbone: SpaceBackbone) -> None:
-        """Overwrite all weights and BN statistics of a supernet or a single network, those of custom ops excepted.
-        Raises `UserError` as `check`."""
-
-    def fill_head(self, head: nn.Sequential) -> None:
-        """Overwrite what it knows of a classifier's head, built by the backbone's family: nothing, or all, or all but a
-        linear layer for other classes."""
+        """Overwrite all weights and BN statistics of a supernet or a single network, those of custom ops excepted if
+        there are none for them. Raises `UserError` as `check`."""

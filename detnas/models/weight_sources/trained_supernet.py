@@ -1,15 +1,10 @@
 """The weights of a supernet that was trained before."""
 
-from torch import nn
-
 from detnas.config import Preprocessing
 from detnas.models.backbone import SpaceBackbone, Subnet
 from detnas.models.supernet import Supernet
+from detnas.models.weight_sources.layout import SUPERNET_LAYOUT, check_layout
 from detnas.spaces import SearchSpace
-from detnas.utils.errors import UserError
-
-FACTS = ("family", "stem", "first_block", "channels", "repeats", "stage_strides", "ops")
-"""What two spaces have in common if the weights of one fit the other."""
 
 
 class TrainedSupernet:
@@ -23,20 +18,10 @@ class TrainedSupernet:
         self.shuffle = supernet.shuffle
 
     def check(self, space: SearchSpace) -> None:
-        for name in FACTS:
-            wanted, own = getattr(space, name), getattr(self.supernet.space, name)
-            if wanted != own:
-                raise UserError(
-                    f"{self.where}: is a supernet with {name} {own}, but space {space.name} has {wanted}; name another "
-                    "supernet, or its space"
-                )
+        check_layout(self.where, self.supernet.space, space, SUPERNET_LAYOUT)
 
     def fill(self, backbone: SpaceBackbone) -> None:
         self.check(backbone.space)
-        if isinstance(backbone, Subnet):
-            backbone.load_state_dict(self.supernet.subnet(backbone.architecture).state_dict())
-        else:
-            backbone.load_state_dict(self.supernet.state_dict())
-
-    def fill_head(self, head: nn.Sequential) -> None:
-        """Nothing: the classifier's head is not part of a supernet."""
+        source = self.supernet
+        filled = source.subnet(backbone.architecture) if isinstance(backbone, Subnet) else source
+        backbone.load_state_dict(filled.state_dict())

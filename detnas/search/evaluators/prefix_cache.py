@@ -83,7 +83,7 @@ class _Recall(nn.Module):
 
 def _sizes(space: SearchSpace, pixels: int) -> list[int]:
     """Bytes of the maps behind the stem and behind each block but the last."""
-    stride, sizes = 2, [space.stem * pixels * VALUE_BYTES // 4]
+    stride, sizes = 2, [space.stem_channels * pixels * VALUE_BYTES // 4]
     for block in space.blocks[:-1]:
         stride *= block.stride
         sizes.append(block.out_channels * pixels * VALUE_BYTES // stride**2)

@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import toy_mobile
 from small_recipe import small_recipe
 from torch import Tensor, nn
 
 from detnas.exporting.onnx_model import onnx_model
 from detnas.models.backbone import SpaceBackbone, Subnet
 from detnas.models.ops import OPS
+from detnas.models.ops.mbconv import MBConv
 from detnas.models.ops.shuffle import Op
 from detnas.profiling.latency import backends, profile
 from detnas.profiling.latency.backends import Eager, OnnxRuntime, Runner, rounds, time_parts
 from detnas.profiling.latency.check import NUM_ARCHITECTURES, LatencyCheck
 from detnas.profiling.latency.table import measure_table
-from detnas.spaces import PAPER_OPS, Architecture, SearchSpace, read_latencies, search_space
+from detnas.spaces import Architecture, Block, SearchSpace, read_latencies, search_space
 
 IMAGES = torch.rand(1, 3, 64, 96)
 STEM = 700
@@ -51,7 +53,7 @@ class Simulated:
         assert not network.training
         if isinstance(network, SpaceBackbone):
             taken = self.factor * (STEM + sum(map(weights, network.blocks)))
-        elif isinstance(network, Op):
+        elif isinstance(network, Op | MBConv | nn.Identity):
             taken = weights(network) + self.boundary
         else:
             taken = STEM
@@ -73,11 +75,17 @@ class Simulated:
         return [after - before for before, after in pairwise(timestamps)]
 
 
-def expected_rows(space: SearchSpace) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(weights(OPS[name].build(block, "even_odd")) for name in PAPER_OPS) for block in space.blocks)
+def expected_rows(space: SearchSpace) -> tuple[tuple[int | None, ...], ...]:
+    """None where an op is not allowed; a table has no latency below a microsecond, as a skip would have."""
+
+    def cell(op: int, block: Block, allowed: tuple[int, ...]) -> int | None:
+        return max(1, weights(OPS[space.ops[op]].build(block, "even_odd"))) if op in allowed else None
+
+    rows = zip(space.blocks, space.allowed_ops, strict=True)
+    return tuple(tuple(cell(op, block, allowed) for op in range(len(space.ops))) for block, allowed in rows)
 
 
-@pytest.mark.parametrize("space", [SPACE, search_space("tiny")], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [SPACE, search_space("tiny"), toy_mobile.SPACE], ids=lambda space: space.name)
 def test_every_op_of_every_block_is_measured(space: SearchSpace) -> None:
     table, excess, _ = measure_table(space, IMAGES, Simulated())
     assert table.blocks_us == expected_rows(space) and table.stem_us == STEM
@@ -168,9 +176,9 @@ def test_the_input_is_a_4_to_3_image_resized_and_padded(min_size: int, max_size:
 # The backends themselves
 
 
-def pieces(architecture: Architecture) -> tuple[Subnet, list[nn.Module]]:
+def pieces(architecture: Architecture, space: SearchSpace = SPACE) -> tuple[Subnet, list[nn.Module]]:
     torch.manual_seed(0)
-    network = Subnet(SPACE, architecture).eval()
+    network = Subnet(space, architecture).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.uniform_(-1, 1)  # type: ignore[union-attr]
@@ -178,11 +186,18 @@ def pieces(architecture: Architecture) -> tuple[Subnet, list[nn.Module]]:
     return network, [network.stem, *network.blocks]
 
 
-@pytest.mark.parametrize("digits", ["01 2 31 0", "32 1 03 2"])
+NETWORKS = [
+    (SPACE, Architecture.parse("01 2 31 0")),
+    (SPACE, Architecture.parse("32 1 03 2")),
+    (toy_mobile.SPACE, toy_mobile.ARCHITECTURE),
+]
+
+
+@pytest.mark.parametrize(("space", "architecture"), NETWORKS, ids=str)
 @torch.inference_mode()
-def test_an_exported_op_computes_what_the_op_does(digits: str) -> None:
+def test_an_exported_op_computes_what_the_op_does(space: SearchSpace, architecture: Architecture) -> None:
     backend = OnnxRuntime()
-    _, modules = pieces(Architecture.parse(digits))
+    _, modules = pieces(architecture, space)
     x = IMAGES
     for module in modules:
         (run,) = backend.load(module, x)
@@ -191,13 +206,16 @@ def test_an_exported_op_computes_what_the_op_does(digits: str) -> None:
         torch.testing.assert_close(ours, x, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("space", "architecture"), NETWORKS[1:], ids=str)
 @pytest.mark.parametrize(
     "make_backend", [lambda: Eager(torch.device("cpu")), OnnxRuntime], ids=["eager", "onnxruntime"]
 )
 @torch.inference_mode()
-def test_pieces_in_a_row_compute_what_the_network_does(make_backend: Any) -> None:
+def test_pieces_in_a_row_compute_what_the_network_does(
+    make_backend: Any, space: SearchSpace, architecture: Architecture
+) -> None:
     backend = make_backend()
-    network, modules = pieces(Architecture.parse("13 2 03 3"))
+    network, modules = pieces(architecture, space)
     x, runs = IMAGES, []
     for module in modules:
         first, second = backend.load(module, x, copies=2)
