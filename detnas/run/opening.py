@@ -11,8 +11,8 @@ from detnas.data.run_data import find_run_data, stored_data
 from detnas.data.splits import RunData, open_data
 from detnas.distributed import comm
 from detnas.distributed.device import choose_device
-from detnas.run.anchors import fit_anchors
 from detnas.models.weight_sources.spec import WeightSource
+from detnas.run.anchors import fit_anchors
 from detnas.run.checks import check_run, needs_weights
 from detnas.run.context import Run
 from detnas.run.store import check_recipe, draw_data, store_latencies, store_recipe, store_splits
