@@ -11,11 +11,14 @@ from research import (
     box_head_norms,
     comparison,
     equal_macs_ranking,
+    own_data,
     pages,
     ranking_quality,
     record,
     samplers,
+    seeding,
     surrogate,
+    transfer,
 )
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -27,6 +30,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "equal-macs-ranking": equal_macs_ranking.main,
     "samplers": samplers.main,
     "box-head-norms": box_head_norms.main,
+    "seeding": seeding.main,
+    "transfer": transfer.main,
+    "own-data": own_data.main,
     "record": record.main,
     "pages": pages.main,
 }
