@@ -11,6 +11,7 @@ from research import (
     box_head_norms,
     comparison,
     equal_macs_ranking,
+    mobile_ranking,
     own_data,
     pages,
     ranking_quality,
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "seeding": seeding.main,
     "transfer": transfer.main,
     "own-data": own_data.main,
+    "mobile-ranking": mobile_ranking.main,
     "record": record.main,
     "pages": pages.main,
 }

@@ -11,7 +11,7 @@ from detnas.run.pipeline import run
 from detnas.rundir.layout import BEST, EVALUATION, FINETUNE, SEARCH, WINNER
 from detnas.utils.progress import Progress
 from research.trials import DataSets, Trials, Unit
-from research.workspace import TRIAL, Row, Summary, Tiny, Workspace, seconds_of
+from research.workspace import TINY_REAL, Row, Summary, Tiny, Workspace, seconds_of
 
 WAYS = {"own-data-quick": (), "own-data-scratch": ()}
 SETS = ("trees", "bccd", "rice-pests", "chess")
@@ -21,9 +21,7 @@ STAGES = ("supernet-pretrain", "supernet-finetune", SEARCH, *(f"{stage}/*" for s
 def work(workspace: Workspace, unit: Unit, folder: Path, data: Path) -> Row:
     """Run the recipe that is the way of a unit."""
     name, _, seed = unit
-    changes = [f"seed={seed}"]
-    if workspace.tiny:
-        changes += [change for change in TRIAL if not change.startswith("data.shapes")]
+    changes = (f"seed={seed}", *(TINY_REAL if workspace.tiny else ()))
     run(load_recipe(name, changes), folder, data, progress=Progress())
     networks = {
         path.parent.name: EVALUATION.read(path.parent)
