@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.command import machine
-from detnas.config import Recipe, load_recipe
+from detnas.config import Recipe
 from detnas.evaluation.metrics.correlation import with_interval
 from detnas.run.evaluator import build_evaluator
 from detnas.run.networks import train_standalone
@@ -26,7 +26,7 @@ from detnas.utils.files import acquire_lock, open_lock_file, read_json, try_lock
 from detnas.utils.progress import Progress
 from research.statistics import mean_tau, reliability, tau_gained
 from research.trials import DataSets
-from research.workspace import TINY_REAL, Row, Summary, Tiny, Workspace, standalone_results
+from research.workspace import Row, Summary, Tiny, Workspace, load_changed, standalone_results
 
 NAME = "mobile_ranking"
 RECIPE = "own-data-quick"
@@ -35,7 +35,7 @@ SEEDS = (0, 1)
 
 
 def recipe_of(workspace: Workspace, seed: int) -> Recipe:
-    return load_recipe(RECIPE, [f"seed={seed}", *(TINY_REAL if workspace.tiny else ())])
+    return load_changed(RECIPE, [f"seed={seed}"], workspace.tiny)
 
 
 def architectures(workspace: Workspace) -> list[Architecture]:

@@ -6,12 +6,11 @@ an hour on one core. The seconds are those of all stages together.
 
 from pathlib import Path
 
-from detnas.config import load_recipe
 from detnas.run.pipeline import run
 from detnas.rundir.layout import BEST, EVALUATION, FINETUNE, SEARCH, WINNER
 from detnas.utils.progress import Progress
 from research.trials import DataSets, Trials, Unit
-from research.workspace import TINY_REAL, Row, Summary, Tiny, Workspace, seconds_of
+from research.workspace import Row, Summary, Tiny, Workspace, load_changed, seconds_of
 
 WAYS = {"own-data-quick": (), "own-data-scratch": ()}
 SETS = ("trees", "bccd", "rice-pests", "chess")
@@ -21,8 +20,7 @@ STAGES = ("supernet-pretrain", "supernet-finetune", SEARCH, *(f"{stage}/*" for s
 def work(workspace: Workspace, unit: Unit, folder: Path, data: Path) -> Row:
     """Run the recipe that is the way of a unit."""
     name, _, seed = unit
-    changes = (f"seed={seed}", *(TINY_REAL if workspace.tiny else ()))
-    run(load_recipe(name, changes), folder, data, progress=Progress())
+    run(load_changed(name, [f"seed={seed}"], workspace.tiny), folder, data, progress=Progress())
     networks = {
         path.parent.name: EVALUATION.read(path.parent)
         for path in sorted(folder.glob(f"{FINETUNE}/*/{EVALUATION.name}"))

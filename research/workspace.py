@@ -58,8 +58,6 @@ TRIAL = (
         for field in ("steps=4", "warmup=2")
     ),
 )
-TINY_REAL = tuple(change for change in TRIAL if not change.startswith("data.shapes"))
-"""Changes for a trial on images of others."""
 SEEDS = (0, 1)
 """Of the benchmark's networks and of the supernets that rank them."""
 Row = dict[str, Any]
@@ -217,3 +215,11 @@ def recorded(file: Path, **measured: Any) -> Row:
     """What a file of results holds, if it was `measured` in this way; otherwise nothing."""
     found: Row = read_json(file) if file.exists() else {}
     return found if all(found.get(key) == value for key, value in measured.items()) else {}
+
+
+def load_changed(name: str, changes: Sequence[str], tiny: bool) -> Recipe:
+    """A recipe for images of others, with changes, and with those of a quick trial if it is `tiny`."""
+    if not tiny:
+        return load_recipe(name, changes)
+    left_out = ("data.shapes",) if load_recipe(name).pretrains else ("data.shapes", "supernet_pretrain", "pretrain")
+    return load_recipe(name, [*changes, *(one for one in TRIAL if not one.startswith(left_out))])
