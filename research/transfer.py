@@ -1,8 +1,8 @@
 """How a detector is trained best from ImageNet weights: EfficientNet-Lite0, on real images.
 
-EfficientNet-Lite0 is trained standalone as `own-data-quick` trains its networks, changed in one respect at a time. By the
-recipe it begins with the weights of a supernet that has learned detection, which is trained first; from the seeds it
-begins with the ImageNet weights themselves. A training takes four to eight minutes on one core, and a supernet as long.
+EfficientNet-Lite0 is trained standalone as `own-data-quick` trains its networks, changed in one respect at a time. By
+the recipe it begins with the weights of a supernet that has learned detection, which is trained first; from the seeds
+it begins with the ImageNet weights themselves. A training takes four to eight minutes on one core, a supernet as long.
 """
 
 from pathlib import Path

@@ -54,7 +54,8 @@ class Recipe(Section):
     init: Literal["official", "fan_in"] = "official"
     """Initialization of the convolutions of backbones. `official`: normal, with standard deviation 1 / input channels,
     which is 1 for depthwise kernels of every size. `fan_in`: the same, but 1 / side for depthwise kernels, so that
-    large kernels learn as fast as small ones in short schedules."""
+    large kernels learn as fast as small ones in short schedules. The mobile spaces have EfficientNet's initialization
+    instead, which `fan_in` would not change."""
     inherit: bool = False
     """Whether the winner, and the baselines of the search space, begin their training on detection with the weights of
     the fine-tuned supernet. By default they begin with those of the pre-training."""
@@ -94,6 +95,8 @@ class Recipe(Section):
             raise ValueError(
                 f"baselines {list(self.baselines)}: shuffle3 is none of space.ops {', '.join(ops)}; leave it out"
             )
+        if self.init == "fan_in" and space.family != "shufflenet":
+            raise ValueError(f"init fan_in: the networks of space {space.name} have an initialization of their own")
         if not set(space.strides).issuperset(self.detector.strides):
             raise ValueError(
                 f"detector.strides {list(self.detector.strides)}: the stages of space {space.name} have maps of "
