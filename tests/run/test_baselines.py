@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from detnas.utils.seeds import derive_seed
 def architectures(recipe: Recipe, budget: Budget | None = None) -> dict[str, Architecture | None]:
     sampler = BudgetSampler(recipe.search_space(), budget or recipe.cost_budget())
     with torch.device("meta"):
-        return {name: make().architecture for name, make in baseline_builders(recipe, sampler).items()}
+        builders = baseline_builders(recipe, sampler, partial(Subnet, sampler.space))
+        return {name: make().architecture for name, make in builders.items()}
 
 
 def test_shuffle3_and_random_are_in_the_recipes_space() -> None:
@@ -75,7 +77,8 @@ def one_op_changed(ops: list[int]) -> list[list[int]]:
 
 def test_published_baselines_are_in_their_own_space() -> None:
     recipe = small_recipe(baselines=["detnas-fpn-1.3g", "resnet101"])
-    made = baseline_builders(recipe, BudgetSampler(recipe.search_space(), recipe.cost_budget()))
+    space = recipe.search_space()
+    made = baseline_builders(recipe, BudgetSampler(space, recipe.cost_budget()), partial(Subnet, space))
     with torch.device("meta"):
         network, resnet = made["detnas-fpn-1.3g"](), made["resnet101"]()
     assert isinstance(network, Subnet) and network.space == PUBLISHED["detnas-fpn-1.3g"].space
