@@ -25,8 +25,8 @@ from detnas.utils.seeds import derive_seed
 
 def architectures(recipe: Recipe, budget: Budget | None = None) -> dict[str, Architecture | None]:
     sampler = BudgetSampler(recipe.search_space(), budget or recipe.cost_budget())
+    builders = baseline_builders(recipe, sampler, partial(Subnet, sampler.space))
     with torch.device("meta"):
-        builders = baseline_builders(recipe, sampler, partial(Subnet, sampler.space))
         return {name: make().architecture for name, make in builders.items()}
 
 
@@ -77,8 +77,8 @@ def one_op_changed(ops: list[int]) -> list[list[int]]:
 
 def test_published_baselines_are_in_their_own_space() -> None:
     recipe = small_recipe(baselines=["detnas-fpn-1.3g", "resnet101"])
-    space = recipe.search_space()
-    made = baseline_builders(recipe, BudgetSampler(space, recipe.cost_budget()), partial(Subnet, space))
+    sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
+    made = baseline_builders(recipe, sampler, partial(Subnet, sampler.space))
     with torch.device("meta"):
         network, resnet = made["detnas-fpn-1.3g"](), made["resnet101"]()
     assert isinstance(network, Subnet) and network.space == PUBLISHED["detnas-fpn-1.3g"].space
