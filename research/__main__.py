@@ -11,11 +11,15 @@ from research import (
     box_head_norms,
     comparison,
     equal_macs_ranking,
+    mobile_ranking,
+    own_data,
     pages,
     ranking_quality,
     record,
     samplers,
+    seeding,
     surrogate,
+    transfer,
 )
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -27,6 +31,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "equal-macs-ranking": equal_macs_ranking.main,
     "samplers": samplers.main,
     "box-head-norms": box_head_norms.main,
+    "seeding": seeding.main,
+    "transfer": transfer.main,
+    "own-data": own_data.main,
+    "mobile-ranking": mobile_ranking.main,
     "record": record.main,
     "pages": pages.main,
 }

@@ -58,6 +58,8 @@ TRIAL = (
         for field in ("steps=4", "warmup=2")
     ),
 )
+TINY_REAL = tuple(change for change in TRIAL if not change.startswith("data.shapes"))
+"""Changes for a trial on images of others."""
 SEEDS = (0, 1)
 """Of the benchmark's networks and of the supernets that rank them."""
 Row = dict[str, Any]

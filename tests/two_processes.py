@@ -26,6 +26,7 @@ from detnas.models.backbone import find_backbone
 from detnas.models.classifier import Classifier
 from detnas.models.detectors.build import build_detector
 from detnas.models.supernet import Supernet
+from detnas.run.anchors import fit_anchors
 from detnas.search.evaluators.classification import ClassificationEvaluator
 from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.spaces import Architecture
@@ -231,6 +232,13 @@ def evaluations(data: Path) -> dict[str, Any]:
     }
 
 
+def anchors(data: Path) -> list[int]:
+    """The sizes of anchors that fit the training images, in a process that sees others too."""
+    sets = open_data(data, DataSettings(), seed=0)
+    recipe = fit_anchors(small_recipe(detector__anchor_sizes="auto"), sets.search if comm.rank() else sets.train)
+    return list(recipe.detector.anchor_sizes)
+
+
 class ColoredSamples:
     """Images of three classes for a classifier."""
 
@@ -267,6 +275,7 @@ def work(data: Path) -> dict[str, Any]:
         "not finite": not_finite(),
         "keys": keys(),
         "messages": messages(),
+        "anchors": anchors(data),
         "evaluations": evaluations(data),
         "accuracies": accuracies(),
     }

@@ -2,7 +2,16 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PlainValidator, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    Field,
+    PlainValidator,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from detnas.config.section import MOST_SIDE, Quantity, Section, Side
@@ -16,6 +25,20 @@ Strides = Annotated[tuple[Annotated[int, Field(gt=0, le=2**10)], ...], Field(min
 Channels = Annotated[int, Field(gt=0, le=1024, multiple_of=8)]
 Mean = Annotated[float, Field(ge=-1e6, le=1e6)]
 Deviation = Annotated[float, Field(ge=1e-6, le=1e6)]
+Sizes = Annotated[tuple[Side, ...], Field(max_length=32)]
+_SIZES: TypeAdapter[tuple[int, ...]] = TypeAdapter(Sizes)
+
+
+def _read_sizes(value: Any, _: ValidatorFunctionWrapHandler) -> Any:
+    # Not by the handler of the union, which would name both of its choices where neither fits.
+    if isinstance(value, str):
+        if value != "auto":
+            raise ValueError("give a list of sizes in pixels, one a pyramid level, or write auto")
+        return value
+    return _SIZES.validate_python(value)
+
+
+AnchorSizes = Annotated[Literal["auto"] | Sizes, WrapValidator(_read_sizes)]
 
 
 class Preprocessing(Section):
@@ -50,8 +73,9 @@ class DetectorSettings(Preprocessing):
     """The backbone's maps, by their strides, that feed the feature pyramid."""
     fpn_channels: Channels = 256
     """Channels of every map of the feature pyramid."""
-    anchor_sizes: Annotated[tuple[Side, ...], Field(max_length=32)] = (32, 64, 128, 256, 512)
-    """Side in pixels of the anchors, one a pyramid level."""
+    anchor_sizes: AnchorSizes = (32, 64, 128, 256, 512)
+    """Side in pixels of the anchors, one a pyramid level. `auto`: sizes that fit the boxes of the training images, as
+    large as these are once they are resized. `detnas run` writes them into recipe.yaml."""
     anchor_ratios: Factors = (0.5, 1.0, 2.0)
     """Height over width of the anchors."""
     geometry: Literal["torchvision", "maskrcnn-benchmark"] = "torchvision"
@@ -67,7 +91,7 @@ class DetectorSettings(Preprocessing):
     @model_validator(mode="after")
     def _check(self) -> Self:
         levels = self.pyramid_levels
-        if len(self.anchor_sizes) != levels:
+        if self.anchor_sizes != "auto" and len(self.anchor_sizes) != levels:
             raise ValueError(f"anchor_sizes has {len(self.anchor_sizes)} entries, but the pyramid has {levels} levels")
         if not set(self.strides) <= {4, 8, 16, 32} or list(self.strides) != sorted(set(self.strides)):
             raise ValueError(f"strides {list(self.strides)} must be a rising choice of 4, 8, 16, 32")
@@ -89,6 +113,12 @@ class DetectorSettings(Preprocessing):
     def pyramid_levels(self) -> int:
         """Levels of the feature pyramid, with those that it adds to the backbone's maps."""
         return len(self.strides)
+
+    @property
+    def level_strides(self) -> tuple[int, ...]:
+        """The stride of each pyramid level. Each level that the pyramid adds has twice the stride of the one before."""
+        added = self.pyramid_levels - len(self.strides)
+        return (*self.strides, *(self.strides[-1] * 2**number for number in range(1, added + 1)))
 
 
 class FPNSettings(DetectorSettings):

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Literal
 
+from detnas.config.data import DataSettings
 from detnas.config.loading import change_data
-from detnas.config.recipe import DataSettings
 from detnas.utils.errors import UserError
 from detnas.utils.text import describe_value
 

@@ -11,8 +11,9 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from detnas.config.data import DataSettings
 from detnas.config.detector import find_settings
-from detnas.config.recipe import DataSettings, Recipe
+from detnas.config.recipe import Recipe
 from detnas.config.renamed import explain_old_key, explain_old_value
 from detnas.config.section import Section
 from detnas.rundir.layout import STORED_KEYS

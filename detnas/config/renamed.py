@@ -1,8 +1,8 @@
 """Names of earlier versions, so that a recipe that still has one is answered with what to write instead."""
 
-from detnas.config.recipe import BudgetSettings
 from detnas.config.search import SearchSettings
 from detnas.config.section import Section
+from detnas.config.space import BudgetSettings
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
 
 RENAMED_KEYS: dict[type[Section], dict[str, str]] = {

@@ -87,6 +87,14 @@ class Images:
         return downscale(read_image(self.files[index], (width, height)), *self.target_sizes[index].tolist())
 
 
+def resized_sizes(sizes: NDArray[np.int64], min_size: int, max_size: int) -> NDArray[np.int64]:
+    """The sizes (N, 2), width and height, to which torchvision's detectors resize images of `sizes` (N, 2): the shorter
+    side has `min_size` pixels, unless the longer one would exceed `max_size`."""
+    scale = np.minimum(min_size / sizes.min(axis=1), max_size / sizes.max(axis=1))
+    resized: NDArray[np.int64] = np.floor(sizes * scale[:, None]).astype(np.int64)
+    return resized
+
+
 def downscale_sizes(sizes: NDArray[np.int64], min_size: int, max_size: int, margin: float = 1.0) -> NDArray[np.int64]:
     """The sizes (N, 2) int64, width and height, to which a detector downscales images of `sizes` (N, 2); never larger.
 

@@ -67,7 +67,10 @@ def _reads(section: Callable[[Any], Section]) -> AfterValidator:
 def _read_detector(settings: Any) -> DetectorSettings:
     if isinstance(settings, dict) and settings.get("type") == "retinanet":
         settings.setdefault("losses", "torchvision")  # of files from before there was a choice
-    return read_settings(settings)
+    read = read_settings(settings)
+    if read.anchor_sizes == "auto":
+        raise ValueError("anchor_sizes of a detector are numbers")
+    return read
 
 
 class Metadata(BaseModel):

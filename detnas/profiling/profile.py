@@ -39,8 +39,10 @@ def describe(recipe: Recipe) -> Iterator[str]:
         from detnas.models.detectors.build import build_detector, count_macs
         from detnas.profiling.latency.profile import random_images
         from detnas.profiling.throughput import ASSUMED_CLASSES, estimate_seconds
+        from detnas.run.anchors import assume_anchors
         from detnas.run.baselines import baseline_builders, network_cost
 
+    recipe = assume_anchors(recipe)
     with torch.device("meta"):  # without pixels and weights: only the costs are needed
         height, width = random_images(recipe.detector).shape[2:]
         macs = count_macs(build_detector(Subnet(space, median), ASSUMED_CLASSES, recipe.detector), height, width)

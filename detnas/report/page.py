@@ -15,7 +15,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from detnas.config.beginnings import describe_beginnings, is_pretrained
-from detnas.config.recipe import BudgetSettings
+from detnas.config.space import BudgetSettings
 from detnas.report import plots
 from detnas.report.answer import DESCRIPTIONS, UNKNOWN, answer, caveat, count, milliseconds, points
 from detnas.report.collect import CollectedRun, Network, Training, collect

@@ -12,6 +12,7 @@ from detnas.data.splits import RunData, open_data
 from detnas.distributed import comm
 from detnas.distributed.device import choose_device
 from detnas.models.weight_sources.spec import WeightSource
+from detnas.run.anchors import fit_anchors
 from detnas.run.checks import check_run, needs_weights
 from detnas.run.context import Run
 from detnas.run.store import check_recipe, draw_data, store_latencies, store_recipe, store_splits
@@ -69,6 +70,12 @@ def open_run(
             run_data = _open_data(directory, stored, recipe, data, remedy)
             for line in run_data.summary():
                 progress.log(line)
+        if recipe.detector.anchor_sizes == "auto":
+            recipe = fit_anchors(recipe, run_data.train)
+            sizes = ", ".join(map(str, recipe.detector.anchor_sizes))
+            progress.log(f"Anchor sizes that fit the boxes of the training images: {sizes}")
+            comm.broadcast_from_main(lambda: check_recipe(directory, recipe))
+        with comm.raise_on_all_ranks():
             current = Run(recipe, directory, run_data, sampler, device, progress)
             check_run(current)
         weights = _open_weights(current) if hold != "not at all" else None  # workers of a search need none

@@ -9,6 +9,7 @@ from detnas.data.detection import DetectionSet
 from detnas.data.run_data import portable, remember_data
 from detnas.data.shapes.write import prepare_shapes
 from detnas.data.splits import RunData
+from detnas.run.anchors import with_anchor_sizes
 from detnas.rundir.directory import find_stored_run, write_stored_run
 from detnas.rundir.layout import DATA, FORMAT, LATENCIES, RECIPE, SPLITS, SplitImage, StoredRun
 from detnas.spaces import LatencyTable, read_latencies
@@ -18,11 +19,16 @@ from detnas.utils.versions import versions
 
 
 def check_recipe(directory: Path, recipe: Recipe) -> None:
-    """Raise `UserError` if `directory` holds the run of another recipe."""
-    stored = find_stored_run(directory)
-    if stored is not None:
-        load_recipe(directory / RECIPE)  # refuses a value that must not be shown, as a difference would
-    difference = stored and _difference(stored.recipe, recipe.model_dump(mode="json"))
+    """Raise `UserError` if `directory` holds the run of another recipe.
+
+    Sizes of anchors that are `auto` are not compared: before the data set is read, it is not known what they are.
+    """
+    if find_stored_run(directory) is None:
+        return
+    known = load_recipe(directory / RECIPE)  # with defaults for fields that have been added since
+    if recipe.detector.anchor_sizes == "auto":
+        recipe = with_anchor_sizes(recipe, known.detector.anchor_sizes)
+    difference = _difference(known.model_dump(mode="json"), recipe.model_dump(mode="json"))
     if difference:
         raise UserError(
             f"--out {directory}: holds the run of another recipe ({difference}); choose another folder, or give "

@@ -6,7 +6,7 @@ import numpy as np
 
 from detnas.config import Recipe, load_recipe
 from detnas.config.beginnings import is_of_space
-from detnas.config.recipe import SHIPPED_WEIGHTS
+from detnas.config.pretraining import SHIPPED_WEIGHTS
 from detnas.models.ops.shuffle import Shuffle
 from detnas.models.supernet import Supernet
 from detnas.models.weight_sources.layout import SUPERNET_LAYOUT, check_layout

@@ -25,9 +25,10 @@ def prepare_data_parallel(model: nn.Module, sync_bn: bool) -> None:
 
 def check_batches(recipe: Recipe) -> None:
     """Raise `UserError` if a batch cannot be divided evenly: the means of the processes would not have equal weight."""
+    unused = {"supernet_pretrain": not recipe.pretrains_supernet, "pretrain": not recipe.pretrains}
     for name in ("supernet_pretrain", "supernet_finetune", "pretrain", "finetune"):
         batch = getattr(recipe, name).batch_size
-        if batch % comm.world_size():
+        if batch % comm.world_size() and not unused.get(name):
             raise UserError(
                 f"{name}.batch_size = {batch}: cannot be divided evenly among {comm.world_size()} processes; set a "
                 "multiple of their number, or start another number (--nproc-per-node)"

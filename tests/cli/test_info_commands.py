@@ -46,6 +46,8 @@ def test_profile_of_a_small_recipe(tmp_path: Path, shell: Shell) -> None:
     share = float(re.search(r"([\d.]+)% within", changed)[1])  # type: ignore[index]
     assert 0 < share < 100
     assert "budget.macs" in shell.refused("profile", recipe, "--set", "budget.macs_max=1k")
+    automatic = shell("profile", recipe, "--set", "detector.anchor_sizes=auto")
+    assert automatic.partition("estimated time")[0] == said.partition("estimated time")[0]
     assert list(tmp_path.iterdir()) == [recipe]
 
 

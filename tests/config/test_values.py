@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from recipes import refusal
 from small_recipe import small_recipe
 
-from detnas.config import FPNSettings, load_recipe
+from detnas.config import FPNSettings, Recipe, load_recipe
 from detnas.config.recipe import BASELINES
 from detnas.spaces.space import SPACES
 
@@ -79,6 +79,12 @@ from detnas.spaces.space import SPACES
         "baselines=[shuffle9]",
         "baselines=random",
         "detector.anchor_sizes=[32]",
+        "detector.anchor_sizes=[]",
+        "detector.anchor_sizes=32",
+        "detector.anchor_sizes=automatic",
+        "detector.anchor_sizes=Auto",
+        "detector.anchor_sizes=true",
+        "detector.anchor_sizes={auto: 1}",
         "detector.strides=[8, 4, 16]",
         "detector.strides=[8, 16, 64]",
         "detector.strides=[]",
@@ -179,6 +185,18 @@ def test_yes_is_no_number(minimal: Path) -> None:
 
 def test_a_value_is_named_within_its_list(minimal: Path) -> None:
     assert "finetune.milestones.1 = 1.5" in refusal(minimal, "finetune.milestones=[0.5, 1.5]")
+    assert "detector.anchor_sizes.2 = 0" in refusal(minimal, "detector.anchor_sizes=[8, 16, 0, 24, 32]")
+    assert "detector.anchor_sizes.0 = 'auto'" in refusal(minimal, "detector.anchor_sizes=[auto]")
+
+
+@pytest.mark.filterwarnings("error")
+def test_sizes_of_anchors_are_numbers_or_auto(minimal: Path) -> None:
+    for text, value in (("auto", "auto"), ("[8, 16, 24, 32, 48]", (8, 16, 24, 32, 48))):
+        recipe = load_recipe(minimal, [f"detector.anchor_sizes={text}"])
+        assert recipe.detector.anchor_sizes == value
+        assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+    said = refusal(minimal, "detector.anchor_sizes=automatic")
+    assert said.endswith("= 'automatic': give a list of sizes in pixels, one a pyramid level, or write auto")
 
 
 @pytest.mark.parametrize(

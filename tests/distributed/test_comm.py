@@ -56,6 +56,10 @@ def test_two_processes_step_as_one_does_with_the_whole_batch(kind: str, two: Fou
     assert_close(both["state"], alone["state"], 1e-5)
 
 
+def test_anchors_are_fitted_by_the_main_process(two: Found, blocks: Path) -> None:
+    assert two[0]["anchors"] == two[1]["anchors"] == two_processes.anchors(blocks)
+
+
 def test_gradients_of_several_paths_are_summed_and_then_averaged(two: Found) -> None:
     assert_close(two[0]["summed paths"], two_processes.summed_paths(), 1e-4)
 

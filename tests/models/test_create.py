@@ -78,6 +78,8 @@ def test_a_detector_that_cannot_be_is_refused_in_one_line() -> None:
         ("fpn", {"min_siz": 64}, "detector fpn: unknown key min_siz; did you mean min_size?"),
         ("fpn", {"min_size": "big"}, "detector fpn: min_size = 'big': "),
         ("retinanet", {"anchor_sizes": (32,)}, "detector retinanet: anchor_sizes has 1 entries, but the pyramid has 5"),
+        ("retinanet", {"anchor_sizes": "auto"}, "detector.anchor_sizes = 'auto': only a run chooses sizes, by its"),
+        ("fpn", {"anchor_sizes": "auto", "strides": (8, 16)}, "training images; give a list of 3 sizes"),
     ):
         with pytest.raises(UserError, match=re.escape(words)) as refusal:
             create_detector(kind, backbone, 80, **settings)

@@ -94,6 +94,7 @@ METADATA: list[dict[str, object]] = [
     {"detector": detector(image_mean=[float("nan")] * 3)},
     {"detector": detector(type=EVIL)},
     {"detector": detector(type=["a"] * 10**5)},
+    {"detector": detector(anchor_sizes="auto")},
     {"detector": detector(detections=0)},
     {"detector": f'{{"type": "retinanet", "detections": {MUCH}}}'},
     {"detector": '{"type": "retinanet", "type": "fpn"}'},

@@ -18,7 +18,8 @@ __all__ = ["Detector", "DetectorMacs", "build_detector", "count_macs", "find_spe
 
 def build_detector(backbone: Backbone, num_classes: int, settings: DetectorSettings) -> Detector:
     """The detector that `settings` describe, around `backbone`, with fresh weights outside it.
-    Its labels start at `first_label`. Raises `UserError` if the backbone has not the maps that it needs."""
+    Its labels start at `first_label`. Raises `UserError` if the backbone has not the maps that it needs, or if
+    `anchor_sizes` is `auto`."""
     detector = DETECTORS[settings.type].build(backbone, num_classes, settings)
     detector.transform = ImageTransform(settings)
     return detector.to(memory_format=torch.channels_last)

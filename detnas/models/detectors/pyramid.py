@@ -44,14 +44,17 @@ def build_pyramid(
 
 
 def build_anchors(settings: DetectorSettings, scales: tuple[float, ...] = (1.0,)) -> AnchorGenerator:
-    """The anchors of each pyramid level: `settings.anchor_sizes` times each of `scales`, at every ratio."""
+    """The anchors of each pyramid level: `settings.anchor_sizes` times each of `scales`, at every ratio.
+    Raises `UserError` if the sizes are `auto`."""
+    if settings.anchor_sizes == "auto":
+        raise UserError(
+            "detector.anchor_sizes = 'auto': only a run chooses sizes, by its training images; give a list of "
+            f"{settings.pyramid_levels} sizes"
+        )
     sizes = tuple(tuple(size * scale for scale in scales) for size in settings.anchor_sizes)
     if settings.geometry == "torchvision":
         return AnchorGenerator(sizes, (settings.anchor_ratios,) * len(sizes))
-    strides = list(settings.strides)
-    while len(strides) < len(sizes):
-        strides.append(2 * strides[-1])
-    return CellAnchors(sizes, settings.anchor_ratios, tuple(strides))
+    return CellAnchors(sizes, settings.anchor_ratios, settings.level_strides)
 
 
 def norm_layer(norm: Norm) -> Callable[..., nn.Module] | None:

@@ -1,7 +1,9 @@
 """How the weights of one MBConv block become those of another, with another kernel or fewer inner channels.
 
 Once-for-all (Cai et al., ICLR 2020, section 3.3) takes the centers of larger kernels and the most important channels of
-wider blocks, too.
+wider blocks, too; there, the norm of a channel's weights in the projection says how important it is. What a channel is
+expected to add to the output says it better: the narrow blocks differ less from the wide ones
+(`python -m research seeding`).
 """
 
 from collections.abc import Callable
@@ -16,12 +18,24 @@ Importance = Callable[[MBConv], Tensor]
 """Gives each inner channel of a block a number, larger for those that matter more."""
 
 
-def projection_norm(block: MBConv) -> Tensor:
-    """The L1 norm of the weights by which the projection takes each inner channel, as in Once-for-all."""
-    return _convolution(block, -2).weight.abs().sum(dim=(0, 2, 3))
+def expected_response(block: MBConv) -> Tensor:
+    """The standard deviation that each inner channel is expected to add to the block's output.
+
+    That of its activation, ReLU6 of a normal variable with BN's shift and scale as mean and deviation, times the norm
+    of the weights by which the projection takes it.
+    """
+    norm, weights = block.layers[-4], _convolution(block, -2).weight[:, :, 0, 0]
+    points = torch.linspace(-4, 4, 161)
+    density = torch.exp(-points.square() / 2)
+    density /= density.sum()
+    values = (norm.get_parameter("bias")[:, None] + norm.get_parameter("weight")[:, None] * points).clamp(0, 6)
+    mean = (values * density).sum(dim=1, keepdim=True)
+    deviation = ((values - mean).square() * density).sum(dim=1).sqrt()
+    response: Tensor = deviation * weights.norm(dim=0)
+    return response
 
 
-def seed_mbconv(op: nn.Module, native: nn.Module, importance: Importance = projection_norm) -> None:
+def seed_mbconv(op: nn.Module, native: nn.Module, importance: Importance = expected_response) -> None:
     """Overwrite `op` by the weights of `native`, a block with the same input, output and stride.
 
     A larger kernel begins with zeros around the native one, a smaller one with its center. Fewer inner channels are the
@@ -38,7 +52,7 @@ def seed_mbconv(op: nn.Module, native: nn.Module, importance: Importance = proje
     wanted, learned = _convolution(op, -5).out_channels, _convolution(native, -5).out_channels
     if wanted > learned:
         raise ValueError(f"has {wanted} inner channels, more than the {learned} that there are weights for")
-    order = importance(native).argsort(descending=True, stable=True)
+    order = importance(native).detach().argsort(descending=True, stable=True)
     channels = order[:wanted].sort().values
     with torch.no_grad():
         for place, (mine, theirs) in enumerate(zip(op.layers, native.layers, strict=True)):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from detnas.config import Preprocessing
-from detnas.config.recipe import SHIPPED_WEIGHTS
+from detnas.config.pretraining import SHIPPED_WEIGHTS
 from detnas.models.backbone import SpaceBackbone, Subnet, find_backbone
 from detnas.models.classifier import Classifier
 from detnas.models.ops.shuffle import Shuffle

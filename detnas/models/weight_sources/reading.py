@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from detnas.config.recipe import SHIPPED_WEIGHTS
+from detnas.config.pretraining import SHIPPED_WEIGHTS
 from detnas.models.backbone import find_backbone
 from detnas.models.official import STEM, holds_supernet, read_official
 from detnas.models.state_dicts import file_digest, read_state_dict

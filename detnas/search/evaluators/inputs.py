@@ -8,7 +8,7 @@ import torch
 from detnas.config import DetectorSettings
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
-from detnas.data.images import Images
+from detnas.data.images import Images, resized_sizes
 from detnas.models.detectors.geometry import ImageTransform
 from detnas.models.detectors.prepared import PreparedImages, on_device, prepare
 
@@ -56,8 +56,7 @@ class Inputs:
 
 def padded_pixels(data: DetectionSet, batch_size: int, detector: DetectorSettings) -> int:
     """The pixels of all batches together, as the detector resizes and pads them."""
-    scale = np.minimum(detector.min_size / data.sizes.min(axis=1), detector.max_size / data.sizes.max(axis=1))
-    sides = np.floor(data.sizes * scale[:, None])
+    sides = resized_sizes(data.sizes, detector.min_size, detector.max_size)
     pixels = 0
     for start in range(0, len(data), batch_size):
         of_batch = sides[start : start + batch_size]

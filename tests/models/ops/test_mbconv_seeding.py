@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_recipe import assert_same
 from torch import Tensor, nn
+from torch.nn import functional
 
 from detnas.models.ops.layer_style import LayerStyle
 from detnas.models.ops.mbconv import MBConv
-from detnas.models.ops.mbconv_seeding import projection_norm, seed_mbconv
+from detnas.models.ops.mbconv_seeding import expected_response, seed_mbconv
 from detnas.models.ops.mobile import MBConvOp, SkipOp
 from detnas.spaces import Block
 
@@ -96,7 +97,7 @@ def test_fewer_inner_channels_are_the_most_important_in_their_order(
     """With their rows of each layer, and their BN; the other weights of the projection, and its BN, stay."""
     native = trained(block, 6, 3, style, seed)
     weights = {name: tensor.numpy() for name, tensor in native.state_dict().items()}
-    norms = projection_norm(native).tolist()
+    norms = expected_response(native).tolist()
     kept = sorted(sorted(range(len(norms)), key=lambda channel: -norms[channel])[: expansion * block.in_channels])
     expected = {}
     for name, array in weights.items():
@@ -130,7 +131,8 @@ def test_a_block_whose_dropped_channels_the_projection_ignores_computes_the_same
 def test_of_equally_important_channels_the_first_are_taken() -> None:
     block, style = Block(0, 4, 4, 1), LayerStyle("symmetric", 1e-5)
     native = trained(block, 6, 3, style, 0)
-    nn.init.ones_(native.get_parameter("layers.6.weight"))
+    for name in ("layers.4.weight", "layers.4.bias", "layers.6.weight"):
+        nn.init.ones_(native.get_parameter(name))
     op = seeded(native, block, 3, 3, style)
     assert torch.equal(op.get_parameter("layers.0.weight"), native.get_parameter("layers.0.weight")[:12])
 
@@ -141,8 +143,16 @@ def test_another_measure_of_importance_can_be_given() -> None:
     op = MBConv(block, 3, 3, style)
     seed_mbconv(op, native, lambda given: torch.arange(24))
     assert torch.equal(op.get_parameter("layers.0.weight"), native.get_parameter("layers.0.weight")[12:])
-    weights = native.get_parameter("layers.6.weight")
-    torch.testing.assert_close(projection_norm(native), weights.abs().sum(dim=0).flatten())
+
+
+def test_a_channel_matters_by_what_it_is_expected_to_add_to_the_output() -> None:
+    block, style = Block(0, 4, 8, 1), LayerStyle("symmetric", 1e-5)
+    native = trained(block, 6, 3, style, 0)
+    scale, shift = native.get_parameter("layers.4.weight"), native.get_parameter("layers.4.bias")
+    normal = torch.randn(200_000, 24, generator=torch.Generator().manual_seed(0))
+    deviation = functional.relu6(shift + scale * normal).std(dim=0)
+    expected = deviation * native.get_parameter("layers.6.weight").flatten(1).square().sum(dim=0).sqrt()
+    torch.testing.assert_close(expected_response(native), expected, rtol=0.02, atol=1e-4)
 
 
 def test_a_skipped_block_has_nothing_to_begin_with() -> None:

@@ -1,0 +1,45 @@
+"""What users get: whole runs of `own-data-quick`, from ImageNet weights, and of `own-data-scratch`, on real images.
+
+The winner's scores on the validation set count, as `detnas run RECIPE --data DIR` reports them. A run takes about half
+an hour on one core. The seconds are those of all stages together.
+"""
+
+from pathlib import Path
+
+from detnas.config import load_recipe
+from detnas.run.pipeline import run
+from detnas.rundir.layout import BEST, EVALUATION, FINETUNE, SEARCH, WINNER
+from detnas.utils.progress import Progress
+from research.trials import DataSets, Trials, Unit
+from research.workspace import TINY_REAL, Row, Summary, Tiny, Workspace, seconds_of
+
+WAYS = {"own-data-quick": (), "own-data-scratch": ()}
+SETS = ("trees", "bccd", "rice-pests", "chess")
+STAGES = ("supernet-pretrain", "supernet-finetune", SEARCH, *(f"{stage}/*" for stage in ("pretrain", FINETUNE)))
+
+
+def work(workspace: Workspace, unit: Unit, folder: Path, data: Path) -> Row:
+    """Run the recipe that is the way of a unit."""
+    name, _, seed = unit
+    changes = (f"seed={seed}", *(TINY_REAL if workspace.tiny else ()))
+    run(load_recipe(name, changes), folder, data, progress=Progress())
+    networks = {
+        path.parent.name: EVALUATION.read(path.parent)
+        for path in sorted(folder.glob(f"{FINETUNE}/*/{EVALUATION.name}"))
+    }
+    winner = networks[WINNER].scores
+    return {
+        **{score: round(winner[score] or 0.0, 5) for score in ("mAP", "AP50")},
+        "architecture": networks[WINNER].architecture,
+        "fitness": round(BEST.read(folder / SEARCH).fitness, 5),
+        "baselines": {name: round(one.scores["mAP"] or 0.0, 5) for name, one in networks.items() if name != WINNER},
+        "seconds": round(sum(seconds_of(place) for stage in STAGES for place in folder.glob(stage))),
+    }
+
+
+def main(data_sets: DataSets, summary: Summary = False, tiny: Tiny = False) -> None:
+    """Run both recipes on four data sets. Writes research/results/own_data.json."""
+    trials = Trials(Workspace(tiny), "own_data", "", WAYS, SETS, (0, 1, 2))
+    if not summary:
+        trials.measure(data_sets, lambda unit, folder, data: work(trials.workspace, unit, folder, data))
+    trials.summarize()
