@@ -58,7 +58,8 @@ class Recipe(Section):
     instead, which `fan_in` would not change."""
     inherit: bool = False
     """Whether the winner, and the baselines of the search space, begin their training on detection with the weights of
-    the fine-tuned supernet. By default they begin with those of the pre-training."""
+    the fine-tuned supernet, and are not pre-trained. By default they begin with the weights of their pre-training, or
+    with learned ones."""
     supernet_pretrain: SupernetTrainingSettings = SupernetTrainingSettings(**PAPER_CLASSIFICATION)
     supernet_finetune: SupernetTrainingSettings
     search: SearchSettings = Field(default_factory=SearchSettings)
