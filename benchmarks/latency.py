@@ -1,7 +1,7 @@
 """Whether sums of block latencies predict the latencies of networks.
 
-`tiny` and `small` are measured at the input sizes of the recipes own-data-quick and own-data, by PyTorch and by ONNX
-Runtime, with the protocol of `detnas profile --latency`.
+`tiny` and `mobile` are measured at the input size of the recipes own-data-scratch and own-data-quick, and `small` at
+that of own-data, by PyTorch and by ONNX Runtime, with the protocol of `detnas profile --latency`.
 """
 
 import tempfile
@@ -14,13 +14,21 @@ from detnas.config import load_recipe
 from detnas.profiling.latency.profile import profile_latency
 from detnas.utils.files import read_json
 
+FROM_SCRATCH = ("pretraining.source=none", "pretraining.weights=null", "baselines=[]")
+CASES: dict[str, tuple[str, ...]] = {
+    "own-data-scratch": (),
+    "own-data-quick": (),
+    "own-data": ("space.name=small", *FROM_SCRATCH),
+}
+"""Recipes and changes."""
+
 
 def main() -> None:
-    """Measure latencies, in two to three minutes on two idle cores; write benchmarks/results/latency.json."""
+    """Measure latencies, in three to five minutes on two idle cores; write benchmarks/results/latency.json."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("own-data-quick", "own-data"):
-            for line in profile_latency(load_recipe(name, ["device=cpu"]), Path(folder)):
+        for name, changes in CASES.items():
+            for line in profile_latency(load_recipe(name, ["device=cpu", *changes]), Path(folder)):
                 print(line)
         for file in sorted(Path(folder).iterdir()):
             table = read_json(file)
