@@ -10,7 +10,7 @@ from typing import Any
 from detnas.utils.estimate import Estimate
 from detnas.utils.files import read_json
 
-RECIPES = {"shapes-quick": "Embedded shapes", "own-data-quick": "Aerial images of trees"}
+RECIPES = {"shapes-quick": "Embedded shapes", "own-data-scratch": "Aerial images of trees"}
 """The recipes whose single runs are drawn, and their data."""
 METHODS = {"winner": "DetNAS", "shuffle3": "all shuffle3", "random": "random networks"}
 """The networks of a run, and the methods of the comparison that find such networks."""

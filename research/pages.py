@@ -10,7 +10,7 @@ from benchmarks import command
 from benchmarks.supernets import CASES
 from detnas.utils.files import read_json, write_text
 from detnas.utils.progress import format_duration
-from research import chart, sections
+from research import chart, real_sections, sections
 from research.sections import Found, Paragraphs, table
 from research.workspace import RESULTS
 
@@ -19,8 +19,9 @@ CHART = "docs/images/results.svg"
 INTRODUCTION = """# Does it find better backbones?
 
 Written by `python -m research pages` from the files in `research/results/`; nothing here is typed by hand. All of it
-is small: the embedded data set, networks of the space `tiny`, minutes of training on a CPU. It says how the method
-behaves at that scale, and nothing about COCO. Intervals are of 95 %.
+is small: a few hundred real images or the embedded data set, minutes of training on a CPU. It says how the method
+behaves at that scale, and nothing about COCO. Intervals are of 95 %. Where nothing else is said, the data are the
+embedded set, the space is `tiny`, and networks train from scratch.
 
 """
 ABOUT_RUNS = """One run with one seed for each recipe: differences of a point or two mean nothing. mAP and AP50 are
@@ -29,6 +30,10 @@ is that op, which is ShuffleNetV2 in this space; `random` is drawn within the bu
 Section = tuple[str, str, str, Callable[[Found], Paragraphs | str]]
 """A title, the name of a file of results, the key without which it has not been measured, and what to say of it."""
 SECTIONS: tuple[Section, ...] = (
+    ("Real images, from ImageNet weights", "own_data", "trials", real_sections.own_data),
+    ("How to train from ImageNet weights", "transfer", "trials", real_sections.transfer),
+    ("How the supernet ranks networks on real images", "mobile_ranking", "data sets", real_sections.mobile_ranking),
+    ("Which channels narrow blocks begin with", "seeding", "data sets", real_sections.seeding),
     ("How much architectures differ", "architectures", "networks", sections.benchmark),
     ("How well supernets rank", "ranking_quality", "rows", sections.ranking),
     ("The paper's comparison at equal MACs", "comparison", "estimates", sections.comparison),

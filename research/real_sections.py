@@ -1,0 +1,79 @@
+"""What docs/results.md says of the experiments on real images: paragraphs of Markdown."""
+
+from detnas.utils.estimate import Estimate
+from detnas.utils.progress import format_duration
+from research.sections import TAU, Found, Paragraphs, table
+
+ALL = "all"
+
+
+def _difference(of: Found) -> str:
+    """A way's difference from the first, if it has one."""
+    (found,) = [Estimate(**value) for key, value in of.items() if key.startswith("mAP less")] or [None]
+    return "" if found is None else f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+
+
+def _by_way(found: Found) -> str:
+    """A table of the ways by data set: mean mAP, trials, and the difference from the first way over all sets."""
+    estimates = found["estimates"]
+    sets = [name for name in estimates if name != ALL]
+    rows = []
+    for way, of in estimates[ALL].items():
+        means = (f"{one['mAP']:.3f}" if (one := estimates[name].get(way)) else "-" for name in sets)
+        rows.append([way, *means, str(of["trials"]), _difference(of)])
+    first = next(iter(estimates[ALL]))
+    return table(["", *(f"{name}, mAP" for name in sets), "trials", f"mAP less that of {first}, all"], rows)
+
+
+def own_data(found: Found) -> Paragraphs:
+    yield (
+        "What `detnas run RECIPE --data DIR` hands over, on the validation sets of four real data sets (47 to 424 "
+        "training images; `python -m research own-data`). `own-data-scratch` has the space `tiny` and no ImageNet "
+        "weights. A trial is a whole run with a seed."
+    )
+    yield _by_way(found)
+    seconds: dict[str, list[float]] = {}
+    for trial in found["trials"]:
+        seconds.setdefault(trial["way"], []).append(trial["seconds"])
+    longest = ", ".join(f"{way} {format_duration(max(times))}" for way, times in seconds.items())
+    yield f"The longest run, on one thread while another ran beside it, took: {longest}."
+
+
+def transfer(found: Found) -> Paragraphs:
+    yield (
+        "EfficientNet-Lite0 trained standalone in the ways of `python -m research transfer`: as the recipe does it, that "
+        "is from the weights of the fine-tuned supernet, and with one thing changed. `From the seeds` is from the "
+        "ImageNet weights themselves."
+    )
+    yield _by_way(found)
+
+
+def seeding(found: Found) -> Paragraphs:
+    yield (
+        "How far the maps of EfficientNet-Lite0 move when blocks are halved, by the measure that chooses their channels "
+        "(`python -m research seeding`; relative to the maps' norm, before any training): the last map with one block "
+        "halved, the mean over the blocks, and the four maps with all blocks halved."
+    )
+    rows = [
+        [name, measure, f"{of['one block, mean']:.3f}", ", ".join(f"{value:.2f}" for value in of["all blocks"])]
+        for name, by_measure in found["data sets"].items()
+        for measure, of in by_measure.items()
+    ]
+    yield table(["images", "measure", "one block", "all blocks"], rows)
+
+
+def mobile_ranking(found: Found) -> Paragraphs:
+    yield (
+        f"Architectures of the space `mobile`, spread over its MACs, trained standalone by `{found['recipe']}` with two "
+        "seeds, and ranked by the fitness of the two supernets (`python -m research mobile-ranking`). Intervals are by "
+        "bootstrap over the networks."
+    )
+    rows = [
+        [
+            name,
+            str(len(of["networks"])),
+            *(str(Estimate(**of[key])) for key in (TAU, "of MACs alone", "tau less that of MACs")),
+        ]
+        for name, of in found["data sets"].items()
+    ]
+    yield table(["images", "networks", TAU, "MACs alone", "difference"], rows)
