@@ -9,8 +9,8 @@ ALL = "all"
 
 def _difference(of: Found) -> str:
     """A way's difference from the first, if it has one."""
-    (found,) = [Estimate(**value) for key, value in of.items() if key.startswith("mAP less")] or [None]
-    return "" if found is None else f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+    found = (Estimate(**value) for key, value in of.items() if key.startswith("mAP less"))
+    return "".join(f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for one in found)
 
 
 def _by_way(found: Found) -> str:
@@ -41,18 +41,18 @@ def own_data(found: Found) -> Paragraphs:
 
 def transfer(found: Found) -> Paragraphs:
     yield (
-        "EfficientNet-Lite0 trained standalone in the ways of `python -m research transfer`: as the recipe does it, that "
-        "is from the weights of the fine-tuned supernet, and with one thing changed. `From the seeds` is from the "
-        "ImageNet weights themselves."
+        "EfficientNet-Lite0 trained standalone in the ways of `python -m research transfer`: as the recipe does it, "
+        "that is from the weights of the fine-tuned supernet, and with one thing changed. `From the seeds` is from "
+        "the ImageNet weights themselves."
     )
     yield _by_way(found)
 
 
 def seeding(found: Found) -> Paragraphs:
     yield (
-        "How far the maps of EfficientNet-Lite0 move when blocks are halved, by the measure that chooses their channels "
-        "(`python -m research seeding`; relative to the maps' norm, before any training): the last map with one block "
-        "halved, the mean over the blocks, and the four maps with all blocks halved."
+        "How far the maps of EfficientNet-Lite0 move when blocks are halved, by the measure that chooses their "
+        "channels (`python -m research seeding`; relative to the maps' norm, before any training): the last map with "
+        "one block halved, the mean over the blocks, and the four maps with all blocks halved."
     )
     rows = [
         [name, measure, f"{of['one block, mean']:.3f}", ", ".join(f"{value:.2f}" for value in of["all blocks"])]
@@ -64,9 +64,9 @@ def seeding(found: Found) -> Paragraphs:
 
 def mobile_ranking(found: Found) -> Paragraphs:
     yield (
-        f"Architectures of the space `mobile`, spread over its MACs, trained standalone by `{found['recipe']}` with two "
-        "seeds, and ranked by the fitness of the two supernets (`python -m research mobile-ranking`). Intervals are by "
-        "bootstrap over the networks."
+        f"Architectures of the space `mobile`, spread over its MACs, trained standalone by `{found['recipe']}` with "
+        "two seeds, and ranked by the fitness of the two supernets (`python -m research mobile-ranking`). Intervals "
+        "are by bootstrap over the networks."
     )
     rows = [
         [
