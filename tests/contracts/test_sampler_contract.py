@@ -137,6 +137,10 @@ class StrideOne:
     def is_allowed(block: Block) -> bool:
         return block.stride == 1
 
+    @staticmethod
+    def seed(op: Any, native: Any) -> None:
+        raise NotImplementedError
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_op_stands_where_it_is_not_allowed(name: str) -> None:

@@ -20,7 +20,7 @@ UNITS = ("s", "min", "h")
 """Of times, which may have one of them or two."""
 OF_THE_AUTHORS_MACHINE = (re.compile(r"latency_max=[\d.]+"), "latency_max=1000")
 
-TRAININGS = ("supernet_pretrain", "supernet_finetune", "pretrain", "finetune")
+TRAININGS = ("supernet_finetune", "finetune")
 SHORT = [
     *(f"{name}.{setting}" for name in TRAININGS for setting in ("steps=4", "warmup=1", "batch_size=2")),
     "search.evaluations=3",
