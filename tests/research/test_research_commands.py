@@ -6,16 +6,19 @@ import pytest
 from typer.testing import CliRunner
 
 from research.__main__ import COMMANDS, app, main
+from research.pages import results_page
 from research.workspace import RESULTS
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_says_what_it_does_and_has_results(command: str) -> None:
+def test_every_command_says_what_it_does_and_has_results_or_is_said_to_have_none(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0 and "Usage:" in result.output
     if command not in ("record", "pages"):
         name = command.replace("-", "_")
-        assert f"results/{name}.json" in result.output and (RESULTS / f"{name}.json").exists()
+        missing = f"Not measured yet: there is no `{name}.json`."
+        assert f"results/{name}.json" in result.output
+        assert (RESULTS / f"{name}.json").exists() or missing in results_page()
 
 
 def test_every_archived_file_is_explained() -> None:
