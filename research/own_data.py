@@ -9,11 +9,10 @@ from pathlib import Path
 from detnas.run.pipeline import run
 from detnas.rundir.layout import BEST, EVALUATION, FINETUNE, SEARCH, WINNER
 from detnas.utils.progress import Progress
-from research.trials import DataSets, Trials, Unit
+from research.trials import SETS, DataSets, Trials, Unit
 from research.workspace import Row, Summary, Tiny, Workspace, load_changed, seconds_of
 
 WAYS = {"own-data-quick": (), "own-data-scratch": ()}
-SETS = ("trees", "bccd", "rice-pests", "chess")
 STAGES = ("supernet-pretrain", "supernet-finetune", SEARCH, *(f"{stage}/*" for stage in ("pretrain", FINETUNE)))
 
 

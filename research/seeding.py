@@ -26,10 +26,9 @@ from detnas.models.weight_sources.efficientnet_lite import EfficientNetLite, rea
 from detnas.search.evaluators.recalibration import recalibrate
 from detnas.spaces import search_space
 from detnas.utils.files import write_json
-from research.trials import DataSets
+from research.trials import SETS, DataSets
 from research.workspace import RESULTS, Row
 
-SETS = ("trees", "bccd", "rice-pests", "chess")
 CALIBRATION, COMPARED, BATCH_SIZE, SIDE = 24, 16, 8, 256
 
 

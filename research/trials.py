@@ -21,6 +21,8 @@ from detnas.utils.files import is_folder, read_json, try_lock_file, write_json
 from research.statistics import Blocks, rounded
 from research.workspace import Row, Workspace, hyphenated
 
+SETS = ("trees", "bccd", "rice-pests", "chess")
+"""The data sets, by their folders."""
 DataSets = Annotated[Path, typer.Argument(metavar="DIR", help="The folder with a folder for each data set.")]
 Unit = tuple[str, str, int]
 """A way, a data set and a seed."""

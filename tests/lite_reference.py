@@ -2,7 +2,8 @@
 
 import torch
 from efficientnet_lite_pytorch import EfficientNet
-from torch import Tensor, nn
+from small_models import randomize
+from torch import Tensor
 
 LITES = {f"efficientnet-lite{size}": f"mobile-lite{size}" if size else "mobile" for size in range(5)}
 """Its networks, and detnas's spaces with their layout."""
@@ -14,12 +15,7 @@ def build(name: str, seed: int = 0) -> EfficientNet:
     """One with random weights and BN statistics, in evaluation mode, for images of any size."""
     torch.manual_seed(seed)
     network = EfficientNet.from_name(name, image_size=None).eval()  # its other padding is for images of one size
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.5, 0.5)
-            nn.init.uniform_(module.running_mean, -0.5, 0.5)
-            nn.init.uniform_(module.running_var, 0.1, 0.5)
+    randomize(network, seed, variance=(0.1, 0.5))
     return network
 
 

@@ -1,7 +1,7 @@
 """A search space of six blocks, and detectors of both kinds over it that take milliseconds."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detnas.config import FPNSettings, RetinaNetSettings
 from detnas.spaces import Architecture, SearchSpace
@@ -10,6 +10,20 @@ SPACE = SearchSpace("toy", 4, (8, 16, 24, 32), (2, 1, 2, 1))
 ARCHITECTURES = [Architecture.parse(text) for text in ("00 0 00 0", "13 2 03 3", "31 3 20 1", "22 1 31 2")]
 
 NUM_CLASSES = 3
+
+
+def randomize(model: nn.Module, seed: int = 0, variance: tuple[float, float] = (0.5, 2.0)) -> None:
+    """Give BN statistics and shifts that a trained network could have: fresh ones hide mistakes."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.weight, 0.5, 1.5),
+                (module.bias, -0.5, 0.5),
+                (module.running_mean, -0.5, 0.5),
+                (module.running_var, *variance),
+            ):
+                tensor.data.uniform_(low, high, generator=generator)
 
 
 def fpn(**changes: object) -> FPNSettings:

@@ -9,7 +9,7 @@ from typing import Any
 
 from detnas.models.families.mobile import Mobile
 from detnas.models.families.shufflenet import ShuffleNet
-from detnas.models.ops import MBConvOp, PaperOp, SkipOp, layer_style, mbconv, shuffle
+from detnas.models.ops import MBConvOp, PaperOp, SkipOp, channels_last, layer_style, mbconv, shuffle
 from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.spaces.ops import find_family
 
@@ -36,7 +36,7 @@ class FamilyCode(ABC):
 class ShuffleNetCode(FamilyCode):
     """Of the paper's networks."""
 
-    modules = (shuffle,)
+    modules = (channels_last, shuffle)
     build = """
 def make_stem() -> nn.Module:
     return Stem(STEM)
@@ -59,7 +59,7 @@ def make_op(block: Block, *settings: int) -> nn.Module:
 class MobileCode(FamilyCode):
     """Of mobile networks."""
 
-    modules = (layer_style, mbconv)
+    modules = (channels_last, layer_style, mbconv)
     build = """
 def make_stem() -> nn.Module:
     return MobileStem(STEM, FIRST_BLOCK, STYLE)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 from detnas.models.ops import OPS, MBConvOp, PaperOp, SkipOp
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace
@@ -99,9 +98,10 @@ def draw(architecture: str, space: SearchSpace) -> Drawing | None:
     y = HEADING
     stages = [DrawnStage("Stem", f"{space.stem_channels} channels, 1/2 of the image's size", y, _stem(space, y))]
     y += BLOCK_HEIGHT + GAP
-    for index, (ops, channels) in enumerate(zip(parsed.stages, space.channels, strict=True)):
+    stages_of_space = zip(parsed.stages, space.channels, space.output_strides, strict=True)
+    for index, (ops, channels, output_stride) in enumerate(stages_of_space):
         y += HEADING
-        note = f"{channels} channels, 1/{2 * prod(space.stage_strides[: index + 1])}"
+        note = f"{channels} channels, 1/{output_stride}"
         if index not in space.map_stages:
             note += f", as in stage {index + 2}"
         strides = (space.stage_strides[index], *[1] * (len(ops) - 1))

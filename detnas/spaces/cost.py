@@ -1,6 +1,6 @@
 """The cost of an architecture, from an additive table over (block, op), without building a network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -30,6 +30,13 @@ class Cost:
         """Human-readable: 288.1M MACs, 1.85M params, and where the latency is known, 12.3 ms."""
         latency = f", {self.latency / 1e3:.3g} ms" if self.latency else ""
         return f"{self.macs / 1e6:.1f}M MACs, {self.params / 1e6:.2f}M params{latency}"
+
+
+def cost_of_layers(layers: Iterable[tuple[int, int, int]]) -> Cost:
+    """The cost of convolutions without bias, each with BN: weights, output channels, and side of the output."""
+    listed = list(layers)
+    macs = sum(weights * side**2 for weights, _, side in listed)
+    return Cost(macs, sum(weights + 2 * channels for weights, channels, _ in listed))
 
 
 class CostTable:

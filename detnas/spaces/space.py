@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import islice, pairwise
+from itertools import accumulate, islice, pairwise
 from math import inf, prod
+from operator import mul
 
 import numpy as np
 
@@ -153,9 +154,14 @@ class SearchSpace:
         return [self.channels[stage] for stage in self.map_stages]
 
     @property
+    def output_strides(self) -> list[int]:
+        """Stride of each stage's output in pixels of the image."""
+        return [2 * stride for stride in accumulate(self.stage_strides, mul)]
+
+    @property
     def strides(self) -> list[int]:
         """Stride of each map in pixels of the image."""
-        return [2 * prod(self.stage_strides[: stage + 1]) for stage in self.map_stages]
+        return [self.output_strides[stage] for stage in self.map_stages]
 
     @property
     def size(self) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_models import ARCHITECTURES, SPACE, fpn, random_images, retinanet
+from small_models import ARCHITECTURES, SPACE, fpn, random_images, randomize, retinanet
 from torch import nn
 
 from detnas.config import TrainingSettings
@@ -14,20 +14,6 @@ from detnas.models.supernet import Supernet, extract_subnet
 from detnas.spaces import Architecture, search_space
 from detnas.training.schedules import build_optimizer
 from detnas.utils.errors import UserError
-
-
-def randomize(model: nn.Module, seed: int = 0) -> None:
-    """Give BN statistics and shifts that a trained network could have: fresh ones hide mistakes."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor, low, high in (
-                (module.weight, 0.5, 1.5),
-                (module.bias, -0.5, 0.5),
-                (module.running_mean, -0.5, 0.5),
-                (module.running_var, 0.5, 2.0),
-            ):
-                tensor.data.uniform_(low, high, generator=generator)
 
 
 def state(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from detnas.models.ops.layer_style import LayerStyle
 from detnas.spaces.block import Block
-from detnas.spaces.cost import Cost, halved
+from detnas.spaces.cost import Cost, cost_of_layers, halved
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,8 +37,7 @@ class MBConvOp:
         layers = [depthwise, (inner * block.out_channels, block.out_channels, strided)]
         if self.expansion > 1:
             layers.insert(0, (block.in_channels * inner, inner, size))
-        macs = sum(weights * resolution**2 for weights, _, resolution in layers)
-        return Cost(macs, sum(weights + 2 * channels for weights, channels, _ in layers))
+        return cost_of_layers(layers)
 
     def is_allowed(self, block: Block) -> bool:
         return True

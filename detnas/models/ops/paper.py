@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from detnas.spaces.block import Block
-from detnas.spaces.cost import Cost, halved
+from detnas.spaces.cost import Cost, cost_of_layers, halved
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,8 +45,7 @@ class PaperOp:
         layers += [depthwise(middle), pointwise(middle, main_out)]
         if block.stride == 2:
             layers += [depthwise(block.in_channels), pointwise(block.in_channels, block.in_channels)]
-        macs = sum(weights * resolution**2 for weights, _, resolution in layers)
-        return Cost(macs, sum(weights + 2 * channels for weights, channels, _ in layers))
+        return cost_of_layers(layers)
 
     def is_allowed(self, block: Block) -> bool:
         """At every block: the paper's spaces rely on it."""

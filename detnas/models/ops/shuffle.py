@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from detnas.models.ops.channels_last import ChannelsLastStem
 from detnas.spaces.block import Block
 
 Shuffle = Literal["even_odd", "interleave"]
@@ -28,20 +29,13 @@ def split_channels(x: Tensor, shuffle: Shuffle) -> tuple[Tensor, Tensor]:
     return shuffled[:, : c // 2], shuffled[:, c // 2 :]
 
 
-class Stem(nn.Sequential):
+class Stem(ChannelsLastStem):
     """Images (N, 3, H, W) -> (N, channels, H / 2, W / 2), rounded up."""
 
     def __init__(self, channels: int) -> None:
         # The bias is redundant before BN; the published networks have it.
         convolution = nn.Conv2d(3, channels, 3, stride=2, padding=1)
         super().__init__(convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
-
-    def forward(self, images: Tensor) -> Tensor:
-        # Depthwise convolutions are faster in this layout, about twice as fast on CPUs.
-        x = images.contiguous(memory_format=torch.channels_last)
-        for layer in self:
-            x = layer(x)
-        return x
 
 
 class Op(nn.Module):

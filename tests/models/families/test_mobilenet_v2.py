@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from small_models import randomize
 from small_recipe import assert_same, small_recipe
 from torch import Tensor, nn
 from torchvision.models import get_model
@@ -47,12 +48,7 @@ def theirs() -> nn.Module:
     """torchvision's network, with BN statistics that a trained one could have."""
     torch.manual_seed(0)
     network = get_model("mobilenet_v2", weights=None).eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.5, 0.5)
-            nn.init.uniform_(module.running_mean, -0.5, 0.5)
-            nn.init.uniform_(module.running_var, 0.2, 2)
+    randomize(network, variance=(0.2, 2))
     return network
 
 

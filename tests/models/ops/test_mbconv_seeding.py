@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_models import randomize
 from small_recipe import assert_same
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,12 +36,9 @@ def trained(block: Block, expansion: int, kernel: int, style: LayerStyle, seed: 
     """A block with weights and BN statistics that a trained one could have, in evaluation mode."""
     torch.manual_seed(seed)
     made = MBConv(block, expansion, kernel, style).eval()
+    randomize(made, seed, variance=(0.2, 2))
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.5, 0.5)
-            nn.init.uniform_(module.running_mean, -0.5, 0.5)  # type: ignore[arg-type]
-            nn.init.uniform_(module.running_var, 0.2, 2)  # type: ignore[arg-type]
             module.num_batches_tracked.fill_(seed % 1000)  # type: ignore[union-attr]
     return made
 
