@@ -3,8 +3,8 @@
 16 architectures of the space `mobile`, spread evenly over its MACs, are trained standalone as `own-data-quick` does it,
 on two data sets with two seeds, and compared with their fitness by the supernet of that run. Kendall's tau is that of
 the fitness with the mean mAP of the two trainings, the mean over the two supernets, with its interval over the
-networks; beside it stand the MACs alone. A unit, a supernet with its networks, takes more than an hour on one core;
-several processes share its networks.
+networks; beside it stand the MACs alone. The supernets are those of `python -m research own-data`. The networks of a
+supernet take more than an hour on one core; several processes share them.
 """
 
 from functools import partial
@@ -13,33 +13,27 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.command import machine
-from detnas.config import Recipe
 from detnas.evaluation.metrics.correlation import with_interval
 from detnas.run.evaluator import build_evaluator
 from detnas.run.networks import train_standalone
 from detnas.run.opening import open_run
-from detnas.run.pipeline import run
 from detnas.run.ranking import spread
 from detnas.rundir import layout
 from detnas.spaces import Architecture, BudgetSampler
-from detnas.utils.files import acquire_lock, open_lock_file, read_json, try_lock_file, write_json
+from detnas.utils.files import read_json, try_lock_file, write_json
 from detnas.utils.progress import Progress
+from research.own_data import RECIPE, recipe_of, supernet_run
 from research.statistics import mean_tau, reliability, tau_gained
 from research.trials import DataSets
-from research.workspace import Row, Summary, Tiny, Workspace, load_changed, standalone_results
+from research.workspace import Row, Summary, Tiny, Workspace, standalone_results
 
 NAME = "mobile_ranking"
-RECIPE = "own-data-quick"
 SETS = ("trees", "bccd")
 SEEDS = (0, 1)
 
 
-def recipe_of(workspace: Workspace, seed: int) -> Recipe:
-    return load_changed(RECIPE, [f"seed={seed}"], workspace.tiny)
-
-
 def architectures(workspace: Workspace) -> list[Architecture]:
-    recipe = recipe_of(workspace, 0)
+    recipe = recipe_of(workspace, RECIPE, 0)
     return spread(BudgetSampler(recipe.search_space(), recipe.cost_budget()), 3 if workspace.tiny else 16, seed=0)
 
 
@@ -49,10 +43,7 @@ def result_file(workspace: Workspace, data: str, seed: int, architecture: Archit
 
 def measure(workspace: Workspace, data: Path, seed: int) -> None:
     """Train and evaluate the networks of a unit that are not done and on which no other process works."""
-    folder, recipe = workspace.runs / NAME / f"{data.name}-run-seed{seed}", recipe_of(workspace, seed)
-    with open_lock_file(workspace.runs / NAME / f".{folder.name}.lock") as lock:
-        acquire_lock(lock, Progress().log)
-        run(recipe, folder, data, progress=Progress(), stages=(layout.SUPERNET_FINETUNE,))
+    folder, recipe = supernet_run(workspace, data, seed), recipe_of(workspace, RECIPE, seed)
     left = [one for one in architectures(workspace) if not result_file(workspace, data.name, seed, one).exists()]
     if not left:
         return

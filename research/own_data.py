@@ -6,20 +6,38 @@ an hour on one core. The seconds are those of all stages together.
 
 from pathlib import Path
 
+from detnas.config import Recipe
 from detnas.run.pipeline import run
-from detnas.rundir.layout import BEST, EVALUATION, FINETUNE, SEARCH, WINNER
+from detnas.rundir.layout import BEST, EVALUATION, FINETUNE, SEARCH, SUPERNET_FINETUNE, WINNER
 from detnas.utils.progress import Progress
 from research.trials import SETS, DataSets, Trials, Unit
 from research.workspace import Row, Summary, Tiny, Workspace, load_changed, seconds_of
 
-WAYS = {"own-data-quick": (), "own-data-scratch": ()}
-STAGES = ("supernet-pretrain", "supernet-finetune", SEARCH, *(f"{stage}/*" for stage in ("pretrain", FINETUNE)))
+RECIPE = "own-data-quick"
+WAYS = {RECIPE: (), "own-data-scratch": ()}
+STAGES = ("supernet-pretrain", SUPERNET_FINETUNE, SEARCH, *(f"{stage}/*" for stage in ("pretrain", FINETUNE)))
+
+
+def trials(workspace: Workspace) -> Trials:
+    return Trials(workspace, "own_data", "", WAYS, SETS, (0, 1, 2))
+
+
+def recipe_of(workspace: Workspace, name: str, seed: int) -> Recipe:
+    return load_changed(name, [f"seed={seed}"], workspace.tiny)
+
+
+def supernet_run(workspace: Workspace, data: Path, seed: int) -> Path:
+    """The directory of a run of `own-data-quick`, whose supernet is trained unless that is done."""
+    unit = (RECIPE, data.name, seed)
+    folder = trials(workspace).folder(unit)
+    with workspace.lock(folder.name):
+        return run(recipe_of(workspace, RECIPE, seed), folder, data, progress=Progress(), stages=(SUPERNET_FINETUNE,))
 
 
 def work(workspace: Workspace, unit: Unit, folder: Path, data: Path) -> Row:
     """Run the recipe that is the way of a unit."""
     name, _, seed = unit
-    run(load_changed(name, [f"seed={seed}"], workspace.tiny), folder, data, progress=Progress())
+    run(recipe_of(workspace, name, seed), folder, data, progress=Progress())
     networks = {
         path.parent.name: EVALUATION.read(path.parent)
         for path in sorted(folder.glob(f"{FINETUNE}/*/{EVALUATION.name}"))
@@ -36,7 +54,7 @@ def work(workspace: Workspace, unit: Unit, folder: Path, data: Path) -> Row:
 
 def main(data_sets: DataSets, summary: Summary = False, tiny: Tiny = False) -> None:
     """Run both recipes on four data sets. Writes research/results/own_data.json."""
-    trials = Trials(Workspace(tiny), "own_data", "", WAYS, SETS, (0, 1, 2))
+    workspace = Workspace(tiny)
     if not summary:
-        trials.measure(data_sets, lambda unit, folder, data: work(trials.workspace, unit, folder, data))
-    trials.summarize()
+        trials(workspace).measure(data_sets, lambda unit, folder, data: work(workspace, unit, folder, data))
+    trials(workspace).summarize()

@@ -2,7 +2,8 @@
 
 EfficientNet-Lite0 is trained standalone as `own-data-quick` trains its networks, changed in one respect at a time. By
 the recipe it begins with the weights of a supernet that has learned detection, which is trained first; from the seeds
-it begins with the ImageNet weights themselves. A training takes four to eight minutes on one core, a supernet as long.
+it begins with the ImageNet weights themselves. The supernets are those of `python -m research own-data`, unless a
+change is one of theirs. A training takes four to eight minutes on one core, a supernet as long.
 """
 
 from pathlib import Path
@@ -13,6 +14,7 @@ from detnas.run.pipeline import run
 from detnas.rundir.layout import EVALUATION, FINETUNE, SUPERNET_FINETUNE
 from detnas.spaces.published import PUBLISHED
 from detnas.utils.progress import Progress
+from research.own_data import RECIPE, supernet_run
 from research.trials import DataSets, Trials, Unit
 from research.workspace import Row, Summary, Tiny, Workspace, load_changed, seconds_of
 
@@ -36,7 +38,11 @@ def work(trials: Trials, unit: Unit, folder: Path, data: Path) -> Row:
     """Train EfficientNet-Lite0 by the way of a unit, and return its scores on the validation set."""
     way, _, seed = unit
     recipe = load_changed(trials.recipe, [*trials.ways[way], f"seed={seed}"], trials.workspace.tiny)
-    run(recipe, folder, data, progress=Progress(), stages=(SUPERNET_FINETUNE,) if recipe.inherit else ())
+    run(recipe, folder, data, progress=Progress(), stages=())
+    if all(change.startswith("finetune.") for change in trials.ways[way]):
+        trials.workspace.take_stage(SUPERNET_FINETUNE, supernet_run(trials.workspace, data, seed), folder)
+    if recipe.inherit:
+        run(recipe, folder, data, progress=Progress(), stages=(SUPERNET_FINETUNE,))
     with open_run(recipe, folder, data, Progress()) as opened:
         train_standalone(opened, NETWORK)
     trained = folder / FINETUNE / NETWORK.hyphenated
@@ -46,7 +52,7 @@ def work(trials: Trials, unit: Unit, folder: Path, data: Path) -> Row:
 
 def main(data_sets: DataSets, summary: Summary = False, tiny: Tiny = False) -> None:
     """Train EfficientNet-Lite0 in several ways. Writes research/results/transfer.json."""
-    trials = Trials(Workspace(tiny), "transfer", "own-data-quick", WAYS, ("trees", "bccd"), (0, 1))
+    trials = Trials(Workspace(tiny), "transfer", RECIPE, WAYS, ("trees", "bccd"), (0, 1))
     if not summary:
         trials.measure(data_sets, lambda unit, folder, data: work(trials, unit, folder, data))
     trials.summarize()

@@ -97,8 +97,13 @@ pretrain: &training
   checkpoint_every: 50
   sync_bn: true
   ema_decay: 0.99
-supernet_pretrain: {<<: *training, macs_bins: [5M, 0.01G, 20000000], fair_paths: false}
-supernet_finetune: {<<: *training, macs_bins: null, fair_paths: true}
+supernet_pretrain: &supernet
+  <<: *training
+  frozen_norms: false
+  frozen_stages: 0
+  macs_bins: [5M, 0.01G, 20000000]
+  fair_paths: false
+supernet_finetune: {<<: *supernet, macs_bins: null, fair_paths: true}
 search:
   sampler: nsga2
   second_objective: params

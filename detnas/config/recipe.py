@@ -136,6 +136,11 @@ class Recipe(Section):
             )
         if self.inherit and self.search.is_classification:
             raise ValueError("inherit needs a supernet that learns detection; choose search.fitness detection")
+        if self.inherit and (self.finetune.frozen_norms or self.finetune.frozen_stages > 1):
+            raise ValueError(
+                "inherit: the BN statistics of a supernet fit none of its networks, so their blocks' cannot be frozen; "
+                "leave out finetune.frozen_norms, and finetune.frozen_stages above 1, or inherit"
+            )
 
     @property
     def pretrains(self) -> bool:

@@ -32,10 +32,10 @@ class TrainingSettings(Section):
     backbone_lr_factor: Rate = 1.0
     """Factor on the learning rate of the backbone."""
     frozen_norms: bool = False
-    """Whether BN of the backbone keeps its statistics, scales and shifts."""
+    """Whether BN of the backbone keeps its statistics, scales and shifts. For single networks only."""
     frozen_stages: Annotated[int, Field(ge=0, le=1 + MOST_STAGES)] = 0
     """The first parts of the backbone that are not trained: 1 is the stem, 2 the stem and the first stage, and so
-    on."""
+    on. For single networks only."""
     bias_lr_factor: Rate = 1.0
     """Factor on the learning rate of biases (2 for the paper's detectors)."""
     schedule: Literal["linear", "step", "cosine"] = "linear"
@@ -89,7 +89,12 @@ class SupernetTrainingSettings(TrainingSettings):
     every block once, on the same batch, and sums their gradients. A step takes that many times longer."""
 
     @model_validator(mode="after")
-    def _check_paths(self) -> Self:
+    def _check_supernet(self) -> Self:
+        if self.frozen_norms or self.frozen_stages:
+            raise ValueError(
+                "a supernet has no frozen_norms and no frozen_stages: candidates get BN statistics of their own, which "
+                "frozen parts have not learned to work with; freeze them in the training of single networks"
+            )
         edges = self.macs_bins
         if edges is not None and (len(edges) < 2 or any(low >= high for low, high in pairwise(edges))):
             written = ", ".join(f"{edge:,.0f}" for edge in edges)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from small_models import ARCHITECTURES, SPACE
@@ -15,11 +14,9 @@ from torch import Tensor, nn
 from detnas.models.backbone import Backbone, Subnet, find_backbone
 from detnas.models.classifier import Classifier
 from detnas.models.resnet import ResNet
-from detnas.models.supernet import Supernet
 from detnas.spaces import SearchSpace
 from detnas.training.freezing import freeze
 from detnas.training.loop import one_pass, train
-from detnas.training.paths import path_chooser
 from detnas.utils.progress import Progress
 
 MOBILE = SearchSpace(
@@ -95,25 +92,6 @@ def test_frozen_parts_stay_and_all_others_change(
         assert not same & saved["ema"]["updates"].keys()
 
 
-@pytest.mark.parametrize("space", [SPACE, MOBILE], ids=lambda space: space.name)
-@pytest.mark.parametrize("frozen", FROZEN[:3], ids=str)
-def test_frozen_parts_of_a_supernet_stay_on_every_path(
-    frozen: dict[str, Any], space: SearchSpace, tmp_path: Path
-) -> None:
-    torch.manual_seed(0)
-    supernet = Supernet(space)
-    # Every op of every block runs once.
-    paths = space.fair_draw(np.random.default_rng(0))
-
-    class Every:
-        def draw(self, rng: np.random.Generator) -> Any:
-            return paths
-
-    passes = path_chooser(supernet, Every(), lambda step: step)  # type: ignore[arg-type]
-    model, before = train_classifier(supernet, tmp_path, passes, ema_decay=0.5, **frozen)
-    assert unchanged(before, model) == frozen_names(model, frozen)
-
-
 def test_a_training_with_frozen_parts_that_is_cut_ends_in_the_same_bytes(tmp_path: Path) -> None:
     changes = {"frozen_stages": 2, "frozen_norms": True, "ema_decay": 0.9, "backbone_lr_factor": 0.1}
 
@@ -149,3 +127,17 @@ def test_more_stages_than_there_are_cannot_be_frozen() -> None:
         ValueError, match=r"finetune\.frozen_stages 6: space tiny-x0\.25 has a stem and 4 stages; choose"
     ):
         small_recipe(finetune__frozen_stages=6)
+
+
+@pytest.mark.parametrize("frozen", [{"frozen_norms": True}, {"frozen_stages": 1}], ids=str)
+@pytest.mark.parametrize("stage", ["supernet_pretrain", "supernet_finetune"])
+def test_a_supernet_cannot_be_frozen(stage: str, frozen: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"(?s){stage}.*a supernet has no frozen_norms and no frozen_stages"):
+        small_recipe(**{f"{stage}__{name}": value for name, value in frozen.items()})
+
+
+def test_networks_that_inherit_statistics_of_a_supernet_cannot_keep_them() -> None:
+    assert small_recipe(inherit=True, finetune__frozen_stages=1).inherit  # all networks have the same stem
+    for frozen in ({"finetune__frozen_norms": True}, {"finetune__frozen_stages": 2}):
+        with pytest.raises(ValueError, match="the BN statistics of a supernet fit none of its networks"):
+            small_recipe(inherit=True, **frozen)
