@@ -15,9 +15,9 @@ from detnas.models.detectors.geometry import SMALLEST
 
 ENOUGH = 0.7
 """The IoU from which the RPN of Faster R-CNN takes an anchor for a match; RetinaNet does from 0.5."""
-LEAST, MOST = 2, 8
-"""Bounds of the size of a level's anchors, in strides. Smaller ones miss objects between two cells; larger objects are
-the next level's."""
+LEAST, MOST = 4, 8
+"""Bounds of the size of a level's anchors, in strides; RetinaNet's own are 4 to 6.3. Smaller objects are those of the
+level before, larger ones of the next."""
 STEPS = 16
 """Sizes within a factor of two that are tried."""
 MOST_BOXES = 10_000

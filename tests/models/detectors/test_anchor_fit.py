@@ -42,7 +42,7 @@ def test_a_size_for_each_level_that_never_falls_and_that_the_level_can_see(
     assert all(size <= next for size, next in pairwise(sizes))
     strides = settings.level_strides
     assert all(size >= stride for size, stride in zip(sizes, strides, strict=True))
-    assert all(size >= 2 * stride for size, stride in zip(sizes[1:], strides[1:], strict=True))
+    assert all(size >= 4 * stride for size, stride in zip(sizes[1:], strides[1:], strict=True))
     assert all(size <= 8 * stride for size, stride in zip(sizes[:-1], strides[:-1], strict=True))
     assert sizes[-1] <= max(8 * strides[-1], settings.max_size)
     assert sizes == fit_anchor_sizes(boxes.copy(), settings)
