@@ -58,8 +58,8 @@ class Recipe(Section):
     instead, which `fan_in` would not change."""
     inherit: bool = False
     """Whether the winner, and the baselines of the search space, begin their training on detection with the weights of
-    the fine-tuned supernet, and are not pre-trained. By default they begin with the weights of their pre-training, or
-    with learned ones."""
+    the fine-tuned supernet, with BN statistics recalibrated as in the search, and are not pre-trained. By default they
+    begin with the weights of their pre-training, or with learned ones."""
     supernet_pretrain: SupernetTrainingSettings = SupernetTrainingSettings(**PAPER_CLASSIFICATION)
     supernet_finetune: SupernetTrainingSettings
     search: SearchSettings = Field(default_factory=SearchSettings)
@@ -136,11 +136,6 @@ class Recipe(Section):
             )
         if self.inherit and self.search.is_classification:
             raise ValueError("inherit needs a supernet that learns detection; choose search.fitness detection")
-        if self.inherit and (self.finetune.frozen_norms or self.finetune.frozen_stages > 1):
-            raise ValueError(
-                "inherit: the BN statistics of a supernet fit none of its networks, so their blocks' cannot be frozen; "
-                "leave out finetune.frozen_norms, and finetune.frozen_stages above 1, or inherit"
-            )
 
     @property
     def pretrains(self) -> bool:

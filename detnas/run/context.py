@@ -28,6 +28,8 @@ from detnas.run.baselines import baseline_builders
 from detnas.run.weights import check_weights, open_weights, stored_shuffle
 from detnas.rundir import layout
 from detnas.rundir.record_files import RecordFile, damaged
+from detnas.search.evaluators.inputs import Inputs
+from detnas.search.evaluators.recalibration import recalibrate, recalibration_images
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
 from detnas.training.checkpoints import has_checkpoint, is_done, load_weights, training_state
 from detnas.training.loop import one_pass, train
@@ -138,16 +140,21 @@ class Run:
             self._fill(detector)
 
     def begin_network(self, name: str, detector: Detector) -> None:
-        """Give a new detector around the single network `name` the weights with which its training begins."""
+        """Give a new detector around the single network `name` the weights with which its training begins.
+
+        Learned weights were learned by other networks, so that their BN statistics are recalibrated, as a candidate's.
+        """
         network = find_backbone(detector)
         if inherits(self.recipe, name):
             assert isinstance(network, Subnet)
             trained = extract_subnet(self.supernet_detector(), network.architecture)
             detector.load_state_dict(trained.state_dict())
+            self._recalibrate(detector)
         elif self.recipe.pretrains:
             load_weights(network, self.directory / layout.PRETRAIN / name, part="backbone")
-        else:
+        elif self.weights is not None:
             self._fill(detector)
+            self._recalibrate(detector)
 
     def _fill(self, detector: Detector) -> None:
         """The learned weights, if the recipe names any."""
@@ -155,6 +162,20 @@ class Run:
         if self.weights is not None:
             assert isinstance(backbone, SpaceBackbone)  # `check_run` refuses baselines of other kinds
             self.weights.fill(backbone)
+
+    def _recalibrate(self, detector: Detector) -> None:
+        settings, resizing = self.recipe.search, detector.transform.settings
+        images = recalibration_images(self.data.fit, settings, self.seed("search"))
+        batches = Inputs(
+            images,
+            settings.recalibration_batch_size,
+            resizing,
+            self.device,
+            kept=False,
+            cache_mb=0,
+            disk=self.disk_cache,
+        )
+        recalibrate(detector.to(self.device), batches)
 
     def supernet_detector(self) -> Detector:
         """The supernet in the detector as it was fine-tuned, on the run's device."""

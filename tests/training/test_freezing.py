@@ -134,10 +134,3 @@ def test_more_stages_than_there_are_cannot_be_frozen() -> None:
 def test_a_supernet_cannot_be_frozen(stage: str, frozen: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"(?s){stage}.*a supernet has no frozen_norms and no frozen_stages"):
         small_recipe(**{f"{stage}__{name}": value for name, value in frozen.items()})
-
-
-def test_networks_that_inherit_statistics_of_a_supernet_cannot_keep_them() -> None:
-    assert small_recipe(inherit=True, finetune__frozen_stages=1).inherit  # all networks have the same stem
-    for frozen in ({"finetune__frozen_norms": True}, {"finetune__frozen_stages": 2}):
-        with pytest.raises(ValueError, match="the BN statistics of a supernet fit none of its networks"):
-            small_recipe(inherit=True, **frozen)

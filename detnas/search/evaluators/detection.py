@@ -19,7 +19,7 @@ from detnas.models.supernet import Supernet, extract_subnet
 from detnas.search.evaluators.base import EvaluatedRun, RunEvaluator, Scores
 from detnas.search.evaluators.inputs import VALUE_BYTES, Inputs, padded_pixels
 from detnas.search.evaluators.prefix_cache import PrefixCache
-from detnas.search.evaluators.recalibration import evaluation_indices, recalibrate, recalibration_indices
+from detnas.search.evaluators.recalibration import evaluation_indices, recalibrate, recalibration_images
 from detnas.spaces import Architecture
 from detnas.utils.errors import UserError
 from detnas.utils.memory import available_memory
@@ -56,7 +56,7 @@ class DetectionEvaluator(RunEvaluator):
         """Indices in `search` of the images that this process evaluates on."""
         self.fit = fit
         self.seed = seed
-        calibration = fit.subset(recalibration_indices(len(fit), settings, seed))
+        calibration = recalibration_images(fit, settings, seed)
         evaluated = self.search.subset(self.shard)
         parts = ((calibration, settings.recalibration_batch_size), (evaluated, settings.batch_size))
         resizing = detector.transform.settings
@@ -95,8 +95,8 @@ class DetectionEvaluator(RunEvaluator):
 
     def draw_other_calibration(self) -> Inputs:
         """As many batches for recalibration as all candidates see, of images drawn again; they are not kept."""
-        images = recalibration_indices(len(self.fit), self.settings, derive_seed(self.seed, "other pictures"))
-        return self.inputs(self.fit.subset(images), self.settings.recalibration_batch_size, kept=False)
+        images = recalibration_images(self.fit, self.settings, derive_seed(self.seed, "other pictures"))
+        return self.inputs(images, self.settings.recalibration_batch_size, kept=False)
 
     def evaluate_with(self, architecture: Architecture, batches: Iterable[PreparedImages] | None) -> Evaluation:
         """The evaluation of a candidate that is recalibrated on `batches`, or not at all."""

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.detection.roi_heads import RoIHeads
 
 from detnas.config import SearchSettings
+from detnas.data.detection import DetectionSet
 from detnas.utils.seeds import derive_seed
 
 
@@ -76,6 +77,11 @@ def _run_until_last_norm(
         last = ran
     for hook in hooks:
         hook.remove()
+
+
+def recalibration_images(data: DetectionSet, settings: SearchSettings, seed: int) -> DetectionSet:
+    """The images of `data` that all candidates of a search are recalibrated on, as often as they are used."""
+    return data.subset(recalibration_indices(len(data), settings, seed))
 
 
 def recalibration_indices(size: int, settings: SearchSettings, seed: int) -> list[int]:
