@@ -22,15 +22,16 @@ NETWORK = PUBLISHED["efficientnet-lite0"].architecture
 SEEDED = "inherit=false"
 WAYS: dict[str, tuple[str, ...]] = {
     "the recipe": (),
-    "from the seeds": (SEEDED,),
-    "from the seeds, BN frozen": (SEEDED, "finetune.frozen_norms=true"),
-    "from the seeds, stem and first stage frozen": (SEEDED, "finetune.frozen_stages=2"),
-    "from the seeds, backbone at a third of the rate": (SEEDED, "finetune.backbone_lr_factor=0.3"),
-    "from the seeds, backbone at a tenth of the rate": (SEEDED, "finetune.backbone_lr_factor=0.1"),
+    "BN trained": ("finetune.frozen_norms=false",),
+    "stem and first stage frozen, too": ("finetune.frozen_stages=2",),
+    "backbone at a third of the rate": ("finetune.backbone_lr_factor=0.3",),
     "half the rate": ("finetune.lr=5.0e-4",),
-    "weights averaged": ("finetune.ema_decay=0.998",),
+    "half the steps of twice the batch": ("finetune.steps=300", "finetune.batch_size=8"),
+    "from the seeds": (SEEDED,),
+    "from scratch": (SEEDED, "finetune.frozen_norms=false", "pretraining.source=none", "pretraining.weights=null"),
+    "half the steps for the supernet, more for the network": ("supernet_finetune.steps=400", "finetune.steps=1000"),
     "anchors by hand": ("detector.anchor_sizes=[24,48,112]",),
-    "from scratch": (SEEDED, "pretraining.source=none", "pretraining.weights=null"),
+    "images of 320 pixels": ("detector.min_size=320", "detector.max_size=480"),
 }
 
 
