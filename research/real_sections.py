@@ -29,7 +29,7 @@ def own_data(found: Found) -> Paragraphs:
     yield (
         "What `detnas run RECIPE --data DIR` hands over, on the validation sets of four real data sets (47 to 424 "
         "training images; `python -m research own-data`). `own-data-scratch` has the space `tiny` and no ImageNet "
-        "weights. A trial is a whole run with a seed."
+        "weights; of it only the winner is trained, no baselines. A trial is a whole run with a seed."
     )
     yield _by_way(found)
     seconds: dict[str, list[float]] = {}

@@ -11,13 +11,13 @@ from shell import Shell
 from small_recipe import assert_same, small_recipe, training, write_recipe
 
 from detnas.models.backbone import Subnet
-from detnas.models.supernet import extract_subnet
 from detnas.run.context import Run
 from detnas.run.opening import open_run
 from detnas.run.pipeline import run
 from detnas.run.ranking import rank
 from detnas.run.status import read_status
 from detnas.rundir.layout import RANK
+from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.utils.progress import Progress
 
 QUIET = Progress(quiet=True)
@@ -39,8 +39,9 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 def assert_begins_with_the_supernet(current: Run, name: str, network: Subnet) -> None:
     detector = current.detector(lambda: network)
     current.begin_network(name, detector)
-    trained = extract_subnet(current.supernet_detector(), network.architecture)
-    assert_same(dict(detector.state_dict()), dict(trained.state_dict()))
+    evaluator = DetectionEvaluator.from_run(current)
+    judged = evaluator.extract_candidate(network.architecture, evaluator.calibration)
+    assert_same(dict(detector.state_dict()), dict(judged.state_dict()))
     assert not current.is_done(f"pretrain/{name}")
 
 
