@@ -84,6 +84,8 @@ class SupernetTrainingSettings(TrainingSettings):
     macs_bins: Annotated[tuple[Count, ...], Field(max_length=100)] | None = None
     """Increasing edges of bins of the backbone's MACs, counted as in the budget. In each step a bin is sampled, then a
     path within it. By default paths are sampled uniformly from the whole space, as in the paper."""
+    budget_paths: bool = False
+    """Sample paths uniformly within the budget, as candidates of the search are, not from the whole space."""
     fair_paths: bool = False
     """Strict fairness (FairNAS): each step trains as many paths as there are ops, which together contain every op of
     every block once, on the same batch, and sums their gradients. A step takes that many times longer."""
@@ -99,8 +101,9 @@ class SupernetTrainingSettings(TrainingSettings):
         if edges is not None and (len(edges) < 2 or any(low >= high for low, high in pairwise(edges))):
             written = ", ".join(f"{edge:,.0f}" for edge in edges)
             raise ValueError(f"macs_bins [{written}] must be two or more edges, each above the one before it")
-        if edges is not None and self.fair_paths:
-            raise ValueError("fair_paths samples from the whole space; leave out macs_bins, or fair_paths")
+        given = [name for name in ("macs_bins", "budget_paths", "fair_paths") if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: each says which paths are sampled; choose one of them")
         return self
 
     def paths_per_step(self, ops: int) -> int:

@@ -233,7 +233,8 @@ class Run:
         field = stage.replace("-", "_")
         settings: SupernetTrainingSettings = getattr(self.recipe, field)
         bins, size = settings.macs_bins, self.recipe.budget.size
-        return PathSampler(self.space, bins, settings.fair_paths, size, f"{field}.macs_bins")
+        budget = self.sampler if settings.budget_paths else None
+        return PathSampler(self.space, bins, settings.fair_paths, size, f"{field}.macs_bins", budget)
 
     def _passes(self, backbone: Backbone, stage: str) -> Callable[[int], Iterable[None]]:
         if not isinstance(backbone, Supernet):

@@ -14,10 +14,11 @@ from detnas.utils.errors import UserError
 class PathSampler:
     """Draws the paths of `space` that a step trains.
 
-    By default it is one path, uniformly. With `edges`, one of the bins between them is drawn, and then a path within
-    it: a bin has the paths with at least its lower edge and less than its upper edge of MACs, for images of `size` x
-    `size` pixels. With bins, cheap and expensive paths are trained as often as those of medium cost, which are most of
-    the space. The official code uses such bins in supernet pre-training; the paper's text does not mention them.
+    By default it is one path, uniformly from the whole space, or from what `budget` allows. With `edges`, one of the
+    bins between them is drawn, and then a path within it: a bin has the paths with at least its lower edge and less
+    than its upper edge of MACs, for images of `size` x `size` pixels. With bins, cheap and expensive paths are trained
+    as often as those of medium cost, which are most of the space. The official code uses such bins in supernet
+    pre-training; the paper's text does not mention them.
 
     If `fair`, a step has as many paths as there are ops, which together contain every op of every block exactly once:
     strict fairness (Chu et al., FairNAS, arXiv:1907.01845, section 3.2). At a block that can be fewer ops, each of them
@@ -26,10 +27,18 @@ class PathSampler:
     Raises `UserError` for a bin without a path, with a message that starts with `field`.
     """
 
-    def __init__(self, space: SearchSpace, edges: Sequence[float] | None, fair: bool, size: int, field: str) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        edges: Sequence[float] | None,
+        fair: bool,
+        size: int,
+        field: str,
+        budget: BudgetSampler | None = None,
+    ) -> None:
         self.space = space
         self.fair = fair
-        self.bins: list[BudgetSampler] = []
+        self.bins = [budget] if budget else []
         try:
             for low, high in pairwise(edges or ()):
                 # Costs are whole numbers.

@@ -223,8 +223,9 @@ def test_a_space_that_cannot_be_is_named_with_its_field(minimal: Path) -> None:
     assert refusal(minimal, "space.width=0.01").startswith(f"{minimal}: space.width = 0.01: space small-x0.01: widths ")
 
 
-def test_fair_paths_and_bins_exclude_each_other(complete: Path) -> None:
-    assert "fair_paths" in refusal(complete, "supernet_finetune.macs_bins=[1M, 2M]")
+def test_ways_of_sampling_paths_exclude_each_other(complete: Path) -> None:
+    assert "macs_bins and fair_paths: each says" in refusal(complete, "supernet_finetune.macs_bins=[1M, 2M]")
+    assert "budget_paths and fair_paths: each says" in refusal(complete, "supernet_finetune.budget_paths=true")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from detnas.config import TrainingSettings
 from detnas.models.supernet import Supernet
-from detnas.spaces import Architecture, SearchSpace, search_space
+from detnas.spaces import Architecture, Budget, BudgetSampler, SearchSpace, search_space
 from detnas.training.loop import train_step
 from detnas.training.paths import PathSampler, path_chooser
 from detnas.training.state import TrainingState
@@ -33,6 +33,15 @@ def chi_square(counts: list[int]) -> float:
     mean = sum(counts) / len(counts)
     freedom = len(counts) - 1
     return (sum((count - mean) ** 2 / mean for count in counts) - freedom) / (2 * freedom) ** 0.5
+
+
+def test_paths_within_the_budget_are_drawn_uniformly() -> None:
+    low, high = COSTS[len(COSTS) // 3], COSTS[len(COSTS) // 2]
+    allowed = [path for path, cost in ALL.items() if low <= cost <= high]
+    paths = PathSampler(TOY, None, False, 64, "", BudgetSampler(TOY, Budget(macs=(low, high), size=64)))
+    rng = np.random.default_rng(0)
+    counts = Counter(path for _ in range(20 * len(allowed)) for path in paths.draw(rng))
+    assert counts.keys() <= set(allowed) and abs(chi_square([counts[path] for path in allowed])) < 4
 
 
 @settings(max_examples=40, deadline=None)
