@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,12 @@ def assert_same(one: Any, other: Any) -> None:
 def checkpoint(directory: Path) -> Any:
     """What the last checkpoint in a training's directory holds."""
     return torch.load(max(directory.glob("checkpoint-*.pt")), weights_only=True)
+
+
+def assert_learned(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    """The same tensors, except for BN statistics."""
+    left, right = (
+        {name: x for name, x in of.items() if "running_" not in name and "num_batches" not in name}
+        for of in (found, expected)
+    )
+    torch.testing.assert_close(left, right, atol=1e-20, rtol=0)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from shell import Shell
-from small_recipe import assert_same, small_recipe, write_recipe
+from small_recipe import assert_learned, assert_same, small_recipe, write_recipe
 from torch import Tensor
 
 from detnas.config import OFFICIAL_INPUT
@@ -90,7 +90,7 @@ def test_a_supernet_begins_with_the_weights_of_another_detector_s_run(
             detector = current.detector(lambda: network)
             current.begin_network("winner", detector)
             of_supernet = read_supernet(earlier).supernet.subnet(network.architecture)
-            assert_same(dict(network.state_dict()), dict(of_supernet.state_dict()))
+            assert_learned(network.state_dict(), of_supernet.state_dict())
 
 
 def test_the_paper_s_networks_share_one_pre_training(earlier: Path, blocks: Path, tmp_path: Path, shell: Shell) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from shell import Shell
-from small_recipe import assert_same, small_recipe, training, write_recipe
+from small_recipe import assert_learned, assert_same, small_recipe, training, write_recipe
 
 import detnas
 from detnas.config import Recipe
@@ -31,6 +31,8 @@ CHANGES: dict[str, Any] = {
     "supernet_finetune": SHORT,
     "finetune": SHORT,
     "baselines": ["efficientnet-lite0"],
+    "detector__min_size": 96,  # smaller images are nothing in the last maps but what numbers are rounded by
+    "detector__max_size": 128,
     "search__evaluations": 3,
     "search__population": 2,
     **{f"detector__{name}": value for name, value in INPUT.model_dump(mode="json").items()},
@@ -68,7 +70,7 @@ def test_supernet_and_networks_begin_with_imagenet_weights(finished_mobile: Path
             network = Subnet(SPACE, Architecture.parse(architecture))
             detector = current.detector(lambda network=network: network)
             current.begin_network(name, detector)
-            assert_same(dict(network.state_dict()), filled(Subnet(SPACE, network.architecture)))
+            assert_learned(network.state_dict(), filled(Subnet(SPACE, network.architecture)))
 
 
 def test_it_is_told_with_which_weights_it_began(finished_mobile: Path, shell: Shell) -> None:

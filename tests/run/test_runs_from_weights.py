@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 import torch
 from run_results import command, results, snapshot
 from safetensors.torch import load_file
-from small_recipe import assert_same, checkpoint, small_recipe, training, write_recipe
+from small_recipe import assert_learned, assert_same, checkpoint, small_recipe, training, write_recipe
 from test_resumed_runs import KILLED
 
 import detnas.run.context as running
@@ -55,15 +54,6 @@ def from_weights(where: object, **changes: Any) -> Recipe:
 
 def body(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name.removeprefix("backbone.body."): x for name, x in tensors.items() if name.startswith("backbone.body.")}
-
-
-def assert_learned(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
-    """The same tensors, except for BN statistics."""
-    left, right = (
-        {name: x for name, x in of.items() if "running_" not in name and "num_batches" not in name}
-        for of in (found, expected)
-    )
-    torch.testing.assert_close(left, right, atol=1e-20, rtol=0)
 
 
 # Trained to the end
