@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detnas.config import Recipe
 from detnas.run.pipeline import run
-from detnas.rundir.layout import BEST, EVALUATION, FINETUNE, SEARCH, SUPERNET_FINETUNE, WINNER
+from detnas.rundir.layout import BEST, EVALUATION, FINETUNE, SEARCH, SUPERNET_FINETUNE, TRAINING_DONE, WINNER
 from detnas.utils.progress import Progress
 from research.trials import SETS, DataSets, Trials, Unit
 from research.workspace import Row, Summary, Tiny, Workspace, load_changed, seconds_of
@@ -32,7 +32,10 @@ def supernet_run(workspace: Workspace, data: Path, seed: int) -> Path:
     unit = (RECIPE, data.name, seed)
     folder = trials(workspace).folder(unit)
     with workspace.lock(folder.name):
-        return run(recipe_of(workspace, RECIPE, seed), folder, data, progress=Progress(), stages=(SUPERNET_FINETUNE,))
+        # Only then: a run is continued alone, and where the supernet is trained, others may be training networks.
+        if not TRAINING_DONE.exists(folder / SUPERNET_FINETUNE):
+            run(recipe_of(workspace, RECIPE, seed), folder, data, progress=Progress(), stages=(SUPERNET_FINETUNE,))
+    return folder
 
 
 def work(workspace: Workspace, unit: Unit, folder: Path, data: Path) -> Row:
@@ -55,7 +58,7 @@ def work(workspace: Workspace, unit: Unit, folder: Path, data: Path) -> Row:
 
 def main(data_sets: DataSets, summary: Summary = False, tiny: Tiny = False) -> None:
     """Run both recipes on four data sets. Writes research/results/own_data.json."""
-    workspace = Workspace(tiny)
+    both = trials(Workspace(tiny))
     if not summary:
-        trials(workspace).measure(data_sets, lambda unit, folder, data: work(workspace, unit, folder, data))
-    trials(workspace).summarize()
+        both.measure(data_sets, lambda unit, folder, data: work(both.workspace, unit, folder, data))
+    both.summarize()
