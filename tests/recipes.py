@@ -32,7 +32,8 @@ data:
 space:
   {name: tiny, width: 0.5, stem: null, channels: null, repeats: null, ops: [shuffle3, shuffle5, shuffle7, xception]}
 budget:
-  {macs_min: 5M, macs_max: 0.02G, params_min: 10k, params_max: 500k, size: 128,
+  {of: backbone, aspect_ratio: 1.5, classes: 7, size: 128,
+   macs_min: 5M, macs_max: 0.02G, params_min: 10k, params_max: 500k,
    latency_min: 1, latency_max: 20.5, latencies: /tables/latencies.json}
 detector:
   type: fpn
@@ -128,6 +129,7 @@ baselines: [random]
 
 MINIMAL: dict[str, Any] = {
     "name": "minimal",
+    "budget": {"of": "backbone"},
     "detector": {"type": "retinanet"},
     **dict.fromkeys(("supernet_pretrain", "supernet_finetune", "pretrain", "finetune"), TRAINING),
 }

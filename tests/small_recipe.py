@@ -61,6 +61,7 @@ def small_tree(detector: str = "retinanet", **changes: Any) -> dict[str, Any]:
             "search_fraction": 0.25,
         },
         "space": {"name": "tiny", "width": 0.25},
+        "budget": {"of": "backbone"},
         "detector": SHARED | copy.deepcopy(DETECTORS[detector]),
         "pretraining": {"source": "crops", "image_size": 32, "head_channels": 16},
         "supernet_pretrain": training(batch_size=4, color_jitter=0.2),

@@ -26,7 +26,7 @@ from detnas.models.backbone import find_backbone
 from detnas.models.classifier import Classifier
 from detnas.models.detectors.build import build_detector
 from detnas.models.supernet import Supernet
-from detnas.run.anchors import fit_anchors
+from detnas.run.auto import fit_auto
 from detnas.search.evaluators.classification import ClassificationEvaluator
 from detnas.search.evaluators.detection import DetectionEvaluator
 from detnas.spaces import Architecture
@@ -235,7 +235,7 @@ def evaluations(data: Path) -> dict[str, Any]:
 def anchors(data: Path) -> list[int]:
     """The sizes of anchors that fit the training images, in a process that sees others too."""
     sets = open_data(data, DataSettings(), seed=0)
-    recipe = fit_anchors(small_recipe(detector__anchor_sizes="auto"), sets.search if comm.rank() else sets.train)
+    recipe = fit_auto(small_recipe(detector__anchor_sizes="auto"), sets.search if comm.rank() else sets.train)
     return list(recipe.detector.anchor_sizes)
 
 

@@ -1,20 +1,21 @@
 """The detectors' settings. The defaults are the paper's; small images need smaller ones."""
 
+from collections.abc import Mapping
+from math import ceil, floor
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
     PlainValidator,
     SerializeAsAny,
-    TypeAdapter,
     ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from detnas.config.section import MOST_SIDE, Quantity, Section, Side
+from detnas.config.detector_costs import fpn_parts, retinanet_parts
+from detnas.config.section import MOST_SIDE, Quantity, Section, Side, or_auto
+from detnas.spaces.cost import DetectorParts, Size
 from detnas.utils.import_string import load_table
 from detnas.utils.text import describe_value
 
@@ -26,19 +27,9 @@ Channels = Annotated[int, Field(gt=0, le=1024, multiple_of=8)]
 Mean = Annotated[float, Field(ge=-1e6, le=1e6)]
 Deviation = Annotated[float, Field(ge=1e-6, le=1e6)]
 Sizes = Annotated[tuple[Side, ...], Field(max_length=32)]
-_SIZES: TypeAdapter[tuple[int, ...]] = TypeAdapter(Sizes)
-
-
-def _read_sizes(value: Any, _: ValidatorFunctionWrapHandler) -> Any:
-    # Not by the handler of the union, which would name both of its choices where neither fits.
-    if isinstance(value, str):
-        if value != "auto":
-            raise ValueError("give a list of sizes in pixels, one a pyramid level, or write auto")
-        return value
-    return _SIZES.validate_python(value)
-
-
-AnchorSizes = Annotated[Literal["auto"] | Sizes, WrapValidator(_read_sizes)]
+PADDED_TO = 32
+"""The sides of a batch of images are multiples of so many pixels, as in torchvision."""
+AnchorSizes = Annotated[Literal["auto"] | Sizes, or_auto(Sizes, "a list of sizes in pixels, one a pyramid level")]
 
 
 class Preprocessing(Section):
@@ -104,6 +95,20 @@ class DetectorSettings(Preprocessing):
         """How images become the input of the network."""
         return Preprocessing.model_validate(self.model_dump(include=set(Preprocessing.model_fields)))
 
+    def image_size(self, aspect_ratio: float) -> Size:
+        """Height and width of what the backbone receives of one image, resized and padded, by its width over its
+        height."""
+        elongation = max(aspect_ratio, 1 / aspect_ratio)
+        shorter = min(self.min_size, self.max_size / elongation)
+        sides = [ceil(floor(side) / PADDED_TO) * PADDED_TO for side in (shorter, shorter * elongation)]
+        return (sides[0], sides[1]) if aspect_ratio >= 1 else (sides[1], sides[0])
+
+    def parts(self, channels: Mapping[int, int], classes: int, image: Size) -> DetectorParts:
+        """What the detector costs besides its backbone, for an image of the `image_size`; `channels` are those of the
+        backbone's maps by their strides. Where the work depends on what is found, it is counted at the most that the
+        settings allow."""
+        raise NotImplementedError
+
     @property
     def unscaled_edge(self) -> float:
         """How many pixels of a box's right and lower edges are not scaled when an image is resized."""
@@ -154,6 +159,9 @@ class FPNSettings(DetectorSettings):
     box_features: Annotated[int, Field(gt=0, le=2**14)] = 1024
     """Width of the box head's fully connected layer."""
 
+    def parts(self, channels: Mapping[int, int], classes: int, image: Size) -> DetectorParts:
+        return fpn_parts(self, channels, classes, image)
+
     @property
     def pyramid_levels(self) -> int:
         return len(self.strides) + 1
@@ -185,6 +193,9 @@ class RetinaNetSettings(DetectorSettings):
     """`paper`: the box tower predicts offsets and log sizes times 10, 10, 5 and 5; its loss is a quarter of smooth-L1
     with beta 0.11, averaged over the batch's positive anchors. `torchvision`: offsets and log sizes as they are; L1,
     averaged over each image's positive anchors."""
+
+    def parts(self, channels: Mapping[int, int], classes: int, image: Size) -> DetectorParts:
+        return retinanet_parts(self, channels, classes, image)
 
     @property
     def pyramid_levels(self) -> int:

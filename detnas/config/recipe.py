@@ -1,5 +1,6 @@
 """The recipe, a complete experiment: its sections, and the checks across them."""
 
+from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -13,7 +14,7 @@ from detnas.config.search import SearchSettings
 from detnas.config.section import Name, Section, Seed
 from detnas.config.space import BudgetSettings, SpaceSettings, without_table
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
-from detnas.spaces import Budget, SearchSpace, published, read_latencies
+from detnas.spaces import Budget, DetectorParts, SearchSpace, Size, published, read_latencies
 from detnas.utils.errors import suggestion
 
 RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}
@@ -158,13 +159,29 @@ class Recipe(Section):
         return self.space.search_space()
 
     def cost_budget(self) -> Budget:
-        """The bounds of `budget`. Raises `UserError` if its table of latencies cannot be read."""
-        budget = self.budget
+        """The bounds of `budget`, in which nothing is `auto`. Raises `UserError` if its table of latencies cannot be
+        read."""
+        budget, space = self.budget, self.search_space()
+        is_whole = budget.of == "detector"
+        channels = dict(zip(space.strides, space.map_channels, strict=True))
         least, most = budget.latency_min or 0, inf if budget.latency_max is None else budget.latency_max
         return Budget(
             macs=(budget.macs_min or 0, inf if budget.macs_max is None else budget.macs_max),
             params=(budget.params_min or 0, inf if budget.params_max is None else budget.params_max),
-            size=budget.size,
             latency=(round(1000 * least, 3), round(1000 * most, 3)),  # in microseconds, the unit of tables
             latencies=read_latencies(Path(budget.latencies)) if budget.latencies else None,
+            size=self.image_size if is_whole else budget.size,
+            detector=self.detector_parts(channels) if is_whole else None,
         )
+
+    @property
+    def image_size(self) -> Size:
+        """Height and width of the image for which MACs of detectors are counted; the aspect ratio is not `auto`."""
+        assert self.budget.aspect_ratio != "auto"
+        return self.detector.image_size(self.budget.aspect_ratio)
+
+    def detector_parts(self, channels: Mapping[int, int]) -> DetectorParts:
+        """What the detector costs besides a backbone with maps of these `channels`, by their strides, where nothing is
+        `auto`."""
+        assert self.budget.classes != "auto"
+        return self.detector.parts(channels, self.budget.classes, self.image_size)

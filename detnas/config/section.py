@@ -6,7 +6,17 @@ A value beyond its bound would take memory or time for nothing, or overflow: eve
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from detnas.utils.text import NAME, NAME_RULE
 
@@ -51,6 +61,21 @@ def check_path(text: str) -> str:
     if len(text) > MOST_PATH_LETTERS or _NO_PATH.search(text):
         raise ValueError("not a path; name a file or a folder")
     return text
+
+
+def or_auto(type: Any, what: str) -> WrapValidator:
+    """Validates a field of `Literal["auto"]` and `type`; `what` says what else than `auto` may be written."""
+    adapter = TypeAdapter(type)
+
+    def read(value: Any, _: ValidatorFunctionWrapHandler) -> Any:
+        # Not by the handler of the union, which would name both of its choices where neither fits.
+        if value == "auto":
+            return value
+        if isinstance(value, str):
+            raise ValueError(f"give {what}, or write auto")
+        return adapter.validate_python(value)
+
+    return WrapValidator(read)
 
 
 MOST_PATH_LETTERS = 4096

@@ -1,17 +1,23 @@
 """The sections of a recipe on the search space and on what its networks may cost."""
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from detnas.config.section import Count, PathText, Section
+from detnas.config.section import Count, PathText, Quantity, Section, or_auto
 from detnas.spaces import PAPER_OPS, SearchSpace, search_space
 from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS
 from detnas.spaces.space import MOST_CHANNELS, MOST_STAGES, SPACES
 from detnas.utils.errors import UserError
 from detnas.utils.files import real_path
 
+SIZE = 224
+"""Side in pixels of the images for which papers count the MACs of backbones."""
+BOUNDS = ("macs_min", "macs_max", "params_min", "params_max", "latency_min", "latency_max")
+AspectNumber = Annotated[float, Field(ge=0.01, le=100)]
+AspectRatio = Annotated[Literal["auto"] | AspectNumber, or_auto(AspectNumber, "width over height")]
+Classes = Annotated[Literal["auto"] | Quantity, or_auto(Quantity, "a number of classes")]
 Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
 WideChannels = Annotated[int, Field(gt=0, le=MOST_CHANNELS)]
 Repeats = Annotated[int, Field(gt=0, le=MOST_BLOCKS)]
@@ -83,18 +89,27 @@ class SpaceSettings(Section):
 
 
 class BudgetSettings(Section):
-    """Bounds on the cost of the backbone (stem and blocks). Numbers may have units: 300M, 1.3G."""
+    """Bounds on a network's cost for one image. Numbers may have units: 300M, 1.3G."""
 
+    of: Literal["detector", "backbone"] = "detector"
+    """What the bounds are on. `detector`: backbone, pyramid and heads, for an image of `aspect_ratio` as the detector
+    resizes it. `backbone`: its stem and blocks alone, for a square image of `size`, as in the paper. Bounds need it."""
     macs_min: Count | None = None
-    """Minimum of the multiply-accumulate operations (MACs; the paper calls them FLOPs) at `size` x `size` pixels."""
+    """Minimum of the multiply-accumulate operations (MACs; the paper calls them FLOPs)."""
     macs_max: Count | None = None
-    """Maximum of the MACs at `size` x `size` pixels."""
+    """Maximum of the MACs."""
     params_min: Count | None = None
     """Minimum of the parameters, including those of BN."""
     params_max: Count | None = None
     """Maximum of the parameters, including those of BN."""
-    size: Annotated[int, Field(gt=0, le=2**12)] = 224
-    """Side in pixels of the square image for which MACs are counted."""
+    aspect_ratio: AspectRatio = "auto"
+    """Width over height of the image for which a detector's MACs are counted. `auto`: the median of the training
+    images. `detnas run` writes it into recipe.yaml."""
+    classes: Classes = "auto"
+    """Number of classes with which a detector's MACs and parameters are counted. `auto`: those of the data set.
+    `detnas run` writes it into recipe.yaml."""
+    size: Annotated[int, Field(gt=0, le=2**12)] = SIZE
+    """Side in pixels of the square image for which a backbone's MACs are counted."""
     latency_min: Milliseconds | None = None
     """Minimum of the latency in milliseconds at batch size 1, by the table `latencies` and at its image size."""
     latency_max: Milliseconds | None = None
@@ -109,4 +124,12 @@ class BudgetSettings(Section):
         for name in ("latency_min", "latency_max"):
             if getattr(self, name) is not None and not self.latencies:
                 raise without_table(f"{name} {getattr(self, name):g}")
+        bounds = [name for name in BOUNDS if getattr(self, name) is not None]
+        if bounds and "of" not in self.model_fields_set:
+            raise ValueError(
+                f"of is missing: say whose {' and '.join(bounds)} is meant, detector or backbone; in earlier versions "
+                "it was the backbone"
+            )
+        if self.of == "detector" and self.size != SIZE:
+            raise ValueError(f"size {self.size} is that of backbones; leave it out, or choose of: backbone")
         return self

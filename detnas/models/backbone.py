@@ -12,7 +12,7 @@ from detnas.models.ops.shuffle import Shuffle
 from detnas.models.ops.spec import OpSpec
 from detnas.spaces.architecture import Architecture
 from detnas.spaces.block import Block
-from detnas.spaces.cost import Cost
+from detnas.spaces.cost import Cost, Size
 from detnas.spaces.ops import find_family, find_op
 from detnas.spaces.space import SearchSpace
 
@@ -98,8 +98,9 @@ class Subnet(SpaceBackbone):
         self.architecture = architecture
         self.shuffle: Shuffle = shuffle
 
-    def cost(self, size: int = 224) -> Cost:
-        """MACs and parameters at `size` x `size` pixels, batch 1. Raises `UserError` if `size` is below 1."""
+    def cost(self, size: int | Size = 224) -> Cost:
+        """MACs and parameters for one image of `size` pixels, height and width, or one side of a square. Raises
+        `UserError` if a side is below 1."""
         return self.space.cost(self.architecture, size)
 
 

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model
 
 from detnas.models.backbone import Backbone
-from detnas.spaces.cost import Cost
+from detnas.spaces.cost import Cost, Size, to_size
 
 
 class ResNet(Backbone):
@@ -41,10 +41,11 @@ class ResNet(Backbone):
             maps.append(x)
         return maps
 
-    def cost(self, size: int = 224) -> Cost:
-        """MACs of the convolutions, and parameters, for an input of `size` x `size` pixels, batch 1."""
+    def cost(self, size: int | Size = 224) -> Cost:
+        """MACs of the convolutions, and parameters, for one image of `size` pixels, height and width, or one side of
+        a square."""
         with torch.device("meta"):  # only shapes: nothing is computed
-            twin, images = ResNet(self.name).eval(), torch.empty(1, 3, size, size)
+            twin, images = ResNet(self.name).eval(), torch.empty(1, 3, *to_size(size))
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             twin(images)
         return Cost(counter.get_total_flops() // 2, sum(parameter.numel() for parameter in twin.parameters()))

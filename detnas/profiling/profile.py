@@ -3,11 +3,13 @@
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from detnas.config import Recipe
+from detnas.config.auto import fill_usual
 from detnas.spaces import BudgetSampler
 from detnas.utils.progress import format_duration
 
@@ -18,6 +20,7 @@ SAMPLES = 1001
 def describe(recipe: Recipe) -> Iterator[str]:
     """Human-readable lines. Raises `UserError` for a budget that no architecture meets."""
     space = recipe.search_space()
+    recipe = fill_usual(recipe)
     sampler = BudgetSampler(space, recipe.cost_budget())
     yield f"recipe {recipe.name}: detector {recipe.detector.type}, space {space.name}"
     fraction = f"{sampler.share():.1%} within the budget"
@@ -25,37 +28,37 @@ def describe(recipe: Recipe) -> Iterator[str]:
     rng = np.random.default_rng(0)
     samples = [architecture for _ in range(SAMPLES) if (architecture := sampler.sample(rng)) is not None]
     samples.sort(key=lambda architecture: sampler.table.cost(architecture.ops).macs)
-    yield f"of {SAMPLES} samples within the budget:"
+    yield f"of {SAMPLES} samples within the budget, which is that of the {recipe.budget.of}:"
     median = samples[len(samples) // 2]
     for name, architecture in (("cheapest", samples[0]), ("median", median), ("most expensive", samples[-1])):
         cost = sampler.table.cost(architecture.ops)
         yield f"  {name:14}  {architecture}  {cost.in_millions()}"
+    height, width = recipe.image_size
+    parts = recipe.detector_parts(dict(zip(space.strides, space.map_channels, strict=True)))
+    whole = replace(space.cost_table((height, width)), detector=parts)
+    macs = whole.cost(median.ops).macs
+    shares = ", ".join(f"{cost.macs / macs:.0%} {part}" for part, cost in whole.parts(median.ops).items())
+    yield (
+        f"whole detector around the median, for an image of {width}x{height} and {recipe.budget.classes} classes: "
+        f"{macs / 1e6:.1f}M MACs, {shares}"
+    )
     # What needs torch comes last, since importing it takes seconds.
     with _gc_disabled():
         import torch
 
         from detnas.distributed.device import choose_device
         from detnas.models.backbone import Subnet
-        from detnas.models.detectors.build import build_detector, count_macs
-        from detnas.profiling.latency.profile import random_images
-        from detnas.profiling.throughput import ASSUMED_CLASSES, estimate_seconds
-        from detnas.run.anchors import assume_anchors
-        from detnas.run.baselines import baseline_builders, network_cost
+        from detnas.profiling.throughput import estimate_seconds
+        from detnas.run.baselines import baseline_builders
+        from detnas.run.costs import network_cost
 
-    recipe = assume_anchors(recipe)
     with torch.device("meta"):  # without pixels and weights: only the costs are needed
-        height, width = random_images(recipe.detector).shape[2:]
-        macs = count_macs(build_detector(Subnet(space, median), ASSUMED_CLASSES, recipe.detector), height, width)
         baselines = baseline_builders(recipe, sampler, partial(Subnet, space))
         networks = {name: make_network() for name, make_network in baselines.items()}
-    yield (
-        f"whole detector around the median, for a {width}x{height} input: {macs.whole / 1e6:.1f}M MACs, "
-        f"{macs.backbone / macs.whole:.0%} of them in the backbone"
-    )
     if networks:
         yield "baselines:"
     for name, network in networks.items():
-        yield f"  {name}: {network.architecture or '-'}  {network_cost(network, sampler).in_millions()}"
+        yield f"  {name}: {network.architecture or '-'}  {network_cost(network, recipe, sampler).in_millions()}"
     device = choose_device(recipe.device)
     seconds = estimate_seconds(recipe, Subnet(space, median), list(networks.values()), device)
     yield f"estimated time on this {device.type}, roughly:"

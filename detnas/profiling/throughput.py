@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from detnas.config import DetectorSettings, Recipe
+from detnas.config.auto import ASSUMED_CLASSES
 from detnas.config.beginnings import is_pretrained
 from detnas.models.backbone import Subnet
 from detnas.models.classifier import Classifier
@@ -21,8 +22,6 @@ MEASURED_SIDE, MEASURED_PIXELS = 128, 2 * 128 * 128
 """Measurements use images of at most this side, in batches of about this many pixels, and are scaled up."""
 LONG_SECONDS = 0.3
 """A measurement that takes longer than this is not repeated."""
-ASSUMED_CLASSES = 20
-"""The number of classes is not part of a recipe."""
 
 
 @dataclass(frozen=True)

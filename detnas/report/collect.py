@@ -46,7 +46,9 @@ class Network:
     scores: Mapping[str, float | None] = field(default_factory=dict)
     per_class: Mapping[str, float | None] = field(default_factory=dict)
     latency_ms: float | None = None
-    """Of the backbone, by the run's table of latencies."""
+    """By the run's table of latencies."""
+    parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """MACs and params of backbone, pyramid and heads of the whole detector."""
 
     @property
     def is_evaluated(self) -> bool:

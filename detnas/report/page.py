@@ -96,7 +96,7 @@ def render(run: CollectedRun, examples: Sequence[Example] = ()) -> str:
         beginnings=describe_beginnings(run.recipe, run.pretrained),
         descriptions=DESCRIPTIONS,
         search=run.recipe.search,
-        side=run.recipe.budget.size,
+        units=_units(run),
         best_scores={key: _highest(run, key) for key in dict.fromkeys(("mAP", "AP50", run.recipe.search.metric))},
         score_names=list(dict.fromkeys(name for network in run.networks for name in network.scores)),
         drawing=draw(run.winner.architecture, run.recipe.search_space()) if run.winner.architecture else None,
@@ -119,6 +119,24 @@ def render(run: CollectedRun, examples: Sequence[Example] = ()) -> str:
         # Plotly's own code is trusted, unlike everything else on the page, and must not be escaped.
         plotly=Markup(get_plotlyjs()) if search or ranking or parts or curves else None,
     )
+
+
+def _units(run: CollectedRun) -> str:
+    """Whose cost the page shows, and what share the parts of the winner's detector have."""
+    budget, parts = run.recipe.budget, run.winner.parts
+    height, width = run.recipe.image_size
+    image = f"one image of {width}x{height} pixels"
+    latency = ", and the measured latency" if run.has_latencies else ""
+    if budget.of == "backbone":
+        text = f"MACs at {budget.size}x{budget.size} and parameters{latency} are those of the backbone alone."
+    else:
+        text = f"MACs for {image} and parameters{latency} are those of the whole detector."
+    if parts:
+        macs = sum(part["macs"] for part in parts.values())
+        shares = ", ".join(f"{name} {part['macs'] / macs:.0%}" for name, part in parts.items())
+        whole = f" has {count(macs)} MACs for {image}" if budget.of == "backbone" else ""
+        text += f" The winner's detector{whole}: {shares} of the MACs."
+    return text
 
 
 def _search_plots(run: CollectedRun) -> list[Plot]:

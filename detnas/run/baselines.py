@@ -9,7 +9,7 @@ from detnas.config import Recipe
 from detnas.config.recipe import RANDOM
 from detnas.models.backbone import Subnet
 from detnas.models.create import Network, build_published
-from detnas.spaces import Architecture, BudgetSampler, Cost
+from detnas.spaces import Architecture, BudgetSampler
 from detnas.spaces.published import PUBLISHED
 from detnas.utils.seeds import derive_seed
 
@@ -30,13 +30,6 @@ def baseline_builders(
         else:
             builders[name] = partial(build_published, name)
     return builders
-
-
-def network_cost(network: Network, sampler: BudgetSampler) -> Cost:
-    """The cost by the sampler's table, with a latency if it has any; outside its space, MACs and parameters only."""
-    if isinstance(network, Subnet) and network.space == sampler.space:
-        return sampler.table.cost(network.architecture.ops)
-    return network.cost(sampler.budget.size)
 
 
 def _draw(number: int, seed: int, sampler: BudgetSampler) -> Architecture:

@@ -16,8 +16,8 @@ from detnas.models.create import Network, find_network
 from detnas.models.detectors.build import Detector
 from detnas.models.weights import DetectorInfo, save_detector
 from detnas.models.weights_header import is_intact
-from detnas.run.baselines import network_cost
 from detnas.run.context import Run
+from detnas.run.costs import detector_cost, network_cost
 from detnas.rundir.directory import file_digests
 from detnas.rundir.layout import (
     DETECTIONS,
@@ -151,10 +151,12 @@ def _write_evaluation(run: Run, name: str, detector: Detector, evaluation: Evalu
     directory = run.directory / FINETUNE / name
     DETECTIONS.write(directory, evaluation.results)
     log_scores(directory, run.recipe.finetune.steps, evaluation.scores, run.progress.log)
+    parts = detector_cost(network, run.recipe)
     facts = {
         "network": name,
         "architecture": None if network.architecture is None else str(network.architecture),
-        **network_cost(network, run.sampler).facts(),
+        **network_cost(network, run.recipe, run.sampler).facts(),
+        "parts": {part: cost.facts() for part, cost in parts.items()},
         "images": len(run.data.val),
         "scores": evaluation.scores,
         "per_class": evaluation.per_class,

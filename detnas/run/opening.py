@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Literal
 
 from detnas.config import Recipe, load_recipe
+from detnas.config.auto import is_budget_known
 from detnas.config.beginnings import describe_beginnings
 from detnas.data.run_data import find_run_data, stored_data
 from detnas.data.splits import RunData, open_data
 from detnas.distributed import comm
 from detnas.distributed.device import choose_device
 from detnas.models.weight_sources.spec import WeightSource
-from detnas.run.anchors import fit_anchors
+from detnas.run.auto import fit_auto
 from detnas.run.checks import check_run, needs_weights
 from detnas.run.context import Run
 from detnas.run.store import check_recipe, draw_data, store_latencies, store_recipe, store_splits
@@ -53,7 +54,8 @@ def open_run(
     beside whoever has claimed it. Raises `UserError` for whatever cannot work.
     """
     with comm.raise_on_all_ranks():
-        sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
+        if is_budget_known(recipe):
+            BudgetSampler(recipe.search_space(), recipe.cost_budget())  # refused before data are read
         device = choose_device(recipe.device)
         check_batches(recipe)
     comm.check_same_on_all_ranks("device", device.type)
@@ -70,12 +72,13 @@ def open_run(
             run_data = _open_data(directory, stored, recipe, data, remedy)
             for line in run_data.summary():
                 progress.log(line)
-        if recipe.detector.anchor_sizes == "auto":
-            recipe = fit_anchors(recipe, run_data.train)
+        given, recipe = recipe, fit_auto(recipe, run_data.train)
+        if given.detector.anchor_sizes == "auto":
             sizes = ", ".join(map(str, recipe.detector.anchor_sizes))
             progress.log(f"Anchor sizes that fit the boxes of the training images: {sizes}")
-            comm.broadcast_from_main(lambda: check_recipe(directory, recipe))
+        comm.broadcast_from_main(lambda: check_recipe(directory, recipe))
         with comm.raise_on_all_ranks():
+            sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
             current = Run(recipe, directory, run_data, sampler, device, progress)
             check_run(current)
         weights = _open_weights(current) if hold != "not at all" else None  # workers of a search need none

@@ -12,7 +12,7 @@ from detnas.config.beginnings import describe_beginnings, is_pretrained
 from detnas.evaluation.headline import headline
 from detnas.rundir import layout
 from detnas.rundir.directory import read_stored_run
-from detnas.rundir.layout import MetricsRow
+from detnas.rundir.layout import MetricsRow, NetworkEvaluation
 from detnas.search.study.optuna_internals import count_trials
 from detnas.spaces import Cost
 from detnas.utils.files import is_file
@@ -128,9 +128,17 @@ def _evaluation_lines(directory: Path, network: str, recipe: Recipe) -> Sequence
         return ()
     cost = Cost(evaluation.macs, evaluation.params, round(1e3 * (evaluation.latency_ms or 0)))
     return (
-        f"{evaluation.architecture or network}: {cost.in_millions()}",
+        f"{evaluation.architecture or network}: {cost.in_millions()} ({_describe_parts(evaluation, recipe)})",
         f"{headline(evaluation.scores, recipe.search.metric)} on the validation set",
     )
+
+
+def _describe_parts(evaluation: NetworkEvaluation, recipe: Recipe) -> str:
+    """Whose cost it is, and what share of the detector's MACs each of its parts has."""
+    macs = sum(part.macs for part in evaluation.parts.values())
+    shares = ", ".join(f"{name} {part.macs / macs:.0%}" for name, part in evaluation.parts.items())
+    whole = f"of {macs / 1e6:.1f}M for " if recipe.budget.of == "backbone" else ""
+    return f"{whole}the whole detector: {shares}"
 
 
 def _training(

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from detnas.config import Recipe, load_recipe
+from detnas.config.auto import fill_from
 from detnas.data.detection import DetectionSet
 from detnas.data.run_data import portable, remember_data
 from detnas.data.shapes.write import prepare_shapes
 from detnas.data.splits import RunData
-from detnas.run.anchors import with_anchor_sizes
 from detnas.rundir.directory import find_stored_run, write_stored_run
 from detnas.rundir.layout import DATA, FORMAT, LATENCIES, RECIPE, SPLITS, SplitImage, StoredRun
 from detnas.spaces import LatencyTable, read_latencies
@@ -21,14 +21,12 @@ from detnas.utils.versions import versions
 def check_recipe(directory: Path, recipe: Recipe) -> None:
     """Raise `UserError` if `directory` holds the run of another recipe.
 
-    Sizes of anchors that are `auto` are not compared: before the data set is read, it is not known what they are.
+    What is `auto` is not compared: before the data set is read, it is not known what it is.
     """
     if find_stored_run(directory) is None:
         return
     known = load_recipe(directory / RECIPE)  # with defaults for fields that have been added since
-    if recipe.detector.anchor_sizes == "auto":
-        recipe = with_anchor_sizes(recipe, known.detector.anchor_sizes)
-    difference = _difference(known.model_dump(mode="json"), recipe.model_dump(mode="json"))
+    difference = _difference(known.model_dump(mode="json"), fill_from(recipe, known).model_dump(mode="json"))
     if difference:
         raise UserError(
             f"--out {directory}: holds the run of another recipe ({difference}); choose another folder, or give "

@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from detnas.rundir.record_files import LogLines, RecordFile, RecordLines
 from detnas.utils.estimate import Estimate
 
-FORMAT = 2
+FORMAT = 3
 """The version of all that is described here. The first edition of detnas, up to 0.1, wrote none."""
 
 # Files of the run directory itself.
@@ -227,6 +227,13 @@ class RecalibrationCheck(Record):
     candidates: Annotated[list[RecalibratedCandidate], Field(min_length=1)]
 
 
+class PartCost(Record):
+    """What a part of a detector costs."""
+
+    macs: Count
+    params: Count
+
+
 class NetworkEvaluation(Record):
     """What a trained network costs, and its scores on the validation set."""
 
@@ -234,9 +241,12 @@ class NetworkEvaluation(Record):
     architecture: Text | None
     """None of a network outside the search space's family, such as a ResNet."""
     macs: Count
+    """MACs and parameters are those that the recipe's budget bounds."""
     params: Count
     latency_ms: Number | None = None
-    """Of the backbone, by the run's table of latencies; not written without one."""
+    """By the run's table of latencies; not written without one."""
+    parts: dict[Literal["backbone", "pyramid", "heads"], PartCost]
+    """Of the whole detector, for an image of the budget's aspect ratio as the detector resizes it."""
     images: Count
     scores: dict[str, Number | None]
     """COCO's and VOC's numbers, from 0 to 1; None where the set holds no object to find."""

@@ -98,11 +98,12 @@ def _facts(budget_sampler: BudgetSampler, settings: SearchSettings, seed: int) -
     budget = budget_sampler.budget
     bounds = {cost: [None if bound == inf else bound for bound in getattr(budget, cost)] for cost in COSTS}
     latencies = budget.latencies and asdict(budget.latencies)
+    detector = {"detector": asdict(budget.detector)} if budget.detector else {}
     facts = {
         "format": FORMAT,
         "seed": seed,
         "space": asdict(budget_sampler.space),
-        "budget": bounds | {"size": budget.size, "latencies": latencies},
+        "budget": bounds | {"size": budget.size, "latencies": latencies} | detector,
         "settings": settings.model_dump(include=set(FIELDS) - {"evaluations", "storage"}),
     }
     return SearchFacts.model_validate_json(json.dumps(facts))

@@ -3,7 +3,7 @@
 from detnas.spaces.architecture import PAPER_OPS, Architecture
 from detnas.spaces.block import Block
 from detnas.spaces.budget import COSTS, Budget, BudgetSampler
-from detnas.spaces.cost import Cost, CostTable
+from detnas.spaces.cost import Cost, CostTable, DetectorParts, Size
 from detnas.spaces.latency import LatencyTable, read_latencies
 from detnas.spaces.space import SearchSpace, search_space
 
@@ -16,8 +16,10 @@ __all__ = [
     "BudgetSampler",
     "Cost",
     "CostTable",
+    "DetectorParts",
     "LatencyTable",
     "SearchSpace",
+    "Size",
     "read_latencies",
     "search_space",
 ]

@@ -7,7 +7,7 @@ half of its blocks, and sorting one half makes counting and drawing within a bou
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations_with_replacement
 from math import comb, factorial, inf, prod
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detnas.spaces.architecture import Architecture
-from detnas.spaces.cost import Cost
+from detnas.spaces.cost import Cost, DetectorParts, Size
 from detnas.spaces.latency import REMEDY, LatencyTable
 from detnas.spaces.space import SearchSpace
 from detnas.utils.errors import UserError
@@ -37,22 +37,28 @@ DRAWS = 20_000
 
 @dataclass(frozen=True)
 class Budget:
-    """Bounds (both ends included) on a backbone's cost: MACs and parameters of stem and blocks, and their
-    latency in microseconds by the table `latencies`.
+    """Bounds (both ends included) on MACs and parameters, and on the latency in microseconds by the table `latencies`:
+    those of a backbone, stem and blocks, or, with the costs of the rest of a `detector`, those of the whole.
 
-    `size` is the side in pixels of the square input at which MACs are counted.
+    `size` are height and width in pixels of the image for which MACs are counted, or the side of a square.
     Raises `UserError` for bounds on the latency without a table.
     """
 
     macs: tuple[float, float] = (0, inf)
     params: tuple[float, float] = (0, inf)
-    size: int = 224
+    size: int | Size = 224
     latency: tuple[float, float] = (0, inf)
     latencies: LatencyTable | None = None
+    detector: DetectorParts | None = None
 
     def __post_init__(self) -> None:
         if self.latency != (0, inf) and self.latencies is None:
             raise UserError(f"budget.latency: bounds need a table of measured latencies; {REMEDY}")
+
+    @property
+    def of(self) -> str:
+        """What is bounded, in words."""
+        return "detector" if self.detector else "backbone"
 
     def allows(self, cost: Cost) -> bool:
         """Whether a cost lies within all bounds."""
@@ -70,14 +76,14 @@ class BudgetSampler:
     def __init__(self, space: SearchSpace, budget: Budget) -> None:
         self.space = space
         self.budget = budget
-        self.table = space.cost_table(budget.size, budget.latencies)
+        self.table = replace(space.cost_table(budget.size, budget.latencies), detector=budget.detector)
         counted = [self._count(cost) for cost in self._bounded()]
         # The count is exact for one cost, that whose bounds fewest meet; the bounds on the others are met by rejection.
         self._halves = min(counted, key=lambda halves: halves.count)
         if len(counted) > 1 and self.sample(np.random.default_rng(0)) is None:
             bounds = " and ".join(self._bounds(cost) for cost in self._bounded())
             raise UserError(
-                f"budget: no backbone of space {space.name} was found that meets all bounds, {bounds}; widen one"
+                f"budget: no {budget.of} of space {space.name} was found that meets all bounds, {bounds}; widen one"
             )
 
     def allows(self, architecture: Architecture) -> bool:
@@ -111,12 +117,12 @@ class BudgetSampler:
 
     def _count(self, cost: CostName) -> "_Halves":
         """All totals of one cost, and their number within its bounds. Raises `UserError` if there is none."""
-        stem: int = getattr(self.table.stem, cost)
+        fixed: int = getattr(self.table.fixed, cost)
         lower, upper = getattr(self.budget, cost)
-        halves = _Halves(getattr(self.table, cost), lower - stem, upper - stem)
+        halves = _Halves(self.table.of(cost), lower - fixed, upper - fixed)
         if halves.count == 0:
-            space = self.space.name
-            raise UserError(f"budget.{cost}: no backbone of space {space} has {self._bounds(cost)}; widen the bounds")
+            whose = f"{self.budget.of} of space {self.space.name}"
+            raise UserError(f"budget.{cost}: no {whose} has {self._bounds(cost)}; widen the bounds")
         return halves
 
     def _bounds(self, cost: CostName) -> str:
@@ -130,7 +136,8 @@ class BudgetSampler:
                 f"{lower / 1e3:,.3f} to {upper / 1e3:,.3f} ms (there are {least / 1e3:,.3f} to {most / 1e3:,.3f} at "
                 f"{table.height}x{table.width} pixels on {table.device}, {table.backend})"
             )
-        at = f" at {self.budget.size}x{self.budget.size} pixels" if cost == "macs" else ""
+        height, width = self.table.size
+        at = f" at {height}x{width} pixels" if cost == "macs" else ""
         return f"{lower:,.0f} to {upper:,.0f} {cost} (there are {least:,} to {most:,}{at})"
 
 

@@ -1,25 +1,26 @@
 """The cost of an architecture, from an additive table over (block, op), without building a network."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
-from detnas.spaces.architecture import PAPER_OPS
-from detnas.spaces.block import Block
-from detnas.spaces.latency import LatencyTable
-from detnas.spaces.ops import allowed_ops, find_op
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A network's cost for one image."""
+    """A network's cost for one image, or that of a part of it."""
 
     macs: int
-    """MACs (multiply-accumulate operations, which papers call FLOPs) of the convolutions."""
+    """MACs (multiply-accumulate operations, which papers call FLOPs) of convolutions and matrix products."""
     params: int
     """Parameters, those of BN included."""
     latency: int = 0
     """Microseconds by a table of measured latencies; 0 without one."""
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.macs + other.macs, self.params + other.params, self.latency + other.latency)
 
     def facts(self) -> dict[str, float]:
         """The numbers as JSON files have them, with the latency, in milliseconds, where it is known."""
@@ -32,58 +33,69 @@ class Cost:
         return f"{self.macs / 1e6:.1f}M MACs, {self.params / 1e6:.2f}M params{latency}"
 
 
-def cost_of_layers(layers: Iterable[tuple[int, int, int]]) -> Cost:
-    """The cost of convolutions without bias, each with BN: weights, output channels, and side of the output."""
-    listed = list(layers)
-    macs = sum(weights * side**2 for weights, _, side in listed)
-    return Cost(macs, sum(weights + 2 * channels for weights, channels, _ in listed))
+@dataclass(frozen=True)
+class DetectorParts:
+    """What a detector costs besides its backbone: the same for all backbones of a space."""
+
+    pyramid: Cost
+    heads: Cost
 
 
+@dataclass(frozen=True)
 class CostTable:
-    """Costs of the stem and of every (block, op), for square inputs of `size` pixels.
+    """Costs of the stem and of every (block, op) for images of `size`, and of the detector around them if it counts.
 
-    `macs[b][o]`, `params[b][o]` and `latency[b][o]` are the costs of op o of `ops` at block b (from input to output),
-    for every op that is allowed there; `stem` is that of the stem. A network's cost is the stem's plus one entry a
-    block. BN and activations cost no MACs. Latencies are those of `latencies`, in microseconds, for inputs of its size.
+    A network's cost is the sum of the stem's, one entry a block, and the detector's parts. Norms and activations cost
+    no MACs.
     """
 
-    def __init__(
-        self,
-        stem: Cost,
-        blocks: Sequence[Block],
-        size: int,
-        latencies: LatencyTable | None = None,
-        ops: Sequence[str] = PAPER_OPS,
-    ) -> None:
-        self.size = size
-        resolution = halved(size)
-        self.stem = replace(stem, latency=latencies.stem_us if latencies else 0)
-        cost_of = cache(lambda op, block, resolution: find_op(op).cost(block, resolution))
-        costs: list[dict[int, Cost]] = []
-        for block, allowed in zip(blocks, allowed_ops(ops, blocks), strict=True):
-            costs.append({op: cost_of(ops[op], block, resolution) for op in allowed})
-            if block.stride == 2:
-                resolution = halved(resolution)
-        self.macs = [{op: cost.macs for op, cost in row.items()} for row in costs]
-        self.params = [{op: cost.params for op, cost in row.items()} for row in costs]
-        self.latency = [{op: latencies.of(b, op) if latencies else 0 for op in row} for b, row in enumerate(costs)]
+    size: Size
+    stem: Cost
+    rows: tuple[Mapping[int, Cost], ...]
+    """Of each block from input to output, the cost of every op that is allowed there, by the op's index."""
+    detector: DetectorParts | None = None
+
+    @cached_property
+    def fixed(self) -> Cost:
+        """What all networks of the table have in common."""
+        return self.stem + self.detector.pyramid + self.detector.heads if self.detector else self.stem
+
+    def of(self, cost: str) -> list[dict[int, int]]:
+        """The `cost` ("macs", "params", or "latency" in microseconds) of every op that is allowed at each block."""
+        return [{op: getattr(entry, cost) for op, entry in row.items()} for row in self.rows]
 
     def extent(self, cost: str) -> tuple[int, int]:
-        """The least and the most `cost` ("macs", "params", or "latency" in microseconds) that an architecture has."""
-        stem: int = getattr(self.stem, cost)
-        rows: list[dict[int, int]] = getattr(self, cost)
-        return stem + sum(min(row.values()) for row in rows), stem + sum(max(row.values()) for row in rows)
+        """The least and the most `cost` ("macs", "params", or "latency" in microseconds) that a network has."""
+        fixed: int = getattr(self.fixed, cost)
+        rows = self.of(cost)
+        return fixed + sum(min(row.values()) for row in rows), fixed + sum(max(row.values()) for row in rows)
 
-    def cost(self, ops: Sequence[int]) -> Cost:
-        """The cost of the architecture with these op indices, one a block from input to output, all of them allowed."""
-        macs, params, latency = self.stem.macs, self.stem.params, self.stem.latency
-        for op, block_macs, block_params, block_latency in zip(ops, self.macs, self.params, self.latency, strict=True):
-            macs += block_macs[op]
-            params += block_params[op]
-            latency += block_latency[op]
-        return Cost(macs, params, latency)
+    def cost(self, ops: Iterable[int]) -> Cost:
+        """The cost of the network with these op indices, one a block from input to output, all of them allowed."""
+        return sum((row[op] for op, row in zip(ops, self.rows, strict=True)), self.fixed)
+
+    def parts(self, ops: Iterable[int]) -> dict[str, Cost]:
+        """The same by part of the network: backbone, pyramid and heads, as far as they count."""
+        backbone = CostTable(self.size, self.stem, self.rows).cost(ops)
+        around = {"pyramid": self.detector.pyramid, "heads": self.detector.heads} if self.detector else {}
+        return {"backbone": backbone, **around}
 
 
-def halved(size: int) -> int:
+def conv_cost(weights: int, channels: int, size: Size, *, is_normed: bool = True) -> Cost:
+    """The cost of a convolution of so many weights whose output has `channels` and `size`: with a norm of its output,
+    or else with a bias."""
+    return Cost(weights * size[0] * size[1], weights + (2 if is_normed else 1) * channels)
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    return sum(costs, Cost(0, 0))
+
+
+def to_size(size: int | Size) -> Size:
+    """Height and width, also of a square by its side."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def halved(size: Size) -> Size:
     """The output size of a stride-2 convolution with padding kernel // 2."""
-    return (size + 1) // 2
+    return (size[0] + 1) // 2, (size[1] + 1) // 2

@@ -8,8 +8,14 @@ from typing import Any
 
 from detnas.spaces.architecture import PAPER_OPS
 from detnas.spaces.block import Block
+from detnas.spaces.cost import Cost, Size
 from detnas.utils.errors import UserError
 from detnas.utils.import_string import IMPORT_STRING, import_object, load_table
+from detnas.utils.text import describe_value
+
+COST_RULE = (
+    "let it take the height and width of the op's input as `size`, and return a detnas.spaces.Cost of whole numbers"
+)
 
 
 def op_table() -> Mapping[str, Any]:
@@ -36,6 +42,17 @@ def find_op(name: str) -> Any:
     if not all(hasattr(op, member) for member in ("build", "cost", "is_allowed", "seed")):  # as `OpSpec` has them
         raise UserError(f"space.ops: {name} is no op; let it be a subclass of detnas.CustomOp")
     return op
+
+
+def op_cost(name: str, block: Block, size: Size) -> Cost:
+    """The cost of an op at `block`, for an input map of `size`. Raises `UserError` if a custom op says none."""
+    try:
+        cost = find_op(name).cost(block, size)
+    except TypeError as error:
+        raise UserError(f"space.ops: {name}: cost(block, size) fails ({error}); {COST_RULE}") from None
+    if not isinstance(cost, Cost) or not isinstance(cost.macs, int) or not isinstance(cost.params, int):
+        raise UserError(f"space.ops: {name}: cost(block, size) gives {describe_value(cost)}; {COST_RULE}")
+    return cost
 
 
 def allowed_ops(ops: Sequence[str], blocks: Sequence[Block]) -> tuple[tuple[int, ...], ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from itertools import accumulate, islice, pairwise
 from math import inf, prod
 from operator import mul
@@ -11,9 +11,9 @@ import numpy as np
 
 from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS, PAPER_OPS, Architecture
 from detnas.spaces.block import Block
-from detnas.spaces.cost import Cost, CostTable
+from detnas.spaces.cost import Cost, CostTable, Size, halved, to_size
 from detnas.spaces.latency import REMEDY, LatencyTable
-from detnas.spaces.ops import allowed_ops, family_table, find_family, op_table
+from detnas.spaces.ops import allowed_ops, family_table, find_family, op_cost, op_table
 from detnas.utils.errors import UserError, suggestion
 from detnas.utils.import_string import IMPORT_STRING
 from detnas.utils.text import NAME, NAME_RULE, describe_value
@@ -228,26 +228,37 @@ class SearchSpace:
                     f"{self.name}; choose from {', '.join(map(str, allowed))}"
                 )
 
-    def cost_table(self, size: int = 224, latencies: LatencyTable | None = None) -> CostTable:
-        """Costs of every (block, op) for an input of `size` x `size` pixels, with measured latencies if given.
-        Raises `UserError` if these do not fit the space, or `size` is below 1."""
-        return _cost_table(self, size, latencies)
+    def cost_table(self, size: int | Size = 224, latencies: LatencyTable | None = None) -> CostTable:
+        """Costs of stem and every (block, op) for an image of `size` pixels, height and width, or one side of a square,
+        with measured latencies, which are those of their own size, if given.
+        Raises `UserError` if these do not fit the space, or a side is below 1."""
+        return _cost_table(self, to_size(size), latencies)
 
-    def cost(self, architecture: Architecture, size: int = 224) -> Cost:
-        """MACs and parameters of stem and blocks for an input of `size` x `size` pixels, batch 1.
-        Raises `UserError` if the architecture does not fit the space, or `size` is below 1."""
+    def cost(self, architecture: Architecture, size: int | Size = 224) -> Cost:
+        """MACs and parameters of stem and blocks for one image of `size` pixels, height and width, or one side of a
+        square. Raises `UserError` if the architecture does not fit the space, or a side is below 1."""
         self.check(architecture)
         return self.cost_table(size).cost(architecture.ops)
 
 
 @lru_cache(maxsize=64)
-def _cost_table(space: SearchSpace, size: int, latencies: LatencyTable | None) -> CostTable:
-    if size < 1:
-        raise UserError(f"size {size} of an input to space {space.name}: must be 1 pixel or more")
+def _cost_table(space: SearchSpace, size: Size, latencies: LatencyTable | None) -> CostTable:
+    if min(size) < 1:
+        raise UserError(f"size {min(size)} of an input to space {space.name}: must be 1 pixel or more")
     if latencies is not None:
         _check_latencies(space, latencies)
-    stem = find_family(space.family).stem_cost(space, size)
-    return CostTable(stem, space.blocks, size, latencies, space.ops)
+    stem: Cost = find_family(space.family).stem_cost(space, size)
+    cost_of = cache(op_cost)
+    map_size = halved(size)
+    rows: list[dict[int, Cost]] = []
+    for index, (block, allowed) in enumerate(zip(space.blocks, space.allowed_ops, strict=True)):
+        row = {op: cost_of(space.ops[op], block, map_size) for op in allowed}
+        if latencies is not None:
+            row = {op: replace(cost, latency=latencies.of(index, op)) for op, cost in row.items()}
+        rows.append(row)
+        if block.stride == 2:
+            map_size = halved(map_size)
+    return CostTable(size, replace(stem, latency=latencies.stem_us if latencies else 0), tuple(rows))
 
 
 def _check_latencies(space: SearchSpace, latencies: LatencyTable) -> None:

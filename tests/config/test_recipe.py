@@ -7,6 +7,7 @@ import yaml
 from recipes import COMPLETE, MINIMAL, dump, refusal, write_tree
 
 from detnas.config import FPNSettings, RetinaNetSettings, load_recipe, recipe_names
+from detnas.config.auto import fill_usual
 from detnas.spaces import Budget, BudgetSampler, search_space
 
 
@@ -49,7 +50,7 @@ def test_a_recipe_needs_little_and_takes_the_papers_values(minimal: Path) -> Non
 def test_every_recipe_that_is_shipped_loads(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
-    BudgetSampler(recipe.search_space(), recipe.cost_budget())  # refuses a budget that nothing meets
+    BudgetSampler(recipe.search_space(), fill_usual(recipe).cost_budget())  # refuses a budget that nothing meets
 
 
 @pytest.mark.parametrize("name", ["complete", "minimal", *recipe_names()])

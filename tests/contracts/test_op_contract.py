@@ -73,9 +73,9 @@ class OpContract:
             blocks += [block for block in wide if spec.is_allowed(block)]
         for block in blocks:
             op = spec.build(block, "even_odd").eval()
-            for size in rng.integers(10, 38, size=2).tolist():
+            for size in map(tuple, rng.integers(10, 38, size=(2, 2)).tolist()):
                 with FlopCounterMode(display=False) as counter, torch.no_grad():
-                    op(torch.rand(1, block.in_channels, size, size))
+                    op(torch.rand(1, block.in_channels, *size))
                 cost = spec.cost(block, size)
                 assert cost.macs == counter.get_total_flops() / 2
                 assert cost.params == sum(parameter.numel() for parameter in op.parameters())
@@ -119,7 +119,9 @@ class OpContract:
         assert space.allowed_ops == tuple((0, 1) if spec.is_allowed(block) else (0,) for block in space.blocks)
         assert space.size == prod(map(len, space.allowed_ops))
         table = space.cost_table(32)
-        for allowed, *rows in zip(space.allowed_ops, table.macs, table.params, table.latency, strict=True):
+        for allowed, *rows in zip(
+            space.allowed_ops, table.of("macs"), table.of("params"), table.of("latency"), strict=True
+        ):
             assert all(tuple(row) == allowed for row in rows)
         for index, block in enumerate(space.blocks):
             architecture = space.architecture([int(place == index) for place in range(len(space.blocks))])

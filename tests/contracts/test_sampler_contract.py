@@ -18,7 +18,7 @@ import detnas
 from detnas.config import SearchSettings
 from detnas.search.samplers import SAMPLERS
 from detnas.search.samplers.base import EvaluationRecord, SpaceExhausted
-from detnas.spaces import Architecture, Block, Budget, BudgetSampler, Cost, SearchSpace
+from detnas.spaces import Architecture, Block, Budget, BudgetSampler, Cost, SearchSpace, Size
 
 NAMES = [*SAMPLERS, "toy"]
 PINNED = json.loads((Path(__file__).parent / "proposals.json").read_text())
@@ -130,8 +130,8 @@ class StrideOne:
         raise NotImplementedError
 
     @staticmethod
-    def cost(block: Block, size: int) -> Cost:
-        return Cost(macs=size * block.in_channels, params=block.in_channels)
+    def cost(block: Block, size: Size) -> Cost:
+        return Cost(macs=size[0] * block.in_channels, params=block.in_channels)
 
     @staticmethod
     def is_allowed(block: Block) -> bool:

@@ -1,7 +1,7 @@
 """A new detector is one module and one line in the table: a RetinaNet on a single map, through the pipeline."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -25,9 +25,11 @@ from detnas.models.backbone import Backbone
 from detnas.models.detectors import DETECTORS
 from detnas.models.detectors.detect import detect
 from detnas.models.detectors.pyramid import build_anchors
-from detnas.models.detectors.retinanet import export, run_networks
+from detnas.models.detectors.retinanet import export
 from detnas.models.detectors.spec import DetectorSpec
 from detnas.models.weights import DetectorInfo, load_detector, save_detector
+from detnas.spaces import DetectorParts, Size
+from detnas.spaces.cost import conv_cost, total
 from detnas.utils.errors import UserError
 
 
@@ -41,6 +43,19 @@ class OneMapSettings(DetectorSettings):
     anchor_sizes: tuple[PositiveInt, ...] = (24,)
     nms_threshold: float = 0.5
     candidates: PositiveInt = 40
+
+    def parts(self, channels: Mapping[int, int], classes: int, image: Size) -> DetectorParts:
+        (stride,), wide, anchors = self.strides, self.fpn_channels, len(self.anchor_ratios)
+        layers = [
+            conv_cost(weights * out, out, (-(-image[0] // stride), -(-image[1] // stride)), is_normed=False)
+            for weights, out in [
+                (channels[stride], wide),
+                *[(9 * wide, wide)] * 8,
+                (9 * wide, anchors * classes),
+                (9 * wide, anchors * 4),
+            ]
+        ]
+        return DetectorParts(pyramid=layers[0], heads=total(layers[1:]))
 
 
 class OneMap(nn.Module):
@@ -69,7 +84,7 @@ def build(backbone: Backbone, num_classes: int, settings: OneMapSettings) -> Ret
     )
 
 
-ONE_MAP = DetectorSpec(settings=OneMapSettings, build=build, first_label=0, run_networks=run_networks, export=export)
+ONE_MAP = DetectorSpec(settings=OneMapSettings, build=build, first_label=0, export=export)
 SMALL = {"type": "one-map", "min_size": 64, "max_size": 96, "fpn_channels": 16, "score_threshold": 0.0}
 
 

@@ -24,7 +24,7 @@ from detnas.profiling.latency.backends import Eager
 from detnas.profiling.latency.table import measure_table
 from detnas.search.samplers import SAMPLERS
 from detnas.search.samplers.evolution import crossover, mutate
-from detnas.spaces import PAPER_OPS, Architecture, Block, Budget, BudgetSampler, Cost, SearchSpace, read_latencies
+from detnas.spaces import PAPER_OPS, Architecture, Block, Budget, BudgetSampler, Cost, SearchSpace, Size, read_latencies
 from detnas.spaces import search_space as named
 from detnas.training.paths import PathSampler
 from detnas.utils.errors import UserError
@@ -36,7 +36,7 @@ class Skip:
     def build(self, block: Block, shuffle: Shuffle) -> nn.Module:
         return nn.Identity()
 
-    def cost(self, block: Block, size: int) -> Cost:
+    def cost(self, block: Block, size: Size) -> Cost:
         return Cost(macs=0, params=0)
 
     def is_allowed(self, block: Block) -> bool:
@@ -192,7 +192,7 @@ def test_latencies_are_measured_where_the_op_is_allowed(tmp_path: Path, monkeypa
     assert known == SPACE.allowed_ops
     measured.write(tmp_path / "table.json")
     assert read_latencies(tmp_path / "table.json") == measured
-    assert [tuple(row) for row in SPACE.cost_table(latencies=measured).latency] == list(SPACE.allowed_ops)
+    assert [tuple(row) for row in SPACE.cost_table(latencies=measured).of("latency")] == list(SPACE.allowed_ops)
     for architecture in check.architectures:
         SPACE.check(architecture)
     everywhere = tuple(tuple(latency or 1 for latency in row) for row in measured.blocks_us)

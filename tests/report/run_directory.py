@@ -14,7 +14,7 @@ from detnas.config import Recipe, load_recipe
 from detnas.report import Box, Example
 from detnas.rundir.directory import write_stored_run
 from detnas.rundir.layout import FORMAT, StoredRun
-from detnas.spaces import Architecture, search_space
+from detnas.spaces import Architecture, Cost, search_space
 
 SPACE = search_space("small")
 STEPS = {"supernet-pretrain": 6.9, "supernet-finetune": 2.1, "pretrain": 6.9, "finetune": 1.8}
@@ -36,7 +36,7 @@ RECIPE = {
     "name": "shapes-quick",
     "seed": 7,
     "space": {"name": "small"},
-    "budget": {"macs_min": 200e6, "macs_max": 320e6},
+    "budget": {"of": "backbone", "aspect_ratio": 4 / 3, "macs_min": 200e6, "macs_max": 320e6},
     "detector": {"type": "fpn"},
     "pretraining": {"source": "folder", "folder": "classes"},
     "baselines": list(BASELINES),
@@ -147,6 +147,8 @@ def add_evaluation(run: Path, network: str, architecture: str, score: float, ima
     scores = {"mAP": score, "AP50": 1.55 * score, "AP75": 1.1 * score, "APs": 0.5 * score, "APl": None}
     classes = {"circle": score + 0.03, "square": score - 0.01, "star": None}
     evaluation = {"network": network, "architecture": architecture, **timed(run, cost.facts())}
+    parts = {"backbone": cost, "pyramid": Cost(10**8, 10**6), "heads": Cost(3 * 10**8, 10**6)}
+    evaluation |= {"parts": {name: part.facts() for name, part in parts.items()}}
     evaluation |= {"images": images, "scores": scores, "per_class": classes}
     write_json(run / "finetune" / network / "evaluation.json", evaluation)
 

@@ -100,7 +100,12 @@ def test_the_table_has_every_networks_numbers(run: Path, page: str) -> None:
 
 def test_latencies_are_shown_where_the_run_had_a_table(tmp_path: Path, page: str) -> None:
     assert "Latency" not in page
-    timed = page_of(made.write_run(tmp_path / "timed", budget={"latencies": "table.json", "latency_max": 29.0}))
+    timed = page_of(
+        made.write_run(
+            tmp_path / "timed",
+            budget={"of": "backbone", "aspect_ratio": 1, "latencies": "table.json", "latency_max": 29.0},
+        )
+    )
     assert timed.count(">Latency</th>") == 2
     evaluation = json.loads((tmp_path / "timed/finetune/winner/evaluation.json").read_text())
     assert f"M {evaluation['latency_ms']:.3g} ms {evaluation['architecture']}" in section(timed, "result")
@@ -109,7 +114,7 @@ def test_latencies_are_shown_where_the_run_had_a_table(tmp_path: Path, page: str
 @pytest.mark.parametrize(("cost", "axis"), [("macs", "million MACs"), ("latency", "milliseconds")])
 def test_the_front_is_shown_against_the_cost_of_the_search(cost: str, axis: str, tmp_path: Path, page: str) -> None:
     assert "The Pareto front as a table" not in page
-    budget = {"latencies": "table.json", "macs_min": 301e6, "latency_max": 34.0}
+    budget = {"of": "backbone", "aspect_ratio": 1, "latencies": "table.json", "macs_min": 301e6, "latency_max": 34.0}
     run = made.write_run(tmp_path, search={"sampler": "nsga2", "second_objective": cost}, budget=budget)
     found = page_of(run)
     plot = Elements(found).plots()["plot-cost"]

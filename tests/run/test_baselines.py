@@ -62,7 +62,7 @@ def test_a_budget_of_few_architectures_is_used_up_before_one_comes_twice(monkeyp
     space = recipe.search_space()
     table = space.cost_table()
     # As much as the three cheapest architectures cost: the cheapest, and one with one op changed.
-    cheapest = [int(np.argmin(row)) for row in table.params]
+    cheapest = [int(np.argmin(row)) for row in table.of("params")]
     budget = Budget(params=(0, min(table.cost(change).params for change in one_op_changed(cheapest))))
     sampler = BudgetSampler(space, budget)
     held = round(sampler.share() * space.size)

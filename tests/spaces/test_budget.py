@@ -231,8 +231,8 @@ def test_a_rare_architecture_under_two_bounds_is_found() -> None:
 @pytest.mark.parametrize("bounds", [(0, 200e6), (1e12, inf), (300e6, 290e6)])
 def test_bounds_outside_the_range_are_refused_with_the_range(bounds: tuple[float, float]) -> None:
     table = search_space("small").cost_table()
-    least = table.stem.macs + sum(min(row.values()) for row in table.macs)
-    most = table.stem.macs + sum(max(row.values()) for row in table.macs)
+    least = table.stem.macs + sum(min(row.values()) for row in table.of("macs"))
+    most = table.stem.macs + sum(max(row.values()) for row in table.of("macs"))
     with pytest.raises(UserError) as refusal:
         BudgetSampler(search_space("small"), Budget(macs=bounds))
     message = str(refusal.value)
@@ -245,7 +245,7 @@ def test_the_very_ends_of_the_range_are_allowed() -> None:
     space = search_space("small")
     table = space.cost_table()
     for pick in (min, max):
-        params = table.stem.params + sum(pick(row.values()) for row in table.params)
+        params = table.stem.params + sum(pick(row.values()) for row in table.of("params"))
         sampler = BudgetSampler(space, Budget(params=(params, params)))
         architecture = sampler.sample(np.random.default_rng(0))
         assert architecture is not None and space.cost(architecture).params == params

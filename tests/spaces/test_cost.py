@@ -10,7 +10,8 @@ from torch import nn
 
 from detnas.models.backbone import Subnet
 from detnas.models.supernet import Supernet
-from detnas.spaces import PAPER_OPS, Architecture, search_space
+from detnas.spaces import PAPER_OPS, Architecture, Size, search_space
+from detnas.spaces.cost import to_size
 
 OFFICIAL = TESTS / "fixtures" / "official_flops.json"
 
@@ -50,19 +51,19 @@ def test_all_official_paths_cost_the_same_to_the_unit(official: dict, name: str,
 @pytest.mark.parametrize(("name", "space"), [("300M", "small"), ("1.3G", "large")])
 def test_the_table_adds_up_to_the_official_supernet(official: dict, name: str, space: str) -> None:
     table = search_space(space).cost_table()
-    params = table.stem.params + sum(sum(row.values()) for row in table.params)
+    params = table.stem.params + sum(sum(row.values()) for row in table.of("params"))
     assert params == official["models"][f"DETNAS-COCO-FPN-{name}-search"]["params"]
 
 
-@pytest.mark.parametrize("size", [224, 225, 97, 63, 33, 32, 1])
-def test_whole_networks_cost_what_their_modules_cost_at_any_size(size: int) -> None:
+@pytest.mark.parametrize("size", [224, 225, (97, 63), (33, 120), 32, 1])
+def test_whole_networks_cost_what_their_modules_cost_at_any_size(size: int | Size) -> None:
     space = search_space("tiny")
-    rng = np.random.default_rng(size)
+    rng = np.random.default_rng(0)
     for _ in range(2):
         architecture = space.architecture(rng.integers(4, size=len(space.blocks)).tolist())
         cost = space.cost(architecture, size)
         subnet = Subnet(space, architecture)
-        assert (cost.macs, cost.params) == count(subnet, (3, size, size))
+        assert (cost.macs, cost.params) == count(subnet, (3, *to_size(size)))
         assert cost.params == sum(parameter.numel() for parameter in subnet.parameters())
 
 

@@ -20,7 +20,7 @@ TWO = SearchSpace("two", 4, (8, 16), (2, 2), ("xception", "shuffle7"))
 
 def test_costs_are_those_of_the_ops_by_name() -> None:
     of_all, of_two = replace(TWO, ops=PAPER_OPS).cost_table(), TWO.cost_table()
-    for all_macs, macs in zip(of_all.macs, of_two.macs, strict=True):
+    for all_macs, macs in zip(of_all.of("macs"), of_two.of("macs"), strict=True):
         assert macs == {0: all_macs[PAPER_OPS.index("xception")], 1: all_macs[PAPER_OPS.index("shuffle7")]}
     assert TWO.size == 16
     assert TWO.uniform("shuffle7") == Architecture.parse("11 11")
@@ -96,7 +96,7 @@ def test_latencies_belong_to_their_ops(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a table of the ops shuffle3, .* does not fit space two with xception, sh"):
         TWO.cost_table(latencies=table)
     own = replace(table, blocks_us=tuple(row[:2] for row in table.blocks_us), ops=TWO.ops)
-    assert TWO.cost_table(latencies=own).latency == [dict(enumerate(row)) for row in own.blocks_us]
+    assert TWO.cost_table(latencies=own).of("latency") == [dict(enumerate(row)) for row in own.blocks_us]
     for one in (table, own):
         one.write(tmp_path / "latencies.json")
         assert ('"ops"' in (tmp_path / "latencies.json").read_text()) == (one is own)

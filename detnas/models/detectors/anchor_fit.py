@@ -24,7 +24,7 @@ MOST_BOXES = 10_000
 """Boxes that are fitted; of more, as many are taken evenly."""
 
 
-def fit_anchor_sizes(boxes: NDArray[np.float64], settings: DetectorSettings) -> list[int]:
+def fit_anchor_sizes(boxes: NDArray[np.float64], settings: DetectorSettings) -> tuple[int, ...]:
     """The size in pixels of the anchors of each pyramid level, never falling, that fits `boxes` (n, 2), widths and
     heights in pixels of resized images; at least one.
 
@@ -37,7 +37,7 @@ def fit_anchor_sizes(boxes: NDArray[np.float64], settings: DetectorSettings) -> 
         np.stack([np.minimum(ENOUGH, best_ious(boxes, 2 ** (step / STEPS), stride, settings)) for step in of_level])
         for of_level, stride in zip(steps, settings.level_strides, strict=True)
     ]
-    return [round(2 ** (step / STEPS)) for step in _climb(_start(boxes, steps), steps, ious)]
+    return tuple(round(2 ** (step / STEPS)) for step in _climb(_start(boxes, steps), steps, ious))
 
 
 def best_ious(boxes: NDArray[np.float64], size: float, stride: int, settings: DetectorSettings) -> NDArray[np.float64]:

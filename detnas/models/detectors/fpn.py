@@ -11,14 +11,12 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from detnas.config import FPNSettings
+from detnas.config.detector_costs import POOLED
 from detnas.distributed import comm
 from detnas.models.backbone import Backbone
 from detnas.models.detectors.geometry import InnerPixelsRoIAlign, PyramidRoIAlign
 from detnas.models.detectors.pyramid import build_anchors, build_pyramid, norm_layer
 from detnas.models.detectors.spec import Detector, DetectorSpec, ExportedPart
-
-POOLED = 7
-"""Side of the maps that are pooled for the box head."""
 
 
 def build(backbone: Backbone, num_classes: int, settings: FPNSettings) -> FasterRCNN:
@@ -110,17 +108,9 @@ class FasterRCNNNetworks(nn.Module):
         return proposals[0], logits, codes
 
 
-def run_networks(detector: Detector, images: Tensor) -> object:
-    """The box head runs on as many regions as there can be proposals."""
-    maps = list(detector.backbone(images).values())
-    detector.rpn.head(maps)
-    regions = maps[0].new_empty(detector.rpn.post_nms_top_n(), maps[0].shape[1], POOLED, POOLED)
-    return detector.roi_heads.box_predictor(detector.roi_heads.box_head(regions))
-
-
 def export(detector: Detector) -> ExportedPart:
     about = {"box_weights": list(detector.roi_heads.box_coder.weights)}
     return ExportedPart(FasterRCNNNetworks(detector), stages=2, about=about)
 
 
-FPN = DetectorSpec(settings=FPNSettings, build=build, first_label=1, run_networks=run_networks, export=export)
+FPN = DetectorSpec(settings=FPNSettings, build=build, first_label=1, export=export)

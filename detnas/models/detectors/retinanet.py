@@ -101,10 +101,6 @@ class RetinaNetNetworks(nn.Module):
         return outputs["cls_logits"], outputs["bbox_regression"]
 
 
-def run_networks(detector: Detector, images: Tensor) -> object:
-    return RetinaNetNetworks(detector)(images)
-
-
 def export(detector: Detector) -> ExportedPart:
     anchors = detector.anchor_generator
     about = {
@@ -115,6 +111,4 @@ def export(detector: Detector) -> ExportedPart:
     return ExportedPart(RetinaNetNetworks(detector), stages=1, about=about)
 
 
-RETINANET = DetectorSpec(
-    settings=RetinaNetSettings, build=build, first_label=0, run_networks=run_networks, export=export
-)
+RETINANET = DetectorSpec(settings=RetinaNetSettings, build=build, first_label=0, export=export)

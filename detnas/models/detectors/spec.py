@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.detection import FasterRCNN, RetinaNet
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
@@ -38,13 +38,12 @@ class DetectorSpec:
     """A detector that recipes can name: a line of `detnas.models.detectors.DETECTORS`."""
 
     settings: type[DetectorSettings]
-    """Its section in a recipe. The default of the section's field `type` is the detector's name in the table."""
+    """Its section in a recipe, which also says what it costs. The default of the section's field `type` is the
+    detector's name in the table."""
     build: Callable[[Backbone, int, Any], Detector]
     """Makes it of a backbone, a number of classes without the background, and its settings, with fresh weights.
     `build_detector` adds the `transform`."""
     first_label: int
     """The label of the first class in its targets and detections: 1 where 0 is the background, else 0."""
-    run_networks: Callable[[Detector, Tensor], object]
-    """Runs all its networks on images (1, 3, H, W) without choosing boxes: what is counted as its MACs."""
     export: Callable[[Detector], ExportedPart]
     """What is exported of it beside the whole."""

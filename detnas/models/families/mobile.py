@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from detnas.models.ops.layer_style import LayerStyle
 from detnas.models.ops.mobile import MBConvOp
 from detnas.spaces.block import Block
-from detnas.spaces.cost import Cost, halved
+from detnas.spaces.cost import Cost, Size, conv_cost, halved
 from detnas.spaces.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ class Mobile:
 
         return MobileStem(space.stem, space.first_block, self.style)
 
-    def stem_cost(self, space: SearchSpace, size: int) -> Cost:
-        resolution, weights = halved(size), 3 * space.stem * 9
-        first = Cost(0, 0)
-        if space.first_block is not None:
-            first = MBConvOp(1, 3, self.style).cost(Block(0, space.stem, space.first_block, 1), resolution)
-        return Cost(weights * resolution**2 + first.macs, weights + 2 * space.stem + first.params)
+    def stem_cost(self, space: SearchSpace, size: Size) -> Cost:
+        convolution = conv_cost(3 * space.stem * 9, space.stem, halved(size))
+        if space.first_block is None:
+            return convolution
+        first = Block(0, space.stem, space.first_block, 1)
+        return convolution + MBConvOp(1, 3, self.style).cost(first, halved(size))
 
     def build_head(self, channels: int, head_channels: int, num_classes: int, dropout: float) -> "nn.Sequential":
         """With 1280 `head_channels`, that of the ImageNet networks."""

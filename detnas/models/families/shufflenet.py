@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from detnas.spaces.cost import Cost, halved
+from detnas.spaces.cost import Cost, Size, conv_cost, halved
 from detnas.spaces.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -20,10 +20,9 @@ class ShuffleNet:
 
         return Stem(space.stem)
 
-    def stem_cost(self, space: SearchSpace, size: int) -> Cost:
-        weights = 3 * space.stem * 9
-        # The convolution has a bias.
-        return Cost(macs=weights * halved(size) ** 2, params=weights + space.stem + 2 * space.stem)
+    def stem_cost(self, space: SearchSpace, size: Size) -> Cost:
+        bias = Cost(0, space.stem)
+        return conv_cost(3 * space.stem * 9, space.stem, halved(size)) + bias
 
     def build_head(self, channels: int, head_channels: int, num_classes: int, dropout: float) -> "nn.Sequential":
         """With 1024 `head_channels`, that of the paper's ImageNet networks."""

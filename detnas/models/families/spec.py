@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
-from detnas.spaces.cost import Cost
+from detnas.spaces.cost import Cost, Size
 from detnas.spaces.space import SearchSpace
 
 if TYPE_CHECKING:  # counting costs needs no torch
@@ -17,8 +17,8 @@ class Family(Protocol):
         """The stem, with fresh weights: images (N, 3, H, W) float to (N, space.stem_channels, H / 2, W / 2), sizes
         rounded up."""
 
-    def stem_cost(self, space: SearchSpace, size: int) -> Cost:
-        """MACs and parameters of the stem for images of `size` x `size` pixels, batch 1."""
+    def stem_cost(self, space: SearchSpace, size: Size) -> Cost:
+        """MACs and parameters of the stem for an image of `size`."""
 
     def build_head(self, channels: int, head_channels: int, num_classes: int, dropout: float) -> "nn.Sequential":
         """The head of an ImageNet classifier, with fresh weights: (N, channels, H, W) to logits (N, num_classes)."""

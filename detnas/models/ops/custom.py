@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from detnas.models.ops.shuffle import Shuffle
 from detnas.spaces.block import Block
-from detnas.spaces.cost import Cost
+from detnas.spaces.cost import Cost, Size
 from detnas.utils.errors import UserError
 
 
@@ -42,8 +42,8 @@ class CustomOp(nn.Module):
         keeps those of its constructor."""
 
     @classmethod
-    def cost(cls, block: Block, size: int) -> Cost:
-        """MACs at inputs of `size` x `size` pixels, batch 1, and parameters of the op at `block`.
+    def cost(cls, block: Block, size: Size) -> Cost:
+        """MACs at input maps of `size`, height and width, batch 1, and parameters of the op at `block`.
 
         The op is built and run on PyTorch's meta device, which has shapes and no data. Convolutions and matrix products
         are counted by torch.utils.flop_counter, a MAC as one. Override it for an op that cannot run there, or has other
@@ -51,11 +51,11 @@ class CustomOp(nn.Module):
         """
         name = f"space.ops: {cls.__module__}:{cls.__qualname__}"
         place = f"{block.in_channels} to {block.out_channels} channels, stride {block.stride}"
-        expected = (1, block.out_channels, *[-(-size // block.stride)] * 2)
+        expected = (1, block.out_channels, *(-(-side // block.stride) for side in size))
         try:
             with torch.device("meta"):
                 op = cls.build(block, "even_odd").eval()
-                x = torch.empty(1, block.in_channels, size, size)
+                x = torch.empty(1, block.in_channels, *size)
             with FlopCounterMode(display=False) as counter, torch.no_grad():
                 found = tuple(op(x).shape)
         except Exception as error:  # a user's code may raise anything
@@ -65,7 +65,7 @@ class CustomOp(nn.Module):
                 "cost(block, size)"
             ) from None
         if found != expected:
-            raise UserError(f"{name} gives {found} as an op of {place} at {size}x{size}; it must be {expected}")
+            raise UserError(f"{name} gives {found} as an op of {place} at {size[0]}x{size[1]}; it must be {expected}")
         return Cost(counter.get_total_flops() // 2, sum(parameter.numel() for parameter in op.parameters()))
 
 

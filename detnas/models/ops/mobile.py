@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from detnas.models.ops.layer_style import LayerStyle
 from detnas.spaces.block import Block
-from detnas.spaces.cost import Cost, cost_of_layers, halved
+from detnas.spaces.cost import Cost, Size, conv_cost, halved
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,15 +29,14 @@ class MBConvOp:
 
         return MBConv(block, self.expansion, self.kernel, self.style)
 
-    def cost(self, block: Block, size: int) -> Cost:
+    def cost(self, block: Block, size: Size) -> Cost:
         """Mirrors `detnas.models.ops.mbconv.MBConv`, from formulas."""
         inner = block.in_channels * self.expansion
         strided = halved(size) if block.stride == 2 else size
-        depthwise = (self.kernel**2 * inner, inner, strided)
-        layers = [depthwise, (inner * block.out_channels, block.out_channels, strided)]
-        if self.expansion > 1:
-            layers.insert(0, (block.in_channels * inner, inner, size))
-        return cost_of_layers(layers)
+        depthwise = conv_cost(self.kernel**2 * inner, inner, strided)
+        projection = conv_cost(inner * block.out_channels, block.out_channels, strided)
+        expansion = conv_cost(block.in_channels * inner, inner, size) if self.expansion > 1 else Cost(0, 0)
+        return expansion + depthwise + projection
 
     def is_allowed(self, block: Block) -> bool:
         return True
@@ -58,7 +57,7 @@ class SkipOp:
 
         return nn.Identity()
 
-    def cost(self, block: Block, size: int) -> Cost:
+    def cost(self, block: Block, size: Size) -> Cost:
         return Cost(0, 0)
 
     def is_allowed(self, block: Block) -> bool:

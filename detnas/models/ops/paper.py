@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from detnas.spaces.block import Block
-from detnas.spaces.cost import Cost, cost_of_layers, halved
+from detnas.spaces.cost import Cost, Size, conv_cost, halved, total
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,18 +25,18 @@ class PaperOp:
 
         return Op(block, self.kernel, self.is_xception, shuffle)
 
-    def cost(self, block: Block, size: int) -> Cost:
+    def cost(self, block: Block, size: Size) -> Cost:
         """Mirrors `detnas.models.ops.shuffle`, from formulas."""
         middle = block.out_channels // 2
         main_in = block.in_channels if block.stride == 2 else block.in_channels // 2
         main_out = block.out_channels - main_in
         strided = halved(size) if block.stride == 2 else size
 
-        def depthwise(channels: int) -> tuple[int, int, int]:
-            return channels * self.kernel**2, channels, strided
+        def depthwise(channels: int) -> Cost:
+            return conv_cost(channels * self.kernel**2, channels, strided)
 
-        def pointwise(channels: int, out_channels: int, resolution: int = strided) -> tuple[int, int, int]:
-            return channels * out_channels, out_channels, resolution
+        def pointwise(channels: int, out_channels: int, size: Size = strided) -> Cost:
+            return conv_cost(channels * out_channels, out_channels, size)
 
         if self.is_xception:
             layers = [depthwise(main_in), pointwise(main_in, middle), depthwise(middle), pointwise(middle, middle)]
@@ -45,7 +45,7 @@ class PaperOp:
         layers += [depthwise(middle), pointwise(middle, main_out)]
         if block.stride == 2:
             layers += [depthwise(block.in_channels), pointwise(block.in_channels, block.in_channels)]
-        return cost_of_layers(layers)
+        return total(layers)
 
     def is_allowed(self, block: Block) -> bool:
         """At every block: the paper's spaces rely on it."""

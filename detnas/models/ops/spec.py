@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Protocol
 
 from detnas.spaces.block import Block
-from detnas.spaces.cost import Cost
+from detnas.spaces.cost import Cost, Size
 
 if TYPE_CHECKING:  # counting costs needs no torch
     from torch import nn
@@ -18,8 +18,8 @@ class OpSpec(Protocol):
         """The op at `block`, with fresh weights: (N, block.in_channels, H, W) float to (N, block.out_channels,
         ceil(H / block.stride), ceil(W / block.stride)). `shuffle` says how the paper's ops split channels."""
 
-    def cost(self, block: Block, size: int) -> Cost:
-        """MACs and parameters of the op at `block`, for an input of `size` x `size` pixels, batch 1."""
+    def cost(self, block: Block, size: Size) -> Cost:
+        """MACs and parameters of the op at `block`, for an input map of `size`, batch 1."""
 
     def is_allowed(self, block: Block) -> bool:
         """Whether the op may stand at `block`. It is the same for equal blocks."""

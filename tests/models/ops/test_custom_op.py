@@ -3,6 +3,7 @@
 import sys
 import types
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from detnas.models.detectors.build import build_detector
 from detnas.models.ops.shuffle import Op
 from detnas.models.supernet import Supernet
 from detnas.models.weights import DetectorInfo, load_detector, save_detector
-from detnas.spaces import PAPER_OPS, Architecture, Block, Cost, SearchSpace
+from detnas.spaces import PAPER_OPS, Architecture, Block, Cost, SearchSpace, Size
 from detnas.training.paths import PathSampler, path_chooser
 from detnas.utils.errors import UserError
 
@@ -58,14 +59,28 @@ class Broken(detnas.CustomOp):
         raise ValueError("no such\nthing")
 
 
+class OfASquare(Broken):
+    """Its cost is that of the first edition, which had one side."""
+
+    @classmethod
+    def cost(cls, block: Block, size: Any) -> Cost:
+        return Cost(macs=size**2, params=7)
+
+
+class OfNone(Broken):
+    @classmethod
+    def cost(cls, block: Block, size: Any) -> Cost:
+        return Cost(macs=size * 3, params=7)
+
+
 class Told(Broken):
     @classmethod
-    def cost(cls, block: Block, size: int) -> Cost:
-        return Cost(macs=size * block.in_channels, params=7)
+    def cost(cls, block: Block, size: Size) -> Cost:
+        return Cost(macs=size[1] * block.in_channels, params=7)
 
 
 NO_OP = nn.Conv2d
-CLASSES = (Shuffle5, Attending, WithoutStride, Broken, Told)
+CLASSES = (Shuffle5, Attending, WithoutStride, Broken, OfASquare, OfNone, Told)
 
 
 @pytest.fixture(autouse=True)
@@ -88,20 +103,20 @@ def space(*ops: str) -> SearchSpace:
 def test_an_own_op_that_does_what_ours_does_costs_the_same(size: int) -> None:
     table = space("shuffle5", "own_ops:Shuffle5", "xception").cost_table(size)
     for block in range(6):
-        assert table.macs[block][0] == table.macs[block][1] != table.macs[block][2]
-        assert table.params[block][0] == table.params[block][1]
+        assert table.of("macs")[block][0] == table.of("macs")[block][1] != table.of("macs")[block][2]
+        assert table.of("params")[block][0] == table.of("params")[block][1]
 
 
 def test_matrix_products_are_counted_a_multiply_add_as_one() -> None:
     table = SearchSpace("toy", 4, (8,), (2,), ("own_ops:Attending",)).cost_table(32)
     # The stem halves the image before the first block sees it, and that halves it again.
-    assert table.macs == [{0: 4 * 8 * 8 * 8}, {0: 8 * 8 * 8 * 8}]
-    assert table.params == [{0: 4 * 8 + 8}, {0: 8 * 8 + 8}]
+    assert table.of("macs") == [{0: 4 * 8 * 8 * 8}, {0: 8 * 8 * 8 * 8}]
+    assert table.of("params") == [{0: 4 * 8 + 8}, {0: 8 * 8 + 8}]
 
 
 def test_an_own_op_may_say_itself_what_it_costs() -> None:
     table = space("own_ops:Told").cost_table(64)
-    assert (table.macs[0], table.params[0]) == ({0: 32 * 4}, {0: 7})
+    assert (table.of("macs")[0], table.of("params")[0]) == ({0: 32 * 4}, {0: 7})
 
 
 def test_an_own_op_computes_as_ours_with_its_weights() -> None:
@@ -167,6 +182,8 @@ def test_a_weights_file_names_its_own_ops_and_only_them(tmp_path) -> None:
     [
         ("own_ops:WithoutStride", r"WithoutStride gives \(1, 8, 32, 32\) as an op of .* it must be \(1, 8, 16, 16\)"),
         ("own_ops:Broken", r"Broken cannot be counted as an op of 4 to 8 channels, stride 2 \(ValueError: no such\)"),
+        ("own_ops:OfASquare", r"OfASquare: cost\(block, size\) fails .*; let it take the height and width"),
+        ("own_ops:OfNone", r"OfNone: cost\(block, size\) gives .*; let it take the height and width"),
         ("own_ops:NO_OP", "own_ops:NO_OP is no op; let it be a subclass of detnas.CustomOp"),
         ("own_ops:Missing", "module own_ops has no Missing"),
         ("own_opps:Shuffle5", r"own_opps:Shuffle5 cannot be imported \(ModuleNotFoundError.*PYTHONPATH"),

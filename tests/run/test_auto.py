@@ -1,22 +1,29 @@
-"""Runs whose recipe leaves the sizes of anchors to the data set."""
+"""Runs whose recipe leaves the sizes of anchors, or what a detector costs, to the data set."""
 
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from run_results import snapshot
 from shell import Shell
 from small_recipe import small_recipe, write_blocks, write_recipe
+from torch.utils.flop_counter import FlopCounterMode
 
-import detnas.run.anchors as anchors
+import detnas.run.auto as auto
 import detnas.run.pipeline as pipeline
 from detnas.config import load_recipe
+from detnas.config.auto import fill_usual
 from detnas.data.splits import open_data
+from detnas.models.detectors.build import find_spec
 from detnas.models.weights import load_detector
 from detnas.profiling.dry_run import dry_run
-from detnas.run.anchors import assume_anchors, fit_anchors
+from detnas.run.auto import fit_auto
 from detnas.run.retraining import retrain
+from detnas.rundir.layout import EVALUATION
+from detnas.spaces import BudgetSampler
 from detnas.utils.errors import UserError
 from detnas.utils.progress import Progress
 
@@ -38,7 +45,7 @@ def test_a_run_stores_the_sizes_that_fit_its_training_images(detector: str, bloc
     settings = small_recipe(detector, **AUTO)
     train = open_data(blocks, settings.data, settings.seed).train
     sizes = stored_sizes(tmp_path / "run")
-    assert sizes == fit_anchors(settings, train).detector.anchor_sizes
+    assert sizes == fit_auto(settings, train).detector.anchor_sizes
     assert len(sizes) == settings.detector.pyramid_levels
     before = snapshot(tmp_path / "run")
     begin(recipe, tmp_path / "run", blocks)
@@ -91,7 +98,7 @@ def test_a_run_with_other_sizes_is_another_run(
 
 def test_another_detector_is_another_run(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin(write_recipe(tmp_path / "recipe.yaml", "retinanet", **AUTO), tmp_path / "run", blocks)
-    monkeypatch.setattr(anchors, "fit_anchor_sizes", None)  # it is refused before the data set is read
+    monkeypatch.setattr(auto, "fit_anchor_sizes", None)  # it is refused before the data set is read
     with pytest.raises(UserError, match=r"detector\.type: 'retinanet' there, 'fpn' here"):
         begin(write_recipe(tmp_path / "fpn.yaml", "fpn", **AUTO), tmp_path / "run", blocks)
 
@@ -120,7 +127,43 @@ def test_a_dry_run_fits_them_to_its_images(blocks: Path) -> None:
 
 def test_costs_are_those_of_any_sizes() -> None:
     recipe = small_recipe(**AUTO)
-    assumed = assume_anchors(recipe).detector
+    assumed = fill_usual(recipe).detector
     assert assumed.anchor_sizes == (32, 64, 128)
     assert assumed == recipe.detector.model_copy(update={"anchor_sizes": (32, 64, 128)})
-    assert assume_anchors(small_recipe()) == small_recipe()
+
+
+def macs_of(weights: Path, image: tuple[int, int]) -> int:
+    """Of the detector in a weights file, counted by its layers."""
+    detector = load_detector(weights)[0].eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        find_spec(detector).export(detector).network(torch.rand(1, 3, *image))
+    return int(counter.get_total_flops()) // 2
+
+
+def test_a_budget_of_the_detector_is_kept_by_what_is_delivered(blocks: Path, tmp_path: Path, shell: Shell) -> None:
+    run = tmp_path / "run"
+    known = small_recipe(budget={"of": "detector", "aspect_ratio": 1, "classes": 3})
+    costs = BudgetSampler(known.search_space(), known.cost_budget()).table
+    least, most = costs.extent("macs")
+    recipe = write_recipe(tmp_path / "recipe.yaml", baselines=["resnet50"], budget__of="detector")
+    shell("run", recipe, "--out", run, "--data", blocks, "--set", f"budget.macs_max={(least + most) // 2}")
+    stored = load_recipe(run / "recipe.yaml")
+    assert (stored.budget.aspect_ratio, stored.budget.classes) == (1.0, 3)
+    evaluation = EVALUATION.read(run / "finetune" / "winner")
+    macs = macs_of(run / "detector.safetensors", (64, 64))
+    assert least <= macs == evaluation.macs <= (least + most) // 2
+    assert macs == sum(part.macs for part in evaluation.parts.values())
+    other = EVALUATION.read(run / "finetune" / "resnet50")
+    assert other.macs == sum(part.macs for part in other.parts.values()) > most
+    share = f"backbone {evaluation.parts['backbone'].macs / macs:.0%}, pyramid"
+    assert f"the whole detector: {share}" in shell("status", run)
+    assert f"those of the whole detector. The winner's detector: {share}" in unescape((run / "report.html").read_text())
+
+
+def test_a_budget_of_the_detector_that_nothing_meets_is_refused_before_training(
+    blocks: Path, tmp_path: Path, shell: Shell
+) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml", budget__of="detector", budget__macs_max=1000)
+    said = shell.refused("run", recipe, "--out", tmp_path / "run", "--data", blocks)
+    assert "budget.macs: no detector of space tiny" in said and "at 64x64 pixels" in said
+    assert not (tmp_path / "run" / "supernet-pretrain").exists()
