@@ -88,7 +88,7 @@ def search(
     found: list[tuple[float, ...]] = []
     for index in range(count):
         architecture = sampler.propose(history, index).architecture
-        values = (fitness(architecture), float(budget_sampler.table.cost(architecture.ops).macs))
+        values = (fitness(architecture), float(budget_sampler.cost(architecture).macs))
         found.append(values)
         history.append(EvaluationRecord(index, architecture, "finished", values if second else values[:1]))
     return np.array(found)

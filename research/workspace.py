@@ -136,7 +136,7 @@ class Workspace:
         mixes = rng.dirichlet([0.5] * len(space.ops), size=POOL)
         choices = [rng.choice(len(space.ops), size=len(space.blocks), p=mix).tolist() for mix in mixes]
         drawn = [space.architecture(ops) for ops in choices]
-        costs = {one: sampler.table.cost(one.ops).macs for one in filter(sampler.allows, drawn)}
+        costs = {one: sampler.cost(one).macs for one in filter(sampler.allows, drawn)}
         return list(dict.fromkeys([*filter(sampler.allows, uniform), *evenly(costs, count)]))[:count]
 
     def standalone_folder(self, detector: str, seed: int) -> Path:

@@ -56,7 +56,7 @@ def values_of(
     sampler: Sampler, architecture: Architecture, fitness: Callable[[Architecture], float]
 ) -> Sequence[float]:
     """The objectives of an architecture."""
-    cost = sampler.budget_sampler.table.cost(architecture.ops).macs
+    cost = sampler.budget_sampler.cost(architecture).macs
     return (fitness(architecture), cost) if sampler.takes_second_objective else (fitness(architecture),)
 
 

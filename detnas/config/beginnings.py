@@ -11,7 +11,7 @@ SHOWN = 12
 def is_of_space(recipe: Recipe, network: str) -> bool:
     """Whether a network of a run, by its name, is of the recipe's search space, as all are but some baselines."""
     if network in PUBLISHED:
-        return PUBLISHED[network].space == recipe.search_space()
+        return PUBLISHED[network].space == recipe.search_space().backbones
     return network not in RESNETS
 
 

@@ -52,6 +52,8 @@ class DetectorSettings(Preprocessing):
 
     BOX_COUNTS: ClassVar[tuple[str, ...]] = ()
     """The fields that say how many boxes an image are worked on."""
+    PIXELS: ClassVar[tuple[str, ...]] = ("max_size", "anchor_sizes")
+    """The fields that grow with the resolution of images."""
 
     type: str
     """The detector."""
@@ -95,6 +97,19 @@ class DetectorSettings(Preprocessing):
         """How images become the input of the network."""
         return Preprocessing.model_validate(self.model_dump(include=set(Preprocessing.model_fields)))
 
+    def at(self, resolution: int | None) -> Self:
+        """These settings for images of another resolution, at which every size in pixels is larger or smaller by the
+        same factor; the sizes of anchors are not `auto`. None: as they are."""
+        if resolution is None or resolution == self.min_size:
+            return self
+        factor = resolution / self.min_size
+        sizes = {name: getattr(self, name) for name in self.PIXELS}
+        scaled = {
+            name: tuple(_scaled(one, factor) for one in size) if isinstance(size, tuple) else _scaled(size, factor)
+            for name, size in sizes.items()
+        }
+        return self.model_copy(update={"min_size": resolution, **scaled})
+
     def image_size(self, aspect_ratio: float) -> Size:
         """Height and width of what the backbone receives of one image, resized and padded, by its width over its
         height."""
@@ -133,6 +148,7 @@ class FPNSettings(DetectorSettings):
     not 1/9, and anchors that reach outside the image are not trained.
     """
 
+    PIXELS = (*DetectorSettings.PIXELS, "roi_canonical_size")
     BOX_COUNTS = ("rpn_candidates_train", "rpn_candidates", "proposals_train", "proposals", "rois")
 
     type: Literal["fpn"] = "fpn"
@@ -200,6 +216,10 @@ class RetinaNetSettings(DetectorSettings):
     @property
     def pyramid_levels(self) -> int:
         return len(self.strides) + self.extra_levels
+
+
+def _scaled(size: int, factor: float) -> int:
+    return max(1, round(size * factor))
 
 
 PAPER_DETECTORS: dict[str, type[DetectorSettings]] = {"fpn": FPNSettings, "retinanet": RetinaNetSettings}

@@ -34,7 +34,7 @@ def fpn_parts(settings: "FPNSettings", channels: Mapping[int, int], num_classes:
         layers.append(conv_cost(before * after, after, (1, 1), is_normed=False))
     box_head = total(layers)
     regions = Cost(box_head.macs * settings.proposals, box_head.params)
-    return DetectorParts(_pyramid(settings, channels, image, is_normed), shared + outputs + regions)
+    return DetectorParts(image, _pyramid(settings, channels, image, is_normed), shared + outputs + regions)
 
 
 def retinanet_parts(
@@ -49,7 +49,7 @@ def retinanet_parts(
     tower = total([_on_every(maps, 9 * wide * wide, wide, is_normed=is_normed)] * settings.head_convs)
     anchors = len(settings.anchor_ratios) * len(settings.anchor_scales)
     outputs = (_on_every(maps, 9 * wide * anchors * values, anchors * values) for values in (num_classes, 4))
-    return DetectorParts(_pyramid(settings, channels, image, is_normed) + extra, tower + tower + total(outputs))
+    return DetectorParts(image, _pyramid(settings, channels, image, is_normed) + extra, tower + tower + total(outputs))
 
 
 def _maps(settings: "DetectorSettings", image: Size) -> list[Size]:

@@ -14,7 +14,7 @@ from detnas.config.search import SearchSettings
 from detnas.config.section import Name, Section, Seed
 from detnas.config.space import BudgetSettings, SpaceSettings, without_table
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
-from detnas.spaces import Budget, DetectorParts, SearchSpace, Size, published, read_latencies
+from detnas.spaces import Budget, DetectorParts, SearchSpace, published, read_latencies
 from detnas.utils.errors import suggestion
 
 RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}
@@ -99,6 +99,16 @@ class Recipe(Section):
             )
         if self.init == "fan_in" and space.family != "shufflenet":
             raise ValueError(f"init fan_in: the networks of space {space.name} have an initialization of their own")
+        if space.resolutions and self.detector.min_size not in space.resolutions:
+            raise ValueError(
+                f"space.resolutions {list(space.resolutions)}: detector.min_size {self.detector.min_size} is none of "
+                "them; add it"
+            )
+        if len(space.resolutions) > 1 and self.budget.of == "backbone":
+            raise ValueError(
+                f"space.resolutions {list(space.resolutions)}: the cost of backbones is counted at budget.size, "
+                "not at these; choose budget.of detector"
+            )
         if not set(space.strides).issuperset(self.detector.strides):
             raise ValueError(
                 f"detector.strides {list(self.detector.strides)}: the stages of space {space.name} have maps of "
@@ -162,26 +172,23 @@ class Recipe(Section):
         """The bounds of `budget`, in which nothing is `auto`. Raises `UserError` if its table of latencies cannot be
         read."""
         budget, space = self.budget, self.search_space()
-        is_whole = budget.of == "detector"
-        channels = dict(zip(space.strides, space.map_channels, strict=True))
+        parts: dict[int | None, DetectorParts] = {}
+        if budget.of == "detector":
+            channels = dict(zip(space.strides, space.map_channels, strict=True))
+            parts = {resolution: self.detector_parts(channels, resolution) for resolution in space.resolution_choices}
         least, most = budget.latency_min or 0, inf if budget.latency_max is None else budget.latency_max
         return Budget(
             macs=(budget.macs_min or 0, inf if budget.macs_max is None else budget.macs_max),
             params=(budget.params_min or 0, inf if budget.params_max is None else budget.params_max),
             latency=(round(1000 * least, 3), round(1000 * most, 3)),  # in microseconds, the unit of tables
             latencies=read_latencies(Path(budget.latencies)) if budget.latencies else None,
-            size=self.image_size if is_whole else budget.size,
-            detector=self.detector_parts(channels) if is_whole else None,
+            size=budget.size,
+            detector=parts or None,
         )
 
-    @property
-    def image_size(self) -> Size:
-        """Height and width of the image for which MACs of detectors are counted; the aspect ratio is not `auto`."""
-        assert self.budget.aspect_ratio != "auto"
-        return self.detector.image_size(self.budget.aspect_ratio)
-
-    def detector_parts(self, channels: Mapping[int, int]) -> DetectorParts:
-        """What the detector costs besides a backbone with maps of these `channels`, by their strides, where nothing is
-        `auto`."""
-        assert self.budget.classes != "auto"
-        return self.detector.parts(channels, self.budget.classes, self.image_size)
+    def detector_parts(self, channels: Mapping[int, int], resolution: int | None) -> DetectorParts:
+        """What the detector costs at a resolution besides a backbone with maps of these `channels`, by their strides,
+        where nothing is `auto`; and the size of the image for which that is counted."""
+        assert self.budget.classes != "auto" and self.budget.aspect_ratio != "auto"
+        detector = self.detector.at(resolution)
+        return detector.parts(channels, self.budget.classes, detector.image_size(self.budget.aspect_ratio))

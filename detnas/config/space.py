@@ -1,11 +1,12 @@
 """The sections of a recipe on the search space and on what its networks may cost."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from detnas.config.section import Count, PathText, Quantity, Section, or_auto
+from detnas.config.section import Count, PathText, Quantity, Section, Side, or_auto
 from detnas.spaces import PAPER_OPS, SearchSpace, search_space
 from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS
 from detnas.spaces.space import MOST_CHANNELS, MOST_STAGES, SPACES
@@ -55,6 +56,11 @@ class SpaceSettings(Section):
     `detnas.CustomOp` named as `package.module:Class` (see docs/extending.md), whose code is imported. Those of the
     space by default."""
 
+    resolutions: Annotated[tuple[Side, ...], Field(max_length=16)] = ()
+    """Resolutions among which each detector chooses: shorter sides in pixels to which images are resized, rising.
+    `detector.min_size` is one of them, at which the detector's other sizes in pixels are meant: at another resolution
+    they are larger or smaller by the same factor. Empty: all detectors have `detector.min_size`."""
+
     @model_validator(mode="before")
     @classmethod
     def _take_ops_of_space(cls, values: Any) -> Any:
@@ -83,9 +89,10 @@ class SpaceSettings(Section):
 
     def search_space(self) -> SearchSpace:
         """The search space of these settings. Raises `UserError` if it is not possible."""
-        return search_space(
+        space = search_space(
             self.name, self.width, stem=self.stem, channels=self.channels, repeats=self.repeats, ops=self.ops
         )
+        return replace(space, resolutions=self.resolutions)
 
 
 class BudgetSettings(Section):

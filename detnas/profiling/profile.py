@@ -24,19 +24,19 @@ def describe(recipe: Recipe) -> Iterator[str]:
     sampler = BudgetSampler(space, recipe.cost_budget())
     yield f"recipe {recipe.name}: detector {recipe.detector.type}, space {space.name}"
     fraction = f"{sampler.share():.1%} within the budget"
-    yield f"{len(space.blocks)} blocks of {len(space.ops)} ops: {space.size:.3g} architectures, {fraction}"
+    sides = f", resolutions {', '.join(map(str, space.resolutions))}" if space.resolutions else ""
+    yield f"{len(space.blocks)} blocks of {len(space.ops)} ops{sides}: {space.size:.3g} architectures, {fraction}"
     rng = np.random.default_rng(0)
     samples = [architecture for _ in range(SAMPLES) if (architecture := sampler.sample(rng)) is not None]
-    samples.sort(key=lambda architecture: sampler.table.cost(architecture.ops).macs)
+    samples.sort(key=lambda architecture: sampler.cost(architecture).macs)
     yield f"of {SAMPLES} samples within the budget, which is that of the {recipe.budget.of}:"
     median = samples[len(samples) // 2]
     for name, architecture in (("cheapest", samples[0]), ("median", median), ("most expensive", samples[-1])):
-        cost = sampler.table.cost(architecture.ops)
+        cost = sampler.cost(architecture)
         yield f"  {name:14}  {architecture}  {cost.in_millions()}"
-    height, width = recipe.image_size
-    parts = recipe.detector_parts(dict(zip(space.strides, space.map_channels, strict=True)))
-    whole = replace(space.cost_table((height, width)), detector=parts)
-    macs = whole.cost(median.ops).macs
+    parts = recipe.detector_parts(dict(zip(space.strides, space.map_channels, strict=True)), median.resolution)
+    whole = replace(space.cost_table(parts.size), detector=parts)
+    macs, (height, width) = whole.cost(median.ops).macs, parts.size
     shares = ", ".join(f"{cost.macs / macs:.0%} {part}" for part, cost in whole.parts(median.ops).items())
     yield (
         f"whole detector around the median, for an image of {width}x{height} and {recipe.budget.classes} classes: "

@@ -48,7 +48,9 @@ class Network:
     latency_ms: float | None = None
     """By the run's table of latencies."""
     parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """MACs and params of backbone, pyramid and heads of the whole detector."""
+    """MACs and params of backbone, pyramid and heads of the whole detector, for an image of `input_size`."""
+    input_size: tuple[int, int] | None = None
+    """Height and width."""
 
     @property
     def is_evaluated(self) -> bool:

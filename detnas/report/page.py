@@ -123,19 +123,17 @@ def render(run: CollectedRun, examples: Sequence[Example] = ()) -> str:
 
 def _units(run: CollectedRun) -> str:
     """Whose cost the page shows, and what share the parts of the winner's detector have."""
-    budget, parts = run.recipe.budget, run.winner.parts
-    height, width = run.recipe.image_size
-    image = f"one image of {width}x{height} pixels"
+    budget, winner = run.recipe.budget, run.winner
     latency = ", and the measured latency" if run.has_latencies else ""
     if budget.of == "backbone":
         text = f"MACs at {budget.size}x{budget.size} and parameters{latency} are those of the backbone alone."
     else:
-        text = f"MACs for {image} and parameters{latency} are those of the whole detector."
-    if parts:
-        macs = sum(part["macs"] for part in parts.values())
-        shares = ", ".join(f"{name} {part['macs'] / macs:.0%}" for name, part in parts.items())
-        whole = f" has {count(macs)} MACs for {image}" if budget.of == "backbone" else ""
-        text += f" The winner's detector{whole}: {shares} of the MACs."
+        text = f"MACs for one image and parameters{latency} are those of the whole detector."
+    if winner.input_size:
+        macs = sum(part["macs"] for part in winner.parts.values())
+        shares = ", ".join(f"{name} {part['macs'] / macs:.0%}" for name, part in winner.parts.items())
+        height, width = winner.input_size
+        text += f" The winner's detector has {count(macs)} MACs for one of {width}x{height} pixels: {shares}."
     return text
 
 

@@ -42,7 +42,7 @@ def needs_weights(run: Run) -> bool:
 
 def check_memory(run: Run) -> None:
     """Refuse a supernet whose weights and optimizer state, and a checkpoint of them, exceed the available memory."""
-    params = sum(sum(costs.values()) for costs in run.sampler.table.of("params"))
+    params = sum(sum(costs.values()) for costs in run.space.cost_table().of("params"))
     settings = getattr(run.recipe, run.trained_supernet.replace("-", "_"))
     state = params * VALUE_BYTES * (1 + OPTIMIZER_VALUES[settings.optimizer])
     needed, available = 2 * state, available_memory()  # a checkpoint is written to memory before it is written to disk

@@ -20,11 +20,12 @@ from detnas.distributed import comm
 from detnas.models.backbone import Backbone, SpaceBackbone, Subnet, find_backbone, shrink_depthwise
 from detnas.models.classifier import Classifier
 from detnas.models.create import Network
-from detnas.models.detectors.build import Detector, build_detector
+from detnas.models.detectors.build import Detector, build_detector, set_resolution
 from detnas.models.ops.shuffle import Shuffle
 from detnas.models.supernet import Supernet, extract_subnet
 from detnas.models.weight_sources.spec import WeightSource
 from detnas.run.baselines import baseline_builders
+from detnas.run.costs import resolution_of
 from detnas.run.weights import check_weights, open_weights, stored_shuffle
 from detnas.rundir import layout
 from detnas.rundir.record_files import RecordFile, damaged
@@ -66,7 +67,7 @@ class Run:
         if where is None:
             return None
         with torch.device("cpu"):  # also while a network is built of which only the shapes are needed
-            weights = open_weights(where, self.space)
+            weights = open_weights(where, self.space.backbones)
         check_weights(self.supernet_directory, self.recipe, weights)
         return weights
 
@@ -127,10 +128,11 @@ class Run:
         return Classifier(self._fresh(make_backbone), num_classes, self.recipe.pretraining.head_channels)
 
     def detector(self, make_backbone: Callable[[], Backbone], settings: DetectorSettings | None = None) -> Detector:
-        """A new detector with fresh weights, by default with the recipe's settings."""
+        """A new detector with fresh weights, by default with the recipe's settings at the resolution of its network."""
         torch.manual_seed(self.seed("detector"))
         backbone = self._fresh(make_backbone)
-        return build_detector(backbone, len(self.data.train.categories), settings or self.recipe.detector)
+        settings = settings or self.recipe.detector.at(resolution_of(backbone))
+        return build_detector(backbone, len(self.data.train.categories), settings)
 
     def begin_supernet(self, detector: Detector) -> None:
         """Give a new detector around the supernet the weights with which its training on detection begins."""
@@ -204,13 +206,14 @@ class Run:
         smoothing = settings.label_smoothing if settings else 0.0
         return ClassificationTask(samples, smoothing, self.recipe.detector), data.num_classes
 
-    def detection(self, settings: TrainingSettings, data: DetectionSet) -> DetectionTask:
+    def detection(self, settings: TrainingSettings, data: DetectionSet, detector: DetectorSettings) -> DetectionTask:
+        """The task of training on `data`, whose images are no larger than `detector` needs them."""
         recipe = self.recipe
         samples = DetectionSamples(
             data,
             settings,
             recipe.data.cache_mb,
-            detector=recipe.detector,
+            detector=detector,
             disk=self.disk_cache,
             group_by_aspect=recipe.data.group_by_aspect,
         )
@@ -223,7 +226,7 @@ class Run:
         smaller = "detector.min_size and max_size" if isinstance(task, DetectionTask) else "pretraining.image_size"
         others = f"and lr with it, or set {field}.precision=bf16, or lower {smaller}"
         with explain_out_of_memory(f"{field}.batch_size = {settings.batch_size}", others):
-            passes = self._passes(find_backbone(model), stage)
+            passes = self._passes(model, stage)
             # The winner and the baselines see the same images in the same order.
             folder, seed = self.directory / stage, self.seed(stage_name)
             train(model, task, settings, folder, seed=seed, device=self.device, progress=self.progress, passes=passes)
@@ -236,10 +239,17 @@ class Run:
         budget = self.sampler if settings.budget_paths else None
         return PathSampler(self.space, bins, settings.fair_paths, size, f"{field}.macs_bins", budget)
 
-    def _passes(self, backbone: Backbone, stage: str) -> Callable[[int], Iterable[None]]:
-        if not isinstance(backbone, Supernet):
+    def _passes(self, model: nn.Module, stage: str) -> Callable[[int], Iterable[None]]:
+        supernet = find_backbone(model)
+        if not isinstance(supernet, Supernet):
             return one_pass
-        return path_chooser(backbone, self.paths(stage), lambda step: self.seed(stage, "path", str(step)))
+
+        def activate(path: Architecture) -> None:
+            supernet.activate(path)
+            if path.resolution and isinstance(model, Detector):
+                set_resolution(model, self.recipe.detector.at(path.resolution))
+
+        return path_chooser(activate, self.paths(stage), lambda step: self.seed(stage, "path", str(step)))
 
     def is_done(self, stage: str) -> bool:
         """Whether a training is done. Its checkpoints may be gone."""

@@ -1,6 +1,7 @@
 """Standalone training of networks: on classification, then on detection, then their evaluation."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def finetune_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -
             detector = run.detector(make_backbone)
             if run.begins(stage):
                 run.begin_network(name, detector)
-            run.train(detector, run.detection(settings, run.data.train), settings, stage)
+            task = run.detection(settings, run.data.train, detector.transform.settings)
+            run.train(detector, task, settings, stage)
             if comm.is_main_process():
                 _save_weights(run, detector, _weights_folder(run, name))
             evaluation = _evaluate(run, name, detector)
@@ -122,7 +124,13 @@ def _save_weights(run: Run, detector: Detector, directory: Path) -> None:
         categories = tuple((category.id, category.name) for category in run.data.train.categories)
         recipe = run.recipe
         info = DetectorInfo(
-            run.space, network.architecture, recipe.detector, categories, network.shuffle, recipe.data, recipe.seed
+            run.space.backbones,
+            replace(network.architecture, resolution=None),
+            detector.transform.settings,
+            categories,
+            network.shuffle,
+            recipe.data,
+            recipe.seed,
         )
         save_detector(directory / WEIGHTS, detector, info)
 
@@ -151,12 +159,13 @@ def _write_evaluation(run: Run, name: str, detector: Detector, evaluation: Evalu
     directory = run.directory / FINETUNE / name
     DETECTIONS.write(directory, evaluation.results)
     log_scores(directory, run.recipe.finetune.steps, evaluation.scores, run.progress.log)
-    parts = detector_cost(network, run.recipe)
+    size, parts = detector_cost(network, run.recipe)
     facts = {
         "network": name,
         "architecture": None if network.architecture is None else str(network.architecture),
         **network_cost(network, run.recipe, run.sampler).facts(),
         "parts": {part: cost.facts() for part, cost in parts.items()},
+        "input_size": size,
         "images": len(run.data.val),
         "scores": evaluation.scores,
         "per_class": evaluation.per_class,

@@ -109,7 +109,8 @@ def supernet_finetune(run: Run) -> None:
     detector = run.detector(run.supernet)
     if run.begins(SUPERNET_FINETUNE):
         run.begin_supernet(detector)
-    run.train(detector, run.detection(settings, run.data.fit), settings, SUPERNET_FINETUNE)
+    largest = run.recipe.detector.at(max(run.space.resolutions, default=None))
+    run.train(detector, run.detection(settings, run.data.fit, largest), settings, SUPERNET_FINETUNE)
 
 
 def _needs_finetuning(run: Run) -> bool:

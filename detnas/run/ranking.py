@@ -69,7 +69,7 @@ def spread(sampler: BudgetSampler, count: int, seed: int) -> list[Architecture]:
     rng = np.random.default_rng(seed)
     pool: dict[Architecture, int] = {}
     while len(pool) < POOL and (architecture := sampler.sample(rng, pool.keys())) is not None:
-        pool[architecture] = sampler.table.cost(architecture.ops).macs
+        pool[architecture] = sampler.cost(architecture).macs
     if count > len(pool):
         raise UserError(f"--n {count}: only {len(pool)} architectures within the budget are available; give fewer")
     return evenly(pool, count)

@@ -32,7 +32,7 @@ def open_weights(where: str, space: SearchSpace) -> WeightSource:
         return read_weights(where, space)
     try:
         # First of all: to build the supernet of another space would import the custom ops that it names.
-        check_layout(where, _read_recipe(Path(where)).search_space(), space, SUPERNET_LAYOUT)
+        check_layout(where, _read_recipe(Path(where)).search_space().backbones, space, SUPERNET_LAYOUT)
         return read_supernet(Path(where))
     except UserError as error:
         raise UserError(f"pretraining.weights {error}") from None
@@ -49,7 +49,7 @@ def read_supernet(directory: Path, stage: str | None = None) -> TrainedSupernet:
     if stage not in stages:
         raise UserError(f"{directory}: {stage} is not part of this run; choose {' or '.join(stages)}")
     folder = directory / stage
-    supernet = Supernet(recipe.search_space(), stored_shuffle(directory) or "even_odd")
+    supernet = Supernet(recipe.search_space().backbones, stored_shuffle(directory) or "even_odd")
     part = "backbone" if stage == layout.SUPERNET_PRETRAIN else "backbone.body"
     supernet.load_state_dict(finished_weights(folder, part))
     return TrainedSupernet(supernet, recipe.detector.preprocessing, str(folder), weights_digest(folder))

@@ -246,7 +246,9 @@ class NetworkEvaluation(Record):
     latency_ms: Number | None = None
     """By the run's table of latencies; not written without one."""
     parts: dict[Literal["backbone", "pyramid", "heads"], PartCost]
-    """Of the whole detector, for an image of the budget's aspect ratio as the detector resizes it."""
+    """Of the whole detector, for an image of `input_size`."""
+    input_size: tuple[Count, Count]
+    """Height and width of an image of the budget's aspect ratio as the backbone receives it."""
     images: Count
     scores: dict[str, Number | None]
     """COCO's and VOC's numbers, from 0 to 1; None where the set holds no object to find."""

@@ -98,7 +98,8 @@ def _facts(budget_sampler: BudgetSampler, settings: SearchSettings, seed: int) -
     budget = budget_sampler.budget
     bounds = {cost: [None if bound == inf else bound for bound in getattr(budget, cost)] for cost in COSTS}
     latencies = budget.latencies and asdict(budget.latencies)
-    detector = {"detector": asdict(budget.detector)} if budget.detector else {}
+    parts = {str(side): asdict(of_one) for side, of_one in (budget.detector or {}).items()}
+    detector = {"detector": parts} if parts else {}
     facts = {
         "format": FORMAT,
         "seed": seed,

@@ -61,6 +61,7 @@ def _evaluate_again(
     row: layout.Candidate, evaluator: DetectionEvaluator, progress: Progress
 ) -> layout.RecalibratedCandidate:
     architecture = Architecture.parse(row.architecture)
+    evaluator = evaluator.at(architecture.resolution)
     half = max(1, evaluator.settings.recalibration_batches // 2)
     calibrations: dict[str, Iterable[PreparedImages] | None] = {
         "other_images": evaluator.draw_other_calibration(),

@@ -1,5 +1,6 @@
-"""An architecture: one op for each block of a search space."""
+"""An architecture: one op for each block of a search space, and a resolution where the space has several."""
 
+import re
 from dataclasses import dataclass
 
 from detnas.utils.errors import UserError
@@ -15,19 +16,23 @@ MOST_LETTERS = 1000
 """Of an architecture's text."""
 MOST_OPS = 10
 """The most ops that a space has: each has a digit."""
+_TEXT = re.compile(r"(?a: *((?P<resolution>\d{1,4}) *\|)? *(?P<stages>\d+( +\d+)*) *)")
 
 
 @dataclass(frozen=True, order=True)
 class Architecture:
     """One op index for each block, stage by stage: its place in `SearchSpace.ops`. Immutable, hashable and ordered.
 
-    `str(architecture)` gives the digits stage by stage, `"2120 2112 33130031 3132"`, and `parse` reads them back.
-    Raises `UserError` for an index that is not a digit. `SearchSpace.check` checks it against a space.
+    `str(architecture)` gives the digits stage by stage, `"2120 2112 33130031 3132"`, after the resolution if it has
+    one, `"256 | 2120 2112 33130031 3132"`, and `parse` reads them back. Raises `UserError` for an index that is not a
+    digit. `SearchSpace.check` checks it against a space.
     """
 
     stages: tuple[tuple[int, ...], ...]
     """A tuple a stage, and in it an op index a block. Among the paper's ops (`detnas.spaces.PAPER_OPS`), 0, 1 and 2 are
     shuffle blocks with kernels of 3, 5 and 7 pixels, 3 is the Xception-like one."""
+    resolution: int | None = None
+    """The shorter side in pixels of the images that its detector sees; None where a space leaves no choice."""
 
     def __post_init__(self) -> None:
         for op in self.ops:
@@ -36,12 +41,14 @@ class Architecture:
 
     @classmethod
     def parse(cls, text: str) -> "Architecture":
-        """Read digits grouped by stage. Raises `UserError` on anything but the digits 0-9 and blanks."""
-        if not text.strip() or len(text) > MOST_LETTERS or not set(text) <= set("0123456789 "):
+        """Read digits grouped by stage, after a resolution and a bar if there is one. Raises `UserError` on anything
+        else."""
+        if len(text) > MOST_LETTERS or not (found := _TEXT.fullmatch(text)):
             raise UserError(
                 f"architecture {describe_value(text)}: write one digit 0-9 for each block, and a blank between stages"
             )
-        return cls(tuple(tuple(int(digit) for digit in stage) for stage in text.split()))
+        stages = tuple(tuple(int(digit) for digit in stage) for stage in found["stages"].split())
+        return cls(stages, int(found["resolution"]) if found["resolution"] else None)
 
     @property
     def ops(self) -> tuple[int, ...]:
@@ -50,8 +57,9 @@ class Architecture:
 
     @property
     def hyphenated(self) -> str:
-        """The text as a folder's name: `2120-2112-33130031-3132`."""
-        return str(self).replace(" ", "-")
+        """The text as a folder's name: `2120-2112-33130031-3132`, or `256_2120-2112-33130031-3132`."""
+        return str(self).replace(" | ", "_").replace(" ", "-")
 
     def __str__(self) -> str:
-        return " ".join("".join(str(op) for op in stage) for stage in self.stages)
+        stages = " ".join("".join(str(op) for op in stage) for stage in self.stages)
+        return stages if self.resolution is None else f"{self.resolution} | {stages}"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detnas.spaces.architecture import Architecture
-from detnas.spaces.cost import Cost, DetectorParts, Size
+from detnas.spaces.cost import Cost, CostTable, DetectorParts, Size
 from detnas.spaces.latency import REMEDY, LatencyTable
 from detnas.spaces.space import SearchSpace
 from detnas.utils.errors import UserError
@@ -37,11 +37,11 @@ DRAWS = 20_000
 
 @dataclass(frozen=True)
 class Budget:
-    """Bounds (both ends included) on MACs and parameters, and on the latency in microseconds by the table `latencies`:
-    those of a backbone, stem and blocks, or, with the costs of the rest of a `detector`, those of the whole.
+    """Bounds (both ends included) on MACs and parameters, and on the latency in microseconds by the table `latencies`.
 
-    `size` are height and width in pixels of the image for which MACs are counted, or the side of a square.
-    Raises `UserError` for bounds on the latency without a table.
+    They are those of a backbone, stem and blocks, for an image of `size` pixels, height and width, or the side of a
+    square. With the costs of the rest of a `detector` at each resolution of the space (at None, if there is no choice)
+    they are those of the whole, at its own size. Raises `UserError` for bounds on the latency without a table.
     """
 
     macs: tuple[float, float] = (0, inf)
@@ -49,7 +49,7 @@ class Budget:
     size: int | Size = 224
     latency: tuple[float, float] = (0, inf)
     latencies: LatencyTable | None = None
-    detector: DetectorParts | None = None
+    detector: Mapping[int | None, DetectorParts] | None = None
 
     def __post_init__(self) -> None:
         if self.latency != (0, inf) and self.latencies is None:
@@ -68,6 +68,13 @@ class Budget:
             and self.latency[0] <= cost.latency <= self.latency[1]
         )
 
+    def table(self, space: SearchSpace, resolution: int | None) -> CostTable:
+        """The costs of the networks of `space` that have this resolution."""
+        if self.detector is None:
+            return space.cost_table(self.size, self.latencies)
+        parts = self.detector[resolution]
+        return replace(space.cost_table(parts.size, self.latencies), detector=parts)
+
 
 class BudgetSampler:
     """Draws architectures of `space` within `budget`, uniformly.
@@ -76,23 +83,28 @@ class BudgetSampler:
     def __init__(self, space: SearchSpace, budget: Budget) -> None:
         self.space = space
         self.budget = budget
-        self.table = replace(space.cost_table(budget.size, budget.latencies), detector=budget.detector)
+        self.tables = {resolution: budget.table(space, resolution) for resolution in space.resolution_choices}
+        """The costs of the networks of each resolution; of all, at None, if there is no choice."""
         counted = [self._count(cost) for cost in self._bounded()]
         # The count is exact for one cost, that whose bounds fewest meet; the bounds on the others are met by rejection.
-        self._halves = min(counted, key=lambda halves: halves.count)
+        self._halves = min(counted, key=_count_all)
         if len(counted) > 1 and self.sample(np.random.default_rng(0)) is None:
             bounds = " and ".join(self._bounds(cost) for cost in self._bounded())
             raise UserError(
                 f"budget: no {budget.of} of space {space.name} was found that meets all bounds, {bounds}; widen one"
             )
 
+    def cost(self, architecture: Architecture) -> Cost:
+        """What the budget bounds, of an architecture of the space."""
+        return self.tables[architecture.resolution].cost(architecture.ops)
+
     def allows(self, architecture: Architecture) -> bool:
         """Whether the space allows the architecture's ops, and its cost lies within the budget."""
-        return self.space.allows(architecture) and self.budget.allows(self.table.cost(architecture.ops))
+        return self.space.allows(architecture) and self.budget.allows(self.cost(architecture))
 
     def share(self) -> float:
         """The fraction of the space within the budget, estimated from draws if several costs are bounded."""
-        exact = float(self._halves.count / self.space.size)
+        exact = float(_count_all(self._halves) / self.space.size)
         if len(self._bounded()) == 1:
             return exact
         rng = np.random.default_rng(0)
@@ -109,26 +121,37 @@ class BudgetSampler:
 
     def _draw(self, rng: np.random.Generator) -> Architecture:
         """Uniform among the architectures that meet the bound on the counted cost."""
-        return self.space.architecture(self._halves.draw(rng))
+        resolutions = list(self._halves)
+        chosen = resolutions[0]
+        if len(resolutions) > 1:
+            counts = np.array([self._halves[resolution].count for resolution in resolutions])
+            chosen = resolutions[int(np.searchsorted(counts.cumsum(), rng.random() * counts.sum(), side="right"))]
+        return self.space.architecture(self._halves[chosen].draw(rng), chosen)
 
     def _bounded(self) -> list[CostName]:
         """The costs that the budget bounds, or MACs if it bounds none."""
         return [cost for cost in COSTS if getattr(self.budget, cost) != (0, inf)] or ["macs"]
 
-    def _count(self, cost: CostName) -> "_Halves":
-        """All totals of one cost, and their number within its bounds. Raises `UserError` if there is none."""
-        fixed: int = getattr(self.table.fixed, cost)
+    def _count(self, cost: CostName) -> "dict[int | None, _Halves]":
+        """All totals of one cost, and their number within its bounds, by resolution; those at which there is none are
+        left out. Raises `UserError` if there is none at any."""
         lower, upper = getattr(self.budget, cost)
-        halves = _Halves(self.table.of(cost), lower - fixed, upper - fixed)
-        if halves.count == 0:
+        found = {}
+        for resolution, table in self.tables.items():
+            fixed: int = getattr(table.fixed, cost)
+            halves = _Halves(table.of(cost), lower - fixed, upper - fixed)
+            if halves.count > 0:
+                found[resolution] = halves
+        if not found:
             whose = f"{self.budget.of} of space {self.space.name}"
             raise UserError(f"budget.{cost}: no {whose} has {self._bounds(cost)}; widen the bounds")
-        return halves
+        return found
 
     def _bounds(self, cost: CostName) -> str:
         """The bounds on one cost, and its range in the space, as messages have them."""
         lower, upper = getattr(self.budget, cost)
-        least, most = self.table.extent(cost)
+        extents = [table.extent(cost) for table in self.tables.values()]
+        least, most = min(low for low, _ in extents), max(high for _, high in extents)
         if cost == "latency":
             table = self.budget.latencies
             assert table is not None  # the budget refuses bounds without a table
@@ -136,9 +159,14 @@ class BudgetSampler:
                 f"{lower / 1e3:,.3f} to {upper / 1e3:,.3f} ms (there are {least / 1e3:,.3f} to {most / 1e3:,.3f} at "
                 f"{table.height}x{table.width} pixels on {table.device}, {table.backend})"
             )
-        height, width = self.table.size
-        at = f" at {height}x{width} pixels" if cost == "macs" else ""
+        sizes = dict.fromkeys("x".join(map(str, table.size)) for table in self.tables.values())
+        at = f" at {' and '.join(sizes)} pixels" if cost == "macs" else ""
         return f"{lower:,.0f} to {upper:,.0f} {cost} (there are {least:,} to {most:,}{at})"
+
+
+def _count_all(halves: "Mapping[int | None, _Halves]") -> float:
+    """How many architectures of all resolutions are within the bounds."""
+    return sum(of_one.count for of_one in halves.values())
 
 
 class _Halves:

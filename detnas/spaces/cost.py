@@ -35,8 +35,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class DetectorParts:
-    """What a detector costs besides its backbone: the same for all backbones of a space."""
+    """What a detector costs besides its backbone, for an image of `size`: the same for all backbones of a space."""
 
+    size: Size
     pyramid: Cost
     heads: Cost
 

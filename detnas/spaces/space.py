@@ -21,6 +21,7 @@ from detnas.utils.text import NAME, NAME_RULE, describe_value
 MOST_CHANNELS = 2**16
 """Of any map: far beyond every network, and costs of so many still fit into 64 bits."""
 MOST_STAGES = 8
+MOST_RESOLUTION = 8192
 
 MOBILE_OPS = ("mbconv6_k3", "mbconv6_k5", "mbconv3_k3", "mbconv3_k5", "skip")
 """The ops of the mobile spaces."""
@@ -59,6 +60,9 @@ class SearchSpace:
     """Channels of a fixed block after the stem's convolution, which counts as part of the stem; None: there is none."""
     family: str = "shufflenet"
     """What the networks share outside their choice blocks, a name of `detnas.models.families.FAMILIES`."""
+    resolutions: tuple[int, ...] = ()
+    """The resolutions of which an architecture has one: shorter sides in pixels of the images that its detector sees,
+    rising. Empty: there is no choice."""
 
     def __post_init__(self) -> None:
         if not self.stage_strides:
@@ -66,6 +70,11 @@ class SearchSpace:
         if max(len(self.channels), len(self.repeats)) > MOST_STAGES:
             raise UserError(f"a space of {len(self.channels):,} stages: write at most {MOST_STAGES}")
         self._check_numbers()
+        if list(self.resolutions) != sorted({side for side in self.resolutions if 0 < side <= MOST_RESOLUTION}):
+            raise UserError(
+                f"space {self.name}: resolutions {describe_value(list(self.resolutions))} must rise, from 1 to "
+                f"{MOST_RESOLUTION} pixels"
+            )
         if not NAME.fullmatch(self.name):
             raise UserError(f"space {describe_value(self.name)}: its name cannot be one; write {NAME_RULE}")
         if self.family not in NAMED_FAMILIES and self.family not in family_table():
@@ -164,9 +173,38 @@ class SearchSpace:
         return [self.output_strides[stage] for stage in self.map_stages]
 
     @property
+    def backbones(self) -> "SearchSpace":
+        """The space of the backbones alone, without a choice of the resolution."""
+        return replace(self, resolutions=()) if self.resolutions else self
+
+    @property
+    def resolution_choices(self) -> tuple[int | None, ...]:
+        """What an architecture's resolution can be."""
+        return self.resolutions or (None,)
+
+    @property
     def size(self) -> int:
         """The number of architectures in the space."""
-        return prod(map(len, self.allowed_ops))
+        return prod(map(len, self.choices))
+
+    @cached_property
+    def choices(self) -> tuple[tuple[int, ...], ...]:
+        """All that an architecture chooses, as `encode` gives it: of `resolutions`, if there are any, and of `ops` at
+        each block from input to output, the indices that are allowed."""
+        resolutions = (tuple(range(len(self.resolutions))),) if self.resolutions else ()
+        return resolutions + self.allowed_ops
+
+    def encode(self, architecture: Architecture) -> tuple[int, ...]:
+        """The index of each of an architecture's `choices`."""
+        if architecture.resolution is None:
+            return architecture.ops
+        return self.resolutions.index(architecture.resolution), *architecture.ops
+
+    def decode(self, chosen: Sequence[int]) -> Architecture:
+        """The architecture with these indices of the `choices`."""
+        if not self.resolutions:
+            return self.architecture(chosen)
+        return self.architecture(chosen[1:], self.resolutions[chosen[0]])
 
     @cached_property
     def allowed_ops(self) -> tuple[tuple[int, ...], ...]:
@@ -177,45 +215,51 @@ class SearchSpace:
         """Whether every block of an architecture of this space's shape is an op that is allowed there."""
         return all(op in allowed for op, allowed in zip(architecture.ops, self.allowed_ops, strict=True))
 
-    def architecture(self, ops: Sequence[int]) -> Architecture:
+    def architecture(self, ops: Sequence[int], resolution: int | None = None) -> Architecture:
         """The architecture with these op indices, from input to output. Raises `UserError` unless one a block."""
         if len(ops) != sum(self.repeats):
             raise UserError(f"space {self.name} has {sum(self.repeats)} blocks, but {len(ops)} ops were given")
         left = map(int, ops)
-        return Architecture(tuple(tuple(islice(left, repeats)) for repeats in self.repeats))
+        return Architecture(tuple(tuple(islice(left, repeats)) for repeats in self.repeats), resolution)
 
     def draw(self, rng: np.random.Generator) -> Architecture:
         """An architecture, uniformly at random."""
-        allowed = self.allowed_ops
-        chosen = rng.integers([len(ops) for ops in allowed]).tolist()
-        return self.architecture([ops[index] for ops, index in zip(allowed, chosen, strict=True)])
+        chosen = rng.integers([len(allowed) for allowed in self.choices]).tolist()
+        return self.decode([allowed[index] for allowed, index in zip(self.choices, chosen, strict=True)])
 
     def fair_draw(self, rng: np.random.Generator) -> list[Architecture]:
-        """As many random architectures as there are ops, which together contain every op of every block exactly once.
-        At a block that can be fewer ops, each of them is contained equally often, up to a remainder that is drawn."""
+        """As many random architectures as there are ops, all at one resolution, which together contain every op of
+        every block exactly once. At a block that can be fewer ops, each of them is contained equally often, up to a
+        remainder that is drawn."""
         number = len(self.ops)
         columns = []
         for ops in self.allowed_ops:
             times, rest = divmod(number, len(ops))
             columns.append([*ops * times, *(rng.choice(ops, rest, replace=False) if rest else ())])
         orders = rng.permuted(np.array(columns), axis=1)
-        return [self.architecture(ops.tolist()) for ops in orders.T]
+        resolution = self.resolutions[rng.integers(len(self.resolutions))] if self.resolutions else None
+        return [self.architecture(ops.tolist(), resolution) for ops in orders.T]
 
-    def uniform(self, op: str) -> Architecture:
+    def uniform(self, op: str, resolution: int | None = None) -> Architecture:
         """The architecture whose every block is `op`. Raises `UserError` unless it is one of `ops`, allowed at each."""
         if op not in self.ops:
             raise UserError(f"op {op!r} is unknown; {suggestion(op, self.ops)}")
-        architecture = self.architecture([self.ops.index(op)] * sum(self.repeats))
+        architecture = self.architecture([self.ops.index(op)] * sum(self.repeats), resolution)
         self.check(architecture)
         return architecture
 
     def check(self, architecture: Architecture) -> None:
-        """Raise `UserError` unless the architecture has this space's blocks in each stage, each an op allowed there."""
+        """Raise `UserError` unless the architecture has this space's blocks in each stage, each an op allowed there,
+        and one of its resolutions."""
         shape = tuple(len(stage) for stage in architecture.stages)
         if shape != self.repeats:
             raise UserError(
                 f"architecture {architecture} has {shape} blocks a stage, but space {self.name} has {self.repeats}"
             )
+        if architecture.resolution not in self.resolution_choices:
+            choices = " or ".join(f"{side} |" for side in self.resolutions)
+            remedy = f"begin it with {choices}" if choices else "leave its resolution out, the space has no choice"
+            raise UserError(f"architecture {architecture}: {remedy}")
         if max(architecture.ops) >= len(self.ops):
             raise UserError(
                 f"architecture {architecture}: op {max(architecture.ops)} is not one of 0-{len(self.ops) - 1}, the ops "

@@ -6,7 +6,6 @@ from math import ceil
 
 import numpy as np
 
-from detnas.models.supernet import Supernet
 from detnas.spaces import Architecture, Budget, BudgetSampler, SearchSpace
 from detnas.utils.errors import UserError
 
@@ -58,13 +57,13 @@ class PathSampler:
 
 
 def path_chooser(
-    supernet: Supernet, paths: PathSampler, seed_of_step: Callable[[int], int]
+    activate: Callable[[Architecture], None], paths: PathSampler, seed_of_step: Callable[[int], int]
 ) -> Callable[[int], Iterator[None]]:
-    """A function that activates, for a given step, a path of `supernet` before each pass."""
+    """A function that activates, for a given step, a path of the supernet before each pass."""
 
     def choose(step: int) -> Iterator[None]:
         for path in paths.draw(np.random.default_rng(seed_of_step(step))):
-            supernet.activate(path)
+            activate(path)
             yield
 
     return choose

@@ -12,6 +12,7 @@ from small_recipe import write_recipe
 
 import detnas
 from detnas.config import load_recipe, recipe_names
+from detnas.config.auto import fill_usual
 from detnas.spaces import BudgetSampler
 from detnas.spaces.published import NAMES
 
@@ -20,7 +21,7 @@ from detnas.spaces.published import NAMES
 @pytest.mark.parametrize("name", recipe_names())
 def test_profile_of_every_recipe(name: str, shell: Shell) -> None:
     said = shell("profile", name)
-    recipe = load_recipe(name)
+    recipe = fill_usual(load_recipe(name))
     sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
     space = recipe.search_space()
     assert f"{len(space.blocks)} blocks of {len(space.ops)} ops" in said
@@ -29,7 +30,7 @@ def test_profile_of_every_recipe(name: str, shell: Shell) -> None:
     for kind in ("cheapest", "median", "most expensive"):
         found = re.search(rf"  {kind} +([0-4 ]+?)  ([\d.]+)M MACs, ([\d.]+)M params", said)
         assert found is not None, said
-        cost = sampler.table.cost(detnas.Architecture.parse(found[1]).ops)
+        cost = sampler.cost(detnas.Architecture.parse(found[1]))
         assert recipe.cost_budget().allows(cost)
         assert float(found[2]) == pytest.approx(cost.macs / 1e6, abs=0.06)
         assert float(found[3]) == pytest.approx(cost.params / 1e6, abs=0.006)

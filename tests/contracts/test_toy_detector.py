@@ -55,7 +55,7 @@ class OneMapSettings(DetectorSettings):
                 (9 * wide, anchors * 4),
             ]
         ]
-        return DetectorParts(pyramid=layers[0], heads=total(layers[1:]))
+        return DetectorParts(image, pyramid=layers[0], heads=total(layers[1:]))
 
 
 class OneMap(nn.Module):

@@ -148,7 +148,7 @@ def add_evaluation(run: Path, network: str, architecture: str, score: float, ima
     classes = {"circle": score + 0.03, "square": score - 0.01, "star": None}
     evaluation = {"network": network, "architecture": architecture, **timed(run, cost.facts())}
     parts = {"backbone": cost, "pyramid": Cost(10**8, 10**6), "heads": Cost(3 * 10**8, 10**6)}
-    evaluation |= {"parts": {name: part.facts() for name, part in parts.items()}}
+    evaluation |= {"input_size": [320, 416], "parts": {name: part.facts() for name, part in parts.items()}}
     evaluation |= {"images": images, "scores": scores, "per_class": classes}
     write_json(run / "finetune" / network / "evaluation.json", evaluation)
 

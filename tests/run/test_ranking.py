@@ -28,14 +28,14 @@ QUIET = Progress(quiet=True)
 def test_the_networks_lie_evenly_over_the_costs() -> None:
     space = search_space("tiny", 0.25)
     every = BudgetSampler(space, Budget())
-    macs = sorted(every.table.cost(path.ops).macs for path in spread(every, 200, seed=0))
+    macs = sorted(every.cost(path).macs for path in spread(every, 200, seed=0))
     bound = float(macs[150])
     sampler = BudgetSampler(space, Budget(macs=(0, bound)))
     chosen = spread(sampler, 33, seed=1)
     assert len(set(chosen)) == 33 and all(map(sampler.allows, chosen))
     assert spread(sampler, 9, seed=1) == chosen[:9]
     assert spread(sampler, 9, seed=2) != chosen[:9]
-    costs = np.sort([sampler.table.cost(path.ops).macs for path in chosen])
+    costs = np.sort([sampler.cost(path).macs for path in chosen])
     even = np.linspace(costs[0], costs[-1], 33)
     assert np.abs(costs - even).max() < 0.1 * (costs[-1] - costs[0])  # uniform draws crowd in the middle
 

@@ -99,7 +99,9 @@ def test_a_step_has_its_path_whatever_came_before() -> None:
 
     def path(steps: list[int]) -> list[int]:
         supernet = Supernet(space)
-        choose = path_chooser(supernet, PathSampler(space, edges, False, 224, "field"), lambda step: 100 + step)
+        choose = path_chooser(
+            supernet.activate, PathSampler(space, edges, False, 224, "field"), lambda step: 100 + step
+        )
         for step in steps:
             list(choose(step))
         return [block.active for block in supernet.choices]
@@ -151,7 +153,7 @@ def test_a_fair_step_sums_the_gradients_of_its_paths() -> None:
     told = TrainingSettings(steps=10, batch_size=2, lr=1.0, momentum=0.0, weight_decay=0.0)
     state = TrainingState(supernet, told)
     before = {name: parameter.detach().clone() for name, parameter in supernet.named_parameters()}
-    passes = path_chooser(supernet, sampler, lambda step: step)(7)
+    passes = path_chooser(supernet.activate, sampler, lambda step: step)(7)
     figures = train_step(state, Squares(), None, torch.device("cpu"), passes)  # type: ignore[arg-type]
     assert figures["loss"] == pytest.approx(sum(losses) / 4)
     assert expected.keys() == before.keys()

@@ -8,7 +8,7 @@ from detnas.models.detectors import DETECTORS
 from detnas.models.detectors.geometry import ImageTransform
 from detnas.models.detectors.spec import Detector, DetectorSpec
 
-__all__ = ["Detector", "build_detector", "find_spec", "first_label"]
+__all__ = ["Detector", "build_detector", "find_spec", "first_label", "set_resolution"]
 
 
 def build_detector(backbone: Backbone, num_classes: int, settings: DetectorSettings) -> Detector:
@@ -18,6 +18,13 @@ def build_detector(backbone: Backbone, num_classes: int, settings: DetectorSetti
     detector = DETECTORS[settings.type].build(backbone, num_classes, settings)
     detector.transform = ImageTransform(settings)
     return detector.to(memory_format=torch.channels_last)
+
+
+def set_resolution(detector: Detector, settings: DetectorSettings) -> None:
+    """Let `detector` see images by `settings`, which differ from its own in nothing but `PIXELS` and `min_size`."""
+    find_spec(detector).set_sizes(detector, settings)
+    detector.transform = ImageTransform(settings)
+    detector.train(detector.training)
 
 
 def find_spec(detector: Detector) -> DetectorSpec:

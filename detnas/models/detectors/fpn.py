@@ -22,12 +22,11 @@ from detnas.models.detectors.spec import Detector, DetectorSpec, ExportedPart
 def build(backbone: Backbone, num_classes: int, settings: FPNSettings) -> FasterRCNN:
     """The Faster R-CNN that `settings` describe, around `backbone`."""
     pyramid = build_pyramid(backbone, settings, settings.norm, LastLevelMaxPool())
-    pool = PyramidRoIAlign if settings.geometry == "torchvision" else InnerPixelsRoIAlign
     detector = FasterRCNN(
         pyramid,
         num_classes=None,
         rpn_anchor_generator=build_anchors(settings),
-        box_roi_pool=pool(settings.strides, settings.roi_canonical_size, POOLED),
+        box_roi_pool=build_pool(settings),
         box_head=BoxHead(
             (settings.fpn_channels, POOLED, POOLED),
             [settings.box_channels] * settings.box_convs,
@@ -49,6 +48,17 @@ def build(backbone: Backbone, num_classes: int, settings: FPNSettings) -> Faster
         part.fg_bg_sampler = CountingSampler(sampler.batch_size_per_image, sampler.positive_fraction)
         part.register_forward_hook(part.fg_bg_sampler.weigh)
     return detector
+
+
+def build_pool(settings: FPNSettings) -> PyramidRoIAlign:
+    """What pools regions of the pyramid for the box head."""
+    pool = PyramidRoIAlign if settings.geometry == "torchvision" else InnerPixelsRoIAlign
+    return pool(settings.strides, settings.roi_canonical_size, POOLED)
+
+
+def set_sizes(detector: Detector, settings: FPNSettings) -> None:
+    detector.rpn.anchor_generator = build_anchors(settings)
+    detector.roi_heads.box_roi_pool = build_pool(settings)
 
 
 class BoxHead(FastRCNNConvFCHead):  # type: ignore[misc]  # untyped
@@ -113,4 +123,4 @@ def export(detector: Detector) -> ExportedPart:
     return ExportedPart(FasterRCNNNetworks(detector), stages=2, about=about)
 
 
-FPN = DetectorSpec(settings=FPNSettings, build=build, first_label=1, export=export)
+FPN = DetectorSpec(settings=FPNSettings, build=build, first_label=1, set_sizes=set_sizes, export=export)

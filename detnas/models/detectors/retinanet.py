@@ -46,6 +46,10 @@ def build(backbone: Backbone, num_classes: int, settings: RetinaNetSettings) -> 
     return detector
 
 
+def set_sizes(detector: Detector, settings: RetinaNetSettings) -> None:
+    detector.anchor_generator = build_anchors(settings, settings.anchor_scales)
+
+
 class PaperRetinaNetHead(RetinaNetHead):  # type: ignore[misc]  # untyped
     """torchvision's head with the losses of the official code.
 
@@ -111,4 +115,4 @@ def export(detector: Detector) -> ExportedPart:
     return ExportedPart(RetinaNetNetworks(detector), stages=1, about=about)
 
 
-RETINANET = DetectorSpec(settings=RetinaNetSettings, build=build, first_label=0, export=export)
+RETINANET = DetectorSpec(settings=RetinaNetSettings, build=build, first_label=0, set_sizes=set_sizes, export=export)

@@ -45,5 +45,7 @@ class DetectorSpec:
     `build_detector` adds the `transform`."""
     first_label: int
     """The label of the first class in its targets and detections: 1 where 0 is the background, else 0."""
+    set_sizes: Callable[[Detector, Any], None]
+    """Gives it what other sizes in pixels, of otherwise equal settings, change outside its weights, such as anchors."""
     export: Callable[[Detector], ExportedPart]
     """What is exported of it beside the whole."""

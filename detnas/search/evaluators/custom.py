@@ -19,7 +19,7 @@ from detnas.utils.import_string import import_object
 class Candidate:
     """What a custom fitness function is given: an architecture, what it costs, and its detector.
 
-    `cost` is that of the backbone as the budget counts it: MACs, parameters, and microseconds where
+    `cost` is what the budget bounds, of the detector or its backbone: MACs, parameters, and microseconds where
     `budget.latencies` names a table. `detector` has the supernet's weights and BN statistics of its own; it is in
     evaluation mode on the run's device, and a copy: whatever is done to it reaches no other candidate. It takes a list
     of images (3, H, W) float RGB in 0-1, and returns torchvision's dictionaries of boxes, scores and labels.
@@ -61,9 +61,10 @@ class CustomEvaluator(RunEvaluator):
 
     def __call__(self, architecture: Architecture) -> Scores:
         """The function's value, by the name `fitness`, and the scores of detection if the function asked for them."""
-        cost = self.sampler.table.cost(architecture.ops)
-        detector = self.evaluator.extract_candidate(architecture, self.evaluator.calibration)
-        candidate = Candidate(architecture, cost, detector, self.evaluator)
+        cost = self.sampler.cost(architecture)
+        evaluator = self.evaluator.at(architecture.resolution)
+        detector = evaluator.extract_candidate(architecture, evaluator.calibration)
+        candidate = Candidate(architecture, cost, detector, evaluator)
         value = float(self.function(candidate))
         scores = candidate.evaluation.scores if "evaluation" in vars(candidate) else {}
         return scores | {self.fitness: comm.broadcast_from_main(lambda: value)}

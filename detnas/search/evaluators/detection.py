@@ -1,5 +1,6 @@
 """A candidate's fitness by detection: its mAP on the search split, with BN statistics of its own."""
 
+import copy
 from collections.abc import Iterable
 from functools import partial
 from typing import Self
@@ -12,7 +13,7 @@ from detnas.data.disk_cache import DiskCache
 from detnas.distributed import comm
 from detnas.evaluation.evaluate import Evaluation, evaluate_detections
 from detnas.models.backbone import Subnet, find_backbone
-from detnas.models.detectors.build import Detector
+from detnas.models.detectors.build import Detector, set_resolution
 from detnas.models.detectors.detect import detect
 from detnas.models.detectors.prepared import PreparedImages
 from detnas.models.supernet import Supernet, extract_subnet
@@ -32,8 +33,10 @@ MEMORY_SHARE = 0.25
 class DetectionEvaluator(RunEvaluator):
     """Scores candidates of a fine-tuned supernet detector, each on a copy: no call changes the next one's scores.
 
-    The images for recalibration are drawn from `fit` by `seed` once, so that all candidates see the same. What
-    candidates share, prepared images and the maps behind the same first ops, is kept, at most `cache_mb` megabytes.
+    It does so at the resolution of `detector`, and has another evaluator, made when it is first asked for, for each
+    other resolution. The images for recalibration are drawn from `fit` by `seed` once, so that all candidates see the
+    same. What candidates share, prepared images and the maps behind the same first ops, is kept, at most `cache_mb`
+    megabytes a resolution.
     """
 
     def __init__(
@@ -49,6 +52,8 @@ class DetectionEvaluator(RunEvaluator):
         disk: DiskCache | None = None,
     ) -> None:
         self.detector = detector
+        self.others: dict[int, DetectionEvaluator] = {}
+        """The evaluators at other resolutions."""
         self.settings = settings
         self.device = device
         self.search = evaluation_images(search, settings, seed)
@@ -56,6 +61,17 @@ class DetectionEvaluator(RunEvaluator):
         """Indices in `search` of the images that this process evaluates on."""
         self.fit = fit
         self.seed = seed
+        self.at_this = partial(
+            DetectionEvaluator,
+            fit=fit,
+            search=search,
+            settings=settings,
+            seed=seed,
+            device=device,
+            cache_mb=cache_mb,
+            disk=disk,
+        )
+        """Makes the evaluator of another detector."""
         calibration = recalibration_images(fit, settings, seed)
         evaluated = self.search.subset(self.shard)
         parts = ((calibration, settings.recalibration_batch_size), (evaluated, settings.batch_size))
@@ -78,11 +94,23 @@ class DetectionEvaluator(RunEvaluator):
     def from_run(cls, run: EvaluatedRun) -> Self:
         detector, data, settings = run.supernet_detector(), run.data, run.recipe.search
         seed, device, cache_mb, disk = run.seed("search"), run.device, run.recipe.data.cache_mb, run.disk_cache
+        cache_mb //= len(run.sampler.space.resolution_choices)  # each resolution has its own images and maps
         return cls(detector, data.fit, data.search, settings, seed=seed, device=device, cache_mb=cache_mb, disk=disk)
 
     def __call__(self, architecture: Architecture) -> Scores:
         """The candidate's scores on the search split in 0-1, by name: COCO's twelve numbers and VOC's two."""
-        return self.evaluate(architecture).scores
+        return self.at(architecture.resolution).evaluate(architecture).scores
+
+    def at(self, resolution: int | None) -> "DetectionEvaluator":
+        """The evaluator for candidates of a resolution, with the same images; None: this one."""
+        own = self.detector.transform.settings
+        if resolution is None or resolution == own.min_size:
+            return self
+        if resolution not in self.others:
+            detector = copy.deepcopy(self.detector)
+            set_resolution(detector, own.at(resolution))
+            self.others[resolution] = self.at_this(detector)
+        return self.others[resolution]
 
     def evaluate(self, architecture: Architecture) -> Evaluation:
         """The whole evaluation of the recalibrated candidate on the search split."""

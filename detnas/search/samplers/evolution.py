@@ -40,13 +40,13 @@ class EvolutionSampler(GenerationalSampler):
 def mutate(
     space: SearchSpace, parents: Sequence[Architecture], probability: float, rng: np.random.Generator
 ) -> Architecture:
-    """A parent, each op drawn again (possibly the same) with `probability` from those that its block can be."""
-    ops = np.array(parents[int(rng.integers(len(parents)))].ops)
-    again = rng.random(len(ops)) < probability
-    return space.architecture(np.where(again, space.draw(rng).ops, ops).tolist())
+    """A parent, each of whose choices is drawn again (possibly the same) with `probability`."""
+    chosen = np.array(space.encode(parents[int(rng.integers(len(parents)))]))
+    again = rng.random(len(chosen)) < probability
+    return space.decode(np.where(again, space.encode(space.draw(rng)), chosen).tolist())
 
 
 def crossover(space: SearchSpace, parents: Sequence[Architecture], rng: np.random.Generator) -> Architecture:
-    """Each op from either of two parents, which may be the same."""
-    first, second = (parents[place].ops for place in rng.integers(len(parents), size=2))
-    return space.architecture(np.where(rng.random(len(first)) < 0.5, first, second).tolist())
+    """Each choice from either of two parents, which may be the same."""
+    first, second = (space.encode(parents[place]) for place in rng.integers(len(parents), size=2))
+    return space.decode(np.where(rng.random(len(first)) < 0.5, first, second).tolist())

@@ -44,22 +44,23 @@ class LinearSampler(GenerationalSampler):
 def climb(
     space: SearchSpace, start: Architecture, effects: Floats, allowed: Callable[[Architecture], bool]
 ) -> Architecture:
-    """Climb from `start` to an allowed architecture of which no allowed one that differs in one or two blocks is
-    better, by the sum of the `effects` (blocks, ops) of its ops. Each step is to the best of these neighbors.
+    """Climb from `start` to an allowed architecture of which no allowed one that differs in one or two choices is
+    better, by the sum of the `effects` (choices, options) of what it has. Each step is to the best of these neighbors.
 
-    Two blocks, because between close bounds on a cost no single block may be free to change.
+    Two choices, because between close bounds on a cost no single one may be free to change.
     """
-    blocks, ops = np.indices(effects.shape).reshape(2, -1)
-    first, second = np.triu_indices(len(blocks))
-    a_step = (blocks[first] != blocks[second]) | (first == second)
+    choices, options = np.array([(place, one) for place, all in enumerate(space.choices) for one in all]).T
+    first, second = np.triu_indices(len(choices))
+    a_step = (choices[first] != choices[second]) | (first == second)
     first, second = first[a_step], second[a_step]
     while True:
-        gain = (effects - np.take_along_axis(effects, np.array(start.ops)[:, None], axis=1)).ravel()
+        chosen = np.array(space.encode(start))
+        gain = effects[choices, options] - effects[choices, chosen[choices]]
         gains = np.where(first == second, gain[first], gain[first] + gain[second])
         for step in np.argsort(-gains, kind="stable")[: int((gains > 0).sum())]:
-            stepped = np.array(start.ops)
-            stepped[blocks[[first[step], second[step]]]] = ops[[first[step], second[step]]]
-            higher = space.architecture(stepped.tolist())
+            stepped = chosen.copy()
+            stepped[choices[[first[step], second[step]]]] = options[[first[step], second[step]]]
+            higher = space.decode(stepped.tolist())
             if allowed(higher):
                 start = higher
                 break

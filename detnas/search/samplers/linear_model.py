@@ -1,4 +1,4 @@
-"""A Bayesian linear model of fitness: what each op at each block adds."""
+"""A Bayesian linear model of fitness: what each option of each choice adds, such as an op at a block."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ SHRINKAGES = np.logspace(-2, 4, 61)
 
 
 class LinearModel:
-    """The posterior of effects e, of independent normal priors, in fitness = constant + sum over blocks e[block, op] +
-    noise, given the fitness of some architectures.
+    """The posterior of effects e, of independent normal priors, in fitness = constant + sum over choices
+    e[choice, option] + noise, given the fitness of some architectures. The choices are those of `SearchSpace.choices`.
 
     How much smaller the effects are than the noise, and how large either is, is what the marginal likelihood of these
     prefers (MacKay, "Bayesian interpolation", 1992); the constant has a flat prior. The noise holds all that
@@ -47,16 +47,16 @@ class LinearModel:
         return expected
 
     def effects(self, rng: np.random.Generator) -> Floats:
-        """A draw of the posterior, (blocks, ops)."""
+        """A draw of the posterior, (choices, options)."""
         drawn = rng.normal(size=len(self._mean))
         narrowing = (self._directions @ drawn) * (self._narrowed - 1)
         effects: Floats = self._mean + self._deviation * (drawn + narrowing @ self._directions)
-        return effects.reshape(len(self.space.blocks), len(self.space.ops))
+        return effects.reshape(len(self.space.choices), -1)
 
     def _encode(self, architectures: Sequence[Architecture]) -> Floats:
         return indicators(self.space, architectures).reshape(len(architectures), -1)
 
 
 def indicators(space: SearchSpace, architectures: Sequence[Architecture]) -> Floats:
-    """1 where an architecture has an op at a block and 0 elsewhere, (architectures, blocks, ops)."""
-    return np.eye(len(space.ops))[[one.ops for one in architectures]]
+    """1 where an architecture has an option and 0 elsewhere, (architectures, choices, options)."""
+    return np.eye(max(len(space.ops), len(space.resolutions)))[[space.encode(one) for one in architectures]]

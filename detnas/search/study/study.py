@@ -115,7 +115,7 @@ def _candidates(trials: Iterable[FrozenTrial], sampler: Sampler) -> list[layout.
     for trial in sorted(_finished(trials), key=index_of):
         facts = {
             **_identity(trial, sampler),
-            **sampler.budget_sampler.table.cost(architecture_from(trial.params, sampler.space).ops).facts(),
+            **sampler.budget_sampler.cost(architecture_from(trial.params, sampler.space)).facts(),
             "fitness": fitness_of(trial),
             "metric": sampler.settings.score_name,
             "AP50": trial.user_attrs.get(SCORES, {}).get("AP50"),

@@ -115,7 +115,7 @@ class Worker:
         seconds = time.monotonic() - began
         values = [fitness]
         if self.settings.second_objective:
-            cost = self.sampler.budget_sampler.table.cost(architecture.ops)
+            cost = self.sampler.budget_sampler.cost(architecture)
             values.append(getattr(cost, self.settings.second_objective))
         with suppress(UpdateFinishedTrialError):  # taken for dead meanwhile: another worker evaluates it
             optuna_internals.set_trial_attribute(self.study, trial, SCORES, {**scores, SECONDS: round(seconds, 3)})

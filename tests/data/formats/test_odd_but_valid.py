@@ -172,7 +172,7 @@ def train_and_evaluate(run: Run) -> None:
     """A step of the supernet, a candidate on the search split, and its evaluation on the validation set."""
     settings, data = run.recipe.supernet_finetune, run.data
     detector = run.detector(lambda: Supernet(run.space), None)
-    run.train(detector, run.detection(settings, data.fit), settings, "supernet-finetune")
+    run.train(detector, run.detection(settings, data.fit, run.recipe.detector), settings, "supernet-finetune")
     evaluator = DetectionEvaluator(
         detector, data.fit, data.search, run.recipe.search, seed=0, device=run.device, cache_mb=100
     )

@@ -94,8 +94,9 @@ def test_proposals_multiply_the_work_and_not_the_weights() -> None:
 def test_a_budget_of_the_detector_is_that_of_its_backbone_less_the_rest(type: str) -> None:
     """The same architectures are within, when the bounds are moved by what the rest costs."""
     recipe = fill_usual(small_recipe(type, budget={"of": "detector"}))
-    space, size = recipe.search_space(), recipe.image_size
-    parts = recipe.detector_parts(dict(zip(space.strides, space.map_channels, strict=True)))
+    space = recipe.search_space()
+    parts = recipe.detector_parts(dict(zip(space.strides, space.map_channels, strict=True)), None)
+    size = parts.size
     rest = parts.pyramid.macs + parts.heads.macs
     middle = sum(space.cost_table(size).extent("macs")) // 2
     bounded = recipe.model_copy(update={"budget": recipe.budget.model_copy(update={"macs_max": middle + rest})})
