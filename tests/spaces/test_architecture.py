@@ -8,8 +8,10 @@ from detnas.spaces import PAPER_OPS, Architecture, SearchSpace, search_space
 from detnas.spaces.space import SPACES
 from detnas.utils.errors import UserError
 
-ARCHITECTURES = st.lists(st.lists(st.integers(0, 9), min_size=1).map(tuple), min_size=1).map(
-    lambda stages: Architecture(tuple(stages))
+ARCHITECTURES = st.builds(
+    Architecture,
+    st.lists(st.lists(st.integers(0, 9), min_size=1).map(tuple), min_size=1).map(tuple),
+    st.none() | st.integers(1, 8192),
 )
 
 
@@ -25,6 +27,9 @@ def test_text_is_the_digits_stage_by_stage() -> None:
     assert architecture.ops == (2, 1, 2, 0, 2, 1, 1, 2, 3, 3, 1, 3, 0, 0, 3, 1, 3, 1, 3, 2)
     assert str(architecture) == "2120 2112 33130031 3132"
     assert str(Architecture.parse("  21   3 ")) == "21 3"
+    with_resolution = Architecture.parse("256|21 3")
+    assert (with_resolution.resolution, with_resolution.ops) == (256, (2, 1, 3))
+    assert (str(with_resolution), with_resolution.hyphenated) == ("256 | 21 3", "256_21-3")
 
 
 @given(st.text())
@@ -38,7 +43,10 @@ def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
         assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("text", ["", " ", "2a4", "2,1", "2\n1", "2\t1", "-1", "²1", "0x1"])
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "256 |", "| 21", "a | 21", "1 | 2 | 3", "99999 | 2", "2a4", "2,1", "2\n1", "2\t1", "-1", "²1", "0x1"],
+)
 def test_text_that_is_no_architecture_is_refused(text: str) -> None:
     with pytest.raises(UserError):
         Architecture.parse(text)
