@@ -1,8 +1,10 @@
 """The detectors' settings. The defaults are the paper's; small images need smaller ones."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import chain, pairwise
 from math import ceil, floor
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     Field,
@@ -13,9 +15,11 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from detnas.config.detector_costs import fpn_parts, retinanet_parts
+from detnas.config.detector_costs import fpn_head, fpn_parts, retinanet_head, retinanet_parts
 from detnas.config.section import MOST_SIDE, Quantity, Section, Side, or_auto
-from detnas.spaces.cost import DetectorParts, Size
+from detnas.spaces import Architecture, Cost, DetectorParts, SearchSpace, Size
+from detnas.spaces.block import HeadSpace
+from detnas.spaces.cost import total
 from detnas.utils.import_string import load_table
 from detnas.utils.text import describe_value
 
@@ -30,6 +34,11 @@ Sizes = Annotated[tuple[Side, ...], Field(max_length=32)]
 PADDED_TO = 32
 """The sides of a batch of images are multiples of so many pixels, as in torchvision."""
 AnchorSizes = Annotated[Literal["auto"] | Sizes, or_auto(Sizes, "a list of sizes in pixels, one a pyramid level")]
+
+
+HeadOp = Literal["full", "separable", "skip"]
+HEAD_OPS: tuple[HeadOp, ...] = get_args(HeadOp)
+Towers = Annotated[tuple[Annotated[tuple[HeadOp, ...], Field(max_length=64)], ...], Field(max_length=8)]
 
 
 class Preprocessing(Section):
@@ -71,6 +80,9 @@ class DetectorSettings(Preprocessing):
     large as these are once they are resized. `detnas run` writes them into recipe.yaml."""
     anchor_ratios: Factors = (0.5, 1.0, 2.0)
     """Height over width of the anchors."""
+    head: Towers | None = None
+    """What each convolution of each tower of the head is. `full`: a 3x3 convolution. `separable`: a 3x3 convolution of
+    each channel on its own, and a 1x1 convolution. `skip`: it is left out. Left out itself: all are `full`."""
     geometry: Literal["torchvision", "maskrcnn-benchmark"] = "torchvision"
     """How anchors are placed and where a box's right and lower edges lie: as in torchvision, or as in the framework
     that the official detectors were trained in. See `detnas/models/detectors/geometry.py`."""
@@ -90,12 +102,48 @@ class DetectorSettings(Preprocessing):
             raise ValueError(f"strides {list(self.strides)} must be a rising choice of 4, 8, 16, 32")
         if self.max_size < self.min_size:
             raise ValueError(f"max_size {self.max_size} is less than min_size {self.min_size}")
+        if self.head is not None:
+            shape, wanted = [len(tower) for tower in self.head], [len(tower) for tower in self.head_channels]
+            if shape != wanted:
+                raise ValueError(
+                    f"head has {shape} convolutions in its towers, but a {self.type} with these has {wanted}"
+                )
+            for op, (before, after) in zip(chain(*self.head), chain(*self.head_channels), strict=True):
+                if op == "skip" and before != after:
+                    raise ValueError(f"head: a convolution of {before} to {after} channels cannot be skipped")
         return self
+
+    @property
+    def head_channels(self) -> list[list[tuple[int, int]]]:
+        """The channels of input and output of each convolution of each tower of the head that can be another op."""
+        return []
+
+    def head_space(self, ops: tuple[HeadOp, ...]) -> HeadSpace:
+        """What the head can be if each convolution chooses among `ops`."""
+        return HeadSpace(
+            ops,
+            tuple(
+                tuple(
+                    tuple(index for index, op in enumerate(ops) if op != "skip" or before == after)
+                    for before, after in tower
+                )
+                for tower in self.head_channels
+            ),
+        )
 
     @property
     def preprocessing(self) -> Preprocessing:
         """How images become the input of the network."""
         return Preprocessing.model_validate(self.model_dump(include=set(Preprocessing.model_fields)))
+
+    def of(self, architecture: Architecture, space: SearchSpace) -> Self:
+        """The settings of the detector of an architecture of `space`: at its resolution and with its head."""
+        sized = self.at(architecture.resolution)
+        if space.head is None:
+            return sized
+        names = space.head.ops
+        head = tuple(tuple(_head_op(names[op]) for op in tower) for tower in architecture.head)
+        return sized.model_copy(update={"head": head})
 
     def at(self, resolution: int | None) -> Self:
         """These settings for images of another resolution, at which every size in pixels is larger or smaller by the
@@ -121,8 +169,25 @@ class DetectorSettings(Preprocessing):
     def parts(self, channels: Mapping[int, int], classes: int, image: Size) -> DetectorParts:
         """What the detector costs besides its backbone, for an image of the `image_size`; `channels` are those of the
         backbone's maps by their strides. Where the work depends on what is found, it is counted at the most that the
-        settings allow."""
+        settings allow. The convolutions of the head are left out of it."""
         raise NotImplementedError
+
+    def head_costs(self, image: Size) -> Iterator[dict[HeadOp, Cost]]:
+        """What each convolution of the head costs, tower by tower, as each op, for an image of the `image_size`."""
+        yield from ()
+
+    def whole_parts(
+        self, channels: Mapping[int, int], classes: int, image: Size, head: HeadSpace | None = None
+    ) -> DetectorParts:
+        """`parts` with the convolutions of the head, as these settings have them or as `head` leaves them to choose."""
+        parts, costs = self.parts(channels, classes, image), list(self.head_costs(image))
+        if head is None:
+            full: list[HeadOp] = ["full"] * len(costs)
+            ops = list(chain(*self.head)) if self.head else full
+            return replace(parts, heads=total([parts.heads, *(of[op] for op, of in zip(ops, costs, strict=True))]))
+        names: list[HeadOp] = [*map(_head_op, head.ops)]
+        rows = ({op: of[names[op]] for op in row} for row, of in zip(head.allowed_ops, costs, strict=True))
+        return replace(parts, head_rows=tuple(rows))
 
     @property
     def unscaled_edge(self) -> float:
@@ -175,6 +240,13 @@ class FPNSettings(DetectorSettings):
     box_features: Annotated[int, Field(gt=0, le=2**14)] = 1024
     """Width of the box head's fully connected layer."""
 
+    @property
+    def head_channels(self) -> list[list[tuple[int, int]]]:
+        return [list(pairwise([self.fpn_channels, *[self.box_channels] * self.box_convs]))]
+
+    def head_costs(self, image: Size) -> Iterator[dict[HeadOp, Cost]]:
+        yield from fpn_head(self)
+
     def parts(self, channels: Mapping[int, int], classes: int, image: Size) -> DetectorParts:
         return fpn_parts(self, channels, classes, image)
 
@@ -210,12 +282,24 @@ class RetinaNetSettings(DetectorSettings):
     with beta 0.11, averaged over the batch's positive anchors. `torchvision`: offsets and log sizes as they are; L1,
     averaged over each image's positive anchors."""
 
+    @property
+    def head_channels(self) -> list[list[tuple[int, int]]]:
+        return [[(self.fpn_channels, self.fpn_channels)] * self.head_convs] * 2
+
+    def head_costs(self, image: Size) -> Iterator[dict[HeadOp, Cost]]:
+        yield from retinanet_head(self, image)
+
     def parts(self, channels: Mapping[int, int], classes: int, image: Size) -> DetectorParts:
         return retinanet_parts(self, channels, classes, image)
 
     @property
     def pyramid_levels(self) -> int:
         return len(self.strides) + self.extra_levels
+
+
+def _head_op(name: str) -> HeadOp:
+    """A name in a `HeadSpace`, which knows no detectors."""
+    return next(op for op in HEAD_OPS if op == name)
 
 
 def _scaled(size: int, factor: float) -> int:

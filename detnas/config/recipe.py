@@ -1,6 +1,6 @@
 """The recipe, a complete experiment: its sections, and the checks across them."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,7 +14,7 @@ from detnas.config.search import SearchSettings
 from detnas.config.section import Name, Section, Seed
 from detnas.config.space import BudgetSettings, SpaceSettings, without_table
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
-from detnas.spaces import Budget, DetectorParts, SearchSpace, published, read_latencies
+from detnas.spaces import Architecture, Budget, DetectorParts, SearchSpace, Size, published, read_latencies
 from detnas.utils.errors import suggestion
 
 RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}
@@ -109,6 +109,13 @@ class Recipe(Section):
                 f"space.resolutions {list(space.resolutions)}: the cost of backbones is counted at budget.size, "
                 "not at these; choose budget.of detector"
             )
+        if space.head is not None:
+            if not space.head.towers:
+                raise ValueError(f"space.head_ops: a {self.detector.type} has no convolutions to choose; leave it out")
+            if self.detector.head is not None:
+                raise ValueError("detector.head is what space.head_ops leaves to choose; leave one of them out")
+            if self.budget.of == "backbone":
+                raise ValueError("space.head_ops: backbones cost the same with every head; choose budget.of detector")
         if not set(space.strides).issuperset(self.detector.strides):
             raise ValueError(
                 f"detector.strides {list(self.detector.strides)}: the stages of space {space.name} have maps of "
@@ -165,8 +172,10 @@ class Recipe(Section):
         return self.detector.model_copy(update=changes)
 
     def search_space(self) -> SearchSpace:
-        """The search space, `space`."""
-        return self.space.search_space()
+        """The search space, `space`, with what it leaves to choose of the detector's head."""
+        ops = self.space.head_ops
+        head = self.detector.head_space(ops) if ops else None
+        return replace(self.space.search_space(), head=head)
 
     def cost_budget(self) -> Budget:
         """The bounds of `budget`, in which nothing is `auto`. Raises `UserError` if its table of latencies cannot be
@@ -175,7 +184,10 @@ class Recipe(Section):
         parts: dict[int | None, DetectorParts] = {}
         if budget.of == "detector":
             channels = dict(zip(space.strides, space.map_channels, strict=True))
-            parts = {resolution: self.detector_parts(channels, resolution) for resolution in space.resolution_choices}
+            for resolution in space.resolution_choices:
+                settings = self.detector.at(resolution)
+                size = self.image_size(settings)
+                parts[resolution] = settings.whole_parts(channels, self.classes, size, space.head)
         least, most = budget.latency_min or 0, inf if budget.latency_max is None else budget.latency_max
         return Budget(
             macs=(budget.macs_min or 0, inf if budget.macs_max is None else budget.macs_max),
@@ -186,9 +198,17 @@ class Recipe(Section):
             detector=parts or None,
         )
 
-    def detector_parts(self, channels: Mapping[int, int], resolution: int | None) -> DetectorParts:
-        """What the detector costs at a resolution besides a backbone with maps of these `channels`, by their strides,
-        where nothing is `auto`; and the size of the image for which that is counted."""
-        assert self.budget.classes != "auto" and self.budget.aspect_ratio != "auto"
-        detector = self.detector.at(resolution)
-        return detector.parts(channels, self.budget.classes, detector.image_size(self.budget.aspect_ratio))
+    @property
+    def classes(self) -> int:
+        """The number of classes with which detectors are counted, if it is not `auto`."""
+        assert self.budget.classes != "auto"
+        return self.budget.classes
+
+    def image_size(self, detector: DetectorSettings) -> Size:
+        """Height and width of the image for which a detector's MACs are counted, if the aspect ratio is not `auto`."""
+        assert self.budget.aspect_ratio != "auto"
+        return detector.image_size(self.budget.aspect_ratio)
+
+    def detector_of(self, architecture: Architecture) -> DetectorSettings:
+        """The settings of the detector of an architecture of the space."""
+        return self.detector.of(architecture, self.search_space())

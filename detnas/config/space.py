@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from detnas.config.detector import HEAD_OPS, HeadOp
 from detnas.config.section import Count, PathText, Quantity, Section, Side, or_auto
 from detnas.spaces import PAPER_OPS, SearchSpace, search_space
 from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS
@@ -61,6 +62,10 @@ class SpaceSettings(Section):
     `detector.min_size` is one of them, at which the detector's other sizes in pixels are meant: at another resolution
     they are larger or smaller by the same factor. Empty: all detectors have `detector.min_size`."""
 
+    head_ops: Annotated[tuple[HeadOp, ...], Field(max_length=len(HEAD_OPS))] = ()
+    """Ops among which each convolution of the detector's head chooses, see `detector.head`: those of both towers of
+    `retinanet`, and those of the box head of `fpn`. Empty: there is no choice."""
+
     @model_validator(mode="before")
     @classmethod
     def _take_ops_of_space(cls, values: Any) -> Any:
@@ -79,6 +84,8 @@ class SpaceSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if len(set(self.head_ops)) < len(self.head_ops) or self.head_ops == ("skip",):
+            raise ValueError(f"head_ops {list(self.head_ops)}: name each once, and not skip alone")
         if self.width != 1.0 and (self.stem or self.channels):
             raise ValueError(f"width {self.width:g} scales the space's own channels; leave it out beside channels")
         try:

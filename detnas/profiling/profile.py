@@ -3,7 +3,6 @@
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -34,14 +33,6 @@ def describe(recipe: Recipe) -> Iterator[str]:
     for name, architecture in (("cheapest", samples[0]), ("median", median), ("most expensive", samples[-1])):
         cost = sampler.cost(architecture)
         yield f"  {name:14}  {architecture}  {cost.in_millions()}"
-    parts = recipe.detector_parts(dict(zip(space.strides, space.map_channels, strict=True)), median.resolution)
-    whole = replace(space.cost_table(parts.size), detector=parts)
-    macs, (height, width) = whole.cost(median.ops).macs, parts.size
-    shares = ", ".join(f"{cost.macs / macs:.0%} {part}" for part, cost in whole.parts(median.ops).items())
-    yield (
-        f"whole detector around the median, for an image of {width}x{height} and {recipe.budget.classes} classes: "
-        f"{macs / 1e6:.1f}M MACs, {shares}"
-    )
     # What needs torch comes last, since importing it takes seconds.
     with _gc_disabled():
         import torch
@@ -50,11 +41,18 @@ def describe(recipe: Recipe) -> Iterator[str]:
         from detnas.models.backbone import Subnet
         from detnas.profiling.throughput import estimate_seconds
         from detnas.run.baselines import baseline_builders
-        from detnas.run.costs import network_cost
+        from detnas.run.costs import detector_cost, network_cost
 
     with torch.device("meta"):  # without pixels and weights: only the costs are needed
         baselines = baseline_builders(recipe, sampler, partial(Subnet, space))
         networks = {name: make_network() for name, make_network in baselines.items()}
+        (height, width), parts = detector_cost(Subnet(space, median), recipe)
+    macs = sum(cost.macs for cost in parts.values())
+    shares = ", ".join(f"{cost.macs / macs:.0%} {part}" for part, cost in parts.items())
+    yield (
+        f"whole detector around the median, for an image of {width}x{height} and {recipe.classes} classes: "
+        f"{macs / 1e6:.1f}M MACs, {shares}"
+    )
     if networks:
         yield "baselines:"
     for name, network in networks.items():

@@ -1,7 +1,6 @@
 """The baselines: the networks that the winner is compared with."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -20,15 +19,15 @@ def baseline_builders(
 ) -> dict[str, Callable[[], Network]]:
     """Functions that build the recipe's baselines, by name; `sampler` draws within the recipe's budget, and `build`
     builds those of its space."""
-    resolution = recipe.detector.min_size if sampler.space.resolutions else None
+    around = partial(sampler.space.around, resolution=recipe.detector.min_size)
     builders: dict[str, Callable[[], Network]] = {}
     for name in recipe.baselines:
         if name in RANDOM:
             builders[name] = partial(build, _draw(RANDOM[name], recipe.seed, sampler))
         elif name == "shuffle3":
-            builders[name] = partial(build, sampler.space.uniform(name, resolution))
+            builders[name] = partial(build, around(sampler.space.uniform(name)))
         elif name in PUBLISHED and PUBLISHED[name].space == sampler.space.backbones:
-            builders[name] = partial(build, replace(PUBLISHED[name].architecture, resolution=resolution))
+            builders[name] = partial(build, around(PUBLISHED[name].architecture))
         else:
             builders[name] = partial(build_published, name)
     return builders

@@ -22,10 +22,10 @@ from detnas.models.classifier import Classifier
 from detnas.models.create import Network
 from detnas.models.detectors.build import Detector, build_detector, set_resolution
 from detnas.models.ops.shuffle import Shuffle
-from detnas.models.supernet import Supernet, extract_subnet
+from detnas.models.supernet import Supernet, activate_path, extract_subnet
 from detnas.models.weight_sources.spec import WeightSource
 from detnas.run.baselines import baseline_builders
-from detnas.run.costs import resolution_of
+from detnas.run.costs import detector_settings
 from detnas.run.weights import check_weights, open_weights, stored_shuffle
 from detnas.rundir import layout
 from detnas.rundir.record_files import RecordFile, damaged
@@ -131,8 +131,9 @@ class Run:
         """A new detector with fresh weights, by default with the recipe's settings at the resolution of its network."""
         torch.manual_seed(self.seed("detector"))
         backbone = self._fresh(make_backbone)
-        settings = settings or self.recipe.detector.at(resolution_of(backbone))
-        return build_detector(backbone, len(self.data.train.categories), settings)
+        settings = settings or detector_settings(backbone, self.recipe)
+        choices = self.space.head if isinstance(backbone, Supernet) else None
+        return build_detector(backbone, len(self.data.train.categories), settings, choices)
 
     def begin_supernet(self, detector: Detector) -> None:
         """Give a new detector around the supernet the weights with which its training on detection begins."""
@@ -245,7 +246,7 @@ class Run:
             return one_pass
 
         def activate(path: Architecture) -> None:
-            supernet.activate(path)
+            activate_path(model, path)
             if path.resolution and isinstance(model, Detector):
                 set_resolution(model, self.recipe.detector.at(path.resolution))
 

@@ -1,6 +1,6 @@
 """What the networks of a run cost."""
 
-from detnas.config import Recipe
+from detnas.config import DetectorSettings, Recipe
 from detnas.models.backbone import Backbone, Subnet
 from detnas.models.create import Network
 from detnas.spaces import BudgetSampler, Cost, Size
@@ -9,14 +9,17 @@ from detnas.spaces.cost import total
 
 def detector_cost(network: Network, recipe: Recipe) -> tuple[Size, dict[str, Cost]]:
     """What the whole detector around a network costs, by part, and the size of the image for which that is counted."""
-    channels = dict(zip(network.strides, network.channels, strict=True))
-    parts = recipe.detector_parts(channels, resolution_of(network))
-    return parts.size, {"backbone": network.cost(parts.size), "pyramid": parts.pyramid, "heads": parts.heads}
+    settings = detector_settings(network, recipe)
+    size, channels = recipe.image_size(settings), dict(zip(network.strides, network.channels, strict=True))
+    parts = settings.whole_parts(channels, recipe.classes, size)
+    return size, {"backbone": network.cost(size), "pyramid": parts.pyramid, "heads": parts.heads}
 
 
-def resolution_of(backbone: Backbone) -> int | None:
-    """The resolution of a network whose space has a choice, else None."""
-    return backbone.architecture.resolution if isinstance(backbone, Subnet) else None
+def detector_settings(backbone: Backbone, recipe: Recipe) -> DetectorSettings:
+    """The settings of the detector around a backbone: those of its architecture, if it is in the recipe's space."""
+    if isinstance(backbone, Subnet) and backbone.space == recipe.search_space():
+        return recipe.detector_of(backbone.architecture)
+    return recipe.detector
 
 
 def network_cost(network: Network, recipe: Recipe, sampler: BudgetSampler) -> Cost:

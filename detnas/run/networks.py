@@ -1,7 +1,6 @@
 """Standalone training of networks: on classification, then on detection, then their evaluation."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -125,7 +124,7 @@ def _save_weights(run: Run, detector: Detector, directory: Path) -> None:
         recipe = run.recipe
         info = DetectorInfo(
             run.space.backbones,
-            replace(network.architecture, resolution=None),
+            Architecture(network.architecture.stages),
             detector.transform.settings,
             categories,
             network.shuffle,

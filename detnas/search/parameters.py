@@ -1,13 +1,11 @@
-"""An architecture as the parameters of an Optuna trial: one categorical parameter a block, and the resolution."""
+"""An architecture as the parameters of an Optuna trial: one categorical parameter for each choice."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from detnas.spaces import Architecture, SearchSpace
-
-RESOLUTION = "resolution"
 
 
 def block_names(repeats: tuple[int, ...]) -> list[str]:
@@ -16,24 +14,27 @@ def block_names(repeats: tuple[int, ...]) -> list[str]:
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """The ops that are allowed at each block, and the resolutions if there are any, by parameter."""
-    found: dict[str, BaseDistribution] = (
-        {RESOLUTION: CategoricalDistribution(space.resolutions)} if space.resolutions else {}
-    )
-    return found | {
-        name: CategoricalDistribution([space.ops[op] for op in allowed])
-        for name, allowed in zip(block_names(space.repeats), space.allowed_ops, strict=True)
-    }
+    """What each of the space's `choices` can be, by parameter."""
+    options = _options(space).items()
+    chosen = zip(options, space.choices, strict=True)
+    return {name: CategoricalDistribution([known[index] for index in allowed]) for (name, known), allowed in chosen}
 
 
 def parameters_of(architecture: Architecture, space: SearchSpace) -> dict[str, str | int]:
-    """The name of the op of each block, and the resolution if there is a choice, by parameter."""
-    resolution = {RESOLUTION: architecture.resolution} if architecture.resolution is not None else {}
-    ops = zip(block_names(space.repeats), architecture.ops, strict=True)
-    return resolution | {name: space.ops[op] for name, op in ops}
+    """The resolution, if there is a choice, and the name of the op of each block and convolution, by parameter."""
+    chosen = zip(_options(space).items(), space.encode(architecture), strict=True)
+    return {name: known[index] for (name, known), index in chosen}
 
 
 def architecture_from(parameters: Mapping[str, Any], space: SearchSpace) -> Architecture:
     """The architecture that has these parameters."""
-    ops = [space.ops.index(parameters[name]) for name in block_names(space.repeats)]
-    return space.architecture(ops, parameters.get(RESOLUTION))
+    return space.decode([known.index(parameters[name]) for name, known in _options(space).items()])
+
+
+def _options(space: SearchSpace) -> dict[str, Sequence[str | int]]:
+    """What the indices of each of the space's `choices` stand for, by parameter."""
+    resolution: dict[str, Sequence[str | int]] = {"resolution": space.resolutions} if space.resolutions else {}
+    blocks = dict.fromkeys(block_names(space.repeats), space.ops)
+    towers = enumerate(space.head.towers, start=1) if space.head else ()
+    convolutions = [f"head{number}_conv{place}" for number, tower in towers for place in range(len(tower))]
+    return resolution | blocks | dict.fromkeys(convolutions, space.head.ops if space.head else ())

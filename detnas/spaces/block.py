@@ -1,6 +1,8 @@
-"""A place of a network where an op is chosen."""
+"""Places of a network where an op is chosen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 
 @dataclass(frozen=True)
@@ -13,3 +15,23 @@ class Block:
     out_channels: int
     stride: int
     """2 where the map's sides are halved, which the first block of a stage may do, else 1."""
+
+
+@dataclass(frozen=True)
+class HeadSpace:
+    """What the convolutions of a detector's head can be."""
+
+    ops: tuple[str, ...]
+    """Names of ops; an op's index here is its digit in architectures."""
+    towers: tuple[tuple[tuple[int, ...], ...], ...]
+    """Of each convolution of each tower, from input to output, the indices of the ops that it can be."""
+
+    @property
+    def allowed_ops(self) -> tuple[tuple[int, ...], ...]:
+        """Those of all convolutions, tower by tower."""
+        return tuple(allowed for tower in self.towers for allowed in tower)
+
+    def group(self, ops: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        """The op of each convolution, by tower."""
+        left = iter(ops)
+        return tuple(tuple(islice(left, len(tower))) for tower in self.towers)

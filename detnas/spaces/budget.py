@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detnas.spaces.architecture import Architecture
-from detnas.spaces.cost import Cost, CostTable, DetectorParts, Size
+from detnas.spaces.cost import NOTHING, Cost, CostTable, DetectorParts, Size
 from detnas.spaces.latency import REMEDY, LatencyTable
 from detnas.spaces.space import SearchSpace
 from detnas.utils.errors import UserError
@@ -71,7 +71,9 @@ class Budget:
     def table(self, space: SearchSpace, resolution: int | None) -> CostTable:
         """The costs of the networks of `space` that have this resolution."""
         if self.detector is None:
-            return space.cost_table(self.size, self.latencies)
+            table = space.cost_table(self.size, self.latencies)
+            free = tuple(dict.fromkeys(allowed, NOTHING) for allowed in (space.head.allowed_ops if space.head else ()))
+            return replace(table, detector=DetectorParts(table.size, NOTHING, NOTHING, free)) if free else table
         parts = self.detector[resolution]
         return replace(space.cost_table(parts.size, self.latencies), detector=parts)
 
@@ -96,7 +98,7 @@ class BudgetSampler:
 
     def cost(self, architecture: Architecture) -> Cost:
         """What the budget bounds, of an architecture of the space."""
-        return self.tables[architecture.resolution].cost(architecture.ops)
+        return self.tables[architecture.resolution].cost(architecture)
 
     def allows(self, architecture: Architecture) -> bool:
         """Whether the space allows the architecture's ops, and its cost lies within the budget."""
@@ -126,7 +128,8 @@ class BudgetSampler:
         if len(resolutions) > 1:
             counts = np.array([self._halves[resolution].count for resolution in resolutions])
             chosen = resolutions[int(np.searchsorted(counts.cumsum(), rng.random() * counts.sum(), side="right"))]
-        return self.space.architecture(self._halves[chosen].draw(rng), chosen)
+        resolution = [] if chosen is None else [self.space.resolutions.index(chosen)]
+        return self.space.decode([*resolution, *self._halves[chosen].draw(rng)])
 
     def _bounded(self) -> list[CostName]:
         """The costs that the budget bounds, or MACs if it bounds none."""

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from detnas.spaces.architecture import Architecture
+
 Size = tuple[int, int]
 """Height and width in pixels."""
 
@@ -33,6 +35,9 @@ class Cost:
         return f"{self.macs / 1e6:.1f}M MACs, {self.params / 1e6:.2f}M params{latency}"
 
 
+NOTHING = Cost(0, 0)
+
+
 @dataclass(frozen=True)
 class DetectorParts:
     """What a detector costs besides its backbone, for an image of `size`: the same for all backbones of a space."""
@@ -40,14 +45,17 @@ class DetectorParts:
     size: Size
     pyramid: Cost
     heads: Cost
+    """Of the heads without what an architecture chooses of them."""
+    head_rows: tuple[Mapping[int, Cost], ...] = ()
+    """Of each convolution of the head that an architecture chooses, the cost of every op that it can be."""
 
 
 @dataclass(frozen=True)
 class CostTable:
     """Costs of the stem and of every (block, op) for images of `size`, and of the detector around them if it counts.
 
-    A network's cost is the sum of the stem's, one entry a block, and the detector's parts. Norms and activations cost
-    no MACs.
+    A network's cost is the sum of the stem's, one entry a block, the detector's parts, and one entry a convolution of
+    the head that is chosen. Norms and activations cost no MACs.
     """
 
     size: Size
@@ -61,9 +69,14 @@ class CostTable:
         """What all networks of the table have in common."""
         return self.stem + self.detector.pyramid + self.detector.heads if self.detector else self.stem
 
+    @property
+    def chosen_rows(self) -> tuple[Mapping[int, Cost], ...]:
+        """Those of the blocks, and then of the head."""
+        return self.rows + (self.detector.head_rows if self.detector else ())
+
     def of(self, cost: str) -> list[dict[int, int]]:
-        """The `cost` ("macs", "params", or "latency" in microseconds) of every op that is allowed at each block."""
-        return [{op: getattr(entry, cost) for op, entry in row.items()} for row in self.rows]
+        """The `cost` ("macs", "params", or "latency" in microseconds) of every op in `chosen_rows`."""
+        return [{op: getattr(entry, cost) for op, entry in row.items()} for row in self.chosen_rows]
 
     def extent(self, cost: str) -> tuple[int, int]:
         """The least and the most `cost` ("macs", "params", or "latency" in microseconds) that a network has."""
@@ -71,15 +84,18 @@ class CostTable:
         rows = self.of(cost)
         return fixed + sum(min(row.values()) for row in rows), fixed + sum(max(row.values()) for row in rows)
 
-    def cost(self, ops: Iterable[int]) -> Cost:
-        """The cost of the network with these op indices, one a block from input to output, all of them allowed."""
-        return sum((row[op] for op, row in zip(ops, self.rows, strict=True)), self.fixed)
+    def cost(self, architecture: Architecture) -> Cost:
+        """The cost of the network of an architecture of the space, all of whose ops are allowed."""
+        return total(self.parts(architecture).values())
 
-    def parts(self, ops: Iterable[int]) -> dict[str, Cost]:
+    def parts(self, architecture: Architecture) -> dict[str, Cost]:
         """The same by part of the network: backbone, pyramid and heads, as far as they count."""
-        backbone = CostTable(self.size, self.stem, self.rows).cost(ops)
-        around = {"pyramid": self.detector.pyramid, "heads": self.detector.heads} if self.detector else {}
-        return {"backbone": backbone, **around}
+        backbone = sum((row[op] for op, row in zip(architecture.ops, self.rows, strict=True)), self.stem)
+        if self.detector is None:
+            return {"backbone": backbone}
+        chosen = zip(architecture.head_ops, self.detector.head_rows, strict=True)
+        heads = sum((row[op] for op, row in chosen), self.detector.heads)
+        return {"backbone": backbone, "pyramid": self.detector.pyramid, "heads": heads}
 
 
 def conv_cost(weights: int, channels: int, size: Size, *, is_normed: bool = True) -> Cost:
@@ -89,7 +105,7 @@ def conv_cost(weights: int, channels: int, size: Size, *, is_normed: bool = True
 
 
 def total(costs: Iterable[Cost]) -> Cost:
-    return sum(costs, Cost(0, 0))
+    return sum(costs, NOTHING)
 
 
 def to_size(size: int | Size) -> Size:

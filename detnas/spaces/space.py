@@ -10,7 +10,7 @@ from operator import mul
 import numpy as np
 
 from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS, PAPER_OPS, Architecture
-from detnas.spaces.block import Block
+from detnas.spaces.block import Block, HeadSpace
 from detnas.spaces.cost import Cost, CostTable, Size, halved, to_size
 from detnas.spaces.latency import REMEDY, LatencyTable
 from detnas.spaces.ops import allowed_ops, family_table, find_family, op_cost, op_table
@@ -63,6 +63,8 @@ class SearchSpace:
     resolutions: tuple[int, ...] = ()
     """The resolutions of which an architecture has one: shorter sides in pixels of the images that its detector sees,
     rising. Empty: there is no choice."""
+    head: HeadSpace | None = None
+    """What the detector's head can be; None: there is no choice."""
 
     def __post_init__(self) -> None:
         if not self.stage_strides:
@@ -174,8 +176,8 @@ class SearchSpace:
 
     @property
     def backbones(self) -> "SearchSpace":
-        """The space of the backbones alone, without a choice of the resolution."""
-        return replace(self, resolutions=()) if self.resolutions else self
+        """The space of the backbones alone, without a choice of the resolution and of the head."""
+        return replace(self, resolutions=(), head=None)
 
     @property
     def resolution_choices(self) -> tuple[int | None, ...]:
@@ -189,22 +191,23 @@ class SearchSpace:
 
     @cached_property
     def choices(self) -> tuple[tuple[int, ...], ...]:
-        """All that an architecture chooses, as `encode` gives it: of `resolutions`, if there are any, and of `ops` at
-        each block from input to output, the indices that are allowed."""
+        """All that an architecture chooses, as `encode` gives it: of `resolutions`, if there are any, of `ops` at each
+        block from input to output, and of the head's at each convolution, the indices that are allowed."""
         resolutions = (tuple(range(len(self.resolutions))),) if self.resolutions else ()
-        return resolutions + self.allowed_ops
+        return resolutions + self.allowed_ops + (self.head.allowed_ops if self.head else ())
 
     def encode(self, architecture: Architecture) -> tuple[int, ...]:
         """The index of each of an architecture's `choices`."""
-        if architecture.resolution is None:
-            return architecture.ops
-        return self.resolutions.index(architecture.resolution), *architecture.ops
+        side = architecture.resolution
+        resolution = () if side is None else (self.resolutions.index(side),)
+        return resolution + architecture.ops + architecture.head_ops
 
     def decode(self, chosen: Sequence[int]) -> Architecture:
         """The architecture with these indices of the `choices`."""
-        if not self.resolutions:
-            return self.architecture(chosen)
-        return self.architecture(chosen[1:], self.resolutions[chosen[0]])
+        left = iter(chosen)
+        resolution = self.resolutions[next(left)] if self.resolutions else None
+        backbone = self.architecture(list(islice(left, sum(self.repeats))))
+        return replace(backbone, resolution=resolution, head=self.head.group(list(left)) if self.head else ())
 
     @cached_property
     def allowed_ops(self) -> tuple[tuple[int, ...], ...]:
@@ -213,14 +216,20 @@ class SearchSpace:
 
     def allows(self, architecture: Architecture) -> bool:
         """Whether every block of an architecture of this space's shape is an op that is allowed there."""
-        return all(op in allowed for op, allowed in zip(architecture.ops, self.allowed_ops, strict=True))
+        return all(op in allowed for op, allowed in zip(self.encode(architecture), self.choices, strict=True))
 
-    def architecture(self, ops: Sequence[int], resolution: int | None = None) -> Architecture:
-        """The architecture with these op indices, from input to output. Raises `UserError` unless one a block."""
+    def architecture(self, ops: Sequence[int]) -> Architecture:
+        """The backbone with these op indices, from input to output. Raises `UserError` unless one a block."""
         if len(ops) != sum(self.repeats):
             raise UserError(f"space {self.name} has {sum(self.repeats)} blocks, but {len(ops)} ops were given")
         left = map(int, ops)
-        return Architecture(tuple(tuple(islice(left, repeats)) for repeats in self.repeats), resolution)
+        return Architecture(tuple(tuple(islice(left, repeats)) for repeats in self.repeats))
+
+    def around(self, backbone: Architecture, resolution: int) -> Architecture:
+        """The architecture with a `backbone`, the first op that every convolution of the head can be, and
+        `resolution`, as far as there is a choice."""
+        head = self.head.group([allowed[0] for allowed in self.head.allowed_ops]) if self.head else ()
+        return replace(backbone, resolution=resolution if self.resolutions else None, head=head)
 
     def draw(self, rng: np.random.Generator) -> Architecture:
         """An architecture, uniformly at random."""
@@ -229,23 +238,23 @@ class SearchSpace:
 
     def fair_draw(self, rng: np.random.Generator) -> list[Architecture]:
         """As many random architectures as there are ops, all at one resolution, which together contain every op of
-        every block exactly once. At a block that can be fewer ops, each of them is contained equally often, up to a
-        remainder that is drawn."""
+        every block exactly once. At a block that can be fewer ops, and at a convolution of the head, each of them is
+        contained equally often, up to a remainder that is drawn."""
         number = len(self.ops)
         columns = []
-        for ops in self.allowed_ops:
+        for ops in self.allowed_ops + (self.head.allowed_ops if self.head else ()):
             times, rest = divmod(number, len(ops))
             columns.append([*ops * times, *(rng.choice(ops, rest, replace=False) if rest else ())])
         orders = rng.permuted(np.array(columns), axis=1)
-        resolution = self.resolutions[rng.integers(len(self.resolutions))] if self.resolutions else None
-        return [self.architecture(ops.tolist(), resolution) for ops in orders.T]
+        resolution = [int(rng.integers(len(self.resolutions)))] if self.resolutions else []
+        return [self.decode([*resolution, *ops.tolist()]) for ops in orders.T]
 
-    def uniform(self, op: str, resolution: int | None = None) -> Architecture:
-        """The architecture whose every block is `op`. Raises `UserError` unless it is one of `ops`, allowed at each."""
+    def uniform(self, op: str) -> Architecture:
+        """The backbone whose every block is `op`. Raises `UserError` unless it is one of `ops`, allowed at each."""
         if op not in self.ops:
             raise UserError(f"op {op!r} is unknown; {suggestion(op, self.ops)}")
-        architecture = self.architecture([self.ops.index(op)] * sum(self.repeats), resolution)
-        self.check(architecture)
+        architecture = self.architecture([self.ops.index(op)] * sum(self.repeats))
+        self.backbones.check(architecture)
         return architecture
 
     def check(self, architecture: Architecture) -> None:
@@ -271,6 +280,23 @@ class SearchSpace:
                     f"architecture {architecture}: op {op} ({self.ops[op]}) is not allowed at block {index} of space "
                     f"{self.name}; choose from {', '.join(map(str, allowed))}"
                 )
+        self._check_head(architecture)
+
+    def _check_head(self, architecture: Architecture) -> None:
+        towers = self.head.towers if self.head else ()
+        shape, wanted = tuple(map(len, architecture.head)), tuple(map(len, towers))
+        if shape != wanted:
+            remedy = "leave out what follows the plus" if not wanted else "end it with a plus and one digit for each"
+            raise UserError(
+                f"architecture {architecture} chooses {shape or 'no'} convolutions of the head, but space {self.name} "
+                f"leaves {wanted or 'none'} to choose; {remedy}"
+            )
+        for op, allowed in zip(architecture.head_ops, self.head.allowed_ops if self.head else (), strict=True):
+            if op not in allowed:
+                raise UserError(
+                    f"architecture {architecture}: op {op} is not allowed at a convolution of the head; choose from "
+                    f"{', '.join(map(str, allowed))}"
+                )
 
     def cost_table(self, size: int | Size = 224, latencies: LatencyTable | None = None) -> CostTable:
         """Costs of stem and every (block, op) for an image of `size` pixels, height and width, or one side of a square,
@@ -282,7 +308,7 @@ class SearchSpace:
         """MACs and parameters of stem and blocks for one image of `size` pixels, height and width, or one side of a
         square. Raises `UserError` if the architecture does not fit the space, or a side is below 1."""
         self.check(architecture)
-        return self.cost_table(size).cost(architecture.ops)
+        return self.cost_table(size).cost(architecture)
 
 
 @lru_cache(maxsize=64)

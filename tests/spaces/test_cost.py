@@ -77,4 +77,4 @@ def test_a_supernet_path_costs_what_the_table_says() -> None:
 
 def test_a_table_wants_one_op_for_each_block() -> None:
     with pytest.raises(ValueError, match="zip"):
-        search_space("tiny").cost_table().cost([0] * 9)
+        search_space("tiny").cost_table().cost(Architecture(((0,) * 9,)))

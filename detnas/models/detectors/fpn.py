@@ -56,6 +56,10 @@ def build_pool(settings: FPNSettings) -> PyramidRoIAlign:
     return pool(settings.strides, settings.roi_canonical_size, POOLED)
 
 
+def towers(settings: FPNSettings) -> list[list[str]]:
+    return [[f"roi_heads.box_head.{index}" for index in range(settings.box_convs)]]
+
+
 def set_sizes(detector: Detector, settings: FPNSettings) -> None:
     detector.rpn.anchor_generator = build_anchors(settings)
     detector.roi_heads.box_roi_pool = build_pool(settings)
@@ -123,4 +127,4 @@ def export(detector: Detector) -> ExportedPart:
     return ExportedPart(FasterRCNNNetworks(detector), stages=2, about=about)
 
 
-FPN = DetectorSpec(settings=FPNSettings, build=build, first_label=1, set_sizes=set_sizes, export=export)
+FPN = DetectorSpec(settings=FPNSettings, build=build, first_label=1, towers=towers, set_sizes=set_sizes, export=export)

@@ -46,6 +46,13 @@ def build(backbone: Backbone, num_classes: int, settings: RetinaNetSettings) -> 
     return detector
 
 
+def towers(settings: RetinaNetSettings) -> list[list[str]]:
+    return [
+        [f"head.{tower}_head.conv.{index}" for index in range(settings.head_convs)]
+        for tower in ("classification", "regression")
+    ]
+
+
 def set_sizes(detector: Detector, settings: RetinaNetSettings) -> None:
     detector.anchor_generator = build_anchors(settings, settings.anchor_scales)
 
@@ -115,4 +122,6 @@ def export(detector: Detector) -> ExportedPart:
     return ExportedPart(RetinaNetNetworks(detector), stages=1, about=about)
 
 
-RETINANET = DetectorSpec(settings=RetinaNetSettings, build=build, first_label=0, set_sizes=set_sizes, export=export)
+RETINANET = DetectorSpec(
+    settings=RetinaNetSettings, build=build, first_label=0, towers=towers, set_sizes=set_sizes, export=export
+)

@@ -45,6 +45,9 @@ class DetectorSpec:
     `build_detector` adds the `transform`."""
     first_label: int
     """The label of the first class in its targets and detections: 1 where 0 is the background, else 0."""
+    towers: Callable[[Any], list[list[str]]]
+    """The names of the modules that are the settings' `head_channels`: torchvision's convolutions with norm and ReLU,
+    in the order in which they are submodules."""
     set_sizes: Callable[[Detector, Any], None]
     """Gives it what other sizes in pixels, of otherwise equal settings, change outside its weights, such as anchors."""
     export: Callable[[Detector], ExportedPart]

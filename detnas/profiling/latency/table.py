@@ -52,7 +52,7 @@ def measure_table(space: SearchSpace, images: Tensor, backend: Backend) -> tuple
     excess = (in_pieces - float(medians[: len(fair)].sum())) / (len(fair) * len(rows))
     table = pieces.table(excess)
     costs = space.cost_table(latencies=table)
-    predicted = np.array([costs.cost(one.ops).latency for one in selected], np.float64)
+    predicted = np.array([costs.cost(one).latency for one in selected], np.float64)
     return table, excess, LatencyCheck(selected, predicted, medians[len(fair) :])
 
 

@@ -59,4 +59,5 @@ class LinearModel:
 
 def indicators(space: SearchSpace, architectures: Sequence[Architecture]) -> Floats:
     """1 where an architecture has an option and 0 elsewhere, (architectures, choices, options)."""
-    return np.eye(max(len(space.ops), len(space.resolutions)))[[space.encode(one) for one in architectures]]
+    options = max(len(space.ops), *(1 + max(allowed) for allowed in space.choices))
+    return np.eye(options)[[space.encode(one) for one in architectures]]
