@@ -12,12 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import detnas
 from detnas.config import DetectorSettings, Recipe
-from detnas.config.detector import read_settings
+from detnas.config.detector import HEAD_OPS, HeadOp, read_settings
 from detnas.exporting.check import compare
 from detnas.exporting.postprocess import detections, prepare
 from detnas.models.backbone import Backbone, Subnet
 from detnas.models.detectors import DETECTORS
-from detnas.models.detectors.build import Detector, build_detector, find_spec, first_label
+from detnas.models.detectors.build import Detector, build_detector, find_spec, first_label, set_resolution
 from detnas.models.detectors.detect import Detections, detect
 from detnas.models.detectors.geometry import ImageTransform
 from detnas.models.supernet import Supernet, extract_subnet
@@ -193,18 +193,34 @@ class DetectorContract:
     # Counting
 
     @pytest.mark.parametrize("norm", ["none", "batch", "group"])
-    def test_its_cost_is_that_of_its_layers(self, settings: DetectorSettings, norm: str) -> None:
+    @pytest.mark.parametrize("head", [None, *HEAD_OPS])
+    def test_its_cost_is_that_of_its_layers(self, settings: DetectorSettings, norm: str, head: HeadOp | None) -> None:
         # What a second stage costs is counted at the most proposals; there always is one.
         changes = {name: value for name, value in {"norm": norm, "proposals": 1}.items() if hasattr(settings, name)}
+        if head:
+            places = settings.head_channels
+            ops = [[head if one == other or head != "skip" else "full" for one, other in tower] for tower in places]
+            changes["head"] = tuple(map(tuple, ops))
         settings = settings.model_copy(update=changes)
         detector, network, image = self.build(settings), Subnet(SPACE, ARCHITECTURES[1]), (64, 96)
-        parts = settings.parts(dict(zip(network.strides, network.channels, strict=True)), NUM_CLASSES, image)
+        parts = settings.whole_parts(dict(zip(network.strides, network.channels, strict=True)), NUM_CLASSES, image)
         cost = SPACE.cost(ARCHITECTURES[1], image) + parts.pyramid + parts.heads
         part = find_spec(detector).export(detector)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             part.network(torch.rand(1, 3, *image), *([torch.tensor(image)] if part.stages == 2 else []))
         assert cost.macs == counter.get_total_flops() / 2
         assert cost.params == sum(weights.numel() for weights in detector.parameters())
+
+    def test_it_is_another_resolution_as_if_it_were_built_so(self, settings: DetectorSettings) -> None:
+        changed, images = self.build(settings).eval(), random_images((64, 80), (70, 64))
+        with torch.no_grad():
+            changed(images)  # torchvision keeps what it computed of earlier images
+            for side in (96, 48, settings.min_size):
+                set_resolution(changed, settings.at(side))
+                built = self.build(settings.at(side)).eval()
+                built.load_state_dict(changed.state_dict())
+                for ours, theirs in zip(changed(images), built(images), strict=True):
+                    assert all(torch.equal(ours[name], theirs[name]) for name in ("boxes", "scores", "labels"))
 
     # Files
 

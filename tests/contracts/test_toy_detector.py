@@ -84,7 +84,18 @@ def build(backbone: Backbone, num_classes: int, settings: OneMapSettings) -> Ret
     )
 
 
-ONE_MAP = DetectorSpec(settings=OneMapSettings, build=build, first_label=0, export=export)
+def set_sizes(detector: RetinaNet, settings: OneMapSettings) -> None:
+    detector.anchor_generator = build_anchors(settings)
+
+
+ONE_MAP = DetectorSpec(
+    settings=OneMapSettings,
+    build=build,
+    first_label=0,
+    towers=lambda settings: [],
+    set_sizes=set_sizes,
+    export=export,
+)
 SMALL = {"type": "one-map", "min_size": 64, "max_size": 96, "fpn_channels": 16, "score_threshold": 0.0}
 
 

@@ -12,6 +12,7 @@ ARCHITECTURES = st.builds(
     Architecture,
     st.lists(st.lists(st.integers(0, 9), min_size=1).map(tuple), min_size=1).map(tuple),
     st.none() | st.integers(1, 8192),
+    st.just(()) | st.lists(st.lists(st.integers(0, 9), min_size=1).map(tuple), min_size=1).map(tuple),
 )
 
 
@@ -30,6 +31,9 @@ def test_text_is_the_digits_stage_by_stage() -> None:
     with_resolution = Architecture.parse("256|21 3")
     assert (with_resolution.resolution, with_resolution.ops) == (256, (2, 1, 3))
     assert (str(with_resolution), with_resolution.hyphenated) == ("256 | 21 3", "256_21-3")
+    with_head = Architecture.parse("256 | 21 3 +01 2")
+    assert (with_head.ops, with_head.head, with_head.head_ops) == ((2, 1, 3), ((0, 1), (2,)), (0, 1, 2))
+    assert (str(with_head), with_head.hyphenated) == ("256 | 21 3 + 01 2", "256_21-3_01-2")
 
 
 @given(st.text())
@@ -45,7 +49,25 @@ def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "256 |", "| 21", "a | 21", "1 | 2 | 3", "99999 | 2", "2a4", "2,1", "2\n1", "2\t1", "-1", "²1", "0x1"],
+    [
+        "",
+        " ",
+        "256 |",
+        "| 21",
+        "a | 21",
+        "1 | 2 | 3",
+        "21 +",
+        "+ 21",
+        "1 + 2 + 3",
+        "99999 | 2",
+        "2a4",
+        "2,1",
+        "2\n1",
+        "2\t1",
+        "-1",
+        "²1",
+        "0x1",
+    ],
 )
 def test_text_that_is_no_architecture_is_refused(text: str) -> None:
     with pytest.raises(UserError):

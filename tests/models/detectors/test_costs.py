@@ -31,7 +31,7 @@ def test_the_table_is_exact_for_random_networks_of_every_space(name: str, type: 
     """200 for each detector, 25 in each of the spaces. They run without data: only the shapes are needed to count.
     Hooks count faster than torch's counter, with which the contract of detectors compares one network."""
     space, settings, rng = search_space(name), DETECTORS[type], np.random.default_rng(0)
-    parts = settings.parts(dict(zip(space.strides, space.map_channels, strict=True)), CLASSES, IMAGE)
+    parts = settings.whole_parts(dict(zip(space.strides, space.map_channels, strict=True)), CLASSES, IMAGE)
     table = replace(space.cost_table(IMAGE), detector=parts)
     with torch.device("meta"):
         supernet = Supernet(space)
@@ -83,7 +83,7 @@ def test_images_are_counted_at_the_size_at_which_the_backbone_receives_them(
 
 def test_proposals_multiply_the_work_and_not_the_weights() -> None:
     def heads(settings: DetectorSettings) -> tuple[int, int]:
-        cost = settings.parts({4: 16, 8: 32, 16: 64, 32: 128}, CLASSES, IMAGE).heads
+        cost = settings.whole_parts({4: 16, 8: 32, 16: 64, 32: 128}, CLASSES, IMAGE).heads
         return cost.macs, cost.params
 
     (one, params), (two, same), (ten, _) = (heads(FPNSettings(proposals=number)) for number in (1, 2, 10))
@@ -95,7 +95,8 @@ def test_a_budget_of_the_detector_is_that_of_its_backbone_less_the_rest(type: st
     """The same architectures are within, when the bounds are moved by what the rest costs."""
     recipe = fill_usual(small_recipe(type, budget={"of": "detector"}))
     space = recipe.search_space()
-    parts = recipe.detector_parts(dict(zip(space.strides, space.map_channels, strict=True)), None)
+    parts = recipe.cost_budget().table(space, None).detector
+    assert parts is not None
     size = parts.size
     rest = parts.pyramid.macs + parts.heads.macs
     middle = sum(space.cost_table(size).extent("macs")) // 2

@@ -1,8 +1,10 @@
-"""Runs whose detectors choose their resolution."""
+"""Runs whose detectors choose their resolution and head."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from run_results import snapshot
@@ -11,19 +13,21 @@ from small_recipe import small_recipe, training, write_recipe
 
 import detnas.run.pipeline as pipeline
 from detnas.config import FPNSettings, Recipe, RetinaNetSettings
+from detnas.models.backbone import Subnet
 from detnas.models.detectors.build import build_detector, set_resolution
-from detnas.models.supernet import Supernet
+from detnas.models.supernet import Supernet, activate_path, extract_subnet
 from detnas.models.weights import load_detector
 from detnas.run.evaluator import build_evaluator
 from detnas.run.opening import open_run
 from detnas.rundir.layout import CANDIDATES, EVALUATION
-from detnas.spaces import Architecture, search_space
+from detnas.spaces import Architecture
 from detnas.utils.progress import Progress
 
 QUIET = Progress(quiet=True)
 SIDES = [32, 48, 64]
+OPS = ("full", "separable", "skip")
 CHANGES: dict[str, Any] = {
-    "space": {"name": "tiny", "width": 0.25, "resolutions": SIDES},
+    "space": {"name": "tiny", "width": 0.25, "resolutions": SIDES, "head_ops": ["full", "separable", "skip"]},
     "budget__of": "detector",
     "pretraining__source": "none",
     "supernet_finetune": training(steps=12, checkpoint_every=4),
@@ -50,7 +54,8 @@ def test_candidates_have_several_and_files_know_theirs(finished: Path, shell: Sh
         architecture = Architecture.parse(evaluation.architecture or "")
         detector, info = load_detector(weights / "detector.safetensors")
         assert info.settings.min_size == architecture.resolution == detector.transform.min_size[0]
-        assert (info.architecture, info.space.resolutions) == (Architecture(architecture.stages), ())
+        assert (info.architecture, info.space) == (Architecture(architecture.stages), info.space.backbones)
+        assert info.settings.head == tuple(tuple(OPS[op] for op in tower) for tower in architecture.head)
         assert evaluation.macs == sum(part.macs for part in evaluation.parts.values())
         said = shell("evaluate", weights / "detector.safetensors", "--data", blocks)
         assert f"mAP    {evaluation.scores['mAP']:.4f}" in said
@@ -60,7 +65,8 @@ def test_candidates_have_several_and_files_know_theirs(finished: Path, shell: Sh
 def test_a_candidate_is_scored_alike_whatever_was_scored_before(finished: Path) -> None:
     with open_run(pipeline.load_run(finished), finished, None, QUIET) as run:
         candidates = [Architecture.parse(row.architecture) for row in CANDIDATES.read(finished / "search")]
-        candidates += [Architecture(candidates[0].stages, side) for side in SIDES]
+        candidates += [replace(candidates[0], resolution=side) for side in SIDES]
+        candidates += [replace(candidates[0], head=one.head) for one in candidates[1:3]]
         first, second = build_evaluator(run), build_evaluator(run)
         forward = {one: first(one) for one in candidates}
         assert {one: second(one) for one in reversed(candidates)} == forward
@@ -81,19 +87,24 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(blocks: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("detector", ["retinanet", "fpn"])
-def test_a_detector_at_another_resolution_is_as_one_that_was_built_so(detector: str) -> None:
-    settings = small_recipe(detector).detector
-    images = [torch.rand(3, 60, 90), torch.rand(3, 50, 50)]
+def test_a_candidate_is_the_network_that_was_built_with_its_head(detector: str) -> None:
+    """With the supernet's weights; and the path that is active in the supernet computes the same."""
+    recipe = small_recipe(detector, **CHANGES | {"detector__box_convs": 2} if detector == "fpn" else CHANGES)
+    space, rng = recipe.search_space(), np.random.default_rng(0)
     torch.manual_seed(0)
-    changed = build_detector(Supernet(search_space("tiny", 0.25)), 3, settings).eval()
+    supernet = build_detector(Supernet(space), 3, recipe.detector, space.head).eval()
+    images = [torch.rand(3, 60, 90)]
     with torch.no_grad():
-        changed(images)  # torchvision keeps what it computed of earlier images
-        for side in (64, 32, 48, 96):
-            set_resolution(changed, settings.at(side))
-            built = build_detector(Supernet(search_space("tiny", 0.25)), 3, settings.at(side)).eval()
-            built.load_state_dict(changed.state_dict())
-            for ours, theirs in zip(changed(images), built(images), strict=True):
-                assert all(torch.equal(ours[name], theirs[name]) for name in ("boxes", "scores", "labels"))
+        for _ in range(5):
+            architecture = space.draw(rng)
+            activate_path(supernet, architecture)
+            set_resolution(supernet, recipe.detector.at(architecture.resolution))
+            candidate = extract_subnet(supernet, architecture)
+            built = build_detector(Subnet(space, architecture), 3, recipe.detector_of(architecture)).eval()
+            built.load_state_dict(candidate.state_dict())  # strict: the same names and shapes
+            outputs = [one(images)[0] for one in (supernet, candidate, built)]
+            for name in ("boxes", "scores", "labels"):
+                assert all(torch.equal(outputs[0][name], one[name]) for one in outputs[1:])
 
 
 def test_sizes_in_pixels_grow_with_the_resolution() -> None:
@@ -112,6 +123,13 @@ def test_sizes_in_pixels_grow_with_the_resolution() -> None:
         ({"detector__min_size": 50}, "detector.min_size 50 is none of them; add it"),
         ({"budget__of": "backbone"}, "the cost of backbones is counted at budget.size, not at these"),
         ({"space": {"name": "tiny", "resolutions": [64, 48]}}, "must rise"),
+        ({"space": {"name": "tiny", "head_ops": ["full", "full"]}}, "name each once"),
+        ({"space": {"name": "tiny", "head_ops": ["skip"]}}, "not skip alone"),
+        ({"detector__head": [["full"], ["skip"]]}, "detector.head is what space.head_ops leaves to choose"),
+        (
+            {"space": {"name": "tiny", "head_ops": ["full", "skip"]}, "budget__of": "backbone"},
+            "backbones cost the same",
+        ),
     ],
 )
 def test_resolutions_that_make_no_sense_are_refused(changes: dict[str, Any], said: str) -> None:
