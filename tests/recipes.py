@@ -15,6 +15,7 @@ TRAINING = {"steps": 100, "batch_size": 4, "lr": 0.1}
 COMPLETE = """
 name: complete
 seed: 3
+fitted_time: 600
 device: cpu
 data:
   shapes: {train: 40, val: 10, size: 64, crops: 20, crop_size: 32, min_object: 6, max_objects: 3, clutter: 0.5, seed: 1}
@@ -30,7 +31,8 @@ data:
   disk_cache_mb: 500
   group_by_aspect: false
 space:
-  {name: tiny, width: 0.5, stem: null, channels: null, repeats: null, ops: [shuffle3, shuffle5, shuffle7, xception]}
+  {name: tiny, width: 0.5, stem: null, channels: null, repeats: null, ops: [shuffle3, shuffle5, shuffle7, xception],
+   resolutions: [], head_ops: []}
 budget:
   {of: backbone, aspect_ratio: 1.5, classes: 7, size: 128,
    macs_min: 5M, macs_max: 0.02G, params_min: 10k, params_max: 500k,
@@ -46,6 +48,7 @@ detector:
   fpn_channels: 64
   anchor_sizes: [8, 16, 32, 64, 96]
   anchor_ratios: [0.5, 1, 2]
+  head: [[full, separable]]
   geometry: maskrcnn-benchmark
   score_threshold: 0.01
   nms_threshold: 0.6

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,10 @@ from detnas.cli.options import (
 )
 from detnas.utils.errors import UserError
 
+if TYPE_CHECKING:  # a command imports what it needs
+    from detnas.config import Recipe
+    from detnas.utils.progress import Progress
+
 app = typer.Typer()
 
 
@@ -26,6 +30,14 @@ def run(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run directory; runs/NAME by default.")] = None,
     data: OptionalDataFolder = None,
     changes: RecipeChanges = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="How long the run shall take, for example 45m or 2h: measures the stages first, and fits the steps of "
+            "the recipe to it.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Only run a few iterations of every stage, and report what the whole costs."),
@@ -39,11 +51,37 @@ def run(
     from detnas.run.pipeline import run
     from detnas.utils.progress import Progress
 
+    if dry_run and time:
+        raise UserError(f"--time {time}: a dry run takes the time that it needs; leave out --time or --dry-run")
     if dry_run:
         _dry_run(recipe, out, data, changes or ())
         return
     with comm.process_group():
-        run(recipe, out, data, changes or (), Progress(quiet=not comm.is_main_process()))
+        progress = Progress(quiet=not comm.is_main_process())
+        if time is None:
+            run(recipe, out, data, changes or (), progress)
+        else:
+            fitted, directory = _fit(recipe, out, data, changes or (), time, progress)
+            run(fitted, directory, data, (), progress)
+
+
+def _fit(
+    name: str, out: Path | None, data: Path | None, changes: Sequence[str], time: str, progress: "Progress"
+) -> tuple["Recipe", Path]:
+    """The recipe fitted to a time, and the run directory."""
+    from detnas.config import load_recipe
+    from detnas.distributed import comm
+    from detnas.profiling.time_fit import fit_to_time
+    from detnas.utils.progress import parse_duration
+
+    seconds = parse_duration(time)
+    if seconds is None:
+        raise UserError(f"--time {time}: not a time; write for example 45m, 2h or 1h30m")
+    if comm.world_size() > 1:
+        raise UserError("--time: measures one process; start it without torchrun")
+    recipe = load_recipe(name, changes)
+    directory = out or Path("runs") / recipe.name
+    return fit_to_time(recipe, directory, data, seconds, progress), directory
 
 
 def _dry_run(recipe: str, out: Path | None, data: Path | None, changes: Sequence[str]) -> None:

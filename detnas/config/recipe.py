@@ -45,6 +45,9 @@ class Recipe(Section):
     """The name of the run: of its default directory, `runs/NAME`, and in its report."""
     seed: Seed = 0
     """Seed of everything random: splits, initial weights, order of images, augmentation, sampled paths, search."""
+    fitted_time: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """Seconds to which `detnas run --time` has fitted the steps of the trainings and the evaluations of the search, as
+    they are written here. Not to be set by hand."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` uses a GPU if there is one."""
     data: DataSettings = DataSettings()

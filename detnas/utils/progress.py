@@ -1,5 +1,6 @@
 """Progress of long tasks: a live bar on a terminal, plain lines elsewhere."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +66,13 @@ class Progress:
                 yield ProgressBar(self, name, total, start)
             finally:
                 self.rich = None
+
+
+def parse_duration(text: str) -> float | None:
+    """The seconds of a text such as 45m, 2h, 1h30m or 90s; None of any other text, and of none at all."""
+    found = re.fullmatch(r"(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?", text, re.ASCII)
+    hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    return float(3600 * hours + 60 * minutes + seconds) or None
 
 
 def format_duration(seconds: float) -> str:
