@@ -137,8 +137,9 @@ def _describe_parts(evaluation: NetworkEvaluation, recipe: Recipe) -> str:
     """Whose cost it is, and what share of the detector's MACs each of its parts has."""
     macs = sum(part.macs for part in evaluation.parts.values())
     shares = ", ".join(f"{name} {part.macs / macs:.0%}" for name, part in evaluation.parts.items())
-    whole = f"of {macs / 1e6:.1f}M for " if recipe.budget.of == "backbone" else ""
-    return f"{whole}the whole detector: {shares}"
+    if recipe.budget.of == "backbone":
+        return f"the backbone; the whole detector has {macs / 1e6:.1f}M MACs: {shares}"
+    return f"the whole detector: {shares}"
 
 
 def _training(

@@ -63,7 +63,9 @@ def test_a_budget_of_few_architectures_is_used_up_before_one_comes_twice(monkeyp
     table = space.cost_table()
     # As much as the three cheapest architectures cost: the cheapest, and one with one op changed.
     cheapest = [int(np.argmin(row)) for row in table.of("params")]
-    budget = Budget(params=(0, min(table.cost(change).params for change in one_op_changed(cheapest))))
+    budget = Budget(
+        params=(0, min(table.cost(space.architecture(change)).params for change in one_op_changed(cheapest)))
+    )
     sampler = BudgetSampler(space, budget)
     held = round(sampler.share() * space.size)
     assert 1 < held < 9
@@ -95,7 +97,7 @@ def run(blocks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     alone = training(steps=4, optimizer="sgd", momentum=0)  # without momenta a ResNet's checkpoint is a third
     recipe = small_recipe(
         baselines=NAMES,
-        budget={"macs_max": 1.2e6, "size": 97},
+        budget={"of": "backbone", "macs_max": 1.2e6, "size": 97},
         search__evaluations=2,
         supernet_pretrain__steps=10,
         supernet_finetune__steps=10,
@@ -144,12 +146,17 @@ def test_status_shows_every_baseline(run: Path) -> None:
         found = evaluation(run, name)
         figures = f"{found['macs'] / 1e6:.1f}M MACs, {found['params'] / 1e6:.2f}M params"
         after = lines[next(at for at, line in enumerate(lines) if line.startswith(f"finetune/{name}: done")) + 1]
-        assert after == f"  {found['architecture'] or name}: {figures}"
+        whole = sum(part["macs"] for part in found["parts"].values())
+        shares = ", ".join(f"{part} {cost['macs'] / whole:.0%}" for part, cost in found["parts"].items())
+        assert after == (
+            f"  {found['architecture'] or name}: {figures} (the backbone; the whole detector has "
+            f"{whole / 1e6:.1f}M MACs: {shares})"
+        )
 
 
 def test_profile_shows_every_baseline_and_counts_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "_measure", lambda recipe, network, device: throughput.ImageSeconds(1, 0.5, 10, 5))
-    recipe = small_recipe(baselines=NAMES, budget={"size": 97})
+    recipe = small_recipe(baselines=NAMES, budget={"of": "backbone", "size": 97})
     said = list(profile.describe(recipe))
     cost = ResNet("resnet50").cost(97)
     assert f"  resnet50: -  {cost.in_millions()}" in said

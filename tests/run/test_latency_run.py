@@ -35,7 +35,7 @@ def bounded(tmp_path_factory: pytest.TempPathFactory, blocks: Path) -> Path:
     low, high = BOUNDS_MS
     recipe = write_recipe(
         folder / "recipe.yaml",
-        budget={"latency_min": low, "latency_max": high, "latencies": str(folder / "table.json")},
+        budget={"of": "backbone", "latency_min": low, "latency_max": high, "latencies": str(folder / "table.json")},
         baselines=["random"],
         pretraining={"source": "none"},
     )

@@ -97,7 +97,7 @@ def test_bad_data_are_refused(
 def test_a_supernet_beyond_the_memory_is_refused(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = small_recipe()
     table = recipe.search_space().cost_table()
-    params = sum(sum(costs.values()) for costs in table.params)
+    params = sum(sum(costs.values()) for costs in table.of("params"))
     needed = 2 * 3 * 4 * params  # weights and AdamW's two values a parameter, and the same in a checkpoint
     for available, refused in ((needed - 1, True), (needed, False), (None, False)):
         monkeypatch.setattr(checks, "available_memory", lambda available=available: available)
