@@ -25,7 +25,7 @@ def test_a_file_gives_the_table_back(tmp_path: Path) -> None:
 def test_a_networks_latency_is_the_sum_over_its_blocks() -> None:
     costs = TINY.cost_table(224, TABLE)
     ops = [3, 0, 1, 1, 2, 0, 3, 2, 1, 0]
-    cost = costs.cost(ops)
+    cost = costs.cost(TINY.architecture(ops))
     assert cost.latency == 500 + sum(row[op] for row, op in zip(TABLE.blocks_us, ops, strict=True))
     plain = TINY.cost(TINY.architecture(ops))
     assert (plain.macs, plain.params, plain.latency) == (cost.macs, cost.params, 0)
