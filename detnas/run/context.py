@@ -34,7 +34,7 @@ from detnas.search.evaluators.recalibration import recalibrate, recalibration_im
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
 from detnas.training.checkpoints import has_checkpoint, is_done, load_weights, training_state
 from detnas.training.loop import one_pass, train
-from detnas.training.paths import PathSampler, path_chooser
+from detnas.training.paths import PathSampler, bin_samplers, path_chooser
 from detnas.training.tasks import ClassificationTask, DetectionTask, Task
 from detnas.utils.errors import UserError
 from detnas.utils.progress import Progress
@@ -236,9 +236,11 @@ class Run:
         """What draws the paths of a supernet in the training `stage`."""
         field = stage.replace("-", "_")
         settings: SupernetTrainingSettings = getattr(self.recipe, field)
-        bins, size = settings.macs_bins, self.recipe.budget.size
-        budget = self.sampler if settings.budget_paths else None
-        return PathSampler(self.space, bins, settings.fair_paths, size, f"{field}.macs_bins", budget)
+        samplers = [self.sampler] if settings.budget_paths else []
+        if settings.macs_bins:
+            size, name = self.recipe.budget.size, f"{field}.macs_bins"
+            samplers = bin_samplers(self.space, settings.macs_bins, size, name)
+        return PathSampler(self.space, samplers, fair=settings.fair_paths)
 
     def _passes(self, model: nn.Module, stage: str) -> Callable[[int], Iterable[None]]:
         supernet = find_backbone(model)

@@ -13,47 +13,43 @@ from detnas.utils.errors import UserError
 class PathSampler:
     """Draws the paths of `space` that a step trains.
 
-    By default it is one path, uniformly from the whole space, or from what `budget` allows. With `edges`, one of the
-    bins between them is drawn, and then a path within it: a bin has the paths with at least its lower edge and less
-    than its upper edge of MACs, for images of `size` x `size` pixels. With bins, cheap and expensive paths are trained
-    as often as those of medium cost, which are most of the space. The official code uses such bins in supernet
-    pre-training; the paper's text does not mention them.
+    By default it is one path, uniformly from the whole space. With `samplers`, one of these is drawn, and a path by it:
+    from what a budget allows, or from one of several bins of cost (`bin_samplers`). With bins, cheap and expensive
+    paths are trained as often as those of medium cost, which are most of the space.
 
     If `fair`, a step has as many paths as there are ops, which together contain every op of every block exactly once:
     strict fairness (Chu et al., FairNAS, arXiv:1907.01845, section 3.2). At a block that can be fewer ops, each of them
     is contained more often, see `SearchSpace.fair_draw`.
-
-    Raises `UserError` for a bin without a path, with a message that starts with `field`.
     """
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        edges: Sequence[float] | None,
-        fair: bool,
-        size: int,
-        field: str,
-        budget: BudgetSampler | None = None,
-    ) -> None:
+    def __init__(self, space: SearchSpace, samplers: Sequence[BudgetSampler] = (), *, fair: bool = False) -> None:
         self.space = space
+        self.samplers = samplers
         self.fair = fair
-        self.bins = [budget] if budget else []
-        try:
-            for low, high in pairwise(edges or ()):
-                # Costs are whole numbers.
-                self.bins.append(BudgetSampler(space, Budget(macs=(low, ceil(high) - 1), size=size)))
-        except UserError as error:
-            raise UserError(f"{field}: {str(error).removeprefix('budget.macs: ')}") from None
 
     def draw(self, rng: np.random.Generator) -> list[Architecture]:
         """The paths of one step."""
         if self.fair:
             return self.space.fair_draw(rng)
-        if not self.bins:
+        if not self.samplers:
             return [self.space.draw(rng)]
-        path = self.bins[int(rng.integers(len(self.bins)))].sample(rng)
+        path = self.samplers[int(rng.integers(len(self.samplers)))].sample(rng)
         assert path is not None  # a sampler refuses a budget that holds nothing
         return [path]
+
+
+def bin_samplers(space: SearchSpace, edges: Sequence[float], size: int, field: str) -> list[BudgetSampler]:
+    """A sampler for each bin between `edges`: of the paths with at least its lower edge and less than its upper edge of
+    the backbone's MACs, for images of `size` x `size` pixels. The official code uses such bins in supernet
+    pre-training; the paper's text does not mention them.
+
+    Raises `UserError` for a bin without a path, in a message that starts with `field`.
+    """
+    try:
+        # Costs are whole numbers.
+        return [BudgetSampler(space, Budget(macs=(low, ceil(high) - 1), size=size)) for low, high in pairwise(edges)]
+    except UserError as error:
+        raise UserError(f"{field}: {str(error).removeprefix('budget.macs: ')}") from None
 
 
 def path_chooser(

@@ -163,7 +163,7 @@ def test_blocks_of_equal_cost_that_can_be_other_ops_are_not_exchanged() -> None:
 
 @given(st.integers(0, 2**32))
 def test_fair_paths_hold_every_op_of_every_block_equally_often(seed: int) -> None:
-    drawn = PathSampler(SPACE, None, True, 64, "field").draw(np.random.default_rng(seed))
+    drawn = PathSampler(SPACE, fair=True).draw(np.random.default_rng(seed))
     assert len(drawn) == 3
     for allowed, chosen in zip(SPACE.allowed_ops, zip(*(path.ops for path in drawn), strict=True), strict=True):
         counts = Counter(chosen)

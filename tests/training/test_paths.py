@@ -15,7 +15,7 @@ from detnas.config import TrainingSettings
 from detnas.models.supernet import Supernet
 from detnas.spaces import Architecture, Budget, BudgetSampler, SearchSpace, search_space
 from detnas.training.loop import train_step
-from detnas.training.paths import PathSampler, path_chooser
+from detnas.training.paths import PathSampler, bin_samplers, path_chooser
 from detnas.training.state import TrainingState
 from detnas.utils.errors import UserError
 
@@ -38,7 +38,7 @@ def chi_square(counts: list[int]) -> float:
 def test_paths_within_the_budget_are_drawn_uniformly() -> None:
     low, high = COSTS[len(COSTS) // 3], COSTS[len(COSTS) // 2]
     allowed = [path for path, cost in ALL.items() if low <= cost <= high]
-    paths = PathSampler(TOY, None, False, 64, "", BudgetSampler(TOY, Budget(macs=(low, high), size=64)))
+    paths = PathSampler(TOY, [BudgetSampler(TOY, Budget(macs=(low, high), size=64))])
     rng = np.random.default_rng(0)
     counts = Counter(path for _ in range(20 * len(allowed)) for path in paths.draw(rng))
     assert counts.keys() <= set(allowed) and abs(chi_square([counts[path] for path in allowed])) < 4
@@ -51,13 +51,13 @@ def test_draws_lie_in_the_bins_and_empty_bins_are_refused(chosen: set[float]) ->
     bins = bins_of(edges)
     if not all(bins):
         with pytest.raises(UserError) as refusal:
-            PathSampler(TOY, edges, False, 64, "supernet_pretrain.macs_bins")
+            PathSampler(TOY, bin_samplers(TOY, edges, 64, "supernet_pretrain.macs_bins"))
         message = str(refusal.value)
         assert message.startswith("supernet_pretrain.macs_bins: ") and "\n" not in message
         assert f"{COSTS[0]:,}" in message and f"{COSTS[-1]:,}" in message
         return
     rng = np.random.default_rng(0)
-    sampler = PathSampler(TOY, edges, False, 64, "field")
+    sampler = PathSampler(TOY, bin_samplers(TOY, edges, 64, "field"))
     drawn = Counter(sampler.draw(rng)[0] for _ in range(30 * len(bins)))
     assert set(drawn) <= set.union(*bins)
     assert all(sum(drawn[path] for path in members) > 0 for members in bins)
@@ -67,7 +67,7 @@ def test_bins_come_equally_often_and_paths_within_a_bin_too() -> None:
     edges = [COSTS[0], COSTS[len(COSTS) // 10], COSTS[len(COSTS) // 2], COSTS[-1] + 1]
     bins = bins_of(edges)
     assert len(bins[0]) * 5 < len(bins[1])  # or uniform draws would pass too
-    sampler = PathSampler(TOY, edges, False, 64, "field")
+    sampler = PathSampler(TOY, bin_samplers(TOY, edges, 64, "field"))
     rng = np.random.default_rng(1)
     drawn = Counter(sampler.draw(rng)[0] for _ in range(6000))
     assert abs(chi_square([sum(drawn[path] for path in members) for members in bins])) < 4
@@ -76,7 +76,7 @@ def test_bins_come_equally_often_and_paths_within_a_bin_too() -> None:
 
 
 def test_without_bins_every_op_of_every_block_is_as_frequent_and_independent() -> None:
-    sampler = PathSampler(TOY, None, False, 64, "field")
+    sampler = PathSampler(TOY)
     rng = np.random.default_rng(2)
     drawn = Counter(sampler.draw(rng)[0] for _ in range(20 * len(ALL)))
     assert abs(chi_square([drawn[path] for path in ALL])) < 4
@@ -86,7 +86,7 @@ def test_the_official_bins_of_the_small_space_are_met() -> None:
     """Seven bins of 10M from 290M to 360M of total MACs; last convolution and classifier are 33,136,640."""
     space = search_space("small")
     edges = [290e6 + 10e6 * number - 33_136_640 for number in range(8)]
-    sampler = PathSampler(space, edges, False, 224, "field")
+    sampler = PathSampler(space, bin_samplers(space, edges, 224, "field"))
     rng = np.random.default_rng(3)
     totals = [space.cost(sampler.draw(rng)[0]).macs + 33_136_640 for _ in range(700)]
     counts = Counter(int((total - 290e6) // 10e6) for total in totals)
@@ -100,7 +100,7 @@ def test_a_step_has_its_path_whatever_came_before() -> None:
     def path(steps: list[int]) -> list[int]:
         supernet = Supernet(space)
         choose = path_chooser(
-            supernet.activate, PathSampler(space, edges, False, 224, "field"), lambda step: 100 + step
+            supernet.activate, PathSampler(space, bin_samplers(space, edges, 224, "field")), lambda step: 100 + step
         )
         for step in steps:
             list(choose(step))
@@ -113,14 +113,14 @@ def test_a_step_has_its_path_whatever_came_before() -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32))
 def test_fair_paths_hold_each_op_of_each_block_once(seed: int) -> None:
-    paths = PathSampler(TOY, None, True, 64, "field").draw(np.random.default_rng(seed))
+    paths = PathSampler(TOY, fair=True).draw(np.random.default_rng(seed))
     assert len(paths) == 4
     for ops in zip(*(path.ops for path in paths), strict=True):
         assert sorted(ops) == [0, 1, 2, 3]
 
 
 def test_fair_paths_are_uniform_each_for_itself() -> None:
-    sampler = PathSampler(TOY, None, True, 64, "field")
+    sampler = PathSampler(TOY, fair=True)
     rng = np.random.default_rng(4)
     steps = [sampler.draw(rng) for _ in range(20 * len(ALL))]
     for place in range(4):
@@ -138,7 +138,7 @@ def test_a_fair_step_sums_the_gradients_of_its_paths() -> None:
         def losses(self, model: Supernet, batch: None, device: torch.device) -> tuple[dict[str, torch.Tensor], Any]:
             return {"squares": torch.stack([feature.square().mean() for feature in model(images)]).sum()}, {}
 
-    sampler = PathSampler(space, None, True, 64, "field")
+    sampler = PathSampler(space, fair=True)
     expected: dict[str, torch.Tensor] = {}
     losses = []
     for path in sampler.draw(np.random.default_rng(7)):
