@@ -144,19 +144,31 @@ def rank(
 @app.command()
 def retrain(
     directory: RunDirectory,
-    architecture: Annotated[str, typer.Argument(metavar="ARCHITECTURE", help='For example "2120 2112 33130031 3132".')],
+    architecture: Annotated[
+        str | None, typer.Argument(metavar="[ARCHITECTURE]", help='For example "2120 2112 33130031 3132".')
+    ] = None,
+    front: Annotated[
+        int | None,
+        typer.Option(
+            "--front", metavar="N", help="Instead, N architectures of the front, spread evenly over its cost."
+        ),
+    ] = None,
     data: MovedData = None,
 ) -> None:
     """Train another architecture than the winner of a run.
 
-    For example one of the front. It is trained standalone by the same schedule as the winner, and its weights are kept.
+    Or several of the front. They are trained standalone by the same schedule as the winner, and their weights are kept.
     """
     from detnas.distributed import comm
-    from detnas.run.retraining import retrain
+    from detnas.run.retraining import retrain, spread_over_front
+    from detnas.spaces import Architecture
     from detnas.utils.progress import Progress
 
+    if (architecture is None) == (front is None):
+        raise UserError("retrain: give an ARCHITECTURE, or --front N")
     with comm.process_group():
-        retrain(directory, architecture, Progress(quiet=not comm.is_main_process()), data)
+        chosen = [Architecture.parse(architecture)] if architecture else spread_over_front(directory, front or 0)
+        retrain(directory, chosen, Progress(quiet=not comm.is_main_process()), data)
 
 
 @app.command()

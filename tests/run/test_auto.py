@@ -23,7 +23,7 @@ from detnas.profiling.dry_run import dry_run
 from detnas.run.auto import fit_auto
 from detnas.run.retraining import retrain
 from detnas.rundir.layout import EVALUATION
-from detnas.spaces import BudgetSampler
+from detnas.spaces import Architecture, BudgetSampler
 from detnas.utils.errors import UserError
 from detnas.utils.progress import Progress
 
@@ -112,7 +112,7 @@ def test_all_that_follows_knows_the_numbers(blocks: Path, tmp_path: Path, shell:
     sizes = stored_sizes(run)
     assert load_detector(run / "detector.safetensors")[1].settings.anchor_sizes == sizes
     shell("search", run)
-    retrain(run, "00 00 0000 00", Progress(quiet=True))
+    retrain(run, [Architecture.parse("00 00 0000 00")], Progress(quiet=True))
     trained = load_detector(run / "finetune" / "00-00-0000-00" / "detector.safetensors")[1]
     assert trained.settings.anchor_sizes == sizes
     shell("evaluate", run / "detector.safetensors", "--data", blocks)

@@ -21,7 +21,7 @@ from detnas.run.publishing import export_supernet
 from detnas.run.retraining import retrain
 from detnas.run.weights import read_supernet
 from detnas.rundir.layout import PRETRAINED
-from detnas.spaces import search_space
+from detnas.spaces import Architecture, search_space
 from detnas.training.checkpoints import finished_weights
 from detnas.utils.errors import UserError
 from detnas.utils.progress import Progress
@@ -144,7 +144,7 @@ def test_only_trainings_that_begin_need_the_weights(earlier: Path, blocks: Path,
     torch.nn.init.zeros_(next(model.parameters()))
     save_backbone(file, model, info)
     with pytest.raises(UserError, match="its supernet began with other weights than"):
-        retrain(out, "33 33 3333 33", QUIET)
+        retrain(out, [Architecture.parse("33 33 3333 33")], QUIET)
 
 
 @pytest.mark.parametrize("stage", ["supernet-pretrain", "supernet-finetune"])
