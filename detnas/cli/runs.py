@@ -167,7 +167,7 @@ def retrain(
     if (architecture is None) == (front is None):
         raise UserError("retrain: give an ARCHITECTURE, or --front N")
     with comm.process_group():
-        chosen = [Architecture.parse(architecture)] if architecture else spread_over_front(directory, front or 0)
+        chosen = [Architecture.parse(architecture or "")] if front is None else spread_over_front(directory, front)
         retrain(directory, chosen, Progress(quiet=not comm.is_main_process()), data)
 
 

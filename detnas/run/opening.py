@@ -54,8 +54,8 @@ def open_run(
     beside whoever has claimed it. Raises `UserError` for whatever cannot work.
     """
     with comm.raise_on_all_ranks():
-        if is_budget_known(recipe):
-            BudgetSampler(recipe.search_space(), recipe.cost_budget())  # refused before data are read
+        # What needs no data is refused before they are read.
+        sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget()) if is_budget_known(recipe) else None
         device = choose_device(recipe.device)
         check_batches(recipe)
     comm.check_same_on_all_ranks("device", device.type)
@@ -76,9 +76,10 @@ def open_run(
         if given.detector.anchor_sizes == "auto":
             sizes = ", ".join(map(str, recipe.detector.anchor_sizes))
             progress.log(f"Anchor sizes that fit the boxes of the training images: {sizes}")
-        comm.broadcast_from_main(lambda: check_recipe(directory, recipe))
+        if recipe != given:
+            comm.broadcast_from_main(lambda: check_recipe(directory, recipe))
         with comm.raise_on_all_ranks():
-            sampler = BudgetSampler(recipe.search_space(), recipe.cost_budget())
+            sampler = sampler or BudgetSampler(recipe.search_space(), recipe.cost_budget())
             current = Run(recipe, directory, run_data, sampler, device, progress)
             check_run(current)
         weights = _open_weights(current) if hold != "not at all" else None  # workers of a search need none

@@ -41,8 +41,7 @@ def build_detector(
 def set_resolution(detector: Detector, settings: DetectorSettings) -> None:
     """Let `detector` see images by `settings`, which differ from its own in nothing but `PIXELS` and `min_size`."""
     find_spec(detector).set_sizes(detector, settings)
-    detector.transform = ImageTransform(settings)
-    detector.train(detector.training)
+    detector.transform = ImageTransform(settings).train(detector.training)
 
 
 def find_spec(detector: Detector) -> DetectorSpec:

@@ -6,14 +6,13 @@ import numpy as np
 import torch
 
 from detnas.config import DetectorSettings
+from detnas.config.detector import PADDED_TO
 from detnas.data.detection import DetectionSet
 from detnas.data.disk_cache import DiskCache
 from detnas.data.images import Images, resized_sizes
 from detnas.models.detectors.geometry import ImageTransform
 from detnas.models.detectors.prepared import PreparedImages, on_device, prepare
 
-PADDED_TO = 32
-"""torchvision pads a batch's height and width to multiples of this."""
 VALUE_BYTES = 4
 """Bytes of a float32."""
 
