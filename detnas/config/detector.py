@@ -142,7 +142,7 @@ class DetectorSettings(Preprocessing):
         if space.head is None:
             return sized
         names = space.head.ops
-        head = tuple(tuple(_head_op(names[op]) for op in tower) for tower in architecture.head)
+        head = tuple(tuple(names[op] for op in tower) for tower in architecture.head)
         return sized.model_copy(update={"head": head})
 
     def at(self, resolution: int | None) -> Self:
@@ -172,7 +172,7 @@ class DetectorSettings(Preprocessing):
         settings allow. The convolutions of the head are left out of it."""
         raise NotImplementedError
 
-    def head_costs(self, image: Size) -> Iterator[dict[HeadOp, Cost]]:
+    def head_costs(self, image: Size) -> Iterator[dict[str, Cost]]:
         """What each convolution of the head costs, tower by tower, as each op, for an image of the `image_size`."""
         yield from ()
 
@@ -182,11 +182,9 @@ class DetectorSettings(Preprocessing):
         """`parts` with the convolutions of the head, as these settings have them or as `head` leaves them to choose."""
         parts, costs = self.parts(channels, classes, image), list(self.head_costs(image))
         if head is None:
-            full: list[HeadOp] = ["full"] * len(costs)
-            ops = list(chain(*self.head)) if self.head else full
+            ops = list(chain(*self.head)) if self.head else ["full"] * len(costs)
             return replace(parts, heads=total([parts.heads, *(of[op] for op, of in zip(ops, costs, strict=True))]))
-        names: list[HeadOp] = [*map(_head_op, head.ops)]
-        rows = ({op: of[names[op]] for op in row} for row, of in zip(head.allowed_ops, costs, strict=True))
+        rows = ({op: of[head.ops[op]] for op in row} for row, of in zip(head.allowed_ops, costs, strict=True))
         return replace(parts, head_rows=tuple(rows))
 
     @property
@@ -244,7 +242,7 @@ class FPNSettings(DetectorSettings):
     def head_channels(self) -> list[list[tuple[int, int]]]:
         return [list(pairwise([self.fpn_channels, *[self.box_channels] * self.box_convs]))]
 
-    def head_costs(self, image: Size) -> Iterator[dict[HeadOp, Cost]]:
+    def head_costs(self, image: Size) -> Iterator[dict[str, Cost]]:
         yield from fpn_head(self)
 
     def parts(self, channels: Mapping[int, int], classes: int, image: Size) -> DetectorParts:
@@ -286,7 +284,7 @@ class RetinaNetSettings(DetectorSettings):
     def head_channels(self) -> list[list[tuple[int, int]]]:
         return [[(self.fpn_channels, self.fpn_channels)] * self.head_convs] * 2
 
-    def head_costs(self, image: Size) -> Iterator[dict[HeadOp, Cost]]:
+    def head_costs(self, image: Size) -> Iterator[dict[str, Cost]]:
         yield from retinanet_head(self, image)
 
     def parts(self, channels: Mapping[int, int], classes: int, image: Size) -> DetectorParts:
@@ -295,11 +293,6 @@ class RetinaNetSettings(DetectorSettings):
     @property
     def pyramid_levels(self) -> int:
         return len(self.strides) + self.extra_levels
-
-
-def _head_op(name: str) -> HeadOp:
-    """A name in a `HeadSpace`, which knows no detectors."""
-    return next(op for op in HEAD_OPS if op == name)
 
 
 def _scaled(size: int, factor: float) -> int:

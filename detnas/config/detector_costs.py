@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from detnas.spaces.cost import NOTHING, Cost, DetectorParts, Size, conv_cost, halved, total
 
 if TYPE_CHECKING:
-    from detnas.config.detector import DetectorSettings, FPNSettings, HeadOp, RetinaNetSettings
+    from detnas.config.detector import DetectorSettings, FPNSettings, RetinaNetSettings
 
 POOLED = 7
 """Side of the maps that are pooled for the box head of Faster R-CNN."""
@@ -25,7 +25,7 @@ def fpn_parts(settings: "FPNSettings", channels: Mapping[int, int], classes: int
     return DetectorParts(image, _pyramid(settings, channels, image), heads)
 
 
-def fpn_head(settings: "FPNSettings") -> Iterator[dict["HeadOp", Cost]]:
+def fpn_head(settings: "FPNSettings") -> Iterator[dict[str, Cost]]:
     """The cost of each convolution of the box head as each op."""
     for before, after in settings.head_channels[0]:
         ops = _head_ops(before, after, [(POOLED, POOLED)], settings.norm != "none")
@@ -42,14 +42,14 @@ def retinanet_parts(
     return DetectorParts(image, _pyramid(settings, channels, image) + total(added), total(outputs))
 
 
-def retinanet_head(settings: "RetinaNetSettings", image: Size) -> Iterator[dict["HeadOp", Cost]]:
+def retinanet_head(settings: "RetinaNetSettings", image: Size) -> Iterator[dict[str, Cost]]:
     """The cost of each convolution of both towers as each op."""
     for tower in settings.head_channels:
         for before, after in tower:
             yield _head_ops(before, after, _levels(settings, image), settings.norm != "none")
 
 
-def _head_ops(before: int, after: int, maps: list[Size], is_normed: bool) -> dict["HeadOp", Cost]:
+def _head_ops(before: int, after: int, maps: list[Size], is_normed: bool) -> dict[str, Cost]:
     """The cost of a convolution of `before` to `after` channels that runs on every one of `maps`, as each op."""
     depthwise = _on_every(maps, 9 * before, 0)
     return {

@@ -1,7 +1,9 @@
 """An architecture: one op for each block of a search space, and what else a space leaves to choose."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from detnas.utils.errors import UserError
 from detnas.utils.text import describe_value
@@ -71,6 +73,12 @@ class Architecture:
     def __str__(self) -> str:
         before = "" if self.resolution is None else f"{self.resolution} | "
         return before + _text(self.stages) + (f" + {_text(self.head)}" if self.head else "")
+
+
+def group(values: Iterable[int], sizes: Iterable[int]) -> tuple[tuple[int, ...], ...]:
+    """`values` in groups of these sizes."""
+    left = iter(values)
+    return tuple(tuple(islice(left, size)) for size in sizes)
 
 
 def _digits(text: str) -> tuple[tuple[int, ...], ...]:

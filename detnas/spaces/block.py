@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+
+from detnas.spaces.architecture import group
 
 
 @dataclass(frozen=True)
@@ -33,5 +34,4 @@ class HeadSpace:
 
     def group(self, ops: Sequence[int]) -> tuple[tuple[int, ...], ...]:
         """The op of each convolution, by tower."""
-        left = iter(ops)
-        return tuple(tuple(islice(left, len(tower))) for tower in self.towers)
+        return group(ops, map(len, self.towers))

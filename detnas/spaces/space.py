@@ -9,7 +9,7 @@ from operator import mul
 
 import numpy as np
 
-from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS, PAPER_OPS, Architecture
+from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS, PAPER_OPS, Architecture, group
 from detnas.spaces.block import Block, HeadSpace
 from detnas.spaces.cost import Cost, CostTable, Size, halved, to_size
 from detnas.spaces.latency import REMEDY, LatencyTable
@@ -222,8 +222,7 @@ class SearchSpace:
         """The backbone with these op indices, from input to output. Raises `UserError` unless one a block."""
         if len(ops) != sum(self.repeats):
             raise UserError(f"space {self.name} has {sum(self.repeats)} blocks, but {len(ops)} ops were given")
-        left = map(int, ops)
-        return Architecture(tuple(tuple(islice(left, repeats)) for repeats in self.repeats))
+        return Architecture(group(map(int, ops), self.repeats))
 
     def around(self, backbone: Architecture, resolution: int) -> Architecture:
         """The architecture with a `backbone`, the first op that every convolution of the head can be, and
@@ -242,7 +241,7 @@ class SearchSpace:
         contained equally often, up to a remainder that is drawn."""
         number = len(self.ops)
         columns = []
-        for ops in self.allowed_ops + (self.head.allowed_ops if self.head else ()):
+        for ops in self.choices[1 if self.resolutions else 0 :]:
             times, rest = divmod(number, len(ops))
             columns.append([*ops * times, *(rng.choice(ops, rest, replace=False) if rest else ())])
         orders = rng.permuted(np.array(columns), axis=1)
