@@ -96,6 +96,6 @@ except TypeError as error:
 
 @pytest.mark.parametrize("module", ["detnas.models.families", "detnas.models.ops", "detnas.spaces"])
 def test_tables_and_spaces_need_each_other_whichever_is_imported_first(module: str) -> None:
-    script = f"import sys, {module}; from detnas.spaces.space import SPACES; print('torch' in sys.modules)"
+    script = f"import sys, {module}; from detnas.spaces.named import SPACES; print('torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert said == "False\n"

@@ -10,7 +10,8 @@ from detnas.config.detector import HEAD_OPS, HeadOp
 from detnas.config.section import Count, PathText, Quantity, Section, Side, or_auto
 from detnas.spaces import PAPER_OPS, SearchSpace, search_space
 from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS
-from detnas.spaces.space import MOST_CHANNELS, MOST_STAGES, SPACES
+from detnas.spaces.named import SPACES
+from detnas.spaces.space import MOST_CHANNELS, MOST_STAGES
 from detnas.utils.errors import UserError
 from detnas.utils.files import real_path
 

@@ -5,7 +5,8 @@ from detnas.spaces.block import Block
 from detnas.spaces.budget import COSTS, Budget, BudgetSampler
 from detnas.spaces.cost import Cost, CostTable, DetectorParts, Size
 from detnas.spaces.latency import LatencyTable, read_latencies
-from detnas.spaces.space import SearchSpace, search_space
+from detnas.spaces.named import search_space
+from detnas.spaces.space import SearchSpace
 
 __all__ = [
     "COSTS",

@@ -23,8 +23,8 @@ from detnas.models.weight_sources.efficientnet_lite import INPUT, SHIPPED_FILE, 
 from detnas.models.weight_sources.efficientnet_lite_names import PYTORCH, TIMM, layer_names
 from detnas.models.weights import load_weights
 from detnas.spaces import Architecture, SearchSpace, search_space
+from detnas.spaces.named import SPACES
 from detnas.spaces.published import PUBLISHED, PublishedNetwork
-from detnas.spaces.space import SPACES
 
 
 @pytest.fixture(scope="module")

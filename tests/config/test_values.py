@@ -10,7 +10,7 @@ from small_recipe import small_recipe
 
 from detnas.config import FPNSettings, Recipe, load_recipe
 from detnas.config.recipe import BASELINES
-from detnas.spaces.space import SPACES
+from detnas.spaces.named import SPACES
 
 
 @pytest.mark.parametrize(

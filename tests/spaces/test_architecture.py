@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace, search_space
-from detnas.spaces.space import SPACES
+from detnas.spaces.named import SPACES
 from detnas.utils.errors import UserError
 
 ARCHITECTURES = st.builds(

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from detnas.models.backbone import Subnet
 from detnas.models.classifier import Classifier
 from detnas.spaces import Block, Cost, SearchSpace, search_space
+from detnas.spaces.named import SPACES
 from detnas.spaces.published import PUBLISHED
-from detnas.spaces.space import SPACES
 from detnas.utils.errors import UserError
 
 MOBILE = search_space("mobile")

@@ -15,7 +15,7 @@ from detnas.models.detectors.build import Detector, build_detector, find_spec
 from detnas.models.detectors.geometry import ImageTransform
 from detnas.models.supernet import Supernet
 from detnas.spaces import BudgetSampler, search_space
-from detnas.spaces.space import SPACES
+from detnas.spaces.named import SPACES
 
 IMAGE = (96, 160)
 CLASSES = 3

@@ -19,7 +19,7 @@ from detnas.models.ops import OPS, MBConvOp
 from detnas.models.ops.layer_style import LayerStyle
 from detnas.models.supernet import Supernet
 from detnas.spaces import SearchSpace, search_space
-from detnas.spaces.space import SPACES
+from detnas.spaces.named import SPACES
 
 STYLE = LayerStyle(padding="symmetric", bn_eps=1e-5)
 
