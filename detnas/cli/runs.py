@@ -72,6 +72,7 @@ def _fit(
     from detnas.config import load_recipe
     from detnas.distributed import comm
     from detnas.profiling.time_fit import fit_to_time
+    from detnas.run.pipeline import run_directory
     from detnas.utils.progress import parse_duration
 
     seconds = parse_duration(time)
@@ -80,7 +81,7 @@ def _fit(
     if comm.world_size() > 1:
         raise UserError("--time: measures one process; start it without torchrun")
     recipe = load_recipe(name, changes)
-    directory = out or Path("runs") / recipe.name
+    directory = run_directory(recipe, out)
     return fit_to_time(recipe, directory, data, seconds, progress), directory
 
 

@@ -25,6 +25,7 @@ from detnas.report.recalibration import explain_recalibration
 from detnas.rundir import layout
 from detnas.rundir.layout import Candidate
 from detnas.spaces import PAPER_OPS
+from detnas.spaces.cost import format_shares
 from detnas.utils.errors import UserError
 from detnas.utils.estimate import Estimate
 from detnas.utils.files import write_text
@@ -130,10 +131,10 @@ def _units(run: CollectedRun) -> str:
     else:
         text = f"MACs for one image and parameters{latency} are those of the whole detector."
     if winner.input_size:
-        macs = sum(part["macs"] for part in winner.parts.values())
-        shares = ", ".join(f"{name} {part['macs'] / macs:.0%}" for name, part in winner.parts.items())
+        macs = {name: part["macs"] for name, part in winner.parts.items()}
         height, width = winner.input_size
-        text += f" The winner's detector has {count(macs)} MACs for one of {width}x{height} pixels: {shares}."
+        whole = f"{count(sum(macs.values()))} MACs for one of {width}x{height} pixels"
+        text += f" The winner's detector has {whole}: {format_shares(macs)}."
     return text
 
 

@@ -60,12 +60,17 @@ def run(
     for name in stages or ():
         if name not in STAGES:
             raise UserError(f"stages: {name!r} is unknown; {suggestion(name, STAGES)}")
-    directory = Path(out) if out is not None else Path("runs") / recipe.name
+    directory = run_directory(recipe, out)
     with open_run(recipe, directory, Path(data) if data is not None else None, progress) as current:
         for name in STAGES:
             if stages is None or name in stages:
                 _run_stage(current, name)
     return directory
+
+
+def run_directory(recipe: Recipe, out: str | Path | None = None) -> Path:
+    """The directory of a run: `out`, or by default `runs/NAME`."""
+    return Path(out) if out is not None else Path("runs") / recipe.name
 
 
 def search_run(directory: Path, progress: Progress, join: bool = False, data: Path | None = None) -> None:

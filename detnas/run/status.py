@@ -15,6 +15,7 @@ from detnas.rundir.directory import read_stored_run
 from detnas.rundir.layout import MetricsRow, NetworkEvaluation
 from detnas.search.study.optuna_internals import count_trials
 from detnas.spaces import Cost
+from detnas.spaces.cost import format_shares
 from detnas.utils.files import is_file
 
 State = Literal["not started", "started", "in progress", "done"]
@@ -135,11 +136,11 @@ def _evaluation_lines(directory: Path, network: str, recipe: Recipe) -> Sequence
 
 def _describe_parts(evaluation: NetworkEvaluation, recipe: Recipe) -> str:
     """Whose cost it is, and what share of the detector's MACs each of its parts has."""
-    macs = sum(part.macs for part in evaluation.parts.values())
-    shares = ", ".join(f"{name} {part.macs / macs:.0%}" for name, part in evaluation.parts.items())
+    macs: dict[str, int] = {name: part.macs for name, part in evaluation.parts.items()}
     if recipe.budget.of == "backbone":
-        return f"the backbone; the whole detector has {macs / 1e6:.1f}M MACs: {shares}"
-    return f"the whole detector: {shares}"
+        whole = sum(macs.values()) / 1e6
+        return f"the backbone; the whole detector has {whole:.1f}M MACs: {format_shares(macs)}"
+    return f"the whole detector: {format_shares(macs)}"
 
 
 def _training(

@@ -108,6 +108,12 @@ def total(costs: Iterable[Cost]) -> Cost:
     return sum(costs, NOTHING)
 
 
+def format_shares(macs: Mapping[str, int]) -> str:
+    """What share each part has of the MACs of all: backbone 43%, pyramid 8%, heads 49%."""
+    whole = sum(macs.values())
+    return ", ".join(f"{part} {own / whole:.0%}" for part, own in macs.items())
+
+
 def to_size(size: int | Size) -> Size:
     """Height and width, also of a square by its side."""
     return (size, size) if isinstance(size, int) else size
