@@ -1,7 +1,8 @@
-"""Whether sums of block latencies predict the latencies of networks.
+"""Whether sums of block latencies predict the latencies of whole networks.
 
-`tiny` and `mobile` are measured at the input size of the recipes own-data-scratch and own-data-quick, and `small` at
-that of own-data, by PyTorch and by ONNX Runtime, with the protocol of `detnas profile --latency`.
+The backbones of `tiny` and `mobile` are measured at the input size of the recipes own-data-scratch and own-data-quick,
+and those of `small` at that of own-data; and the whole detectors of own-data-quick and of shapes-quick-fpn with a
+choice of resolution and head. By PyTorch and by ONNX Runtime, with the protocol of `detnas profile --latency`.
 """
 
 import tempfile
@@ -15,26 +16,37 @@ from detnas.profiling.latency.profile import profile_latency
 from detnas.utils.files import read_json
 
 FROM_SCRATCH = ("pretraining.source=none", "pretraining.weights=null", "baselines=[]")
-CASES: dict[str, tuple[str, ...]] = {
-    "own-data-scratch": (),
-    "own-data-quick": (),
-    "own-data": ("space.name=small", *FROM_SCRATCH),
-}
+DETECTORS = (
+    "budget.of=detector",
+    "budget.macs_min=null",
+    "budget.macs_max=null",
+    "space.head_ops=[full,separable,skip]",
+)
+CASES: tuple[tuple[str, ...], ...] = (
+    ("own-data-scratch",),
+    ("own-data-quick",),
+    ("own-data", "space.name=small", *FROM_SCRATCH),
+    ("own-data-quick", *DETECTORS, "space.resolutions=[192,256,320]"),
+    ("shapes-quick-fpn", *DETECTORS, "space.resolutions=[64,96]"),
+)
 """Recipes and changes."""
 
 
 def main() -> None:
-    """Measure latencies, in three to five minutes on two idle cores; write benchmarks/results/latency.json."""
+    """Measure latencies, in about ten minutes on two idle cores; write benchmarks/results/latency.json."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, changes in CASES.items():
+        for name, *changes in CASES:
             for line in profile_latency(load_recipe(name, ["device=cpu", *changes]), Path(folder)):
                 print(line)
         for file in sorted(Path(folder).iterdir()):
-            table = read_json(file)
-            key = f"{table['space']}, {table['backend']}"
-            found[key] = {name: table[name] for name in ("height", "width", "threads", "excess_us", "check")}
-    save("latency", {"spaces": found})
+            kept = read_json(file)
+            found[file.stem.removeprefix("latency-")] = {
+                "threads": kept["tables"][0]["threads"],
+                "corrections": kept["corrections"],
+                "check": kept["check"],
+            }
+    save("latency", {"measured": found})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,21 @@
 """Latency tables that nobody measured."""
 
+from pathlib import Path
+
 import numpy as np
 
 from detnas.spaces import LatencyTable, SearchSpace
+from detnas.spaces.latency import read_latencies, write_latencies
+
+
+def write_table(path: Path, table: LatencyTable) -> None:
+    write_latencies(path, [table])
+
+
+def read_table(path: Path) -> LatencyTable:
+    """The only table of a file."""
+    (table,) = read_latencies(path)
+    return table
 
 
 def synthetic(space: SearchSpace, seed: int = 0, stem_us: int = 500) -> LatencyTable:

@@ -18,12 +18,21 @@ def profile(
         bool,
         typer.Option(
             "--latency",
-            help="Instead, measure the latency of every op of every block on this device, with PyTorch and (if "
-            "installed) ONNX Runtime, and write the tables for budget.latencies.",
+            help="Instead, measure the latency of every op of every block on this device, and of the detector around "
+            "them if budget.of says so, with PyTorch and (if installed) ONNX Runtime, and write the tables for "
+            "budget.latencies.",
         ),
     ] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The folder for the tables; the current folder by default.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="A data set whose images and categories say what the recipe leaves open. Without it, images are 4:3 "
+            "and there are 20 categories.",
+        ),
     ] = None,
     changes: RecipeChanges = None,
 ) -> None:
@@ -34,15 +43,20 @@ def profile(
     from detnas.config import load_recipe
     from detnas.profiling.profile import describe
 
+    if out is not None and not latency:
+        raise UserError(f"--out {out}: only latency tables are written; add --latency or leave out --out")
+    known = load_recipe(recipe, changes or ())
+    if data is not None:
+        from detnas.data.splits import open_data
+        from detnas.run.auto import fit_auto
+
+        known = fit_auto(known, open_data(data, known.data, known.seed).train)
     if latency:
         from detnas.profiling.latency.profile import profile_latency
 
-        lines = profile_latency(load_recipe(recipe, changes or ()), out or Path())
-    elif out is not None:
-        raise UserError(f"--out {out}: only latency tables are written; add --latency or leave out --out")
+        print_lines(profile_latency(known, out or Path()))
     else:
-        lines = describe(load_recipe(recipe, changes or ()))
-    print_lines(lines)
+        print_lines(describe(known))
 
 
 @app.command("bench-latency")

@@ -8,13 +8,23 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from detnas.config.data import DataSettings
-from detnas.config.detector import AnyDetector, DetectorSettings
+from detnas.config.detector import AnyDetector, DetectorSettings, Preprocessing
 from detnas.config.pretraining import SHIPPED_WEIGHTS, PretrainingSettings
 from detnas.config.search import SearchSettings
 from detnas.config.section import Name, Section, Seed
 from detnas.config.space import BudgetSettings, SpaceSettings, without_table
 from detnas.config.training import SupernetTrainingSettings, TrainingSettings
-from detnas.spaces import Architecture, Budget, DetectorParts, SearchSpace, Size, published, read_latencies
+from detnas.spaces import (
+    Architecture,
+    Budget,
+    DetectorParts,
+    LatencyTable,
+    SearchSpace,
+    Size,
+    published,
+    read_latencies,
+)
+from detnas.spaces.latency import find_table
 from detnas.utils.errors import suggestion
 
 RANDOM = {"random": 1} | {f"random{number}": number for number in range(2, 10)}
@@ -183,23 +193,40 @@ class Recipe(Section):
     def cost_budget(self) -> Budget:
         """The bounds of `budget`, in which nothing is `auto`. Raises `UserError` if its table of latencies cannot be
         read."""
-        budget, space = self.budget, self.search_space()
+        budget, tables = self.budget, self.latencies()
         parts: dict[int | None, DetectorParts] = {}
         if budget.of == "detector":
-            channels = dict(zip(space.strides, space.map_channels, strict=True))
-            for resolution in space.resolution_choices:
-                settings = self.detector.at(resolution)
-                size = self.image_size(settings)
-                parts[resolution] = settings.whole_parts(channels, self.classes, size, space.head)
+            for resolution in self.space.search_space().resolution_choices:
+                of_one = self.detector_parts(resolution)
+                if tables:
+                    of_one = find_table(tables, self.timed_detector, of_one.size).added_to(of_one)
+                parts[resolution] = of_one
         least, most = budget.latency_min or 0, inf if budget.latency_max is None else budget.latency_max
         return Budget(
             macs=(budget.macs_min or 0, inf if budget.macs_max is None else budget.macs_max),
             params=(budget.params_min or 0, inf if budget.params_max is None else budget.params_max),
             latency=(round(1000 * least, 3), round(1000 * most, 3)),  # in microseconds, the unit of tables
-            latencies=read_latencies(Path(budget.latencies)) if budget.latencies else None,
+            latencies=find_table(tables, None) if tables and not parts else None,
             size=budget.size,
             detector=parts or None,
         )
+
+    def latencies(self) -> tuple[LatencyTable, ...]:
+        """The tables of measured latencies that the budget names. Raises `UserError` if they cannot be read."""
+        return read_latencies(Path(self.budget.latencies)) if self.budget.latencies else ()
+
+    @property
+    def timed_detector(self) -> dict[str, Any]:
+        """What latencies depend on besides the backbone and the size of the image, of which nothing is `auto`."""
+        pixels = {"min_size", *self.detector.PIXELS, *Preprocessing.model_fields}
+        settings = self.detector.model_dump(mode="json", exclude=pixels | {"score_threshold", "nms_threshold"})
+        return settings | {"classes": self.classes, "head_ops": list(self.space.head_ops)}
+
+    def detector_parts(self, resolution: int | None) -> DetectorParts:
+        """What a detector costs besides its backbone at a resolution of the space; nothing of `budget` is `auto`."""
+        space, settings = self.search_space(), self.detector.at(resolution)
+        channels = dict(zip(space.strides, space.map_channels, strict=True))
+        return settings.whole_parts(channels, self.classes, self.image_size(settings), space.head)
 
     @property
     def classes(self) -> int:

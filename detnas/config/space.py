@@ -126,15 +126,13 @@ class BudgetSettings(Section):
     size: Annotated[int, Field(gt=0, le=2**12)] = SIZE
     """Side in pixels of the square image for which a backbone's MACs are counted."""
     latency_min: Milliseconds | None = None
-    """Minimum of the backbone's latency in milliseconds at batch size 1, by the table `latencies` and at its image
-    size."""
+    """Minimum of the latency in milliseconds at batch size 1, by the table `latencies` and at its image size."""
     latency_max: Milliseconds | None = None
-    """Maximum of the backbone's latency in milliseconds at batch size 1, by the table `latencies` and at its image
-    size."""
+    """Maximum of the latency in milliseconds at batch size 1, by the table `latencies` and at its image size."""
     # Absolute, since a run may be continued from another folder.
     latencies: Annotated[PathText, AfterValidator(lambda file: file and str(real_path(Path(file))))] | None = None
-    """The table of measured latencies: a file that `detnas profile RECIPE --latency` wrote, relative to the current
-    folder."""
+    """The table of measured latencies, of detectors or backbones as `of` says: a file that `detnas profile RECIPE
+    --latency` wrote, relative to the current folder."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -149,6 +147,4 @@ class BudgetSettings(Section):
             )
         if self.of == "detector" and self.size != SIZE:
             raise ValueError(f"size {self.size} is that of backbones; leave it out, or choose of: backbone")
-        if self.of == "detector" and self.latencies:
-            raise ValueError("latencies are those of backbones; choose of: backbone")
         return self

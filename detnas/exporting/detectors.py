@@ -36,18 +36,22 @@ class DetectorModel:
 
 
 def whole_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
-    """From `image` (height, width, 3) uint8, RGB, of any size, to `boxes` (n, 4) float32, `scores` (n,) float32 and
-    `labels` (n,) int64: those of `Detections`."""
-    outputs = ["boxes", "scores", "labels"]
-    axes = {"image": {0: "height", 1: "width"}} | {name: {0: "found"} for name in outputs}
-    model = onnx_model(_Whole(detector, info), (_example(),), inputs=["image"], outputs=outputs, axes=axes)
-    data = with_about(model, {"holds": "detector"} | about_detector(info))
+    """What `whole_model` computes, with metadata."""
+    data = with_about(whole_model(detector), {"holds": "detector"} | about_detector(info))
     session = open_session(data)
 
     def detect(images: Sequence[Tensor]) -> list[Detections]:
         return [Detections(*session.run(None, {"image": _pixels(image)})) for image in images]
 
     return DetectorModel({".onnx": data}, detect, takes_batches=False)
+
+
+def whole_model(detector: Detector) -> bytes:
+    """From `image` (height, width, 3) uint8, RGB, of any size, to `boxes` (n, 4) float32, `scores` (n,) float32 and
+    `labels` (n,) int64: those of `Detections`."""
+    outputs = ["boxes", "scores", "labels"]
+    axes = {"image": {0: "height", 1: "width"}} | {name: {0: "found"} for name in outputs}
+    return onnx_model(_Whole(detector), (_example(),), inputs=["image"], outputs=outputs, axes=axes)
 
 
 def raw_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
@@ -74,10 +78,10 @@ def raw_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
 
 
 class _Whole(nn.Module):
-    def __init__(self, detector: Detector, info: DetectorInfo) -> None:
+    def __init__(self, detector: Detector) -> None:
         super().__init__()
         self.detector = copy.deepcopy(detector)
-        self.detector.transform = _TracedTransform(info.settings)
+        self.detector.transform = _TracedTransform(detector.transform.settings)
         self.eval()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:

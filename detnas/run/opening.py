@@ -86,7 +86,7 @@ def open_run(
         fingerprint = run_data.fingerprint()
         comm.check_same_on_all_ranks(f"data set {data}", fingerprint)
         comm.broadcast_from_main(lambda: store_recipe(directory, recipe, run_data, fingerprint))
-        comm.broadcast_from_main(lambda: store_latencies(directory, sampler.budget.latencies))
+        comm.broadcast_from_main(lambda: store_latencies(directory, recipe.latencies()))
         comm.broadcast_from_main(lambda: store_splits(directory, run_data))
         if weights is not None:
             comm.broadcast_from_main(lambda: store_weights(directory, weights))

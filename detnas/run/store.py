@@ -13,6 +13,7 @@ from detnas.data.splits import RunData
 from detnas.rundir.directory import find_stored_run, write_stored_run
 from detnas.rundir.layout import DATA, FORMAT, LATENCIES, RECIPE, SPLITS, SplitImage, StoredRun
 from detnas.spaces import LatencyTable, read_latencies
+from detnas.spaces.latency import write_latencies
 from detnas.utils.errors import UserError
 from detnas.utils.text import describe_value
 from detnas.utils.versions import versions
@@ -70,15 +71,15 @@ def store_splits(directory: Path, data: RunData) -> None:
         SPLITS.write(directory, splits)
 
 
-def store_latencies(directory: Path, latencies: LatencyTable | None) -> None:
-    """Write the budget's table of latencies when the run begins; later, raise `UserError` if it is another one."""
+def store_latencies(directory: Path, latencies: tuple[LatencyTable, ...]) -> None:
+    """Write the budget's tables of latencies when the run begins; later, raise `UserError` if they are others."""
     path = directory / LATENCIES
-    if latencies is None:
+    if not latencies:
         return
     try:
         stored = read_latencies(path)
     except UserError:  # missing or damaged
-        latencies.write(path)
+        write_latencies(path, latencies)
         return
     if stored != latencies:
         raise UserError(

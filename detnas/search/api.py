@@ -63,7 +63,7 @@ def search(
     space = search_space(space) if isinstance(space, str) else space
     chosen = _settings(settings, _name(fitness))
     budget_sampler = BudgetSampler(space, budget or Budget())
-    if chosen.second_objective == "latency" and budget_sampler.budget.latencies is None:
+    if chosen.second_objective == "latency" and not budget_sampler.budget.has_latencies:
         raise UserError("second_objective latency needs a table of latencies; give the budget one by latencies=")
     directory = Path(out)
     _claim(directory, _facts(budget_sampler, chosen, seed))

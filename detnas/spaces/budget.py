@@ -41,7 +41,8 @@ class Budget:
 
     They are those of a backbone, stem and blocks, for an image of `size` pixels, height and width, or the side of a
     square. With the costs of the rest of a `detector` at each resolution of the space (at None, if there is no choice)
-    they are those of the whole, at its own size. Raises `UserError` for bounds on the latency without a table.
+    they are those of the whole, at its own size and by its own `latencies`. Raises `UserError` for bounds on the
+    latency without a table.
     """
 
     macs: tuple[float, float] = (0, inf)
@@ -52,13 +53,23 @@ class Budget:
     detector: Mapping[int | None, DetectorParts] | None = None
 
     def __post_init__(self) -> None:
-        if self.latency != (0, inf) and self.latencies is None:
+        if self.latency != (0, inf) and not self.has_latencies:
             raise UserError(f"budget.latency: bounds need a table of measured latencies; {REMEDY}")
 
     @property
     def of(self) -> str:
         """What is bounded, in words."""
         return "detector" if self.detector else "backbone"
+
+    @property
+    def has_latencies(self) -> bool:
+        """Whether the latencies of networks are known."""
+        return None not in self._latencies
+
+    @property
+    def _latencies(self) -> list[LatencyTable | None]:
+        """The table of each resolution."""
+        return [parts.latencies for parts in self.detector.values()] if self.detector else [self.latencies]
 
     def allows(self, cost: Cost) -> bool:
         """Whether a cost lies within all bounds."""
@@ -75,7 +86,13 @@ class Budget:
             free = tuple(dict.fromkeys(allowed, NOTHING) for allowed in (space.head.allowed_ops if space.head else ()))
             return replace(table, detector=DetectorParts(table.size, NOTHING, NOTHING, free)) if free else table
         parts = self.detector[resolution]
-        return replace(space.cost_table(parts.size, self.latencies), detector=parts)
+        return replace(space.cost_table(parts.size, parts.latencies), detector=parts)
+
+    def latencies_from(self) -> str:
+        """At which sizes of the input, on what device and by what backend latencies were measured, in words."""
+        tables = [table for table in self._latencies if table is not None]
+        sizes = " and ".join(f"{table.height}x{table.width}" for table in tables)
+        return f"{sizes} pixels on {tables[0].device}, {tables[0].backend}"
 
 
 class BudgetSampler:
@@ -156,11 +173,9 @@ class BudgetSampler:
         extents = [table.extent(cost) for table in self.tables.values()]
         least, most = min(low for low, _ in extents), max(high for _, high in extents)
         if cost == "latency":
-            table = self.budget.latencies
-            assert table is not None  # the budget refuses bounds without a table
             return (
                 f"{lower / 1e3:,.3f} to {upper / 1e3:,.3f} ms (there are {least / 1e3:,.3f} to {most / 1e3:,.3f} at "
-                f"{table.height}x{table.width} pixels on {table.device}, {table.backend})"
+                f"{self.budget.latencies_from()})"
             )
         sizes = dict.fromkeys("x".join(map(str, table.size)) for table in self.tables.values())
         at = f" at {' and '.join(sizes)} pixels" if cost == "macs" else ""

@@ -3,8 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from detnas.spaces.architecture import Architecture
+
+if TYPE_CHECKING:
+    from detnas.spaces.latency import LatencyTable
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -48,6 +52,8 @@ class DetectorParts:
     """Of the heads without what an architecture chooses of them."""
     head_rows: tuple[Mapping[int, Cost], ...] = ()
     """Of each convolution of the head that an architecture chooses, the cost of every op that it can be."""
+    latencies: "LatencyTable | None" = None
+    """The table of which the latencies of these parts are, and those of the backbones."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from math import inf
 from pathlib import Path
 
 import pytest
-from latency_tables import synthetic
+from latency_tables import synthetic, write_table
 from recipes import refusal
 
 from detnas.config import load_recipe
@@ -54,7 +54,7 @@ def test_latencies_are_bounded_in_milliseconds_by_a_table(
     minimal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = synthetic(search_space("small"))
-    table.write(tmp_path / "table.json")
+    write_table(tmp_path / "table.json", table)
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(minimal, ["budget.latencies=table.json", "budget.latency_max=20.001"])
     # Absolute, since a run may be continued from another folder.

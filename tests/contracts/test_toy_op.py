@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from latency_tables import read_table, write_table
 from small_recipe import small_recipe
 from test_op_contract import OpContract
 from torch import nn
@@ -24,7 +25,7 @@ from detnas.profiling.latency.backends import Eager
 from detnas.profiling.latency.table import measure_table
 from detnas.search.samplers import SAMPLERS
 from detnas.search.samplers.evolution import crossover, mutate
-from detnas.spaces import PAPER_OPS, Architecture, Block, Budget, BudgetSampler, Cost, SearchSpace, Size, read_latencies
+from detnas.spaces import PAPER_OPS, Architecture, Block, Budget, BudgetSampler, Cost, SearchSpace, Size
 from detnas.spaces import search_space as named
 from detnas.training.paths import PathSampler
 from detnas.utils.errors import UserError
@@ -190,8 +191,8 @@ def test_latencies_are_measured_where_the_op_is_allowed(tmp_path: Path, monkeypa
     measured, _, check = measure_table(SPACE, torch.rand(1, 3, 64, 64), Eager(torch.device("cpu")))
     known = tuple(tuple(op for op, latency in enumerate(row) if latency is not None) for row in measured.blocks_us)
     assert known == SPACE.allowed_ops
-    measured.write(tmp_path / "table.json")
-    assert read_latencies(tmp_path / "table.json") == measured
+    write_table(tmp_path / "table.json", measured)
+    assert read_table(tmp_path / "table.json") == measured
     assert [tuple(row) for row in SPACE.cost_table(latencies=measured).of("latency")] == list(SPACE.allowed_ops)
     for architecture in check.architectures:
         SPACE.check(architecture)

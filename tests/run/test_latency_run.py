@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from latency_tables import synthetic
+from latency_tables import read_table, synthetic, write_table
 from shell import Shell
 from small_recipe import write_recipe
 
-from detnas.profiling.latency import backends, check
+from detnas.profiling.latency import backends, profile
 from detnas.run.pipeline import run
-from detnas.spaces import Architecture, LatencyTable, read_latencies, search_space
+from detnas.spaces import Architecture, LatencyTable, search_space
 from detnas.utils.errors import UserError
 from detnas.utils.files import read_json, read_json_lines
 
@@ -31,7 +31,7 @@ def latency_ms(architecture: str, table: LatencyTable = TABLE) -> float:
 def bounded(tmp_path_factory: pytest.TempPathFactory, blocks: Path) -> Path:
     """A finished run; its recipe and table lie beside it."""
     folder = tmp_path_factory.mktemp("latency")
-    TABLE.write(folder / "table.json")
+    write_table(folder / "table.json", TABLE)
     low, high = BOUNDS_MS
     recipe = write_recipe(
         folder / "recipe.yaml",
@@ -68,14 +68,14 @@ def test_a_table_that_was_measured_again_is_refused(bounded: Path, tmp_path: Pat
     folder = tmp_path / "copy"
     shutil.copytree(bounded.parent, folder)
     recipe, table = folder / "recipe.yaml", bounded.parent / "table.json"
-    assert read_latencies(folder / "run" / "latencies.json") == TABLE
+    assert read_table(folder / "run" / "latencies.json") == TABLE
     run(str(recipe), folder / "run", blocks)
     try:
-        replace(TABLE, stem_us=301).write(table)
+        write_table(table, replace(TABLE, stem_us=301))
         with pytest.raises(UserError, match=r"budget.latencies has been measured again since .* put .*latencies.json"):
             run(str(recipe), folder / "run", blocks)
     finally:
-        TABLE.write(table)
+        write_table(table, TABLE)
 
 
 def test_profile_measures_by_both_backends(
@@ -84,7 +84,7 @@ def test_profile_measures_by_both_backends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(backends, "MAX_SECONDS", 0)
-    monkeypatch.setattr(check, "NUM_ARCHITECTURES", 3)
+    monkeypatch.setattr(profile, "NUM_ARCHITECTURES", 3)
     recipe = write_recipe(tmp_path / "recipe.yaml", detector__min_size=32, detector__max_size=32)
     said = shell("profile", recipe, "--latency", "--out", tmp_path / "tables")
     assert said.count("Kendall's tau") == 2 and "1 thread" in said
@@ -94,7 +94,7 @@ def test_profile_measures_by_both_backends(
     ]
     for file in files:
         assert str(file) in said
-        table = read_latencies(file)
+        table = read_table(file)
         assert SPACE.cost_table(latencies=table).stem.latency == table.stem_us
         assert json.loads(file.read_text())["check"]["networks"]
 

@@ -9,6 +9,7 @@ import pytest
 from latency_tables import synthetic
 
 from detnas.spaces import Budget, BudgetSampler, Cost, read_latencies, search_space
+from detnas.spaces.latency import write_latencies
 from detnas.utils.errors import UserError
 
 TINY = search_space("tiny")
@@ -16,8 +17,8 @@ TABLE = synthetic(TINY)
 
 
 def test_a_file_gives_the_table_back(tmp_path: Path) -> None:
-    TABLE.write(tmp_path / "table.json", check={"mean error": 0.01})
-    again = read_latencies(tmp_path / "table.json")
+    write_latencies(tmp_path / "table.json", [TABLE], check={"mean error": 0.01})
+    (again,) = read_latencies(tmp_path / "table.json")
     assert again == TABLE and hash(again) == hash(TABLE)
     assert json.loads((tmp_path / "table.json").read_text())["check"] == {"mean error": 0.01}
 
@@ -40,7 +41,7 @@ def test_a_latency_is_told_in_milliseconds_where_it_is_known() -> None:
 
 def changed(**fields: Any) -> str:
     tree = {**vars(TABLE), **fields}
-    return json.dumps({name: value for name, value in tree.items() if value is not ...})
+    return json.dumps({"tables": [{name: value for name, value in tree.items() if value is not ...}]})
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,8 @@ def changed(**fields: Any) -> str:
     [
         ("no JSON", ["JSON"]),
         ("[]", ["object"]),
+        ("{}", ["tables", "required"]),
+        ('{"tables": []}', ["tables", "at least 1"]),
         (changed(space=...), ["space", "required"]),
         (changed(stem_us=0), ["stem_us", "greater than 0"]),
         (changed(threads="2"), ["threads", "integer"]),

@@ -11,14 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from detnas.distributed.device import device_name
+from detnas.exporting.detectors import whole_model
 from detnas.exporting.onnx_model import onnx_model
+from detnas.models.detectors.spec import Detector
+from detnas.profiling.latency.around import FromPixels
 from detnas.spaces.latency import BackendName
 
 MIN_ROUNDS, MAX_ROUNDS, MAX_SECONDS = 5, 51, 20
 """The least and the most rounds of a median. After `MAX_SECONDS` no further round starts, once there are the least."""
 
-Runner = Callable[[Any], Any]
-"""A forward pass of a network, or of a part of one, from its input to its (first) output."""
+Runner = Callable[..., Any]
+"""A forward pass of a network, or of a part of one, from its inputs to its (first) output."""
 
 
 class Backend(ABC):
@@ -32,8 +35,12 @@ class Backend(ABC):
         self.threads = torch.get_num_threads()
 
     @abstractmethod
-    def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Runner]:
-        """`copies` of a network in evaluation mode, each with its own weights in memory, for inputs like `example`."""
+    def load(self, network: nn.Module, *examples: Tensor, copies: int = 1) -> list[Runner]:
+        """`copies` of a network in evaluation mode, each with its own weights in memory, for inputs like `examples`."""
+
+    @abstractmethod
+    def load_detector(self, detector: Detector) -> Runner:
+        """A whole detector as users run it, for images (height, width, 3) uint8."""
 
     @abstractmethod
     def prepare_input(self, images: Tensor) -> Any:
@@ -57,9 +64,12 @@ class Eager(Backend):
         super().__init__()
         self.device = device
 
-    def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Runner]:
+    def load(self, network: nn.Module, *examples: Tensor, copies: int = 1) -> list[Runner]:
         converted = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return [copy.deepcopy(converted) for _ in range(copies)]
+
+    def load_detector(self, detector: Detector) -> Runner:
+        return self.load(FromPixels(detector))[0]
 
     def prepare_input(self, images: Tensor) -> Tensor:
         return images
@@ -93,19 +103,23 @@ class OnnxRuntime(Backend):
         memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
         ort.create_and_register_allocator(memory, None)
 
-    def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Runner]:
-        model = onnx_model(network, (example,))
+    def load(self, network: nn.Module, *examples: Tensor, copies: int = 1) -> list[Runner]:
+        model = onnx_model(network, examples)
+        return [self._open(model) for _ in range(copies)]
+
+    def load_detector(self, detector: Detector) -> Runner:
+        return self._open(whole_model(detector))
+
+    def _open(self, model: bytes) -> Runner:
         options = self.runtime.SessionOptions()
+        options.log_severity_level = 3  # errors only
         options.intra_op_num_threads = self.threads
         # Every model has its own threads; those of a model that has run must not spin while the next model runs.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.add_session_config_entry("session.use_env_allocators", "1")
-        return [self._run(model, options) for _ in range(copies)]
-
-    def _run(self, model: bytes, options: Any) -> Runner:
         session = self.runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        (model_input,) = session.get_inputs()
-        return lambda x: session.run_with_ort_values(None, {model_input.name: x})[0]
+        names = [one.name for one in session.get_inputs()]
+        return lambda *inputs: session.run_with_ort_values(None, dict(zip(names, inputs, strict=True)))[0]
 
     def prepare_input(self, images: Tensor) -> Any:
         return self.runtime.OrtValue.ortvalue_from_numpy(images.numpy())

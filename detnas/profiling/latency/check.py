@@ -1,17 +1,18 @@
 """Compares the latencies of whole networks with the sums over their blocks in a table."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from detnas.evaluation.metrics.correlation import Values, kendall_tau, spearman_rho
-from detnas.spaces import Architecture, Budget, BudgetSampler, LatencyTable, SearchSpace
+from detnas.spaces import Architecture, Budget, BudgetSampler, SearchSpace
 from detnas.utils.errors import UserError
 from detnas.utils.seeds import derive_seed
 
 NUM_ARCHITECTURES = 12
+"""Of all sizes of the input."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class LatencyCheck:
     architectures: list[Architecture]
     predicted: Values
     measured: Values
+
+    def __add__(self, other: "LatencyCheck") -> "LatencyCheck":
+        predicted, measured = ([*getattr(self, name), *getattr(other, name)] for name in ("predicted", "measured"))
+        return LatencyCheck([*self.architectures, *other.architectures], np.array(predicted), np.array(measured))
 
     def statistics(self) -> dict[str, Any]:
         """JSON-serializable, for the file of the table. `factor` is the one of all predictions that fits best."""
@@ -55,14 +60,16 @@ class LatencyCheck:
         ]
 
 
-def select_architectures(space: SearchSpace, table: LatencyTable) -> list[Architecture]:
-    """Up to `NUM_ARCHITECTURES` architectures, one from each of as many equal intervals of the space's latencies."""
-    edges = np.linspace(*space.cost_table(latencies=table).extent("latency"), NUM_ARCHITECTURES + 1).tolist()
+def select_architectures(space: SearchSpace, budget: Budget, number: int) -> list[Architecture]:
+    """Up to `number` architectures, one from each of as many equal intervals of the latencies by the tables of a budget
+    without bounds. The space has at most one resolution."""
+    (costs,) = BudgetSampler(space, budget).tables.values()
+    edges = np.linspace(*costs.extent("latency"), number + 1).tolist()
     rng = np.random.default_rng(derive_seed(0, "latency check"))
     selected: list[Architecture] = []
     for least, most in pairwise(edges):
         try:
-            sampler = BudgetSampler(space, Budget(latency=(least, most), latencies=table))
+            sampler = BudgetSampler(space, replace(budget, latency=(least, most)))
         except UserError:
             continue  # no architecture is in this interval
         if (architecture := sampler.sample(rng, frozenset(selected))) is not None:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from detnas.exporting.onnx_model import missing, open_session, read_about
 from detnas.exporting.postprocess import prepare
 from detnas.profiling.latency.backends import describe_device, rounds
-from detnas.profiling.latency.profile import IMAGE
 from detnas.utils.errors import UserError
 from detnas.utils.files import is_file
 
+IMAGE = (480, 640)
+"""Height and width of the image."""
 Inputs = dict[str, NDArray[Any]]
 
 

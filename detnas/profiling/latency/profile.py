@@ -1,35 +1,46 @@
 """Measures, checks and stores the latencies of a recipe's search space on this device."""
 
 from collections.abc import Iterator
+from functools import reduce
+from operator import add
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from detnas.config import DetectorSettings, Recipe
+from detnas.config import Recipe
+from detnas.config.auto import ASSUMED_ASPECT_RATIO, fill_usual
 from detnas.distributed.device import choose_device
 from detnas.exporting.onnx_model import missing
-from detnas.models.detectors.geometry import ImageTransform
+from detnas.profiling.latency.around import DetectorAround
 from detnas.profiling.latency.backends import MAX_ROUNDS, MIN_ROUNDS, Backend, Eager, OnnxRuntime, describe_device
+from detnas.profiling.latency.check import NUM_ARCHITECTURES
 from detnas.profiling.latency.table import measure_table
-
-IMAGE = (480, 640)
-"""Height and width of an image. Latencies are those of the backbone at the size to which the detector resizes it."""
+from detnas.spaces import Size
+from detnas.spaces.latency import write_latencies
 
 
 def profile_latency(recipe: Recipe, out: Path) -> Iterator[str]:
-    """Measure the latencies of the recipe's space with every installed backend. Yields human-readable lines.
+    """Measure the latencies of what the recipe's budget is of, detectors or backbones, with every installed backend.
+    Yields human-readable lines.
 
-    Writes latency-SPACE-HxW-BACKEND.json for each backend to the folder `out`: the table, and how well its sums predict
-    the latencies of whole networks.
+    Writes latency-SPACE-HxW-BACKEND.json for each backend to the folder `out` (with DETECTOR before the sizes, if the
+    budget is of detectors, and with the size of each resolution): the tables, and how well their sums predict the
+    latencies of whole networks.
     """
+    recipe = fill_usual(recipe)
     space = recipe.search_space()
     device = choose_device(recipe.device)
-    images = random_images(recipe.detector)
-    height, width = images.shape[2:]
+    if recipe.budget.of == "detector":
+        around: list[DetectorAround | None] = [DetectorAround(recipe, side) for side in space.resolution_choices]
+        sizes = [one.parts.size for one in around if one]
+        whose = f"whole detectors ({recipe.detector.type}, {recipe.classes} classes)"
+    else:
+        around, sizes, whose = [None], [recipe.detector.image_size(ASSUMED_ASPECT_RATIO)], "backbones"
+    texts = [f"{height}x{width}" for height, width in sizes]
     yield (
-        f"latency of space {space.name} at {height}x{width} pixels: an image of {IMAGE[1]} x {IMAGE[0]}, resized by "
-        f"min_size {recipe.detector.min_size} and max_size {recipe.detector.max_size}, padded"
+        f"latency of {whose} of space {space.name} at {' and '.join(texts)} pixels, the size of an image after it is "
+        "resized and padded"
     )
     yield (
         f"batch size 1; medians of {MIN_ROUNDS} to {MAX_ROUNDS} rounds after one for warm-up; in a round every op of "
@@ -40,24 +51,29 @@ def profile_latency(recipe: Recipe, out: Path) -> Iterator[str]:
         yield f"onnxruntime: left out, {' and '.join(lacking)} not installed; pip install detnas[onnx]"
     else:
         backends.append(OnnxRuntime())
+    names = [space.name, *([recipe.detector.type] if recipe.budget.of == "detector" else []), *texts]
     for backend in backends:
-        table, excess, check = measure_table(space, images.to(backend.device), backend)
-        file = out / f"latency-{space.name}-{height}x{width}-{backend.name}.json"
-        table.write(file, excess_us=excess, check=check.statistics())
-        low, high = space.cost_table(latencies=table).extent("latency")
-        device_text = describe_device(backend.device, backend.threads)
-        yield f"{backend.name} on {device_text}: networks of {low / 1e3:.3g} to {high / 1e3:.3g} ms"
-        yield (
-            f"  {abs(excess):.1f} us {'subtracted from' if excess > 0 else 'added to'} every block, since networks "
-            f"that run in pieces take {'longer' if excess > 0 else 'less'} than whole ones"
-        )
+        measured = [
+            measure_table(
+                one.space if one else space,
+                random_images(size).to(backend.device),
+                backend,
+                one,
+                NUM_ARCHITECTURES // len(sizes),
+            )
+            for one, size in zip(around, sizes, strict=True)
+        ]
+        tables, corrections, checks = zip(*measured, strict=True)
+        check = reduce(add, checks)
+        file = out / f"latency-{'-'.join(names)}-{backend.name}.json"
+        write_latencies(file, tables, corrections=[vars(one) for one in corrections], check=check.statistics())
+        yield f"{backend.name} on {describe_device(backend.device, backend.threads)}:"
+        yield from (f"  at {text}: {one.describe()}" for text, one in zip(texts, corrections, strict=True))
         yield from (f"  {line}" for line in check.describe())
         yield f"  {file}: to use it in a search: --set budget.latencies={file} --set budget.latency_max=MILLISECONDS"
 
 
-def random_images(settings: DetectorSettings) -> Tensor:
-    """A batch of one random image, (1, 3, H, W) float32, of the size at which a detector's backbone receives it."""
+def random_images(size: Size) -> Tensor:
+    """A batch of one random image, (1, 3, H, W) float32, as a detector's backbone receives it."""
     torch.manual_seed(0)
-    batch, _ = ImageTransform(settings).eval()([torch.rand(3, *IMAGE)])
-    images: Tensor = batch.tensors
-    return images
+    return torch.rand(1, 3, *size)

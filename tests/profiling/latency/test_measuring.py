@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from detnas.exporting.onnx_model import onnx_model
 from detnas.models.backbone import SpaceBackbone, Subnet
+from detnas.models.detectors.geometry import ImageTransform
 from detnas.models.ops import OPS
 from detnas.models.ops.mbconv import MBConv
 from detnas.models.ops.shuffle import Op
@@ -49,7 +50,7 @@ class Simulated:
         self.factor = factor
         self.loaded = 0
 
-    def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Runner]:
+    def load(self, network: nn.Module, *examples: Tensor, copies: int = 1) -> list[Runner]:
         assert not network.training
         if isinstance(network, SpaceBackbone):
             taken = self.factor * (STEM + sum(map(weights, network.blocks)))
@@ -87,25 +88,25 @@ def expected_rows(space: SearchSpace) -> tuple[tuple[int | None, ...], ...]:
 
 @pytest.mark.parametrize("space", [SPACE, search_space("tiny"), toy_mobile.SPACE], ids=lambda space: space.name)
 def test_every_op_of_every_block_is_measured(space: SearchSpace) -> None:
-    table, excess, _ = measure_table(space, IMAGES, Simulated())
+    table, correction, _ = measure_table(space, IMAGES, Simulated())
     assert table.blocks_us == expected_rows(space) and table.stem_us == STEM
     assert (table.space, table.height, table.width, table.threads) == (space.name, 64, 96, 3)
-    assert excess == pytest.approx(0, abs=1e-6)
+    assert (correction.excess_us, correction.factor) == (pytest.approx(0, abs=1e-6), 1)
     rows = dict(zip(space.blocks, table.blocks_us, strict=True))
     assert table.blocks_us == tuple(rows[block] for block in space.blocks)  # equal blocks, equal rows
 
 
 def test_what_pieces_take_longer_is_taken_off_and_told() -> None:
-    table, excess, _ = measure_table(SPACE, IMAGES, Simulated(boundary=37))
-    assert excess == pytest.approx(37) and table.blocks_us == expected_rows(SPACE)
+    table, correction, _ = measure_table(SPACE, IMAGES, Simulated(boundary=37))
+    assert correction.excess_us == pytest.approx(37) and table.blocks_us == expected_rows(SPACE)
 
 
 def test_equal_blocks_share_the_median_of_their_times() -> None:
     class Drifting(Simulated):
         """The first of several equal blocks takes 40 microseconds more."""
 
-        def load(self, network: nn.Module, example: Tensor, copies: int = 1) -> list[Runner]:
-            first, *others = super().load(network, example, copies)
+        def load(self, network: nn.Module, *examples: Tensor, copies: int = 1) -> list[Runner]:
+            first, *others = super().load(network, *examples, copies=copies)
 
             def slower(x: int) -> int:
                 self.now += 40
@@ -167,10 +168,15 @@ def test_rounds_are_bounded_in_number_and_time(monkeypatch: pytest.MonkeyPatch) 
     ("min_size", "max_size", "size"),
     [(800, 1333, (800, 1088)), (96, 96, (96, 96)), (128, 128, (96, 128)), (256, 384, (256, 352))],
 )
-def test_the_input_is_a_4_to_3_image_resized_and_padded(min_size: int, max_size: int, size: tuple[int, int]) -> None:
+@pytest.mark.usefixtures("simulated")
+def test_the_input_is_a_4_to_3_image_resized_and_padded(
+    min_size: int, max_size: int, size: tuple[int, int], tmp_path: Path
+) -> None:
     recipe = small_recipe(detector__min_size=min_size, detector__max_size=max_size)
-    images = profile.random_images(recipe.detector)
-    assert images.shape == (1, 3, *size)
+    list(profile.profile_latency(recipe, tmp_path))
+    (table,) = read_latencies(next(tmp_path.iterdir()))
+    batch, _ = ImageTransform(recipe.detector).eval()([torch.rand(3, 480, 640)])
+    assert table.size == batch.tensors.shape[2:] == size
 
 
 # The backends themselves
@@ -254,14 +260,15 @@ def test_what_is_said_and_kept(tmp_path: Path) -> None:
     recipe = small_recipe(space__width=1.0)
     lines = list(profile.profile_latency(recipe, tmp_path))
     assert lines[0] == (
-        "latency of space tiny at 64x64 pixels: an image of 640 x 480, resized by min_size 48 and max_size 64, padded"
+        "latency of backbones of space tiny at 64x64 pixels, the size of an image after it is resized and padded"
     )
     (file,) = tmp_path.iterdir()
     assert file.name == "latency-tiny-64x64-eager.json" and any(str(file) in line for line in lines)
     assert any("onnxruntime: left out, onnxruntime not installed; pip install detnas[onnx]" in line for line in lines)
-    table = read_latencies(file)
+    (table,) = read_latencies(file)
     kept = json.loads(file.read_text())
     assert (table.backend, table.threads, table.space) == ("eager", 3, "tiny")
     assert any("Kendall's tau 1.00" in line for line in lines)
     assert kept["check"]["kendall tau"] == pytest.approx(1) and len(kept["check"]["networks"]) == NUM_ARCHITECTURES
-    assert any(f"{abs(kept['excess_us']):.1f} us" in line for line in lines)
+    (correction,) = kept["corrections"]
+    assert correction["factor"] == 1 and any(f"{abs(correction['excess_us']):.1f} us" in line for line in lines)
