@@ -9,7 +9,7 @@ from typing import Any
 
 from detnas.models.families.mobile import Mobile
 from detnas.models.families.shufflenet import ShuffleNet
-from detnas.models.ops import MBConvOp, PaperOp, SkipOp, channels_last, layer_style, mbconv, shuffle
+from detnas.models.ops import MBConvOp, ShuffleOp, SkipOp, channels_last, layer_style, mbconv, shuffle
 from detnas.models.weights import BackboneInfo, DetectorInfo
 from detnas.spaces.ops import find_family
 
@@ -29,7 +29,7 @@ class FamilyCode(ABC):
         """Further constants: value and docstring by name."""
 
     @abstractmethod
-    def settings(self, op: object) -> tuple[int, ...] | None:
+    def settings(self, op: object) -> tuple[float, ...] | None:
         """What BLOCKS says of an op beside its block, nothing of `skip`; None if the op is not the family's."""
 
 
@@ -42,17 +42,20 @@ def make_stem() -> nn.Module:
     return Stem(STEM)
 
 
-def make_op(block: Block, *settings: int) -> nn.Module:
+def make_op(block: Block, *settings: float) -> nn.Module:
     return Op(block, *settings, SHUFFLE) if settings else nn.Identity()
 """
-    blocks = "The network: each block, its kernel, whether its main branch is Xception's; without these it is left out."
+    blocks = (
+        "The network: each block, its kernel, whether its main branch is Xception's, its inner channels over half of "
+        "the output's; without these it is left out."
+    )
 
     def constants(self, info: BackboneInfo | DetectorInfo) -> dict[str, tuple[Any, str]]:
         return {"SHUFFLE": (info.shuffle, "How blocks split channels.")}
 
-    def settings(self, op: object) -> tuple[int, ...] | None:
-        if isinstance(op, PaperOp):
-            return (op.kernel, op.is_xception)
+    def settings(self, op: object) -> tuple[float, ...] | None:
+        if isinstance(op, ShuffleOp):
+            return (op.kernel, op.is_xception, op.width)
         return () if isinstance(op, SkipOp) else None
 
 
@@ -79,7 +82,7 @@ def make_op(block: Block, *settings: int) -> nn.Module:
             "STYLE": (self.family.style, "How the layers are made."),
         }
 
-    def settings(self, op: object) -> tuple[int, ...] | None:
+    def settings(self, op: object) -> tuple[float, ...] | None:
         if isinstance(op, MBConvOp) and op.style == self.family.style:
             return (op.expansion, op.kernel)
         return () if isinstance(op, SkipOp) else None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from detnas.models.ops import OPS, MBConvOp, PaperOp, SkipOp
+from detnas.models.ops import OPS, MBConvOp, ShuffleOp, SkipOp
 from detnas.spaces import PAPER_OPS, Architecture, SearchSpace
 from detnas.spaces.space import MOBILE_OPS
 from detnas.utils.errors import UserError
@@ -83,7 +83,12 @@ class Drawing:
 
 def style(op: str) -> str:
     """The class by which the page colors an op."""
-    return "left-out" if op == SKIP else op if op in COLORED else "custom"
+    if op == SKIP:
+        return "left-out"
+    match OPS.get(op):
+        case ShuffleOp(kernel=kernel, is_xception=False):
+            return f"shuffle{kernel}"  # of every width
+    return op if op in COLORED else "custom"
 
 
 def draw(architecture: str, space: SearchSpace) -> Drawing | None:
@@ -133,8 +138,9 @@ def _block(number: int, y: int, op: str, digit: int, stride: int) -> DrawnBlock:
 def _words(op: str, digit: int) -> tuple[str, str]:
     """What is written in a block, large and small: the kernel and the kind of op, if they are known."""
     match OPS.get(op):
-        case PaperOp(kernel=kernel):
-            return _kernel(kernel), op.rstrip("0123456789")
+        case ShuffleOp(kernel=kernel, is_xception=is_xception, width=width):
+            kind = "xception" if is_xception else "shuffle"
+            return _kernel(kernel), kind if width == 1 else f"{kind} ×{width:g}"  # noqa: RUF001
         case MBConvOp(kernel=kernel, expansion=expansion):
             return _kernel(kernel), f"mbconv{expansion}"
         case SkipOp():

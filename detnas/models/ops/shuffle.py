@@ -41,17 +41,26 @@ class Stem(ChannelsLastStem):
 class Op(nn.Module):
     """One op of one block: (N, block.in_channels, H, W) -> (N, block.out_channels, H / stride, W / stride).
 
-    The main branch is ShuffleNetV2's with one depthwise convolution of `kernel` pixels, or Xception's with three.
+    The main branch is ShuffleNetV2's with one depthwise convolution of `kernel` pixels, or Xception's with three; its
+    inner channels are `width` times half of the output's.
     Stride 1: half of the channels pass untouched, the main branch computes on the other half.
     Stride 2: all channels enter both the main branch and a projection, which keeps their number.
     """
 
-    def __init__(self, block: Block, kernel: int, is_xception: bool = False, shuffle: Shuffle = "even_odd") -> None:
+    def __init__(
+        self,
+        block: Block,
+        kernel: int,
+        is_xception: bool = False,
+        width: float = 1.0,
+        shuffle: Shuffle = "even_odd",
+    ) -> None:
         super().__init__()
         self.shuffle: Shuffle = shuffle
         side = block.in_channels if block.stride == 2 else block.in_channels // 2
         make_branch = xception_branch if is_xception else shuffle_branch
-        self.main = make_branch(side, block.out_channels // 2, block.out_channels - side, block.stride, kernel)
+        middle = round(width * block.out_channels / 2)
+        self.main = make_branch(side, middle, block.out_channels - side, block.stride, kernel)
         self.projection = projection_branch(block.in_channels, kernel) if block.stride == 2 else None
 
     def forward(self, x: Tensor) -> Tensor:

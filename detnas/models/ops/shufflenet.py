@@ -1,4 +1,4 @@
-"""The ops of the paper's search spaces: what they cost, and what builds them."""
+"""The paper's ops, and narrower and wider ones: what they cost, where they may stand, and what builds them."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,21 +13,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PaperOp:
+class ShuffleOp:
     """An `OpSpec`: a ShuffleNetV2 block with a kernel of `kernel` pixels, or its variant with Xception's units."""
 
     kernel: int
     """Side of the depthwise convolutions."""
     is_xception: bool = False
+    width: float = 1.0
+    """Inner channels of the main branch over half of the output's. It is 1 in the paper."""
 
     def build(self, block: Block, shuffle: "Shuffle") -> "Op":
         from detnas.models.ops.shuffle import Op  # costs are counted without waiting for torch
 
-        return Op(block, self.kernel, self.is_xception, shuffle)
+        return Op(block, self.kernel, self.is_xception, self.width, shuffle)
 
     def cost(self, block: Block, size: Size) -> Cost:
         """Mirrors `detnas.models.ops.shuffle`, from formulas."""
-        middle = block.out_channels // 2
+        middle = round(self.width * block.out_channels / 2)
         main_in = block.in_channels if block.stride == 2 else block.in_channels // 2
         main_out = block.out_channels - main_in
         strided = halved(size) if block.stride == 2 else size
@@ -48,8 +50,10 @@ class PaperOp:
         return total(layers)
 
     def is_allowed(self, block: Block) -> bool:
-        """At every block: the paper's spaces rely on it."""
-        return True
+        """Where the channels stay the same, or where the map is halved and gets more, which is at every block of the
+        paper's spaces."""
+        more = block.out_channels - block.in_channels
+        return more == 0 if block.stride == 1 else more > 0
 
     def seed(self, op: "nn.Module", native: "nn.Module") -> None:
         raise ValueError("cannot begin with weights of a mobile network")
