@@ -51,7 +51,7 @@ class DrawnStage:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawing of a backbone: its stages, and sizes in pixels."""
+    """A drawing of a backbone, and of what is chosen of the head: stages, and sizes in pixels."""
 
     stages: Sequence[DrawnStage]
     height: int
@@ -100,8 +100,12 @@ def draw(architecture: str, space: SearchSpace) -> Drawing | None:
     # `SearchSpace.check` would import custom ops, which need not be installed where the page is written.
     if tuple(map(len, parsed.stages)) != space.repeats or max(parsed.ops) >= len(space.ops):
         return None
+    towers = space.head.towers if space.head else ()
+    if tuple(map(len, parsed.head)) != tuple(map(len, towers)) or parsed.resolution not in space.resolution_choices:
+        return None
     y = HEADING
-    stages = [DrawnStage("Stem", f"{space.stem_channels} channels, 1/2 of the image's size", y, _stem(space, y))]
+    image = "the image's size" if parsed.resolution is None else f"the size of images with {parsed.resolution} pixels"
+    stages = [DrawnStage("Stem", f"{space.stem_channels} channels, 1/2 of {image}", y, _stem(space, y))]
     y += BLOCK_HEIGHT + GAP
     stages_of_space = zip(parsed.stages, space.channels, space.output_strides, strict=True)
     for index, (ops, channels, output_stride) in enumerate(stages_of_space):
@@ -116,6 +120,12 @@ def draw(architecture: str, space: SearchSpace) -> Drawing | None:
         ]
         stages.append(DrawnStage(f"Stage {index + 1}", note, y, blocks))
         y += -(-len(ops) // COLUMNS) * (BLOCK_HEIGHT + GAP)
+    for index, tower in enumerate(parsed.head, start=1):
+        assert space.head is not None
+        y += HEADING
+        blocks = [_head_block(number, y, space.head.ops[op]) for number, op in enumerate(tower)]
+        stages.append(DrawnStage("Head", f"tower {index} of {len(parsed.head)}", y, blocks))
+        y += -(-len(tower) // COLUMNS) * (BLOCK_HEIGHT + GAP)
     return Drawing(stages, y, space.ops)
 
 
@@ -129,10 +139,22 @@ def _stem(space: SearchSpace, y: int) -> list[DrawnBlock]:
 
 def _block(number: int, y: int, op: str, digit: int, stride: int) -> DrawnBlock:
     """The block at place `number` of a stage whose first row is at `y`."""
-    row, column = divmod(number, COLUMNS)
     label, caption = _words(op, digit)
     text = f"{op} (left out)" if op == SKIP else op
-    return DrawnBlock(column * (BLOCK_WIDTH + GAP), y + row * (BLOCK_HEIGHT + GAP), op, stride, label, caption, text)
+    return DrawnBlock(*_corner(number, y), op, stride, label, caption, text)
+
+
+def _head_block(number: int, y: int, op: str) -> DrawnBlock:
+    """The convolution at place `number` of a tower of the head whose first row is at `y`."""
+    if op == SKIP:
+        return DrawnBlock(*_corner(number, y), op, 1, op, "", "skip (left out)")
+    style = "" if op == "full" else op
+    return DrawnBlock(*_corner(number, y), style, 1, _kernel(3), op, f"{op} convolution 3x3")
+
+
+def _corner(number: int, y: int) -> tuple[int, int]:
+    row, column = divmod(number, COLUMNS)
+    return column * (BLOCK_WIDTH + GAP), y + row * (BLOCK_HEIGHT + GAP)
 
 
 def _words(op: str, digit: int) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from detnas.report.images import MOST_PREDICTIONS, Example, embed_images, label
 from detnas.report.recalibration import explain_recalibration
 from detnas.rundir import layout
 from detnas.rundir.layout import Candidate
-from detnas.spaces import PAPER_OPS
+from detnas.spaces import PAPER_OPS, SearchSpace
 from detnas.spaces.cost import format_shares
 from detnas.utils.errors import UserError
 from detnas.utils.estimate import Estimate
@@ -168,16 +168,18 @@ def _search_plots(run: CollectedRun) -> list[Plot]:
             f"{summary}; the best is evaluation {leader.number} in generation {leader.generation}.{won}",
             _data(plots.fitness_by_evaluation(run.candidates, run.best, metric)),
         ),
-        *_ops_plots(run.candidates, run.recipe.space.ops),
+        *_ops_plots(run.candidates, run.recipe.search_space()),
     ]
 
 
-def _ops_plots(candidates: Sequence[Candidate], ops: Sequence[str]) -> list[Plot]:
+def _ops_plots(candidates: Sequence[Candidate], space: SearchSpace) -> list[Plot]:
+    ops = space.ops
     ranked = sorted(candidates, key=lambda candidate: candidate.fitness, reverse=True)
     best = ranked[: max(TOP, len(ranked) // 10)]
     try:
         figure = plots.ops_by_block(best, candidates, ops)
         names, blocks = plots.block_names(best[0]), zip(*plots.percentages(best, len(ops)), strict=True)
+        others = _other_choices(best, candidates, space)
     except UserError:  # the text of an architecture that is not one
         return []
     rows = ([name, *map("{:.0f}".format, of_block)] for name, of_block in zip(names, blocks, strict=True))
@@ -188,11 +190,24 @@ def _ops_plots(candidates: Sequence[Candidate], ops: Sequence[str]) -> list[Plot
             "What the best have in common",
             f"The percentage of the {len(best)} best candidates that have an op at a block. Random candidates would "
             f"have {100 // len(ops)} everywhere{everywhere}. Where nearly all have one op, either it helps there, or "
-            "the few parents of the last generations happened to share it.",
+            f"the few parents of the last generations happened to share it.{others}",
             _data(figure),
             [["Block", *ops], *rows],
         )
     ]
+
+
+def _other_choices(best: Sequence[Candidate], everyone: Sequence[Candidate], space: SearchSpace) -> str:
+    """What the best and all candidates have of resolutions and of ops in the head, in words."""
+    counted = (
+        (plots.shares_of_resolutions, "see images of {} pixels"),
+        (plots.shares_of_head_ops, "of the convolutions in heads are {}"),
+    )
+    said = []
+    for shares, words in counted:
+        of_best, of_all = shares(best, space), shares(everyone, space)
+        said += [f"{of_best[name]:.0f} % {words.format(name)} (of all {of_all[name]:.0f} %)" for name in of_best]
+    return f" Of the best, {', '.join(said)}." if said else ""
 
 
 def _ranking_plots(run: CollectedRun) -> list[Plot]:

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from detnas.evaluation.metrics.pareto import pareto_front
 from detnas.report.collect import Curve, Network, Training
 from detnas.rundir.layout import WINNER, Candidate, Ranking
-from detnas.spaces import Architecture
+from detnas.spaces import Architecture, SearchSpace
 
 HIGHLIGHT = "#d9622b"
 NETWORK_COLORS = (HIGHLIGHT, "#4a7fb5", "#5f9150", "#8f6bb8", "#b08a2e", "#3f9a9a")
@@ -95,6 +95,19 @@ def percentages(candidates: Sequence[Candidate], ops: int) -> list[list[float]]:
     """The percentage of candidates that have each op at each block, (ops, blocks)."""
     chosen = [Architecture.parse(candidate.architecture).ops for candidate in candidates]
     return [[100 * fmean(op == index for op in block) for block in zip(*chosen, strict=True)] for index in range(ops)]
+
+
+def shares_of_resolutions(candidates: Sequence[Candidate], space: SearchSpace) -> dict[str, float]:
+    """The percentage of candidates that have each resolution of the space."""
+    sides = [Architecture.parse(candidate.architecture).resolution for candidate in candidates]
+    return {str(side): 100 * fmean(one == side for one in sides) for side in space.resolutions}
+
+
+def shares_of_head_ops(candidates: Sequence[Candidate], space: SearchSpace) -> dict[str, float]:
+    """The percentage of all convolutions of the candidates' heads that are each op."""
+    ops = [op for candidate in candidates for op in Architecture.parse(candidate.architecture).head_ops]
+    names = space.head.ops if space.head and ops else ()
+    return {name: 100 * fmean(op == index for op in ops) for index, name in enumerate(names)}
 
 
 def front(candidates: Sequence[Candidate], cost: str) -> list[Candidate]:

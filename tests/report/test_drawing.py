@@ -1,12 +1,14 @@
 """The drawing of a backbone, with ops that detnas knows nothing of."""
 
 import re
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
 
 from detnas.report.drawing import draw, style
 from detnas.spaces import search_space
+from detnas.spaces.block import HeadSpace
 
 
 def test_an_own_op_is_drawn_by_its_digit_and_the_name_of_its_class() -> None:
@@ -66,3 +68,28 @@ def test_every_op_of_the_named_spaces_has_a_color_of_its_own(name: str) -> None:
     css = files("detnas.report").joinpath("style.css").read_text()
     rules = [re.search(rf"\.{one} \.face {{ ([^}}]+)", css) for one in styles]
     assert all(rules) and len({rule[1] for rule in rules if rule}) == len(styles)
+
+
+def test_resolution_and_head_are_drawn_where_they_are_choices() -> None:
+    head = HeadSpace(("full", "separable", "skip"), (((0, 1, 2), (0, 1, 2)), ((0, 1, 2), (0, 1, 2))))
+    space = replace(search_space("tiny"), resolutions=(96, 128), head=head)
+    drawing = draw("128 | 12 30 0000 00 + 01 20", space)
+    assert drawing is not None
+    stem, *_, first, second = drawing.stages
+    assert stem.note == "16 channels, 1/2 of the size of images with 128 pixels"
+    assert [(one.title, one.note) for one in (first, second)] == [("Head", "tower 1 of 2"), ("Head", "tower 2 of 2")]
+    blocks = [*first.blocks, *second.blocks]
+    assert [block.caption or block.label for block in blocks] == ["full", "separable", "skip", "full"]
+    assert [block.style for block in blocks] == ["stem", "custom", "left-out", "stem"]
+    assert first.y < second.y < drawing.height and drawing.ops == ["shuffle3", "shuffle5", "shuffle7", "xception"]
+    for other in ("12 30 0000 00", "64 | 12 30 0000 00 + 01 20", "128 | 12 30 0000 00"):
+        assert draw(other, space) is None
+
+
+def test_a_wider_block_has_the_color_of_its_kernel_and_says_its_width() -> None:
+    space = search_space("tiny", ops=["shuffle3", "shuffle5_half", "shuffle3_wide", "skip"])
+    drawing = draw("00 10 2130 00", space)
+    assert drawing is not None
+    blocks = [block for stage in drawing.stages for block in stage.blocks if block.op]
+    assert (blocks[2].label, blocks[2].caption, blocks[2].style) == ("5×5", "shuffle ×0.5", "shuffle5")  # noqa: RUF001
+    assert (blocks[4].caption, blocks[4].style) == ("shuffle ×1.5", "shuffle3")  # noqa: RUF001
