@@ -76,7 +76,7 @@ SUPERNETS = {
     "strictly fair": tuple(
         change
         for stage, steps in (("pretrain", 300), ("finetune", 400))
-        for change in (f"supernet_{stage}.fair_paths=true", f"supernet_{stage}.steps={steps}")
+        for change in (f"supernet_{stage}.paths=fair", f"supernet_{stage}.steps={steps}")
     ),
     "crops": ("pretraining.source=crops",),
     # The time of pre-training goes to detection.

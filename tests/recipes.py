@@ -106,9 +106,8 @@ supernet_pretrain: &supernet
   frozen_norms: false
   frozen_stages: 0
   macs_bins: [5M, 0.01G, 20000000]
-  budget_paths: false
-  fair_paths: false
-supernet_finetune: {<<: *supernet, macs_bins: null, fair_paths: true}
+  paths: space
+supernet_finetune: {<<: *supernet, macs_bins: null, paths: fair}
 search:
   sampler: nsga2
   second_objective: params

@@ -8,7 +8,12 @@ from detnas.config.training import SupernetTrainingSettings, TrainingSettings
 RENAMED_KEYS: dict[type[Section], dict[str, str]] = {
     BudgetSettings: {"flops_min": "macs_min", "flops_max": "macs_max"},
     TrainingSettings: {"batch": "batch_size"},
-    SupernetTrainingSettings: {"batch": "batch_size", "flops_bins": "macs_bins"},
+    SupernetTrainingSettings: {
+        "batch": "batch_size",
+        "flops_bins": "macs_bins",
+        "budget_paths": "paths",
+        "fair_paths": "paths",
+    },
     SearchSettings: {
         "against": "second_objective",
         "mutants": "num_mutations",

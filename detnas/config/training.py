@@ -81,14 +81,16 @@ class TrainingSettings(Section):
 class SupernetTrainingSettings(TrainingSettings):
     """The settings of a supernet's training: those of a training, and how paths are sampled."""
 
+    paths: Literal["space", "budget", "even", "sandwich", "fair"] = "space"
+    """Which paths a step trains. `space`: one, uniformly from the whole space, as in the paper. `budget`: one,
+    uniformly within the budget, as candidates of the search are. `even`: one, evenly over the costs within the budget:
+    one of eight equal intervals is drawn, and a path within it. `sandwich`: three, one of the cheapest interval, one of
+    the most expensive, and one as by `even`. `fair`: strict fairness (FairNAS), as many as there are ops, which
+    together contain every op of every block once. Several paths are trained on the same batch, and their gradients are
+    summed; a step takes that many times longer."""
     macs_bins: Annotated[tuple[Count, ...], Field(max_length=100)] | None = None
     """Increasing edges of bins of the backbone's MACs, counted as in the budget. In each step a bin is sampled, then a
-    path within it. By default paths are sampled uniformly from the whole space, as in the paper."""
-    budget_paths: bool = False
-    """Sample paths uniformly within the budget, as candidates of the search are, not from the whole space."""
-    fair_paths: bool = False
-    """Strict fairness (FairNAS): each step trains as many paths as there are ops, which together contain every op of
-    every block once, on the same batch, and sums their gradients. A step takes that many times longer."""
+    path within it. It takes the place of `paths`."""
 
     @model_validator(mode="after")
     def _check_supernet(self) -> Self:
@@ -101,11 +103,10 @@ class SupernetTrainingSettings(TrainingSettings):
         if edges is not None and (len(edges) < 2 or any(low >= high for low, high in pairwise(edges))):
             written = ", ".join(f"{edge:,.0f}" for edge in edges)
             raise ValueError(f"macs_bins [{written}] must be two or more edges, each above the one before it")
-        given = [name for name in ("macs_bins", "budget_paths", "fair_paths") if getattr(self, name)]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)}: each says which paths are sampled; choose one of them")
+        if edges is not None and self.paths != "space":
+            raise ValueError(f"macs_bins and paths {self.paths}: each says which paths are sampled; choose one of them")
         return self
 
     def paths_per_step(self, ops: int) -> int:
         """The number of paths that a step trains, in a space with `ops` ops."""
-        return ops if self.fair_paths else 1
+        return {"fair": ops, "sandwich": 3}.get(self.paths, 1)

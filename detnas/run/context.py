@@ -34,7 +34,7 @@ from detnas.search.evaluators.recalibration import recalibrate, recalibration_im
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
 from detnas.training.checkpoints import has_checkpoint, is_done, load_weights, training_state
 from detnas.training.loop import one_pass, train
-from detnas.training.paths import PathSampler, bin_samplers, path_chooser
+from detnas.training.paths import PathSampler, bin_samplers, interval_samplers, path_chooser
 from detnas.training.tasks import ClassificationTask, DetectionTask, Task
 from detnas.utils.errors import UserError
 from detnas.utils.progress import Progress
@@ -236,11 +236,15 @@ class Run:
         """What draws the paths of a supernet in the training `stage`."""
         field = stage.replace("-", "_")
         settings: SupernetTrainingSettings = getattr(self.recipe, field)
-        samplers = [self.sampler] if settings.budget_paths else []
+        is_sandwich = settings.paths == "sandwich"
         if settings.macs_bins:
             size, name = self.recipe.budget.size, f"{field}.macs_bins"
             samplers = bin_samplers(self.space, settings.macs_bins, size, name)
-        return PathSampler(self.space, samplers, fair=settings.fair_paths)
+        elif settings.paths == "even" or is_sandwich:
+            samplers = interval_samplers(self.sampler)
+        else:
+            samplers = [self.sampler] if settings.paths == "budget" else []
+        return PathSampler(self.space, samplers, is_sandwich=is_sandwich, is_fair=settings.paths == "fair")
 
     def _passes(self, model: nn.Module, stage: str) -> Callable[[int], Iterable[None]]:
         supernet = find_backbone(model)

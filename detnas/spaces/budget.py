@@ -104,11 +104,11 @@ class BudgetSampler:
         self.budget = budget
         self.tables = {resolution: budget.table(space, resolution) for resolution in space.resolution_choices}
         """The costs of the networks of each resolution; of all, at None, if there is no choice."""
-        counted = [self._count(cost) for cost in self._bounded()]
+        counted = [self._count(cost) for cost in self.bounded]
         # The count is exact for one cost, that whose bounds fewest meet; the bounds on the others are met by rejection.
         self._halves = min(counted, key=_count_all)
         if len(counted) > 1 and self.sample(np.random.default_rng(0)) is None:
-            bounds = " and ".join(self._bounds(cost) for cost in self._bounded())
+            bounds = " and ".join(self._bounds(cost) for cost in self.bounded)
             raise UserError(
                 f"budget: no {budget.of} of space {space.name} was found that meets all bounds, {bounds}; widen one"
             )
@@ -124,7 +124,7 @@ class BudgetSampler:
     def share(self) -> float:
         """The fraction of the space within the budget, estimated from draws if several costs are bounded."""
         exact = float(_count_all(self._halves) / self.space.size)
-        if len(self._bounded()) == 1:
+        if len(self.bounded) == 1:
             return exact
         rng = np.random.default_rng(0)
         return exact * float(np.mean([self.allows(self._draw(rng)) for _ in range(2000)]))
@@ -148,7 +148,13 @@ class BudgetSampler:
         resolution = [] if chosen is None else [self.space.resolutions.index(chosen)]
         return self.space.decode([*resolution, *self._halves[chosen].draw(rng)])
 
-    def _bounded(self) -> list[CostName]:
+    def extent(self, cost: CostName) -> tuple[int, int]:
+        """The least and the most `cost` that a network of the space has, within the budget's bounds or not."""
+        extents = [table.extent(cost) for table in self.tables.values()]
+        return min(low for low, _ in extents), max(high for _, high in extents)
+
+    @property
+    def bounded(self) -> list[CostName]:
         """The costs that the budget bounds, or MACs if it bounds none."""
         return [cost for cost in COSTS if getattr(self.budget, cost) != (0, inf)] or ["macs"]
 
@@ -170,8 +176,7 @@ class BudgetSampler:
     def _bounds(self, cost: CostName) -> str:
         """The bounds on one cost, and its range in the space, as messages have them."""
         lower, upper = getattr(self.budget, cost)
-        extents = [table.extent(cost) for table in self.tables.values()]
-        least, most = min(low for low, _ in extents), max(high for _, high in extents)
+        least, most = self.extent(cost)
         if cost == "latency":
             return (
                 f"{lower / 1e3:,.3f} to {upper / 1e3:,.3f} ms (there are {least / 1e3:,.3f} to {most / 1e3:,.3f} at "

@@ -1,41 +1,74 @@
 """The paths of a supernet that each training step trains, as a function of the seed and the step."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from math import ceil
+from typing import Any
 
 import numpy as np
 
 from detnas.spaces import Architecture, Budget, BudgetSampler, SearchSpace
 from detnas.utils.errors import UserError
 
+INTERVALS = 8
+"""Into which the costs within a budget are divided."""
+
 
 class PathSampler:
     """Draws the paths of `space` that a step trains.
 
     By default it is one path, uniformly from the whole space. With `samplers`, one of these is drawn, and a path by it:
-    from what a budget allows, or from one of several bins of cost (`bin_samplers`). With bins, cheap and expensive
-    paths are trained as often as those of medium cost, which are most of the space.
+    from what a budget allows, or from one of several bins of cost (`bin_samplers`, `interval_samplers`). With bins,
+    cheap and expensive paths are trained as often as those of medium cost, which are most of the space.
 
-    If `fair`, a step has as many paths as there are ops, which together contain every op of every block exactly once:
-    strict fairness (Chu et al., FairNAS, arXiv:1907.01845, section 3.2). At a block that can be fewer ops, each of them
-    is contained more often, see `SearchSpace.fair_draw`.
+    If `is_sandwich`, there is also a path by the first and one by the last of `samplers`: the sandwich rule (Yu and
+    Huang, arXiv:1903.05134, section 3.1), which trains the narrowest and the widest network in every step.
+
+    If `is_fair`, a step has as many paths as there are ops, which together contain every op of every block exactly
+    once: strict fairness (Chu et al., FairNAS, arXiv:1907.01845, section 3.2). At a block that can be fewer ops, each
+    of them is contained more often, see `SearchSpace.fair_draw`.
     """
 
-    def __init__(self, space: SearchSpace, samplers: Sequence[BudgetSampler] = (), *, fair: bool = False) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        samplers: Sequence[BudgetSampler] = (),
+        *,
+        is_sandwich: bool = False,
+        is_fair: bool = False,
+    ) -> None:
         self.space = space
         self.samplers = samplers
-        self.fair = fair
+        self.is_sandwich = is_sandwich
+        self.is_fair = is_fair
 
     def draw(self, rng: np.random.Generator) -> list[Architecture]:
         """The paths of one step."""
-        if self.fair:
+        if self.is_fair:
             return self.space.fair_draw(rng)
         if not self.samplers:
             return [self.space.draw(rng)]
-        path = self.samplers[int(rng.integers(len(self.samplers)))].sample(rng)
-        assert path is not None  # a sampler refuses a budget that holds nothing
-        return [path]
+        chosen = [int(rng.integers(len(self.samplers)))]
+        if self.is_sandwich:
+            chosen = [0, len(self.samplers) - 1, *chosen]
+        paths = [self.samplers[index].sample(rng) for index in chosen]
+        return [path for path in paths if path is not None]  # all: a sampler refuses a budget that holds nothing
+
+
+def interval_samplers(sampler: BudgetSampler) -> list[BudgetSampler]:
+    """A sampler for each of `INTERVALS` equal intervals of the costs within a budget, the cheapest first, as far as
+    they hold paths. Of several bounded costs it is the first that is divided."""
+    cost, budget = sampler.bounded[0], sampler.budget
+    bounds, extent = getattr(budget, cost), sampler.extent(cost)
+    edges = np.linspace(max(bounds[0], extent[0]), min(bounds[1], extent[1]), INTERVALS + 1).tolist()
+    samplers = []
+    for low, high in pairwise(edges):
+        with suppress(UserError):
+            changed: dict[str, Any] = {cost: (low, high)}
+            samplers.append(BudgetSampler(sampler.space, replace(budget, **changed)))
+    return samplers
 
 
 def bin_samplers(space: SearchSpace, edges: Sequence[float], size: int, field: str) -> list[BudgetSampler]:

@@ -33,10 +33,8 @@ def test_changes_are_made_to_any_depth(minimal: Path) -> None:
 
 
 def test_changes_of_an_aliased_section_stay_where_they_are_made(complete: Path) -> None:
-    text = COMPLETE.replace("{<<: *training, macs_bins: null, fair_paths: true}", "*training")
-    complete.write_text(
-        text.replace("{<<: *training, macs_bins: [5M, 0.01G, 20000000], fair_paths: false}", "*training")
-    )
+    text = COMPLETE.replace("{<<: *training, macs_bins: null, paths: fair}", "*training")
+    complete.write_text(text.replace("{<<: *training, macs_bins: [5M, 0.01G, 20000000], paths: space}", "*training"))
     recipe = load_recipe(complete, ["supernet_pretrain.steps=77"])
     assert recipe.supernet_pretrain.steps == 77
     assert recipe.pretrain.steps == recipe.supernet_finetune.steps == 100

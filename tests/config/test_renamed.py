@@ -16,6 +16,9 @@ RENAMED = {
     "budget.flops_max": "budget.macs_max",
     **{f"{training}.batch": f"{training}.batch_size" for training in TRAININGS},
     **{f"{training}.flops_bins": f"{training}.macs_bins" for training in TRAININGS[:2]},
+    **{
+        f"{training}.{old}": f"{training}.paths" for training in TRAININGS[:2] for old in ("budget_paths", "fair_paths")
+    },
     "search.against": "search.second_objective",
     "search.mutants": "search.num_mutations",
     "search.crossovers": "search.num_crossovers",

@@ -75,7 +75,7 @@ from detnas.spaces.named import SPACES
         "supernet_finetune.macs_bins=[a, b]",
         "supernet_finetune.macs_bins=300M",
         "finetune.macs_bins=[1, 2]",
-        "finetune.fair_paths=true",
+        "finetune.paths=fair",
         "baselines=[shuffle9]",
         "baselines=random",
         "detector.anchor_sizes=[32]",
@@ -224,8 +224,7 @@ def test_a_space_that_cannot_be_is_named_with_its_field(minimal: Path) -> None:
 
 
 def test_ways_of_sampling_paths_exclude_each_other(complete: Path) -> None:
-    assert "macs_bins and fair_paths: each says" in refusal(complete, "supernet_finetune.macs_bins=[1M, 2M]")
-    assert "budget_paths and fair_paths: each says" in refusal(complete, "supernet_finetune.budget_paths=true")
+    assert "macs_bins and paths fair: each says" in refusal(complete, "supernet_finetune.macs_bins=[1M, 2M]")
 
 
 @pytest.mark.parametrize(

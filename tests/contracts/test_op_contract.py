@@ -137,7 +137,7 @@ class OpContract:
     def test_paths_have_it_where_it_is_allowed(self, space: SearchSpace) -> None:
         rng = np.random.default_rng(0)
         for fair in (True, False):
-            paths = PathSampler(space, fair=fair)
+            paths = PathSampler(space, is_fair=fair)
             drawn = [path for _ in range(20) for path in paths.draw(rng)]
             for path in drawn:
                 space.check(path)

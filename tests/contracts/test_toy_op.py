@@ -164,7 +164,7 @@ def test_blocks_of_equal_cost_that_can_be_other_ops_are_not_exchanged() -> None:
 
 @given(st.integers(0, 2**32))
 def test_fair_paths_hold_every_op_of_every_block_equally_often(seed: int) -> None:
-    drawn = PathSampler(SPACE, fair=True).draw(np.random.default_rng(seed))
+    drawn = PathSampler(SPACE, is_fair=True).draw(np.random.default_rng(seed))
     assert len(drawn) == 3
     for allowed, chosen in zip(SPACE.allowed_ops, zip(*(path.ops for path in drawn), strict=True), strict=True):
         counts = Counter(chosen)
@@ -228,8 +228,8 @@ def candidates(folder: Path) -> list[Architecture]:
 def test_it_goes_through_the_pipeline(tmp_path: Path) -> None:
     recipe = small_recipe(
         space__ops=["shuffle3", "toy-skip"],
-        supernet_pretrain__fair_paths=True,
-        supernet_finetune__fair_paths=True,
+        supernet_pretrain__paths="fair",
+        supernet_finetune__paths="fair",
         baselines=["random"],
     )
     out = detnas.run(recipe, out=tmp_path / "run")

@@ -88,7 +88,7 @@ def test_an_op_is_averaged_over_the_steps_that_trained_it(
     fair: bool, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched = Watched(monkeypatch)
-    recipe = small_recipe(supernet_pretrain__ema_decay=0.8, supernet_pretrain__fair_paths=fair)
+    recipe = small_recipe(supernet_pretrain__ema_decay=0.8, supernet_pretrain__paths="fair" if fair else "space")
     run(recipe, tmp_path / "run", blocks, stages=("supernet-pretrain",))
     directory = tmp_path / "run" / "supernet-pretrain"
     saved = checkpoint(directory)

@@ -15,7 +15,7 @@ from detnas.config import TrainingSettings
 from detnas.models.supernet import Supernet
 from detnas.spaces import Architecture, Budget, BudgetSampler, SearchSpace, search_space
 from detnas.training.loop import train_step
-from detnas.training.paths import PathSampler, bin_samplers, path_chooser
+from detnas.training.paths import INTERVALS, PathSampler, bin_samplers, interval_samplers, path_chooser
 from detnas.training.state import TrainingState
 from detnas.utils.errors import UserError
 
@@ -75,6 +75,33 @@ def test_bins_come_equally_often_and_paths_within_a_bin_too() -> None:
         assert abs(chi_square([drawn[path] for path in members])) < 4
 
 
+@pytest.mark.parametrize("bounds", [{}, {"macs": (COSTS[len(COSTS) // 4], COSTS[-1] + 10**6)}], ids=["none", "least"])
+def test_paths_are_drawn_evenly_over_the_costs_within_a_budget(bounds: dict[str, Any]) -> None:
+    low, high = bounds.get("macs", (COSTS[0], 0))[0], COSTS[-1]
+    samplers = interval_samplers(BudgetSampler(TOY, Budget(**bounds, size=64)))
+    step = (high - low) / INTERVALS
+    held = [any(low + part * step <= cost <= low + (part + 1) * step for cost in COSTS) for part in range(INTERVALS)]
+    assert len(samplers) == sum(held)
+    rng = np.random.default_rng(0)
+    paths = [PathSampler(TOY, samplers).draw(rng) for _ in range(4000)]
+    assert {len(one) for one in paths} == {1} and all(ALL[one[0]] >= low for one in paths)
+    drawn = Counter(min(int((ALL[one[0]] - low) / step), INTERVALS - 1) for one in paths)
+    assert abs(chi_square(list(drawn.values()))) < 5 and len(drawn) == len(samplers)
+
+
+def test_a_sandwich_has_a_cheap_an_expensive_and_a_random_path() -> None:
+    samplers = interval_samplers(BudgetSampler(TOY, Budget(size=64)))
+    sampler, rng = PathSampler(TOY, samplers, is_sandwich=True), np.random.default_rng(0)
+    low, high = COSTS[0], COSTS[-1]
+    step = (high - low) / INTERVALS
+    others = set()
+    for _ in range(200):
+        cheap, expensive, other = (ALL[path] for path in sampler.draw(rng))
+        assert cheap <= low + step and expensive >= high - step
+        others.add(other)
+    assert min(others) < low + step and max(others) > high - step
+
+
 def test_without_bins_every_op_of_every_block_is_as_frequent_and_independent() -> None:
     sampler = PathSampler(TOY)
     rng = np.random.default_rng(2)
@@ -113,14 +140,14 @@ def test_a_step_has_its_path_whatever_came_before() -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32))
 def test_fair_paths_hold_each_op_of_each_block_once(seed: int) -> None:
-    paths = PathSampler(TOY, fair=True).draw(np.random.default_rng(seed))
+    paths = PathSampler(TOY, is_fair=True).draw(np.random.default_rng(seed))
     assert len(paths) == 4
     for ops in zip(*(path.ops for path in paths), strict=True):
         assert sorted(ops) == [0, 1, 2, 3]
 
 
 def test_fair_paths_are_uniform_each_for_itself() -> None:
-    sampler = PathSampler(TOY, fair=True)
+    sampler = PathSampler(TOY, is_fair=True)
     rng = np.random.default_rng(4)
     steps = [sampler.draw(rng) for _ in range(20 * len(ALL))]
     for place in range(4):
@@ -138,7 +165,7 @@ def test_a_fair_step_sums_the_gradients_of_its_paths() -> None:
         def losses(self, model: Supernet, batch: None, device: torch.device) -> tuple[dict[str, torch.Tensor], Any]:
             return {"squares": torch.stack([feature.square().mean() for feature in model(images)]).sum()}, {}
 
-    sampler = PathSampler(space, fair=True)
+    sampler = PathSampler(space, is_fair=True)
     expected: dict[str, torch.Tensor] = {}
     losses = []
     for path in sampler.draw(np.random.default_rng(7)):

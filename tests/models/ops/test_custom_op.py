@@ -158,7 +158,7 @@ def test_fair_paths_are_as_many_as_there_are_ops() -> None:
     own = space("shuffle3", "own_ops:Shuffle5", "own_ops:Attending", "xception", "shuffle7")
     supernet = Supernet(own)
     chosen = []
-    for _ in path_chooser(supernet.activate, PathSampler(own, fair=True), lambda step: step)(0):
+    for _ in path_chooser(supernet.activate, PathSampler(own, is_fair=True), lambda step: step)(0):
         chosen.append([block.active for block in supernet.choices])
     assert [sorted(ops) for ops in zip(*chosen, strict=True)] == [list(range(5))] * 6
 
