@@ -5,10 +5,11 @@ from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from detnas.config.data import DataSettings
 from detnas.config.detector import AnyDetector, DetectorSettings, Preprocessing
+from detnas.config.finals import FinalsSettings
 from detnas.config.pretraining import SHIPPED_WEIGHTS, PretrainingSettings
 from detnas.config.search import SearchSettings
 from detnas.config.section import Name, Section, Seed
@@ -77,6 +78,9 @@ class Recipe(Section):
     supernet_pretrain: SupernetTrainingSettings = SupernetTrainingSettings(**PAPER_CLASSIFICATION)
     supernet_finetune: SupernetTrainingSettings
     search: SearchSettings = Field(default_factory=SearchSettings)
+    finals: Annotated[FinalsSettings | None, BeforeValidator(lambda value: None if value is False else value)] = None
+    """How the best candidates are compared with the incumbents before one of them is handed over. Left out or `off`, as
+    in the paper: the candidate with the highest fitness is."""
     pretrain: TrainingSettings = TrainingSettings(**PAPER_CLASSIFICATION)
     finetune: TrainingSettings
     baselines: Annotated[tuple[Baseline, ...], Field(max_length=len(BASELINES))] = ("shuffle3", "random")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -56,6 +56,8 @@ class Run:
     progress: Progress
     origin: Path | None = None
     """The directory of the run whose supernet is used, where networks are trained in another one."""
+    pretrained: Path | None = None
+    """The folder with the networks' pre-trainings, where they are trained on detection in another one."""
 
     @cached_property
     def weights(self) -> WeightSource | None:
@@ -94,15 +96,17 @@ class Run:
     @property
     def disk_cache(self) -> DiskCache | None:
         megabytes = self.recipe.data.disk_cache_mb
-        return DiskCache(self.directory / layout.IMAGES, megabytes) if megabytes else None
+        return DiskCache(self.supernet_directory / layout.IMAGES, megabytes) if megabytes else None
 
     def seed(self, *what: str) -> int:
         return derive_seed(self.recipe.seed, *what)
 
     def networks(self) -> dict[str, Callable[[], Network]]:
-        """Functions that build the networks for standalone training, by name: the winner and the baselines."""
-        winner = partial(self.subnet, self.winner())
-        return {layout.WINNER: winner, **baseline_builders(self.recipe, self.sampler, self.subnet)}
+        """Functions that build the networks for standalone training, by name: the winner, the best incumbent where the
+        finals found another winner, and the baselines."""
+        own = {layout.WINNER: self.winner(), layout.INCUMBENT: self.incumbent()}
+        builders = {name: partial(self.subnet, architecture) for name, architecture in own.items() if architecture}
+        return {**builders, **baseline_builders(self.recipe, self.sampler, self.subnet)}
 
     def supernet(self) -> Supernet:
         """A new supernet."""
@@ -115,12 +119,27 @@ class Run:
         return Subnet(self.space, architecture, self.shuffle if is_from_supernet else "even_odd")
 
     def winner(self) -> Architecture:
-        best = self.read(layout.BEST, layout.SEARCH)
+        """The architecture that is handed over: that of the finals, or without them that of the search."""
+        if self.recipe.finals:
+            return self._parsed(
+                self.read(layout.FINALS_RESULT, layout.FINALS).winner, layout.FINALS_RESULT, layout.FINALS
+            )
+        return self._parsed(self.read(layout.BEST, layout.SEARCH).architecture, layout.BEST, layout.SEARCH)
+
+    def incumbent(self) -> Architecture | None:
+        """The best incumbent of the finals, if there is one and it is not the winner."""
+        result = self.read(layout.FINALS_RESULT, layout.FINALS) if self.recipe.finals else None
+        if result is None or result.incumbent in (None, result.winner):
+            return None
+        return self._parsed(result.incumbent, layout.FINALS_RESULT, layout.FINALS)
+
+    def _parsed(self, text: str, file: RecordFile[Any], folder: str) -> Architecture:
+        """An architecture of the space. Raises `UserError` if the text, which is from a file, is none."""
         try:
-            architecture = Architecture.parse(best.architecture)
+            architecture = Architecture.parse(text)
             self.space.check(architecture)
         except UserError as error:
-            raise damaged(layout.BEST.path(self.directory / layout.SEARCH), error) from None
+            raise damaged(file.path(self.directory / folder), error) from None
         return architecture
 
     def classifier(self, make_backbone: Callable[[], Backbone], num_classes: int) -> Classifier:
@@ -154,7 +173,7 @@ class Run:
             detector.load_state_dict(trained.state_dict())
             self._recalibrate(detector)
         elif self.recipe.pretrains:
-            load_weights(network, self.directory / layout.PRETRAIN / name, part="backbone")
+            load_weights(network, (self.pretrained or self.directory) / layout.PRETRAIN / name, part="backbone")
         elif self.weights is not None:
             self._fill(detector)
             self._recalibrate(detector)

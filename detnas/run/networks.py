@@ -62,8 +62,11 @@ def pretrain_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -
             run.train(run.classifier(make_backbone, num_classes), task, settings, stage)
 
 
-def finetune_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -> None:
-    """Train networks on detection, on all training images; save them and evaluate them on the validation set."""
+def finetune_networks(
+    run: Run, networks: Mapping[str, Callable[[], Network]], split: str = "the validation set"
+) -> None:
+    """Train networks on detection, on all training images; save them and evaluate them on the validation set, which
+    messages call the `split`."""
     for name, make_backbone in networks.items():
         stage = f"{FINETUNE}/{name}"
         if not is_finished(run, name, make_backbone):
@@ -79,7 +82,7 @@ def finetune_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -
             if comm.is_main_process():
                 _write_evaluation(run, name, detector, evaluation)
         scores = run.read(EVALUATION, stage).scores
-        run.progress.log(f"  {name}: {headline(scores, run.recipe.search.metric)} on the validation set")
+        run.progress.log(f"  {name}: {headline(scores, run.recipe.search.metric)} on {split}")
 
 
 def is_finished(run: Run, name: str, make_backbone: Callable[[], Network]) -> bool:

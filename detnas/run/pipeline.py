@@ -4,6 +4,8 @@ supernet-pretrain   the supernet learns classification, one random path a step
 supernet-finetune   the supernet learns detection, one random path a step
 search              candidates are scored by the supernet's weights, each with BN statistics of its own; by default
                     evolution proposes them, and a candidate's fitness is its mAP on the search split
+finals              the best candidates, and the networks that one would take without a search, are trained standalone
+                    and compared on the search split; skipped without `finals` in the recipe, as in the paper
 pretrain            the winner and the baselines learn classification, each from scratch
 finetune            the same networks learn detection and are evaluated on the validation set
 report              the page
@@ -24,11 +26,13 @@ from detnas.config import Recipe
 from detnas.config.beginnings import inherits
 from detnas.distributed import comm
 from detnas.run.context import Run
+from detnas.run.finals import finals_stage
+from detnas.run.names import network_names
 from detnas.run.networks import finetune_networks, pretrain_networks
 from detnas.run.opening import load_run, open_run, read_recipe
 from detnas.run.page import write_page
 from detnas.run.search_stage import is_evaluated, search_stage
-from detnas.rundir.layout import FINETUNE, PRETRAIN, SEARCH, SUPERNET_FINETUNE, SUPERNET_PRETRAIN, WINNER
+from detnas.rundir.layout import FINALS, FINETUNE, PRETRAIN, SEARCH, SUPERNET_FINETUNE, SUPERNET_PRETRAIN
 from detnas.utils.errors import UserError, suggestion
 from detnas.utils.progress import Progress
 
@@ -46,7 +50,7 @@ def run(
     `recipe` is a name, a file or a `Recipe`. `data` is the folder of the detection data set; recipes with a
     `data.shapes` section draw one if it is not given. `changes` to a recipe by name or file are as on the command line
     (`search.population=20`). `stages` limits the run to some of "supernet-pretrain", "supernet-finetune", "search",
-    "pretrain", "finetune" and "report". Nothing is printed without `progress`.
+    "finals", "pretrain", "finetune" and "report". Nothing is printed without `progress`.
 
     The run directory, `runs/NAME` unless `out` is given, ends up with detector.safetensors and report.html.
 
@@ -74,7 +78,8 @@ def run_directory(recipe: Recipe, out: str | Path | None = None) -> Path:
 
 
 def search_run(directory: Path, progress: Progress, join: bool = False, data: Path | None = None) -> None:
-    """Run the search stage alone, of the run in `directory`; with `join`, beside other processes that work there.
+    """Run the search and the finals alone, of the run in `directory`; with `join`, beside other processes that work
+    there.
 
     `data` is where its data set is now, if that was moved. Raises `UserError` if the directory holds no run, or its
     supernet is not trained.
@@ -82,6 +87,7 @@ def search_run(directory: Path, progress: Progress, join: bool = False, data: Pa
     recipe = load_run(directory)
     with open_run(recipe, directory, data, progress, hold="not at all" if join else "alone") as current:
         _run_stage(current, SEARCH)
+        _run_stage(current, FINALS)
 
 
 def _run_stage(run: Run, stage: str) -> None:
@@ -119,18 +125,18 @@ def supernet_finetune(run: Run) -> None:
 
 
 def _needs_finetuning(run: Run) -> bool:
-    heirs = (name for name in (WINNER, *run.recipe.baselines) if inherits(run.recipe, name))
-    stages = (f"{FINETUNE}/{name}" for name in heirs)
+    names = comm.broadcast_from_main(lambda: network_names(run.directory, run.recipe))
+    stages = (f"{FINETUNE}/{name}" for name in names if inherits(run.recipe, name))
     return not is_evaluated(run) or any(run.begins(stage) and not run.is_done(stage) for stage in stages)
 
 
 def pretrain(run: Run) -> None:
-    """Train the winner and the baselines on classification, each from scratch."""
+    """Train the winner, the best incumbent and the baselines on classification, each from scratch."""
     pretrain_networks(run, run.networks())
 
 
 def finetune(run: Run) -> None:
-    """Train the winner and the baselines on detection, on all training images, and evaluate them."""
+    """Train the winner, the best incumbent and the baselines on detection, on all training images; evaluate them."""
     finetune_networks(run, run.networks())
 
 
@@ -144,6 +150,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     SUPERNET_PRETRAIN: supernet_pretrain,
     SUPERNET_FINETUNE: supernet_finetune,
     SEARCH: search_stage,
+    FINALS: finals_stage,
     PRETRAIN: pretrain,
     FINETUNE: finetune,
     "report": report,

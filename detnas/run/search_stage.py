@@ -13,6 +13,8 @@ from detnas.search.evaluators.distributed import search_with_all_processes
 from detnas.search.recalibration_check import check_recalibration
 from detnas.search.study.optuna_internals import count_trials
 from detnas.search.study.study import is_complete, search
+from detnas.spaces import Architecture
+from detnas.spaces.incumbents import find_incumbents
 from detnas.training.checkpoints import training_state, weights_digest
 from detnas.utils.resource_errors import explain_out_of_memory
 
@@ -34,7 +36,8 @@ def search_stage(run: Run) -> None:
             if isinstance(evaluator, DetectionEvaluator) and settings.evaluator.checks_recalibration:
                 check_recalibration(evaluator, run.directory / SEARCH, run.progress)
     best = run.read(BEST, SEARCH)
-    run.progress.log(f"  winner: {best.architecture}, {settings.score_name} {best.fitness:.3f} on the search split")
+    what = "fittest" if run.recipe.finals else "winner"
+    run.progress.log(f"  {what}: {best.architecture}, {settings.score_name} {best.fitness:.3f} on the search split")
 
 
 def is_evaluated(run: Run) -> bool:
@@ -57,8 +60,24 @@ def _search(run: Run, evaluator: Evaluator) -> None:
     folder, seed, name = run.directory / SEARCH, run.seed("search"), _study_name(run)
     search_with_all_processes(
         evaluator,
-        lambda one: search(one, run.sampler, run.recipe.search, folder, seed=seed, progress=run.progress, name=name),
+        lambda one: search(
+            one,
+            run.sampler,
+            run.recipe.search,
+            folder,
+            seed=seed,
+            progress=run.progress,
+            name=name,
+            incumbents=_incumbents(run),
+        ),
     )
+
+
+def _incumbents(run: Run) -> list[Architecture]:
+    """What opens the search if there are finals: at most half of a generation."""
+    if run.recipe.finals is None:
+        return []
+    return find_incumbents(run.sampler, run.recipe.baselines, run.recipe.search.population // 2)
 
 
 def _can_check_recalibration(run: Run) -> bool:

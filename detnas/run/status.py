@@ -9,7 +9,10 @@ from typing import Literal
 
 from detnas.config import Recipe, load_recipe
 from detnas.config.beginnings import describe_beginnings, is_pretrained
+from detnas.config.finals import FinalsSettings
 from detnas.evaluation.headline import headline
+from detnas.report.finals import describe
+from detnas.run.names import network_names
 from detnas.rundir import layout
 from detnas.rundir.directory import read_stored_run
 from detnas.rundir.layout import MetricsRow, NetworkEvaluation
@@ -33,7 +36,7 @@ class StageStatus:
     state: State
     done: int
     total: int
-    unit: Literal["step", "candidate"]
+    unit: Literal["step", "candidate", "network"]
     spent: float | None
     """Seconds so far."""
     seconds_per_unit: float | None
@@ -116,7 +119,9 @@ def _stages(directory: Path, recipe: Recipe, log: Callable[[str], object]) -> It
     if not recipe.search.is_classification:
         yield _training(directory, layout.SUPERNET_FINETUNE, recipe.supernet_finetune.steps, log)
     yield _search(directory / layout.SEARCH, recipe)
-    for network in (layout.WINNER, *recipe.baselines):
+    if recipe.finals:
+        yield _finals(directory / layout.FINALS, recipe.finals)
+    for network in network_names(directory, recipe):
         if is_pretrained(recipe, network):
             yield _training(directory, f"{layout.PRETRAIN}/{network}", recipe.pretrain.steps, log)
         scores = _evaluation_lines(directory, network, recipe)
@@ -200,6 +205,31 @@ def _search(folder: Path, recipe: Recipe) -> StageStatus:
         seconds_per_unit=fmean(row.seconds for row in rows[-LAST:]) / max(1, workers) if rows else None,
         headline=", ".join(filter(None, (best, failed, f"{workers} workers at work" if workers > 1 else ""))),
         line=f"search: {', '.join(filter(None, line)) if rows else state}",
+    )
+
+
+def _finals(folder: Path, settings: FinalsSettings) -> StageStatus:
+    """The trainings of the finals; of those that are not over, as many as there are at most."""
+    trained = list(folder.glob(f"rung*/{layout.FINETUNE}/*/{layout.EVALUATION.name}"))
+    result = layout.FINALS_RESULT.find(folder)
+    state = _state(folder, result is not None, trained)
+    total = len(trained) if result else sum(settings.entrants())
+    seconds = [done.seconds for file in trained if (done := layout.TRAINING_DONE.find(file.parent))]
+    found = describe(result) if result else []
+    line = f"finals: {state}" + (
+        f", {len(trained)} of at most {total} trainings done" if trained and not result else ""
+    )
+    return StageStatus(
+        name=layout.FINALS,
+        state=state,
+        done=len(trained),
+        total=total,
+        unit="network",
+        spent=sum(seconds) if seconds else None,
+        seconds_per_unit=fmean(seconds) if seconds else None,
+        headline=found[0] if found else "",
+        line=line,
+        scores=found,
     )
 
 

@@ -13,6 +13,8 @@
       supernet-finetune/
       search/                         study.db, candidates.jsonl, failed.jsonl, best.json, front.json,
                                       recalibration.json, done.json
+      finals/                         rung1/NAME/ and so on, trainings of the finalists, with evaluation.json and
+                                      detections.json on the search split; pretrain/; best.json
       pretrain/NAME/                  trainings of the winner and of each baseline
       finetune/NAME/                  the same, and evaluation.json, detections.json, detector.safetensors
       rank/                           pretrain/ and finetune/ of `detnas rank`, and ranking.json
@@ -47,12 +49,15 @@ IMAGES = "images"
 SUPERNET_PRETRAIN = "supernet-pretrain"
 SUPERNET_FINETUNE = "supernet-finetune"
 SEARCH = "search"
+FINALS = "finals"
 PRETRAIN = "pretrain"
 FINETUNE = "finetune"
 RANK = "rank"
 
 WINNER = "winner"
-"""What the network that the search chose is called, beside the baselines."""
+"""What the network that is handed over is called, beside the baselines."""
+INCUMBENT = "incumbent"
+"""What the best of the networks that one would take without a search is called, where it is not the winner."""
 
 # Files of the search.
 STUDY = "study.db"
@@ -178,7 +183,7 @@ class Proposed(Record):
     """The evaluation index, from 0."""
     generation: Count
     origin: str
-    """How it was made: "random", "mutation", "crossover", "linear" or "tpe"."""
+    """How it was made: "incumbent", "random", "mutation", "crossover", "linear" or "tpe"."""
     architecture: Text
 
 
@@ -204,6 +209,40 @@ class FailedCandidate(Proposed):
     """An architecture whose evaluation was given up. A line of failed.jsonl."""
 
     error: str
+
+
+class Finalist(Record):
+    """A network of the finals."""
+
+    architecture: Text
+    is_incumbent: bool
+    fitness: Number
+    """By the supernet."""
+    scores: list[list[Number]]
+    """On the search split: of each rung that it has reached, those of its trainings."""
+
+
+class FinalsResult(Record):
+    """What the finals found. All scores are the one named `metric`, on the `images` of the search split."""
+
+    winner: Text
+    """The architecture that is handed over."""
+    challenger: Text | None
+    """The best candidate of the search."""
+    incumbent: Text | None
+    """The best of the networks that one would take without a search; None if none is within the budget."""
+    metric: str
+    images: Count
+    lead: Estimate | None
+    """By how much the challenger's score exceeds the incumbent's on the last rung, with its interval by a paired
+    bootstrap over the images."""
+    certainty: Number | None
+    """The fraction of the bootstrap's draws in which the challenger is better."""
+    wanted: Number
+    """The certainty from which the challenger is handed over."""
+    steps: list[Count]
+    """Of a training on each rung."""
+    finalists: list[Finalist]
 
 
 class RecalibratedCandidate(Record):
@@ -310,6 +349,7 @@ CANDIDATES = RecordLines("candidates.jsonl", Candidate)
 FAILED = RecordLines("failed.jsonl", FailedCandidate)
 BEST = RecordFile("best.json", Candidate)
 FRONT = RecordFile("front.json", list[Candidate])
+FINALS_RESULT = RecordFile("best.json", FinalsResult)
 RECALIBRATION = RecordFile("recalibration.json", RecalibrationCheck)
 SEARCH_DONE = RecordFile("done.json", SearchDone)
 EVALUATION = RecordFile("evaluation.json", NetworkEvaluation)

@@ -32,6 +32,10 @@ class HeadSpace:
         """Those of all convolutions, tower by tower."""
         return tuple(allowed for tower in self.towers for allowed in tower)
 
+    def uniform(self, op: int) -> tuple[tuple[int, ...], ...]:
+        """Every convolution the op with this index, or where it cannot be that the first that it can be."""
+        return self.group([op if op in allowed else allowed[0] for allowed in self.allowed_ops])
+
     def group(self, ops: Sequence[int]) -> tuple[tuple[int, ...], ...]:
         """The op of each convolution, by tower."""
         return group(ops, map(len, self.towers))

@@ -227,7 +227,7 @@ class SearchSpace:
     def around(self, backbone: Architecture, resolution: int) -> Architecture:
         """The architecture with a `backbone`, the first op that every convolution of the head can be, and
         `resolution`, as far as there is a choice."""
-        head = self.head.group([allowed[0] for allowed in self.head.allowed_ops]) if self.head else ()
+        head = self.head.uniform(0) if self.head else ()
         return replace(backbone, resolution=resolution if self.resolutions else None, head=head)
 
     def draw(self, rng: np.random.Generator) -> Architecture:

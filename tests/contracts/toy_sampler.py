@@ -7,8 +7,8 @@ from detnas.spaces import Architecture
 class CountingSampler(Sampler):
     """Counts through the space: the op of the last block changes first."""
 
-    def propose(self, history: History, index: int) -> Proposal:
-        known = {record.architecture for record in history if record.index != index}
+    def propose_new(self, history: History, index: int) -> Proposal:
+        known = self.seen(record for record in history if record.index != index)
         for number in range(len(self.space.ops) ** len(self.space.blocks)):
             architecture = self._number(number)
             if architecture not in known and self.budget_sampler.allows(architecture):

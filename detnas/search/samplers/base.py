@@ -1,7 +1,7 @@
 """What a sampler is: it proposes the architectures that a search evaluates."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -21,7 +21,7 @@ class Proposal(NamedTuple):
 
     architecture: Architecture
     origin: str
-    """How it was made: random, mutation, crossover, linear or tpe."""
+    """How it was made: incumbent, random, mutation, crossover, linear or tpe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +48,24 @@ class Sampler(ABC):
     """Proposes the architecture of each evaluation of a search: within the budget, and none for two evaluations.
 
     A proposal is a function of the seed and the history alone, so that it is the same whichever process asks for it.
+    The first evaluations are of the `incumbents`, of which there are fewer than a generation has evaluations.
     """
 
     takes_second_objective: ClassVar[bool] = False
     """Whether it searches for the front of fitness and a cost."""
 
-    def __init__(self, budget_sampler: BudgetSampler, settings: SearchSettings, seed: int) -> None:
+    def __init__(
+        self,
+        budget_sampler: BudgetSampler,
+        settings: SearchSettings,
+        seed: int,
+        incumbents: Sequence[Architecture] = (),
+    ) -> None:
         self.budget_sampler = budget_sampler
         self.space = budget_sampler.space
         self.settings = settings
         self.seed = seed
+        self.incumbents = tuple(incumbents)
 
     @classmethod
     def check(cls, settings: SearchSettings) -> None:
@@ -73,9 +81,20 @@ class Sampler(ABC):
         completely. A search without generations is a single one."""
         return self.settings.evaluations
 
-    @abstractmethod
     def propose(self, history: History, index: int) -> Proposal:
         """What evaluation `index` evaluates. Raises `SpaceExhausted` if nothing new is left within the budget."""
+        if index < len(self.incumbents):
+            return Proposal(self.incumbents[index], "incumbent")
+        return self.propose_new(history, index)
+
+    @abstractmethod
+    def propose_new(self, history: History, index: int) -> Proposal:
+        """What evaluation `index` evaluates after those of the incumbents, none of `seen`. Raises `SpaceExhausted` if
+        nothing new is left within the budget."""
+
+    def seen(self, records: Iterable[EvaluationRecord]) -> set[Architecture]:
+        """The architectures of some evaluations, and the incumbents."""
+        return {record.architecture for record in records}.union(self.incumbents)
 
     def merits(self, architectures: Sequence[Architecture], fitness: Sequence[float]) -> list[float]:
         """How good each of some evaluated architectures is; the search returns the best. By default, their fitness."""

@@ -15,7 +15,7 @@ Propose = Callable[[int, AbstractSet[Architecture], np.random.Generator], Propos
 
 
 class GenerationalSampler(Sampler):
-    """Makes generations of `population` architectures, the first of them random.
+    """Makes generations of `population` architectures, the first of them random but for the incumbents.
 
     Proposals depend on the records of earlier generations, not on the order in which a generation is evaluated.
     """
@@ -31,7 +31,7 @@ class GenerationalSampler(Sampler):
     def generation_size(self) -> int:
         return self.settings.population
 
-    def propose(self, history: History, index: int) -> Proposal:
+    def propose_new(self, history: History, index: int) -> Proposal:
         generation, place = divmod(index, self.settings.population)
         earlier = [record for record in history if record.index < generation * self.settings.population]
         if self._made[:2] != (generation, earlier):
@@ -48,9 +48,9 @@ class GenerationalSampler(Sampler):
     def _generation(self, earlier: History, generation: int) -> list[Proposal]:
         """All proposals of a generation; fewer than the population where the budget holds no more."""
         propose = self.proposer(earlier, generation)
-        seen = {record.architecture for record in earlier}
-        proposals: list[Proposal] = []
-        for place in range(self.settings.population):
+        seen = self.seen(earlier)
+        proposals = [Proposal(one, "incumbent") for one in self.incumbents] if generation == 0 else []
+        for place in range(len(proposals), self.settings.population):
             index = generation * self.settings.population + place
             rng = np.random.default_rng(derive_seed(self.seed, "search", index))
             proposal = propose(place, seen, rng) if propose else self.propose_random(seen, rng)

@@ -1,5 +1,7 @@
 """Random search."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from detnas.config import SearchSettings
@@ -11,11 +13,17 @@ from detnas.utils.seeds import derive_seed
 class RandomSampler(Sampler):
     """Draws each architecture uniformly within the budget; a function of the seed alone."""
 
-    def __init__(self, budget_sampler: BudgetSampler, settings: SearchSettings, seed: int) -> None:
-        super().__init__(budget_sampler, settings, seed)
-        self._drawn: dict[Architecture, Proposal] = {}
+    def __init__(
+        self,
+        budget_sampler: BudgetSampler,
+        settings: SearchSettings,
+        seed: int,
+        incumbents: Sequence[Architecture] = (),
+    ) -> None:
+        super().__init__(budget_sampler, settings, seed, incumbents)
+        self._drawn = {one: Proposal(one, "incumbent") for one in self.incumbents}
 
-    def propose(self, history: History, index: int) -> Proposal:
+    def propose_new(self, history: History, index: int) -> Proposal:
         while len(self._drawn) <= index:
             rng = np.random.default_rng(derive_seed(self.seed, "search", len(self._drawn)))
             architecture = self.budget_sampler.sample(rng, self._drawn.keys())

@@ -14,10 +14,10 @@ class TPESampler(Sampler):
     times at which evaluations end.
     """
 
-    def propose(self, history: History, index: int) -> Proposal:
+    def propose_new(self, history: History, index: int) -> Proposal:
         # An earlier attempt at this evaluation, whose process is gone, must not prevent that it is proposed again.
         others = [record for record in history if record.index != index]
-        seen = {record.architecture for record in others}
+        seen = self.seen(others)
         seed = derive_seed(self.seed, "search", index)
         if index >= self.settings.population:
             import optuna  # here: it takes time to import, and reading a recipe imports this module

@@ -1,6 +1,6 @@
 """The search: an Optuna study, filled candidate by candidate by any number of workers, and what it leaves behind."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,9 @@ def search(
     seed: int,
     progress: Progress,
     name: str = "search",
+    incumbents: Sequence[Architecture] = (),
 ) -> Architecture:
-    """Evaluate `settings.evaluations` candidates, or all within the budget, and return the best.
+    """Evaluate `settings.evaluations` candidates, or all within the budget, `incumbents` first, and return the best.
 
     `evaluator` returns a candidate's scores by name; the one named `settings.score_name` is its fitness. Several
     processes may do so at the same time: one of them evaluates each candidate, and all leave the same files.
@@ -52,7 +53,7 @@ def search(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     make_folder(directory)
-    sampler = SAMPLERS[settings.sampler](budget_sampler, settings, seed)
+    sampler = SAMPLERS[settings.sampler](budget_sampler, settings, seed, incumbents)
     if settings.storage:
         progress.log(f"  study {name} at {settings.storage}")
     kept = f"study {name} in that storage" if settings.storage else str(directory)

@@ -1,0 +1,242 @@
+"""The finals: the best candidates and the best incumbents are trained standalone, and compared on the search split.
+
+Nobody trains on the search split here: networks are trained on the rest of the training images, as the supernet was.
+Each rung trains what is left of them anew, by the schedule of `finetune` with a fraction of its steps; the better half
+goes on, and always the best incumbent (successive halving, Jamieson and Talwalkar, arXiv:1502.07943). A network of the
+search replaces the best incumbent only if it is better with the certainty that the recipe wants.
+
+Several workers share the trainings of a rung; each waits for the others before the next. All find the same, since what
+a training leaves does not depend on who ran it.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from detnas.distributed import comm
+from detnas.evaluation.metrics.bootstrap import paired_bootstrap
+from detnas.report.finals import describe
+from detnas.run.context import Run
+from detnas.run.networks import finetune_networks, pretrain_networks
+from detnas.rundir import layout
+from detnas.rundir.directory import file_digests
+from detnas.rundir.layout import Candidate, Finalist, FinalsResult
+from detnas.spaces import Architecture
+from detnas.utils.estimate import Estimate
+from detnas.utils.files import try_lock_file
+from detnas.utils.seeds import derive_seed
+
+LEAST_DIFFERENCES = 2
+"""Choices in which a challenger differs from every better one."""
+PAUSE = 1.0
+"""Seconds between two looks at what other workers are doing."""
+
+
+@dataclass
+class _Entrant:
+    """A network of the finals, with its scores by rung and training."""
+
+    architecture: Architecture
+    is_incumbent: bool
+    fitness: float
+    scores: list[list[float]]
+
+    @property
+    def score(self) -> float:
+        """The mean on the highest rung that it has reached."""
+        return sum(self.scores[-1]) / len(self.scores[-1])
+
+
+def finals_stage(run: Run) -> None:
+    """Hold the finals, unless the recipe has none, or they are over."""
+    if run.recipe.finals is None:
+        return
+    folder = run.directory / layout.FINALS
+    if comm.broadcast_from_main(lambda: layout.FINALS_RESULT.find_intact(folder) is None):
+        result = _hold(run)
+        if comm.is_main_process():
+            layout.FINALS_RESULT.write(folder, result)
+    for line in describe(run.read(layout.FINALS_RESULT, layout.FINALS)):
+        run.progress.log(f"  {line}")
+
+
+def choose_finalists(run: Run) -> list[tuple[Candidate, bool]]:
+    """The candidates that take part, the best by fitness first, and whether each is an incumbent."""
+    settings = run.recipe.finals
+    assert settings is not None
+    rows = comm.broadcast_from_main(
+        lambda: [row.model_dump() for row in layout.CANDIDATES.read(run.directory / layout.SEARCH)]
+    )
+    ranked = sorted(map(Candidate.model_validate, rows), key=lambda row: (-row.fitness, row.number))
+    incumbents = [row for row in ranked if row.origin == "incumbent"][: settings.incumbents]
+    chosen = [_encoded(run, row) for row in incumbents]
+    challengers: list[Candidate] = []
+    for row in ranked:
+        code = _encoded(run, row)
+        if len(challengers) < settings.challengers and row.origin != "incumbent" and _is_new(code, chosen):
+            challengers.append(row)
+            chosen.append(code)
+    return [(row, row in incumbents) for row in sorted([*incumbents, *challengers], key=ranked.index)]
+
+
+def _encoded(run: Run, row: Candidate) -> tuple[int, ...]:
+    return run.space.encode(Architecture.parse(row.architecture))
+
+
+def _is_new(code: tuple[int, ...], others: Sequence[tuple[int, ...]]) -> bool:
+    """Whether an architecture differs from all others in enough choices."""
+    return all(sum(map(int.__ne__, code, other)) >= LEAST_DIFFERENCES for other in others)
+
+
+def _hold(run: Run) -> FinalsResult:
+    settings = run.recipe.finals
+    assert settings is not None
+    everyone = [
+        _Entrant(Architecture.parse(row.architecture), is_incumbent, row.fitness, [])
+        for row, is_incumbent in choose_finalists(run)
+    ]
+    left, runs = everyone, [_run_of(run, rung) for rung in range(len(settings.rungs))]
+    for number, rung in enumerate(runs, start=1):
+        steps = rung.recipe.finetune.steps
+        run.progress.log(f"  rung {number} of {len(runs)}: {len(left)} networks, {steps:,} steps each")
+        _train(rung, left)
+        for one in left:
+            one.scores.append([_score(rung, one)])
+        if rung is not runs[-1]:
+            left = _better_half(left)
+    incumbent, challenger = (_best(left, is_incumbent=one) for one in (True, False))
+    winner, lead, certainty = challenger or incumbent, None, None
+    if challenger and incumbent:
+        lead, certainty = _compare(runs[-1:], challenger, incumbent)
+        if 1 - settings.certainty < certainty < settings.certainty:
+            again = _run_of(run, len(runs) - 1, again=True)
+            run.progress.log("  the best two are close: both are trained a second time")
+            _train(again, [challenger, incumbent])
+            for one in (challenger, incumbent):
+                one.scores[-1].append(_score(again, one))
+            lead, certainty = _compare([runs[-1], again], challenger, incumbent)
+        winner = challenger if certainty >= settings.certainty else incumbent
+    assert winner is not None  # a search has evaluated candidates
+    return FinalsResult(
+        winner=str(winner.architecture),
+        challenger=str(challenger.architecture) if challenger else None,
+        incumbent=str(incumbent.architecture) if incumbent else None,
+        metric=run.recipe.search.metric,
+        images=len(run.data.search),
+        lead=lead,
+        certainty=certainty,
+        wanted=settings.certainty,
+        steps=[rung.recipe.finetune.steps for rung in runs],
+        finalists=[
+            Finalist(
+                architecture=str(one.architecture),
+                is_incumbent=one.is_incumbent,
+                fitness=one.fitness,
+                scores=one.scores,
+            )
+            for one in everyone
+        ],
+    )
+
+
+def _run_of(run: Run, rung: int, again: bool = False) -> Run:
+    """A run whose networks are trained as on a rung: without the search split, on which they are then evaluated."""
+    recipe, folder = run.recipe, run.directory / layout.FINALS
+    assert recipe.finals is not None
+    fraction = recipe.finals.rungs[rung]
+    steps = max(1, round(fraction * recipe.finetune.steps))
+    warmup = min(round(fraction * recipe.finetune.warmup), steps - 1)
+    finetune = recipe.finetune.model_copy(update={"steps": steps, "warmup": warmup})
+    changes = {"finetune": finetune} | ({"seed": derive_seed(recipe.seed, "again")} if again else {})
+    return replace(
+        run,
+        recipe=recipe.model_copy(update=changes),
+        directory=folder / f"rung{rung + 1}{'-again' if again else ''}",
+        data=replace(run.data, train=run.data.fit, val=run.data.search),
+        origin=run.supernet_directory,
+        pretrained=folder,
+    )
+
+
+def _train(rung: Run, entrants: Sequence[_Entrant]) -> None:
+    """Train and evaluate all entrants of a rung, each by one worker."""
+    is_said = False
+    while left := [one for one in entrants if not _is_done(rung, one)]:
+        if not any(_train_if_free(rung, one) for one in left):
+            if not is_said:
+                rung.progress.log("  waits for other workers, which train the last networks of this rung")
+            is_said = True
+            time.sleep(PAUSE)
+    # What is handed over is trained on all images: nobody needs these weights.
+    for one in entrants if comm.is_main_process() else ():
+        for file in (*layout.checkpoint_paths(_folder(rung, one)), _folder(rung, one) / layout.WEIGHTS):
+            with suppress(OSError):
+                file.unlink()
+
+
+def _train_if_free(rung: Run, entrant: _Entrant) -> bool:
+    """Train and evaluate an entrant, unless another worker does."""
+    assert rung.pretrained is not None
+    name = entrant.architecture.hyphenated
+    lock = layout.network_lock(rung.pretrained, name)  # one for all rungs, which share the pre-training
+    with ExitStack() as held:
+        if not comm.broadcast_from_main(lambda: held.enter_context(try_lock_file(lock))):
+            return False
+        if not _is_done(rung, entrant):
+            networks = {name: partial(rung.subnet, entrant.architecture)}
+            pretrain_networks(replace(rung, directory=rung.pretrained), networks)
+            finetune_networks(rung, networks, split="the search split")
+    return True
+
+
+def _is_done(rung: Run, entrant: _Entrant) -> bool:
+    """Whether an entrant is trained on a rung, and its scores and detections are as they were written."""
+    folder = _folder(rung, entrant)
+
+    def is_whole() -> bool:
+        done = layout.TRAINING_DONE.find_intact(folder)
+        files = file_digests(layout.EVALUATION.path(folder), layout.DETECTIONS.path(folder))
+        return done is not None and len(files) == 2 and files.items() <= done.files.items()
+
+    return comm.broadcast_from_main(is_whole)
+
+
+def _folder(rung: Run, entrant: _Entrant) -> Path:
+    return rung.directory / layout.FINETUNE / entrant.architecture.hyphenated
+
+
+def _score(rung: Run, entrant: _Entrant) -> float:
+    """0 if there is nothing to find."""
+    folder = f"{layout.FINETUNE}/{entrant.architecture.hyphenated}"
+    return rung.read(layout.EVALUATION, folder).scores[rung.recipe.search.metric] or 0.0
+
+
+def _better_half(entrants: Sequence[_Entrant]) -> list[_Entrant]:
+    """The better half, rounded up, at least two, and among them the best incumbent; of equals, the fitter."""
+    ranked = sorted(entrants, key=lambda one: -one.score)
+    half = ranked[: max(2, -(-len(ranked) // 2))]
+    best = _best(ranked, is_incumbent=True)
+    return half if best is None or best in half else [*half[:-1], best]
+
+
+def _best(entrants: Sequence[_Entrant], *, is_incumbent: bool) -> _Entrant | None:
+    own = [one for one in entrants if one.is_incumbent == is_incumbent]
+    return max(own, key=lambda one: one.score, default=None)
+
+
+def _compare(rungs: Sequence[Run], challenger: _Entrant, incumbent: _Entrant) -> tuple[Estimate, float]:
+    """By how much the challenger is better, and with what certainty, by their trainings on `rungs`."""
+
+    def measure() -> tuple[float, float, float, float]:
+        first, second = (
+            [layout.DETECTIONS.read(_folder(rung, one)) for rung in rungs] for one in (challenger, incumbent)
+        )
+        truth = rungs[0].data.search.ground_truth()
+        lead, certainty = paired_bootstrap(truth, first, second, rungs[0].recipe.search.metric)
+        return lead.value, lead.low, lead.high, certainty
+
+    value, low, high, certainty = comm.broadcast_from_main(measure)
+    return Estimate(value, low, high), certainty
