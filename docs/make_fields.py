@@ -22,6 +22,7 @@ SECTIONS = {
     "TrainingSettings": "`pretrain`, `finetune`, and also `supernet_pretrain`, `supernet_finetune`",
     "SupernetTrainingSettings": "`supernet_pretrain`, `supernet_finetune` only",
     "ShapesSettings": "`data.shapes`",
+    "FinalsSettings": "`finals`; without it there are none",
 }
 """Headings of sections that are not at one field of the recipe."""
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

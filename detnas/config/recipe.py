@@ -5,7 +5,7 @@ from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from detnas.config.data import DataSettings
 from detnas.config.detector import AnyDetector, DetectorSettings, Preprocessing
@@ -78,7 +78,7 @@ class Recipe(Section):
     supernet_pretrain: SupernetTrainingSettings = SupernetTrainingSettings(**PAPER_CLASSIFICATION)
     supernet_finetune: SupernetTrainingSettings
     search: SearchSettings = Field(default_factory=SearchSettings)
-    finals: Annotated[FinalsSettings | None, BeforeValidator(lambda value: None if value is False else value)] = None
+    finals: FinalsSettings | None = None
     """How the best candidates are compared with the incumbents before one of them is handed over. Left out or `off`, as
     in the paper: the candidate with the highest fitness is."""
     pretrain: TrainingSettings = TrainingSettings(**PAPER_CLASSIFICATION)
@@ -87,6 +87,12 @@ class Recipe(Section):
     """The networks that are trained like the winner and compared with it. `shuffle3`: that op in every block, which is
     ShuffleNetV2 in this space; `random`, `random2` … `random9`: sampled within the budget; or the name of a published
     network, which has its own space (see `detnas models`)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_off(cls, values: Any) -> Any:
+        # YAML reads `off` as false.
+        return values | {"finals": None} if isinstance(values, dict) and values.get("finals") is False else values
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from detnas.config import Recipe, TrainingSettings
+from detnas.config.finals import FinalsSettings
 from detnas.config.recipe import TRAININGS
 from detnas.data.batches import count_loader_processes
 from detnas.data.detection import DetectionSet
@@ -27,7 +28,16 @@ from detnas.profiling.workload import images_per_stage, split_sizes
 from detnas.run.context import Run
 from detnas.run.opening import open_run
 from detnas.run.pipeline import STAGES
-from detnas.rundir.layout import CANDIDATES, FINETUNE, PRETRAIN, SEARCH, SUPERNET_FINETUNE, SUPERNET_PRETRAIN, WINNER
+from detnas.rundir.layout import (
+    CANDIDATES,
+    FINALS,
+    FINETUNE,
+    PRETRAIN,
+    SEARCH,
+    SUPERNET_FINETUNE,
+    SUPERNET_PRETRAIN,
+    WINNER,
+)
 from detnas.utils.errors import UserError
 from detnas.utils.files import temporary_folder
 from detnas.utils.memory import PeakMemory, available_memory
@@ -114,7 +124,9 @@ class DryRun:
         self.sizes = (self.search_images, len(run.data.val)) if has_real_data else split_sizes(recipe)
         """Of the search split and of the validation set, in the whole run."""
         self.images = images_per_stage(recipe, *self.sizes)
-        self.networks = {WINNER: 1, **short_recipe.representative_baselines(recipe.baselines)}
+        # With finals, the best incumbent is trained, too.
+        own = {WINNER: 2 if recipe.finals else 1}
+        self.networks = {**own, **short_recipe.representative_baselines(recipe.baselines)}
         self.on_gpu = run.device.type == "cuda"
         self._reset_evaluation()
 
@@ -135,9 +147,11 @@ class DryRun:
             for index, name in enumerate(names):
                 # The networks before this one are finished, so the stage skips them.
                 self._train(stage, f"{stage}/{name}", self.networks[name], tuple(names[1 : index + 1]))
-        elif stage == "search":
+            if stage == FINETUNE and self.recipe.finals:
+                self._project_finals(self.recipe.finals)
+        elif stage == SEARCH:
             self._search()
-        else:
+        elif stage != FINALS:
             self._report(stage)
 
     def _train(self, stage: str, name: str, represents: int, baselines: tuple[str, ...]) -> None:
@@ -175,6 +189,20 @@ class DryRun:
             self.max_evaluation_batch = UNLIMITED if batch_size == settings.batch_size else batch_size
             at_a_time = min(self.max_evaluation_batch, self.recipe.search.batch_size)
             self.max_evaluation_images = max(2 * at_a_time, int(EVALUATION_SECONDS * batch_size / seconds))
+
+    def _project_finals(self, finals: FinalsSettings) -> None:
+        """Add the row of the finals, whose trainings are as that of the winner."""
+        rows = {row.name: row for row in self.rows}
+        training, evaluation = rows[f"{FINETUNE}/{WINNER}"], rows[f"evaluate {WINNER}"]
+        entrants = finals.entrants()
+        trained = self.images["finals"] * training.seconds / training.batch_size
+        evaluated = sum(entrants) * self.search_images * evaluation.seconds / evaluation.batch_size
+        pretrained = 0.0
+        if before := rows.get(f"{PRETRAIN}/{WINNER}"):
+            pretrained = entrants[0] * before.projected / self.networks[WINNER]
+        projected = trained + evaluated + pretrained
+        sizes = training.batch_size, training.recipe_batch_size
+        self._add(Row(FINALS, *sizes, 0, training.seconds, training.memory, projected))
 
     def _search(self) -> None:
         settings = self.recipe.search
@@ -239,6 +267,8 @@ class DryRun:
                 "  Batches are smaller than the recipe's where a step would take this CPU more than "
                 f"{MAX_STEP_SECONDS:.0f} s, or too much memory. Whether the recipe's batches fit is not tested."
             )
+        if self.recipe.finals:
+            yield f"  The finals are not run: their {sum(self.recipe.finals.entrants())} trainings are as the winner's."
         for name, count in self.networks.items():
             if count > 1:
                 yield f"  {name} represents the {count} networks of its kind."

@@ -25,13 +25,15 @@ DETECTION = ("supernet_finetune", "finetune")
 
 
 def shorten(recipe: Recipe) -> Recipe:
-    """The recipe with as little of everything as still runs every stage."""
+    """The recipe with as little of everything as still runs every stage but the finals, whose trainings are as that of
+    the winner."""
     trainings = {
         name: shorten_training(getattr(recipe, name), min_batch_size(recipe, name), MIN_STEPS) for name in TRAININGS
     }
     changes = {
         "search": shorten_search(recipe.search, batch_size=1, images=1),
         "baselines": tuple(representative_baselines(recipe.baselines)),
+        "finals": None,
     }
     return recipe.model_copy(update=trainings | changes)
 

@@ -53,6 +53,7 @@ def estimate_seconds(
         "supernet-pretrain": images["supernet-pretrain"] * pretrain_passes * of_median.train_classifier,
         "supernet-finetune": images["supernet-finetune"] * finetune_passes * of_median.train_detector,
         "search": images["search"] * evaluation,
+        **_finals(recipe, images, of_median),
         "pretrain": images["pretrain"]
         * sum(
             one.train_classifier for name, one in zip(names, of_networks, strict=True) if is_pretrained(recipe, name)
@@ -61,6 +62,16 @@ def estimate_seconds(
             images["finetune"] * one.train_detector + images["evaluate"] * one.detect for one in of_networks
         ),
     }
+
+
+def _finals(recipe: Recipe, images: dict[str, int], of_median: ImageSeconds) -> dict[str, float]:
+    """The seconds of the finals, if the recipe has them."""
+    if not recipe.finals:
+        return {}
+    entrants = recipe.finals.entrants()
+    pretraining = is_pretrained(recipe, WINNER) * entrants[0] * images["pretrain"] * of_median.train_classifier
+    evaluation = sum(entrants) * split_sizes(recipe)[0] * of_median.detect
+    return {"finals": pretraining + images["finals"] * of_median.train_detector + evaluation}
 
 
 def _scale(seconds: ImageSeconds, ratio: float, recipe: Recipe) -> ImageSeconds:

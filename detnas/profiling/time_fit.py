@@ -9,7 +9,7 @@ from detnas.config import Recipe, load_recipe
 from detnas.config.recipe import TRAININGS
 from detnas.profiling.dry_run import Row, dry_run
 from detnas.rundir.directory import find_stored_run
-from detnas.rundir.layout import RECIPE, SEARCH
+from detnas.rundir.layout import FINALS, RECIPE, SEARCH
 from detnas.utils.errors import UserError
 from detnas.utils.progress import Progress, format_duration
 
@@ -97,6 +97,8 @@ def _seconds(rows: Sequence[Row], recipe: Recipe, fitted: Recipe) -> dict[str, f
         factor = 1.0
         if name in TRAININGS:
             factor = getattr(fitted, name).steps / getattr(recipe, name).steps
+        elif stage == FINALS:
+            factor = fitted.finetune.steps / recipe.finetune.steps
         elif stage == SEARCH:
             factor = fitted.search.evaluations / recipe.search.evaluations
         else:
@@ -112,6 +114,8 @@ def _describe(seconds: dict[str, float], recipe: Recipe, fitted: Recipe) -> Iter
         amount = ""
         if name in TRAININGS:
             amount = f"{getattr(fitted, name).steps:,} steps, the recipe has {getattr(recipe, name).steps:,}"
+        elif stage == FINALS and fitted.finals:
+            amount = f"{sum(fitted.finals.entrants())} trainings of up to {fitted.finetune.steps:,} steps"
         elif stage == SEARCH:
             amount = f"{fitted.search.evaluations:,} candidates, the recipe has {recipe.search.evaluations:,}"
         yield f"  {stage:22}{format_duration(taken):>14}  {amount}".rstrip()

@@ -20,7 +20,8 @@ def split_sizes(recipe: Recipe) -> tuple[int, int]:
 
 
 def images_per_stage(recipe: Recipe, search: int, validation: int) -> dict[str, int]:
-    """Images that each stage processes, per network in `pretrain`, `finetune`, `evaluate`, given the `split_sizes`."""
+    """Images that each stage processes, per network in `pretrain`, `finetune`, `evaluate`, given the `split_sizes`. For
+    `finals` they are those that are trained on."""
     settings = recipe.search
     evaluated = min(search, settings.images or search)
     recalibrated = settings.recalibration_batches * settings.recalibration_batch_size
@@ -28,6 +29,7 @@ def images_per_stage(recipe: Recipe, search: int, validation: int) -> dict[str, 
         "supernet-pretrain": recipe.pretrains_supernet * _trained(recipe.supernet_pretrain),
         "supernet-finetune": (not settings.is_classification) * _trained(recipe.supernet_finetune),
         "search": settings.evaluations * (recalibrated + evaluated),
+        "finals": round(recipe.finals.trainings() * _trained(recipe.finetune)) if recipe.finals else 0,
         "pretrain": recipe.pretrains * _trained(recipe.pretrain),
         "finetune": _trained(recipe.finetune),
         "evaluate": validation,

@@ -2,12 +2,14 @@
 
 from detnas.config.recipe import RANDOM
 from detnas.report.collect import CollectedRun, Network
+from detnas.report.finals import name_of
 from detnas.spaces.published import PUBLISHED, RESNETS
 
 UNKNOWN = "-"
 
 DESCRIPTIONS = {
     "winner": "found by the search",
+    "incumbent": "the best that one would take without a search",
     "shuffle3": "every block shuffle3",
     **dict.fromkeys(RANDOM, "drawn at random within the budget"),
     **{name: network.source for name, network in PUBLISHED.items()},
@@ -50,6 +52,12 @@ def answer(run: CollectedRun) -> str:
     if winner.map is None:
         return _answer_without_score(run)
     images = f"the {winner.images:,} validation images" if winner.images else "the validation images"
+    if run.finals and run.finals.winner == run.finals.incumbent:
+        name = name_of(run.finals.winner, run.recipe.search_space())
+        return (
+            f"Nothing better than {name} was found within this budget, and that is what is handed over. On {images} "
+            f"its detector scores {points(winner.map)} mAP, at {count(winner.macs)} MACs."
+        )
     scored = [(network.map, network) for network in run.baselines if network.map is not None]
     scored.sort(key=lambda pair: pair[0], reverse=True)
     # A network beyond the budget shows what more computation buys, not whether the search was worth it.

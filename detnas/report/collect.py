@@ -9,7 +9,7 @@ from statistics import median
 from detnas.config import Recipe, load_recipe
 from detnas.rundir import layout
 from detnas.rundir.directory import format_stored_run, read_stored_run
-from detnas.rundir.layout import Candidate, MetricsRow, Pretrained, Ranking, RecalibrationCheck, StoredRun
+from detnas.rundir.layout import Candidate, FinalsResult, MetricsRow, Pretrained, Ranking, RecalibrationCheck, StoredRun
 from detnas.utils.text import NAME
 
 
@@ -76,6 +76,7 @@ class CollectedRun:
     """Candidates that could not be evaluated."""
     best: Candidate | None = None
     search_seconds: float | None = None
+    finals: FinalsResult | None = None
     ranking: Ranking | None = None
     recalibration: RecalibrationCheck | None = None
     pretrained: Pretrained | None = None
@@ -120,6 +121,7 @@ def collect(directory: Path, log: Callable[[str], object] = lambda line: None) -
         num_failed=len(layout.FAILED.read(directory / layout.SEARCH)),
         best=best,
         search_seconds=None if searched is None else searched.seconds,
+        finals=layout.FINALS_RESULT.find(directory / layout.FINALS),
         ranking=layout.RANKING.find(directory / layout.RANK),
         recalibration=layout.RECALIBRATION.find(directory / layout.SEARCH),
         pretrained=layout.PRETRAINED.find(directory),
@@ -127,10 +129,13 @@ def collect(directory: Path, log: Callable[[str], object] = lambda line: None) -
 
 
 def _network_names(directory: Path, recipe: Recipe) -> list[str]:
-    """The winner first, the baselines in the recipe's order, then whatever else has been trained."""
+    """The winner first, then the best incumbent, the baselines in the recipe's order, and whatever else has been
+    trained."""
     folders = [*sorted(directory.glob(f"{layout.PRETRAIN}/*/")), *sorted(directory.glob(f"{layout.FINETUNE}/*/"))]
     others = (folder.name for folder in folders if NAME.fullmatch(folder.name))  # as every network's
-    return list(dict.fromkeys([layout.WINNER, *recipe.baselines, *others]))
+    found = dict.fromkeys(others)
+    first = [layout.WINNER, *([layout.INCUMBENT] if layout.INCUMBENT in found else [])]
+    return list(dict.fromkeys([*first, *recipe.baselines, *found]))
 
 
 def _read_training(folder: Path, stage: str, network: str, log: Callable[[str], object]) -> Training:

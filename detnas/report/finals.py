@@ -1,27 +1,33 @@
 """What the finals found, in words."""
 
 from detnas.rundir.layout import FinalsResult
+from detnas.spaces import Architecture, SearchSpace
+from detnas.spaces.published import known_name
 
 
-def describe(result: FinalsResult) -> list[str]:
+def describe(result: FinalsResult, space: SearchSpace) -> list[str]:
     """Lines of text."""
+    incumbent = name_of(result.incumbent, space) if result.incumbent else ""
     compared = (
         f"{len(result.finalists)} networks were trained and compared on the {result.images} images of the search split"
     )
-    if result.incumbent is None:
-        return [f"winner: {result.winner}; {compared}, and no incumbent is within the budget"]
-    if result.challenger is None or result.lead is None or result.certainty is None:
+    if not incumbent:
+        return [f"winner: {result.winner}", f"{compared}; no incumbent is within the budget"]
+    if result.lead is None or result.certainty is None:
         return [
-            f"winner: {result.winner}, an incumbent; {compared}, and none that the search found reached the last rung"
+            f"winner: {incumbent}, an incumbent: nothing better was found within this budget",
+            f"{compared}; nothing that the search found was among the last",
         ]
-    lead = f"{result.metric} {result.lead:+.3f}, better with a certainty of {result.certainty:.0%}"
+    lead = f"by {result.lead:+.3f} {result.metric}, with a certainty of {result.certainty:.0%}"
     if result.winner == result.incumbent:
         return [
-            f"winner: {result.winner}, an incumbent: nothing better was found within this budget",
-            f"{compared}; the best that the search found, {result.challenger}, has {lead}, and {result.wanted:.0%} is "
-            "wanted",
+            f"winner: {incumbent}, an incumbent: nothing better was found within this budget",
+            f"{compared}; the best that the search found, {result.challenger}, is better {lead}, and "
+            f"{result.wanted:.0%} is wanted",
         ]
-    return [
-        f"winner: {result.winner}, found by the search",
-        f"{compared}; against the best incumbent, {result.incumbent}: {lead}",
-    ]
+    return [f"winner: {result.winner}, found by the search", f"{compared}; it is better than {incumbent} {lead}"]
+
+
+def name_of(architecture: str, space: SearchSpace) -> str:
+    """The name of an architecture that a file gives as text."""
+    return known_name(Architecture.parse(architecture), space)

@@ -20,6 +20,7 @@ from detnas.report import plots
 from detnas.report.answer import DESCRIPTIONS, UNKNOWN, answer, caveat, count, milliseconds, points
 from detnas.report.collect import CollectedRun, Network, Training, collect
 from detnas.report.drawing import draw
+from detnas.report.finals import describe as describe_finals
 from detnas.report.images import MOST_PREDICTIONS, Example, embed_images, label
 from detnas.report.recalibration import explain_recalibration
 from detnas.rundir import layout
@@ -95,7 +96,8 @@ def render(run: CollectedRun, examples: Sequence[Example] = ()) -> str:
         answer=answer(run),
         caveat=caveat(run),
         beginnings=describe_beginnings(run.recipe, run.pretrained),
-        descriptions=DESCRIPTIONS,
+        descriptions=DESCRIPTIONS | _winner_description(run),
+        finals=describe_finals(run.finals, run.recipe.search_space()) if run.finals else [],
         search=run.recipe.search,
         units=_units(run),
         best_scores={key: _highest(run, key) for key in dict.fromkeys(("mAP", "AP50", run.recipe.search.metric))},
@@ -120,6 +122,11 @@ def render(run: CollectedRun, examples: Sequence[Example] = ()) -> str:
         # Plotly's own code is trusted, unlike everything else on the page, and must not be escaped.
         plotly=Markup(get_plotlyjs()) if search or ranking or parts or curves else None,
     )
+
+
+def _winner_description(run: CollectedRun) -> dict[str, str]:
+    is_incumbent = run.finals is not None and run.finals.winner == run.finals.incumbent
+    return {layout.WINNER: "what one would take without a search"} if is_incumbent else {}
 
 
 def _units(run: CollectedRun) -> str:

@@ -52,21 +52,21 @@ class _Entrant:
 
 def finals_stage(run: Run) -> None:
     """Hold the finals, unless the recipe has none, or they are over."""
-    if run.recipe.finals is None:
+    if not run.recipe.finals:
         return
     folder = run.directory / layout.FINALS
     if comm.broadcast_from_main(lambda: layout.FINALS_RESULT.find_intact(folder) is None):
         result = _hold(run)
         if comm.is_main_process():
             layout.FINALS_RESULT.write(folder, result)
-    for line in describe(run.read(layout.FINALS_RESULT, layout.FINALS)):
+    for line in describe(run.read(layout.FINALS_RESULT, layout.FINALS), run.space):
         run.progress.log(f"  {line}")
 
 
 def choose_finalists(run: Run) -> list[tuple[Candidate, bool]]:
     """The candidates that take part, the best by fitness first, and whether each is an incumbent."""
     settings = run.recipe.finals
-    assert settings is not None
+    assert settings
     rows = comm.broadcast_from_main(
         lambda: [row.model_dump() for row in layout.CANDIDATES.read(run.directory / layout.SEARCH)]
     )
@@ -93,7 +93,7 @@ def _is_new(code: tuple[int, ...], others: Sequence[tuple[int, ...]]) -> bool:
 
 def _hold(run: Run) -> FinalsResult:
     settings = run.recipe.finals
-    assert settings is not None
+    assert settings
     everyone = [
         _Entrant(Architecture.parse(row.architecture), is_incumbent, row.fitness, [])
         for row, is_incumbent in choose_finalists(run)
@@ -145,7 +145,7 @@ def _hold(run: Run) -> FinalsResult:
 def _run_of(run: Run, rung: int, again: bool = False) -> Run:
     """A run whose networks are trained as on a rung: without the search split, on which they are then evaluated."""
     recipe, folder = run.recipe, run.directory / layout.FINALS
-    assert recipe.finals is not None
+    assert recipe.finals
     fraction = recipe.finals.rungs[rung]
     steps = max(1, round(fraction * recipe.finetune.steps))
     warmup = min(round(fraction * recipe.finetune.warmup), steps - 1)

@@ -75,7 +75,7 @@ def _search(run: Run, evaluator: Evaluator) -> None:
 
 def _incumbents(run: Run) -> list[Architecture]:
     """What opens the search if there are finals: at most half of a generation."""
-    if run.recipe.finals is None:
+    if not run.recipe.finals:
         return []
     return find_incumbents(run.sampler, run.recipe.baselines, run.recipe.search.population // 2)
 

@@ -17,7 +17,7 @@ from detnas.rundir import layout
 from detnas.rundir.directory import read_stored_run
 from detnas.rundir.layout import MetricsRow, NetworkEvaluation
 from detnas.search.study.optuna_internals import count_trials
-from detnas.spaces import Cost
+from detnas.spaces import Cost, SearchSpace
 from detnas.spaces.cost import format_shares
 from detnas.utils.files import is_file
 
@@ -120,7 +120,7 @@ def _stages(directory: Path, recipe: Recipe, log: Callable[[str], object]) -> It
         yield _training(directory, layout.SUPERNET_FINETUNE, recipe.supernet_finetune.steps, log)
     yield _search(directory / layout.SEARCH, recipe)
     if recipe.finals:
-        yield _finals(directory / layout.FINALS, recipe.finals)
+        yield _finals(directory / layout.FINALS, recipe.finals, recipe.search_space())
     for network in network_names(directory, recipe):
         if is_pretrained(recipe, network):
             yield _training(directory, f"{layout.PRETRAIN}/{network}", recipe.pretrain.steps, log)
@@ -208,14 +208,14 @@ def _search(folder: Path, recipe: Recipe) -> StageStatus:
     )
 
 
-def _finals(folder: Path, settings: FinalsSettings) -> StageStatus:
+def _finals(folder: Path, settings: FinalsSettings, space: SearchSpace) -> StageStatus:
     """The trainings of the finals; of those that are not over, as many as there are at most."""
     trained = list(folder.glob(f"rung*/{layout.FINETUNE}/*/{layout.EVALUATION.name}"))
     result = layout.FINALS_RESULT.find(folder)
     state = _state(folder, result is not None, trained)
     total = len(trained) if result else sum(settings.entrants())
     seconds = [done.seconds for file in trained if (done := layout.TRAINING_DONE.find(file.parent))]
-    found = describe(result) if result else []
+    found = describe(result, space) if result else []
     line = f"finals: {state}" + (
         f", {len(trained)} of at most {total} trainings done" if trained and not result else ""
     )

@@ -69,6 +69,19 @@ PUBLISHED |= {
     "efficientnet-lite4": _lite("mobile-lite4"),
 }
 
+
+def known_name(architecture: Architecture, space: SearchSpace) -> str:
+    """What people call an architecture of `space`: the name of a published network, or its only op, with the resolution
+    if that is a choice; or else its digits."""
+    backbone, ops = Architecture(architecture.stages), set(architecture.ops)
+    names = [name for name, one in PUBLISHED.items() if (one.architecture, one.space) == (backbone, space.backbones)]
+    if len(ops) == 1:
+        names.append(f"{space.ops[ops.pop()]} in every block")
+    side = architecture.resolution
+    where = "" if side is None else f" at {side} pixels"
+    return f"{names[0]}{where}" if names else str(architecture)
+
+
 RESNETS = dict.fromkeys(("resnet50", "resnet101"), "ResNet (He et al., 2016), torchvision's")
 """Networks outside any search space, and where they were published."""
 

@@ -17,7 +17,7 @@ from toy_search import toy_search
 import detnas
 from detnas.config import SearchSettings
 from detnas.search.samplers import SAMPLERS
-from detnas.search.samplers.base import EvaluationRecord, SpaceExhausted
+from detnas.search.samplers.base import EvaluationRecord, Sampler, SpaceExhausted
 from detnas.spaces import Architecture, Block, Budget, BudgetSampler, Cost, SearchSpace, Size
 
 NAMES = [*SAMPLERS, "toy"]
@@ -66,6 +66,22 @@ def test_nothing_comes_twice_and_all_is_within_the_budget(name: str) -> None:
     for evaluate in (fitness, failing):
         found = sample(make_sampler(name, budget_sampler=budget_sampler), evaluate).architectures
         assert len(set(found)) == 40 and all(map(budget_sampler.allows, found))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_incumbents_open_the_search_and_are_parents_like_others(name: str) -> None:
+    budget_sampler = BudgetSampler(SPACE, BUDGET)
+    known = tuple(sample(make_sampler(name, seed=5, budget_sampler=budget_sampler)).architectures[20:24])
+
+    def make() -> Sampler:
+        return SAMPLERS[name](budget_sampler, settings_for(name), 0, known)
+
+    found = sample(make())
+    assert [(one.architecture, one.origin) for one in found.proposals[:4]] == [(one, "incumbent") for one in known]
+    assert all(one.origin != "incumbent" for one in found.proposals[4:])
+    assert len(set(found.architectures)) == 40 and all(map(budget_sampler.allows, found.architectures))
+    for index in (0, 3, 4, 25):
+        assert make().propose(found.history[:index], index) == found.proposals[index]
 
 
 @pytest.mark.parametrize("name", NAMES)
