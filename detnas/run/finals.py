@@ -12,7 +12,7 @@ a training leaves does not depend on who ran it.
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -36,13 +36,13 @@ PAUSE = 1.0
 
 
 @dataclass
-class _Entrant:
-    """A network of the finals, with its scores by rung and training."""
+class Entrant:
+    """A network of the finals, its fitness by the supernet, and its scores by rung and training."""
 
     architecture: Architecture
     is_incumbent: bool
     fitness: float
-    scores: list[list[float]]
+    scores: list[list[float]] = field(default_factory=list)
 
     @property
     def score(self) -> float:
@@ -56,34 +56,31 @@ def finals_stage(run: Run) -> None:
         return
     folder = run.directory / layout.FINALS
     if comm.broadcast_from_main(lambda: layout.FINALS_RESULT.find_intact(folder) is None):
-        result = _hold(run)
+        result = hold_finals(run, choose_finalists(run))
         if comm.is_main_process():
             layout.FINALS_RESULT.write(folder, result)
     for line in describe(run.read(layout.FINALS_RESULT, layout.FINALS), run.space):
         run.progress.log(f"  {line}")
 
 
-def choose_finalists(run: Run) -> list[tuple[Candidate, bool]]:
-    """The candidates that take part, the best by fitness first, and whether each is an incumbent."""
+def choose_finalists(run: Run) -> list[Entrant]:
+    """The candidates of the search that take part, the best by fitness first."""
     settings = run.recipe.finals
     assert settings
     rows = comm.broadcast_from_main(
         lambda: [row.model_dump() for row in layout.CANDIDATES.read(run.directory / layout.SEARCH)]
     )
     ranked = sorted(map(Candidate.model_validate, rows), key=lambda row: (-row.fitness, row.number))
-    incumbents = [row for row in ranked if row.origin == "incumbent"][: settings.incumbents]
-    chosen = [_encoded(run, row) for row in incumbents]
-    challengers: list[Candidate] = []
-    for row in ranked:
-        code = _encoded(run, row)
-        if len(challengers) < settings.challengers and row.origin != "incumbent" and _is_new(code, chosen):
-            challengers.append(row)
-            chosen.append(code)
-    return [(row, row in incumbents) for row in sorted([*incumbents, *challengers], key=ranked.index)]
-
-
-def _encoded(run: Run, row: Candidate) -> tuple[int, ...]:
-    return run.space.encode(Architecture.parse(row.architecture))
+    everyone = [Entrant(Architecture.parse(row.architecture), row.origin == "incumbent", row.fitness) for row in ranked]
+    chosen = [one for one in everyone if one.is_incumbent][: settings.incumbents]
+    codes = [run.space.encode(one.architecture) for one in chosen]
+    most = len(chosen) + settings.challengers
+    for one in everyone:
+        code = run.space.encode(one.architecture)
+        if not one.is_incumbent and len(chosen) < most and _is_new(code, codes):
+            chosen.append(one)
+            codes.append(code)
+    return sorted(chosen, key=everyone.index)
 
 
 def _is_new(code: tuple[int, ...], others: Sequence[tuple[int, ...]]) -> bool:
@@ -91,14 +88,11 @@ def _is_new(code: tuple[int, ...], others: Sequence[tuple[int, ...]]) -> bool:
     return all(sum(map(int.__ne__, code, other)) >= LEAST_DIFFERENCES for other in others)
 
 
-def _hold(run: Run) -> FinalsResult:
+def hold_finals(run: Run, everyone: Sequence[Entrant]) -> FinalsResult:
+    """Train and compare some networks of the run's space."""
     settings = run.recipe.finals
     assert settings
-    everyone = [
-        _Entrant(Architecture.parse(row.architecture), is_incumbent, row.fitness, [])
-        for row, is_incumbent in choose_finalists(run)
-    ]
-    left, runs = everyone, [_run_of(run, rung) for rung in range(len(settings.rungs))]
+    left, runs = list(everyone), [_run_of(run, rung) for rung in range(len(settings.rungs))]
     for number, rung in enumerate(runs, start=1):
         steps = rung.recipe.finetune.steps
         run.progress.log(f"  rung {number} of {len(runs)}: {len(left)} networks, {steps:,} steps each")
@@ -108,18 +102,10 @@ def _hold(run: Run) -> FinalsResult:
         if rung is not runs[-1]:
             left = _better_half(left)
     incumbent, challenger = (_best(left, is_incumbent=one) for one in (True, False))
-    winner, lead, certainty = challenger or incumbent, None, None
-    if challenger and incumbent:
-        lead, certainty = _compare(runs[-1:], challenger, incumbent)
-        if 1 - settings.certainty < certainty < settings.certainty:
-            again = _run_of(run, len(runs) - 1, again=True)
-            run.progress.log("  the best two are close: both are trained a second time")
-            _train(again, [challenger, incumbent])
-            for one in (challenger, incumbent):
-                one.scores[-1].append(_score(again, one))
-            lead, certainty = _compare([runs[-1], again], challenger, incumbent)
-        winner = challenger if certainty >= settings.certainty else incumbent
-    assert winner is not None  # a search has evaluated candidates
+    lead, certainty = _compare(run, challenger, incumbent) if challenger and incumbent else (None, None)
+    is_better = certainty is None or certainty >= settings.certainty
+    winner = challenger if challenger and is_better else incumbent
+    assert winner is not None
     return FinalsResult(
         winner=str(winner.architecture),
         challenger=str(challenger.architecture) if challenger else None,
@@ -161,7 +147,7 @@ def _run_of(run: Run, rung: int, again: bool = False) -> Run:
     )
 
 
-def _train(rung: Run, entrants: Sequence[_Entrant]) -> None:
+def _train(rung: Run, entrants: Sequence[Entrant]) -> None:
     """Train and evaluate all entrants of a rung, each by one worker."""
     is_said = False
     while left := [one for one in entrants if not _is_done(rung, one)]:
@@ -177,7 +163,7 @@ def _train(rung: Run, entrants: Sequence[_Entrant]) -> None:
                 file.unlink()
 
 
-def _train_if_free(rung: Run, entrant: _Entrant) -> bool:
+def _train_if_free(rung: Run, entrant: Entrant) -> bool:
     """Train and evaluate an entrant, unless another worker does."""
     assert rung.pretrained is not None
     name = entrant.architecture.hyphenated
@@ -192,7 +178,7 @@ def _train_if_free(rung: Run, entrant: _Entrant) -> bool:
     return True
 
 
-def _is_done(rung: Run, entrant: _Entrant) -> bool:
+def _is_done(rung: Run, entrant: Entrant) -> bool:
     """Whether an entrant is trained on a rung, and its scores and detections are as they were written."""
     folder = _folder(rung, entrant)
 
@@ -204,17 +190,17 @@ def _is_done(rung: Run, entrant: _Entrant) -> bool:
     return comm.broadcast_from_main(is_whole)
 
 
-def _folder(rung: Run, entrant: _Entrant) -> Path:
+def _folder(rung: Run, entrant: Entrant) -> Path:
     return rung.directory / layout.FINETUNE / entrant.architecture.hyphenated
 
 
-def _score(rung: Run, entrant: _Entrant) -> float:
+def _score(rung: Run, entrant: Entrant) -> float:
     """0 if there is nothing to find."""
     folder = f"{layout.FINETUNE}/{entrant.architecture.hyphenated}"
     return rung.read(layout.EVALUATION, folder).scores[rung.recipe.search.metric] or 0.0
 
 
-def _better_half(entrants: Sequence[_Entrant]) -> list[_Entrant]:
+def _better_half(entrants: Sequence[Entrant]) -> list[Entrant]:
     """The better half, rounded up, at least two, and among them the best incumbent; of equals, the fitter."""
     ranked = sorted(entrants, key=lambda one: -one.score)
     half = ranked[: max(2, -(-len(ranked) // 2))]
@@ -222,21 +208,37 @@ def _better_half(entrants: Sequence[_Entrant]) -> list[_Entrant]:
     return half if best is None or best in half else [*half[:-1], best]
 
 
-def _best(entrants: Sequence[_Entrant], *, is_incumbent: bool) -> _Entrant | None:
+def _best(entrants: Sequence[Entrant], *, is_incumbent: bool) -> Entrant | None:
     own = [one for one in entrants if one.is_incumbent == is_incumbent]
     return max(own, key=lambda one: one.score, default=None)
 
 
-def _compare(rungs: Sequence[Run], challenger: _Entrant, incumbent: _Entrant) -> tuple[Estimate, float]:
-    """By how much the challenger is better, and with what certainty, by their trainings on `rungs`."""
+def _compare(run: Run, challenger: Entrant, incumbent: Entrant) -> tuple[Estimate, float]:
+    """By how much the challenger is better on the last rung, and with what certainty; if they are close, after a second
+    training of both."""
+    assert run.recipe.finals
+    last, wanted = len(run.recipe.finals.rungs) - 1, run.recipe.finals.certainty
+    trainings = [_run_of(run, last)]
+    lead, certainty = _bootstrap(trainings, challenger, incumbent)
+    if 1 - wanted < certainty < wanted:
+        run.progress.log("  the best two are close: both are trained a second time")
+        trainings.append(_run_of(run, last, again=True))
+        _train(trainings[-1], [challenger, incumbent])
+        for one in (challenger, incumbent):
+            one.scores[-1].append(_score(trainings[-1], one))
+        lead, certainty = _bootstrap(trainings, challenger, incumbent)
+    return lead, certainty
 
+
+def _bootstrap(trainings: Sequence[Run], challenger: Entrant, incumbent: Entrant) -> tuple[Estimate, float]:
     def measure() -> tuple[float, float, float, float]:
         first, second = (
-            [layout.DETECTIONS.read(_folder(rung, one)) for rung in rungs] for one in (challenger, incumbent)
+            [layout.DETECTIONS.read(_folder(one, entrant)) for one in trainings] for entrant in (challenger, incumbent)
         )
-        truth = rungs[0].data.search.ground_truth()
-        lead, certainty = paired_bootstrap(truth, first, second, rungs[0].recipe.search.metric)
+        truth = run.data.search.ground_truth()
+        lead, certainty = paired_bootstrap(truth, first, second, run.recipe.search.metric)
         return lead.value, lead.low, lead.high, certainty
 
+    run = trainings[0]
     value, low, high, certainty = comm.broadcast_from_main(measure)
     return Estimate(value, low, high), certainty
