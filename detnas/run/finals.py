@@ -231,6 +231,8 @@ def _compare(run: Run, challenger: Entrant, incumbent: Entrant) -> tuple[Estimat
 
 
 def _bootstrap(trainings: Sequence[Run], challenger: Entrant, incumbent: Entrant) -> tuple[Estimate, float]:
+    run = trainings[0]
+
     def measure() -> tuple[float, float, float, float]:
         first, second = (
             [layout.DETECTIONS.read(_folder(one, entrant)) for one in trainings] for entrant in (challenger, incumbent)
@@ -239,6 +241,5 @@ def _bootstrap(trainings: Sequence[Run], challenger: Entrant, incumbent: Entrant
         lead, certainty = paired_bootstrap(truth, first, second, run.recipe.search.metric)
         return lead.value, lead.low, lead.high, certainty
 
-    run = trainings[0]
     value, low, high, certainty = comm.broadcast_from_main(measure)
     return Estimate(value, low, high), certainty

@@ -15,7 +15,7 @@ from benchmarks.command import RESULTS
 from detnas.spaces import Architecture
 from research import pages
 
-NAMES = ("steps", "loader", "latency", "fitness", "fitness_knobs", "workers", "dry_runs", "gpu")
+NAMES = ("steps", "loader", "latency", "fitness", "fitness_knobs", "workers", "dry_runs", "gpu", "mixed_resolutions")
 
 
 def invoke(name: str, *arguments: str) -> Result:
