@@ -11,6 +11,7 @@ ALLOWED = {
     "tests/exporting/test_trees.py::*": "the images of trees are not part of the repository",
     "tests/report/test_page.py::test_a_browser_draws_every_plot*": "needs Chromium",
     "tests/training/test_metrics_log.py::*": "needs a CUDA GPU",
+    "tests/utils/test_allocator.py::test_freed_memory*": "only glibc has such an allocator",
     "tests/utils/test_memory.py::test_a_peak_is_seen_and_forgotten": "only Linux resets a process's peak of memory",
     "tests/utils/test_resource_errors.py::*": "mounting a small file system to fill needs root",
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from detnas.distributed import comm
+from detnas.utils.allocator import keep_freed_memory
 from detnas.utils.errors import UserError
 
 
@@ -19,6 +20,8 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device = 'cuda': no GPU that torch can use; set device=cpu or device=auto")
+    if name == "cpu":
+        keep_freed_memory()
     if name == "cpu" or comm.world_size() == 1:
         return torch.device(name)
     if comm.local_rank() >= torch.cuda.device_count():

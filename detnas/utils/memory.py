@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from detnas.utils.allocator import release_freed_memory
 from detnas.utils.posix import resource
 
 STATUS = Path("/proc/self/status")
@@ -34,6 +35,7 @@ class PeakMemory:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             return
+        release_freed_memory()
         try:
             CLEAR_REFS.write_text(RESET_PEAK)
         except OSError:
