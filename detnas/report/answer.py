@@ -123,8 +123,9 @@ def _answer_without_score(run: CollectedRun) -> str:
         if not run.candidates:
             return "No answer yet: the search has not started."
         leader = max(run.candidates, key=lambda candidate: candidate.fitness)
+        stage = "the finals are not over" if run.is_searched else "the search is in progress"
         return (
-            f"No answer yet: the search is in progress. The best of {len(run.candidates):,} candidates so far is "
+            f"No answer yet: {stage}. The best of {len(run.candidates):,} candidates so far is "
             f"{leader.architecture}, {points(leader.fitness)} {run.recipe.search.score_name} on the search split "
             f"at {count(leader.macs)} MACs."
         )

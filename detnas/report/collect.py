@@ -75,6 +75,7 @@ class CollectedRun:
     num_failed: int = 0
     """Candidates that could not be evaluated."""
     best: Candidate | None = None
+    """The candidate that is handed over, once that is known."""
     search_seconds: float | None = None
     finals: FinalsResult | None = None
     ranking: Ranking | None = None
@@ -106,7 +107,10 @@ def collect(directory: Path, log: Callable[[str], object] = lambda line: None) -
     """
     stored = read_stored_run(directory)
     recipe = load_recipe(directory / layout.RECIPE)
-    best = layout.BEST.find(directory / layout.SEARCH)
+    candidates = layout.CANDIDATES.read(directory / layout.SEARCH)
+    best, finals = layout.BEST.find(directory / layout.SEARCH), layout.FINALS_RESULT.find(directory / layout.FINALS)
+    if recipe.finals:
+        best = next((row for row in candidates if finals and row.architecture == finals.winner), None)
     names = _network_names(directory, recipe)
     trainings = [(layout.SUPERNET_PRETRAIN, ""), (layout.SUPERNET_FINETUNE, "")]
     trainings += [(stage, name) for stage in (layout.PRETRAIN, layout.FINETUNE) for name in names]
@@ -117,11 +121,11 @@ def collect(directory: Path, log: Callable[[str], object] = lambda line: None) -
         recipe_text=format_stored_run(stored),
         networks=[_read_network(directory, name, best) for name in names],
         trainings=[_read_training(directory / stage / name, stage, name, log) for stage, name in trainings],
-        candidates=layout.CANDIDATES.read(directory / layout.SEARCH),
+        candidates=candidates,
         num_failed=len(layout.FAILED.read(directory / layout.SEARCH)),
         best=best,
         search_seconds=None if searched is None else searched.seconds,
-        finals=layout.FINALS_RESULT.find(directory / layout.FINALS),
+        finals=finals,
         ranking=layout.RANKING.find(directory / layout.RANK),
         recalibration=layout.RECALIBRATION.find(directory / layout.SEARCH),
         pretrained=layout.PRETRAINED.find(directory),

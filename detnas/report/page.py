@@ -160,7 +160,8 @@ def _search_plots(run: CollectedRun) -> list[Plot]:
     )
     won = ""
     if run.best and run.best.fitness < leader.fitness:
-        won = f" The winner is evaluation {run.best.number}, by the model of the sampler."
+        whose = "the finals" if run.finals else "the model of the sampler"
+        won = f" The winner is evaluation {run.best.number}, by {whose}."
     return [
         Plot(
             "plot-cost",

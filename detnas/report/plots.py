@@ -16,6 +16,7 @@ from detnas.spaces import Architecture, SearchSpace
 HIGHLIGHT = "#d9622b"
 NETWORK_COLORS = (HIGHLIGHT, "#4a7fb5", "#5f9150", "#8f6bb8", "#b08a2e", "#3f9a9a")
 ORIGINS = {
+    "incumbent": ("incumbent", "#c23b6b", "hexagram"),
     "random": ("drawn at random", "#8d8d8d", "circle-open"),
     "mutation": ("mutation", "#4a7fb5", "circle"),
     "crossover": ("crossover", "#3c9a78", "diamond"),
