@@ -162,7 +162,7 @@ def _words(op: str, digit: int) -> tuple[str, str]:
     match OPS.get(op):
         case ShuffleOp(kernel=kernel, is_xception=is_xception, width=width):
             kind = "xception" if is_xception else "shuffle"
-            return _kernel(kernel), kind if width == 1 else f"{kind} ×{width:g}"  # noqa: RUF001
+            return _kernel(kernel), kind if width == 1 else f"width {width:g}"
         case MBConvOp(kernel=kernel, expansion=expansion):
             return _kernel(kernel), f"mbconv{expansion}"
         case SkipOp():

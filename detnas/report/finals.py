@@ -18,14 +18,14 @@ def describe(result: FinalsResult, space: SearchSpace) -> list[str]:
             f"winner: {incumbent}, an incumbent: nothing better was found within this budget",
             f"{compared}; nothing that the search found was among the last",
         ]
-    lead = f"by {result.lead:+.3f} {result.metric}, with a certainty of {result.certainty:.0%}"
+    lead = f"is {result.lead:+.3f} {result.metric}, and above 0 with a certainty of {result.certainty:.0%}"
     if result.winner == result.incumbent:
         return [
             f"winner: {incumbent}, an incumbent: nothing better was found within this budget",
-            f"{compared}; the best that the search found, {result.challenger}, is better {lead}, and "
+            f"{compared}; the lead of the best that the search found, {result.challenger}, {lead}, where "
             f"{result.wanted:.0%} is wanted",
         ]
-    return [f"winner: {result.winner}, found by the search", f"{compared}; it is better than {incumbent} {lead}"]
+    return [f"winner: {result.winner}, found by the search", f"{compared}; its lead over {incumbent} {lead}"]
 
 
 def name_of(architecture: str, space: SearchSpace) -> str:

@@ -91,5 +91,5 @@ def test_a_wider_block_has_the_color_of_its_kernel_and_says_its_width() -> None:
     drawing = draw("00 10 2130 00", space)
     assert drawing is not None
     blocks = [block for stage in drawing.stages for block in stage.blocks if block.op]
-    assert (blocks[2].label, blocks[2].caption, blocks[2].style) == ("5×5", "shuffle ×0.5", "shuffle5")  # noqa: RUF001
-    assert (blocks[4].caption, blocks[4].style) == ("shuffle ×1.5", "shuffle3")  # noqa: RUF001
+    assert (blocks[2].label, blocks[2].caption, blocks[2].style) == ("5×5", "width 0.5", "shuffle5")  # noqa: RUF001
+    assert (blocks[4].caption, blocks[4].style) == ("width 1.5", "shuffle3")
