@@ -125,6 +125,7 @@ search:
   images: 100
   batch_size: 16
   storage: postgresql+psycopg://me@host/studies
+finals: {challengers: 4, incumbents: 1, rungs: [0.5, 1.0], certainty: 0.9}
 finetune: {<<: *training, steps: 50, schedule: cosine}
 baselines: [random]
 """

@@ -18,7 +18,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from detnas.config.detector_costs import fpn_head, fpn_parts, retinanet_head, retinanet_parts
 from detnas.config.section import MOST_SIDE, Quantity, Section, Side, or_auto
 from detnas.spaces import Architecture, Cost, DetectorParts, SearchSpace, Size
-from detnas.spaces.block import HeadSpace
+from detnas.spaces.block import NO_CHOICE, HeadSpace
 from detnas.spaces.cost import total
 from detnas.utils.import_string import load_table
 from detnas.utils.text import describe_value
@@ -139,7 +139,7 @@ class DetectorSettings(Preprocessing):
     def of(self, architecture: Architecture, space: SearchSpace) -> Self:
         """The settings of the detector of an architecture of `space`: at its resolution and with its head."""
         sized = self.at(architecture.resolution)
-        if space.head is None:
+        if not space.head.towers:
             return sized
         names = space.head.ops
         head = tuple(tuple(names[op] for op in tower) for tower in architecture.head)
@@ -177,11 +177,11 @@ class DetectorSettings(Preprocessing):
         yield from ()
 
     def whole_parts(
-        self, channels: Mapping[int, int], classes: int, image: Size, head: HeadSpace | None = None
+        self, channels: Mapping[int, int], classes: int, image: Size, head: HeadSpace = NO_CHOICE
     ) -> DetectorParts:
         """`parts` with the convolutions of the head, as these settings have them or as `head` leaves them to choose."""
         parts, costs = self.parts(channels, classes, image), list(self.head_costs(image))
-        if head is None:
+        if not head.towers:
             ops = list(chain(*self.head)) if self.head else ["full"] * len(costs)
             return replace(parts, heads=total([parts.heads, *(of[op] for op, of in zip(ops, costs, strict=True))]))
         rows = ({op: of[head.ops[op]] for op in row} for row, of in zip(head.allowed_ops, costs, strict=True))

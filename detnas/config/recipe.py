@@ -25,6 +25,7 @@ from detnas.spaces import (
     published,
     read_latencies,
 )
+from detnas.spaces.block import NO_CHOICE
 from detnas.spaces.latency import find_table
 from detnas.utils.errors import suggestion
 
@@ -132,8 +133,8 @@ class Recipe(Section):
                 f"space.resolutions {list(space.resolutions)}: the cost of backbones is counted at budget.size, "
                 "not at these; choose budget.of detector"
             )
-        if space.head is not None:
-            if not space.head.towers:
+        if self.space.head_ops:
+            if not space.head.allowed_ops:
                 raise ValueError(f"space.head_ops: a {self.detector.type} has no convolutions to choose; leave it out")
             if self.detector.head is not None:
                 raise ValueError("detector.head is what space.head_ops leaves to choose; leave one of them out")
@@ -197,8 +198,7 @@ class Recipe(Section):
     def search_space(self) -> SearchSpace:
         """The search space, `space`, with what it leaves to choose of the detector's head."""
         ops = self.space.head_ops
-        head = self.detector.head_space(ops) if ops else None
-        return replace(self.space.search_space(), head=head)
+        return replace(self.space.search_space(), head=self.detector.head_space(ops) if ops else NO_CHOICE)
 
     def cost_budget(self) -> Budget:
         """The bounds of `budget`, in which nothing is `auto`. Raises `UserError` if its table of latencies cannot be

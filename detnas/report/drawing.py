@@ -100,8 +100,10 @@ def draw(architecture: str, space: SearchSpace) -> Drawing | None:
     # `SearchSpace.check` would import custom ops, which need not be installed where the page is written.
     if tuple(map(len, parsed.stages)) != space.repeats or max(parsed.ops) >= len(space.ops):
         return None
-    towers = space.head.towers if space.head else ()
-    if tuple(map(len, parsed.head)) != tuple(map(len, towers)) or parsed.resolution not in space.resolution_choices:
+    if (
+        tuple(map(len, parsed.head)) != tuple(map(len, space.head.towers))
+        or parsed.resolution not in space.resolution_choices
+    ):
         return None
     y = HEADING
     image = "the image's size" if parsed.resolution is None else f"the size of images with {parsed.resolution} pixels"
@@ -121,7 +123,6 @@ def draw(architecture: str, space: SearchSpace) -> Drawing | None:
         stages.append(DrawnStage(f"Stage {index + 1}", note, y, blocks))
         y += -(-len(ops) // COLUMNS) * (BLOCK_HEIGHT + GAP)
     for index, tower in enumerate(parsed.head, start=1):
-        assert space.head is not None
         y += HEADING
         blocks = [_head_block(number, y, space.head.ops[op]) for number, op in enumerate(tower)]
         stages.append(DrawnStage("Head", f"tower {index} of {len(parsed.head)}", y, blocks))

@@ -107,8 +107,7 @@ def shares_of_resolutions(candidates: Sequence[Candidate], space: SearchSpace) -
 def shares_of_head_ops(candidates: Sequence[Candidate], space: SearchSpace) -> dict[str, float]:
     """The percentage of all convolutions of the candidates' heads that are each op."""
     ops = [op for candidate in candidates for op in Architecture.parse(candidate.architecture).head_ops]
-    names = space.head.ops if space.head and ops else ()
-    return {name: 100 * fmean(op == index for op in ops) for index, name in enumerate(names)}
+    return {name: 100 * fmean(op == index for op in ops) for index, name in enumerate(space.head.ops)}
 
 
 def front(candidates: Sequence[Candidate], cost: str) -> list[Candidate]:

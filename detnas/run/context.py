@@ -32,6 +32,7 @@ from detnas.rundir.record_files import RecordFile, damaged
 from detnas.search.evaluators.inputs import Inputs
 from detnas.search.evaluators.recalibration import recalibrate, recalibration_images
 from detnas.spaces import Architecture, BudgetSampler, SearchSpace
+from detnas.spaces.block import NO_CHOICE
 from detnas.training.checkpoints import has_checkpoint, is_done, load_weights, training_state
 from detnas.training.loop import one_pass, train
 from detnas.training.paths import PathSampler, bin_samplers, interval_samplers, path_chooser
@@ -151,7 +152,7 @@ class Run:
         torch.manual_seed(self.seed("detector"))
         backbone = self._fresh(make_backbone)
         settings = settings or detector_settings(backbone, self.recipe)
-        choices = self.space.head if isinstance(backbone, Supernet) else None
+        choices = self.space.head if isinstance(backbone, Supernet) else NO_CHOICE
         return build_detector(backbone, len(self.data.train.categories), settings, choices)
 
     def begin_supernet(self, detector: Detector) -> None:

@@ -35,6 +35,6 @@ def _options(space: SearchSpace) -> dict[str, Sequence[str | int]]:
     """What the indices of each of the space's `choices` stand for, by parameter."""
     resolution: dict[str, Sequence[str | int]] = {"resolution": space.resolutions} if space.resolutions else {}
     blocks = dict.fromkeys(block_names(space.repeats), space.ops)
-    towers = enumerate(space.head.towers, start=1) if space.head else ()
+    towers = enumerate(space.head.towers, start=1)
     convolutions = [f"head{number}_conv{place}" for number, tower in towers for place in range(len(tower))]
-    return resolution | blocks | dict.fromkeys(convolutions, space.head.ops if space.head else ())
+    return resolution | blocks | dict.fromkeys(convolutions, space.head.ops)

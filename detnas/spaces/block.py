@@ -20,7 +20,7 @@ class Block:
 
 @dataclass(frozen=True)
 class HeadSpace:
-    """What the convolutions of a detector's head can be."""
+    """What the convolutions of a detector's head can be. Without towers there is no choice."""
 
     ops: tuple[str, ...]
     """Names of ops; an op's index here is its digit in architectures."""
@@ -39,3 +39,6 @@ class HeadSpace:
     def group(self, ops: Sequence[int]) -> tuple[tuple[int, ...], ...]:
         """The op of each convolution, by tower."""
         return group(ops, map(len, self.towers))
+
+
+NO_CHOICE = HeadSpace((), ())

@@ -83,7 +83,7 @@ class Budget:
         """The costs of the networks of `space` that have this resolution."""
         if self.detector is None:
             table = space.cost_table(self.size, self.latencies)
-            free = tuple(dict.fromkeys(allowed, NOTHING) for allowed in (space.head.allowed_ops if space.head else ()))
+            free = tuple(dict.fromkeys(allowed, NOTHING) for allowed in space.head.allowed_ops)
             return replace(table, detector=DetectorParts(table.size, NOTHING, NOTHING, free)) if free else table
         parts = self.detector[resolution]
         return replace(space.cost_table(parts.size, parts.latencies), detector=parts)

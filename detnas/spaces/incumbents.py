@@ -42,7 +42,7 @@ def _around(backbone: Architecture, sampler: BudgetSampler) -> Iterator[Architec
     """The architectures with a backbone and one op in the head that are within the budget, the highest resolution
     first."""
     head = sampler.space.head
-    heads = [head.uniform(op) for op in range(len(head.ops))] if head else [()]
+    heads = [head.uniform(op) for op in range(len(head.ops))] or [()]
     for resolution in reversed(sampler.space.resolution_choices):
         for ops in heads:
             one = replace(backbone, resolution=resolution, head=ops)

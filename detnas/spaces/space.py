@@ -10,7 +10,7 @@ from operator import mul
 import numpy as np
 
 from detnas.spaces.architecture import MOST_BLOCKS, MOST_OPS, PAPER_OPS, Architecture, group
-from detnas.spaces.block import Block, HeadSpace
+from detnas.spaces.block import NO_CHOICE, Block, HeadSpace
 from detnas.spaces.cost import Cost, CostTable, Size, halved, to_size
 from detnas.spaces.latency import REMEDY, LatencyTable
 from detnas.spaces.ops import allowed_ops, family_table, find_family, op_cost, op_table
@@ -63,8 +63,8 @@ class SearchSpace:
     resolutions: tuple[int, ...] = ()
     """The resolutions of which an architecture has one: shorter sides in pixels of the images that its detector sees,
     rising. Empty: there is no choice."""
-    head: HeadSpace | None = None
-    """What the detector's head can be; None: there is no choice."""
+    head: HeadSpace = NO_CHOICE
+    """What the detector's head can be."""
 
     def __post_init__(self) -> None:
         if not self.stage_strides:
@@ -177,7 +177,7 @@ class SearchSpace:
     @property
     def backbones(self) -> "SearchSpace":
         """The space of the backbones alone, without a choice of the resolution and of the head."""
-        return replace(self, resolutions=(), head=None)
+        return replace(self, resolutions=(), head=NO_CHOICE)
 
     @property
     def resolution_choices(self) -> tuple[int | None, ...]:
@@ -194,7 +194,7 @@ class SearchSpace:
         """All that an architecture chooses, as `encode` gives it: of `resolutions`, if there are any, of `ops` at each
         block from input to output, and of the head's at each convolution, the indices that are allowed."""
         resolutions = (tuple(range(len(self.resolutions))),) if self.resolutions else ()
-        return resolutions + self.allowed_ops + (self.head.allowed_ops if self.head else ())
+        return resolutions + self.allowed_ops + self.head.allowed_ops
 
     def encode(self, architecture: Architecture) -> tuple[int, ...]:
         """The index of each of an architecture's `choices`."""
@@ -207,7 +207,7 @@ class SearchSpace:
         left = iter(chosen)
         resolution = self.resolutions[next(left)] if self.resolutions else None
         backbone = self.architecture(list(islice(left, sum(self.repeats))))
-        return replace(backbone, resolution=resolution, head=self.head.group(list(left)) if self.head else ())
+        return replace(backbone, resolution=resolution, head=self.head.group(list(left)))
 
     @cached_property
     def allowed_ops(self) -> tuple[tuple[int, ...], ...]:
@@ -227,8 +227,8 @@ class SearchSpace:
     def around(self, backbone: Architecture, resolution: int) -> Architecture:
         """The architecture with a `backbone`, the first op that every convolution of the head can be, and
         `resolution`, as far as there is a choice."""
-        head = self.head.uniform(0) if self.head else ()
-        return replace(backbone, resolution=resolution if self.resolutions else None, head=head)
+        side = resolution if self.resolutions else None
+        return replace(backbone, resolution=side, head=self.head.uniform(0))
 
     def draw(self, rng: np.random.Generator) -> Architecture:
         """An architecture, uniformly at random."""
@@ -282,15 +282,14 @@ class SearchSpace:
         self._check_head(architecture)
 
     def _check_head(self, architecture: Architecture) -> None:
-        towers = self.head.towers if self.head else ()
-        shape, wanted = tuple(map(len, architecture.head)), tuple(map(len, towers))
+        shape, wanted = tuple(map(len, architecture.head)), tuple(map(len, self.head.towers))
         if shape != wanted:
             remedy = "leave out what follows the plus" if not wanted else "end it with a plus and one digit for each"
             raise UserError(
                 f"architecture {architecture} chooses {shape or 'no'} convolutions of the head, but space {self.name} "
                 f"leaves {wanted or 'none'} to choose; {remedy}"
             )
-        for op, allowed in zip(architecture.head_ops, self.head.allowed_ops if self.head else (), strict=True):
+        for op, allowed in zip(architecture.head_ops, self.head.allowed_ops, strict=True):
             if op not in allowed:
                 raise UserError(
                     f"architecture {architecture}: op {op} is not allowed at a convolution of the head; choose from "

@@ -75,7 +75,7 @@ from detnas.spaces.named import SPACES
         "supernet_finetune.macs_bins=[a, b]",
         "supernet_finetune.macs_bins=300M",
         "finetune.macs_bins=[1, 2]",
-        "finetune.paths=fair",
+        "finetune.paths=[fair]",
         "baselines=[shuffle9]",
         "baselines=random",
         "detector.anchor_sizes=[32]",

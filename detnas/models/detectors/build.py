@@ -11,23 +11,23 @@ from detnas.models.detectors.geometry import ImageTransform
 from detnas.models.detectors.head_ops import build_head_op
 from detnas.models.detectors.spec import Detector, DetectorSpec
 from detnas.models.supernet import ChoiceBlock
-from detnas.spaces.block import HeadSpace
+from detnas.spaces.block import NO_CHOICE, HeadSpace
 
 __all__ = ["Detector", "build_detector", "find_spec", "first_label", "set_resolution"]
 
 
 def build_detector(
-    backbone: Backbone, num_classes: int, settings: DetectorSettings, head: HeadSpace | None = None
+    backbone: Backbone, num_classes: int, settings: DetectorSettings, head: HeadSpace = NO_CHOICE
 ) -> Detector:
     """The detector that `settings` describe, around `backbone`, with fresh weights outside it; with every op that
-    `head` leaves to choose, if it is given. Its labels start at `first_label`. Raises `UserError` if the backbone has
+    `head` leaves to choose. Its labels start at `first_label`. Raises `UserError` if the backbone has
     not the maps that it needs, or if `anchor_sizes` is `auto`."""
     detector = DETECTORS[settings.type].build(backbone, num_classes, settings)
     detector.transform = ImageTransform(settings)
     towers = DETECTORS[settings.type].towers(settings)
     for place, (name, channels) in enumerate(zip(chain(*towers), chain(*settings.head_channels), strict=True)):
         full = detector.get_submodule(name)
-        if head is not None:
+        if head.towers:
             allowed = head.allowed_ops[place]
             ops = (
                 build_head_op(op, full, *channels) if index in allowed else None for index, op in enumerate(head.ops)

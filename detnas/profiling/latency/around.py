@@ -52,12 +52,10 @@ class DetectorAround:
     def head_variants(self) -> dict[tuple[int, ...], list[tuple[int, int]]]:
         """Ops of all convolutions of the head, of which first each is the first that it can be, and then those of equal
         channels are another one; with the convolutions and their ops in which they differ from the first."""
-        if self.space.head is None:
-            return {(): []}
         allowed = self.space.head.allowed_ops
         alike: dict[tuple[tuple[int, int], tuple[int, ...]], list[int]] = {}
-        for place, channels in enumerate(chain(*self.recipe.detector.head_channels)):
-            alike.setdefault((channels, allowed[place]), []).append(place)
+        for place, (ops, channels) in enumerate(zip(allowed, chain(*self.recipe.detector.head_channels), strict=False)):
+            alike.setdefault((channels, ops), []).append(place)
         first = tuple(ops[0] for ops in allowed)
         variants: dict[tuple[int, ...], list[tuple[int, int]]] = {first: []}
         for (_, ops), places in alike.items():
@@ -67,7 +65,7 @@ class DetectorAround:
         return variants
 
     def with_head(self, backbone: Architecture, ops: tuple[int, ...]) -> Architecture:
-        return replace(backbone, head=self.space.head.group(ops)) if self.space.head else backbone
+        return replace(backbone, head=self.space.head.group(ops))
 
     def detector(self, architecture: Architecture) -> Detector:
         """The detector of an architecture of `space`, in evaluation mode, with fresh weights."""

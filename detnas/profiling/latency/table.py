@@ -237,8 +237,7 @@ class _Around:
         """The median microseconds of what is the same in all detectors, and of what each op of each convolution of the
         head adds, at least 0."""
         usual, *others = [median(times) for times in self.times]
-        choices = self.of.space.head.allowed_ops if self.of.space.head else ()
-        rows = [dict.fromkeys(ops, 0.0) for ops in choices]
+        rows = [dict.fromkeys(ops, 0.0) for ops in self.of.space.head.allowed_ops]
         for ops, taken in zip(self.variants[1:], others, strict=True):
             places = self.of.head_variants[ops]
             for place, op in places:
