@@ -56,6 +56,7 @@ def small_tree(detector: str = "retinanet", **changes: Any) -> dict[str, Any]:
         "name": "small",
         "seed": 3,
         "device": "cpu",
+        "workers": 1,
         "data": {
             "shapes": {"train": 24, "val": 8, "size": 48, "crops": 24, "crop_size": 32, "min_object": 12},
             "search_fraction": 0.25,

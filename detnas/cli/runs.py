@@ -126,6 +126,22 @@ def search(
 
 
 @app.command()
+def join(directory: RunDirectory, data: MovedData = None) -> None:
+    """Help a run on this machine, or on one that shares DIR, with its search and the trainings after it.
+
+    Its supernet must be trained. On a CPU `detnas run` starts such workers itself.
+    """
+    from detnas.distributed import comm
+    from detnas.run.local_workers import end_with_parent
+    from detnas.run.pipeline import join_run
+    from detnas.utils.progress import Progress
+
+    end_with_parent()
+    with comm.process_group():
+        join_run(directory, Progress(quiet=not comm.is_main_process()), data)
+
+
+@app.command()
 def rank(
     directory: RunDirectory,
     count: Annotated[int, typer.Option("--n", metavar="N", help="How many architectures to train standalone.")],

@@ -9,7 +9,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from statistics import fmean
 from tempfile import gettempdir
@@ -26,8 +28,9 @@ from detnas.profiling import short_recipe
 from detnas.profiling.timed_progress import TimedProgress, TimedTask
 from detnas.profiling.workload import images_per_stage, split_sizes
 from detnas.run.context import Run
+from detnas.run.local_workers import count_workers, one_thread
 from detnas.run.opening import open_run
-from detnas.run.pipeline import STAGES
+from detnas.run.pipeline import SHARED, STAGES
 from detnas.rundir.layout import (
     CANDIDATES,
     FINALS,
@@ -128,6 +131,12 @@ class DryRun:
         own = {WINNER: 2 if recipe.finals else 1}
         self.networks = {**own, **short_recipe.representative_baselines(recipe.baselines)}
         self.on_gpu = run.device.type == "cuda"
+        self.workers = count_workers(replace(run, recipe=recipe))
+        """Processes that share the search and the trainings after it."""
+        networks = sum(self.networks.values())
+        self.shares = {SEARCH: 1 / self.workers, FINALS: 1 / self.workers}
+        """What fraction of the time that the work of a stage takes passes, since workers share it."""
+        self.shares |= dict.fromkeys(NETWORK_STAGES, ceil(networks / self.workers) / networks)
         self._reset_evaluation()
 
     def _reset_evaluation(self) -> None:
@@ -138,6 +147,10 @@ class DryRun:
 
     def run_stage(self, stage: str) -> None:
         """Run a few iterations of a stage of the pipeline, and add its rows."""
+        with one_thread() if self.workers > 1 and stage in SHARED else nullcontext():
+            self._run_stage(stage)
+
+    def _run_stage(self, stage: str) -> None:
         if stage == "finetune" and self.recipe.search.is_classification:
             self._reset_evaluation()  # the limits so far are those of classifiers
         if stage in SUPERNET_STAGES:
@@ -179,11 +192,12 @@ class DryRun:
         seconds = training.seconds_per_unit(warm_up=max(1, steps - short_recipe.measured_steps(settings)))
         # After the last step, a training writes its checkpoint.
         saving = (training.closed - training.ends[-1]) * settings.steps / settings.checkpoint_every
-        projected = represents * (self.images[stage] * seconds / batch_size + saving)
+        share = self.shares.get(stage, 1.0)
+        projected = share * represents * (self.images[stage] * seconds / batch_size + saving)
         self._add(Row(name, batch_size, settings.batch_size, steps, seconds, training.memory, projected))
         for task in evaluations:
             per_image, images = task.seconds_per_unit(warm_up=1), task.amounts[0]
-            projected, whole = represents * self.images["evaluate"] * per_image, self.recipe.search.batch_size
+            projected, whole = share * represents * self.images["evaluate"] * per_image, self.recipe.search.batch_size
             self._add(Row(task.name, images, whole, len(task.ends), per_image * images, task.memory, projected))
         if stage in (self.run.trained_supernet, "finetune"):
             self.max_evaluation_batch = UNLIMITED if batch_size == settings.batch_size else batch_size
@@ -199,8 +213,8 @@ class DryRun:
         evaluated = sum(entrants) * self.search_images * evaluation.seconds / evaluation.batch_size
         pretrained = 0.0
         if before := rows.get(f"{PRETRAIN}/{WINNER}"):
-            pretrained = entrants[0] * before.projected / self.networks[WINNER]
-        projected = trained + evaluated + pretrained
+            pretrained = entrants[0] * before.projected / self.networks[WINNER] / self.shares[PRETRAIN]
+        projected = self.shares[FINALS] * (trained + evaluated + pretrained)
         sizes = training.batch_size, training.recipe_batch_size
         self._add(Row(FINALS, *sizes, 0, training.seconds, training.memory, projected))
 
@@ -218,7 +232,7 @@ class DryRun:
         evaluation = fmean(row.seconds for row in rows[min(1, len(rows) - 1) :])
         # The evaluation takes longer with more images; the overhead of the study does not.
         overhead = settings.evaluations * max(0.0, per_candidate - evaluation)
-        projected = self.images["search"] * evaluation / images + overhead
+        projected = self.shares[SEARCH] * (self.images["search"] * evaluation / images + overhead)
         done, whole = len(task.ends), settings.batch_size
         self._add(Row("search", short.batch_size, whole, done, per_candidate, task.memory, projected))
 
@@ -267,6 +281,8 @@ class DryRun:
                 "  Batches are smaller than the recipe's where a step would take this CPU more than "
                 f"{MAX_STEP_SECONDS:.0f} s, or too much memory. Whether the recipe's batches fit is not tested."
             )
+        if self.workers > 1:
+            yield f"  {self.workers} processes of one thread each share the search and the trainings after it."
         if self.recipe.finals:
             yield f"  The finals are not run: their {sum(self.recipe.finals.entrants())} trainings are as the winner's."
         for name, count in self.networks.items():

@@ -9,9 +9,8 @@ Several workers share the trainings of a rung; each waits for the others before 
 a training leaves does not depend on who ran it.
 """
 
-import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,17 +21,13 @@ from detnas.report.finals import describe
 from detnas.run.context import Run
 from detnas.run.networks import finetune_networks, pretrain_networks
 from detnas.rundir import layout
-from detnas.rundir.directory import file_digests
 from detnas.rundir.layout import Candidate, Finalist, FinalsResult
 from detnas.spaces import Architecture
 from detnas.utils.estimate import Estimate
-from detnas.utils.files import try_lock_file
 from detnas.utils.seeds import derive_seed
 
 LEAST_DIFFERENCES = 2
 """Choices in which a challenger differs from every better one."""
-PAUSE = 1.0
-"""Seconds between two looks at what other workers are doing."""
 
 
 @dataclass
@@ -149,49 +144,18 @@ def _run_of(run: Run, rung: int, again: bool = False) -> Run:
 
 def _train(rung: Run, entrants: Sequence[Entrant]) -> None:
     """Train and evaluate all entrants of a rung, each by one worker."""
-    is_said = False
-    while left := [one for one in entrants if not _is_done(rung, one)]:
-        if not any(_train_if_free(rung, one) for one in left):
-            if not is_said:
-                rung.progress.log("  waits for other workers, which train the last networks of this rung")
-            is_said = True
-            time.sleep(PAUSE)
-    # What is handed over is trained on all images: nobody needs these weights.
-    for one in entrants if comm.is_main_process() else ():
-        for file in (*layout.checkpoint_paths(_folder(rung, one)), _folder(rung, one) / layout.WEIGHTS):
-            with suppress(OSError):
-                file.unlink()
-
-
-def _train_if_free(rung: Run, entrant: Entrant) -> bool:
-    """Train and evaluate an entrant, unless another worker does."""
     assert rung.pretrained is not None
-    name = entrant.architecture.hyphenated
-    lock = layout.network_lock(rung.pretrained, name)  # one for all rungs, which share the pre-training
-    with ExitStack() as held:
-        if not comm.broadcast_from_main(lambda: held.enter_context(try_lock_file(lock))):
-            return False
-        if not _is_done(rung, entrant):
-            networks = {name: partial(rung.subnet, entrant.architecture)}
-            pretrain_networks(replace(rung, directory=rung.pretrained), networks)
-            finetune_networks(rung, networks, split="the search split")
-    return True
+    networks = {one.architecture.hyphenated: partial(rung.subnet, one.architecture) for one in entrants}
+    pretrain_networks(replace(rung, directory=rung.pretrained), networks)
+    finetune_networks(rung, networks, split="the search split")
+    for one in entrants if comm.is_main_process() else ():
+        for checkpoint in layout.checkpoint_paths(_folder(rung, one.architecture)):
+            with suppress(OSError):  # another worker deletes them, too
+                checkpoint.unlink()
 
 
-def _is_done(rung: Run, entrant: Entrant) -> bool:
-    """Whether an entrant is trained on a rung, and its scores and detections are as they were written."""
-    folder = _folder(rung, entrant)
-
-    def is_whole() -> bool:
-        done = layout.TRAINING_DONE.find_intact(folder)
-        files = file_digests(layout.EVALUATION.path(folder), layout.DETECTIONS.path(folder))
-        return done is not None and len(files) == 2 and files.items() <= done.files.items()
-
-    return comm.broadcast_from_main(is_whole)
-
-
-def _folder(rung: Run, entrant: Entrant) -> Path:
-    return rung.directory / layout.FINETUNE / entrant.architecture.hyphenated
+def _folder(rung: Run, architecture: Architecture) -> Path:
+    return rung.directory / layout.FINETUNE / architecture.hyphenated
 
 
 def _score(rung: Run, entrant: Entrant) -> float:
@@ -235,7 +199,8 @@ def _bootstrap(trainings: Sequence[Run], challenger: Entrant, incumbent: Entrant
 
     def measure() -> tuple[float, float, float, float]:
         first, second = (
-            [layout.DETECTIONS.read(_folder(one, entrant)) for one in trainings] for entrant in (challenger, incumbent)
+            [layout.DETECTIONS.read(_folder(one, entrant.architecture)) for one in trainings]
+            for entrant in (challenger, incumbent)
         )
         truth = run.data.search.ground_truth()
         lead, certainty = paired_bootstrap(truth, first, second, run.recipe.search.metric)

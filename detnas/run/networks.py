@@ -18,6 +18,7 @@ from detnas.models.weights import DetectorInfo, save_detector
 from detnas.models.weights_header import is_intact
 from detnas.run.context import Run
 from detnas.run.costs import detector_cost, network_cost
+from detnas.run.sharing import share
 from detnas.rundir.directory import file_digests
 from detnas.rundir.layout import (
     DETECTIONS,
@@ -28,6 +29,7 @@ from detnas.rundir.layout import (
     WEIGHTS,
     WINNER,
     NetworkEvaluation,
+    network_lock,
 )
 from detnas.spaces import Architecture
 from detnas.training.metrics_log import log_scores
@@ -49,39 +51,52 @@ def train_standalone(run: Run, architecture: Architecture) -> None:
 
 
 def pretrain_networks(run: Run, networks: Mapping[str, Callable[[], Network]]) -> None:
-    """Train networks on classification, each from scratch, as far as the recipe pre-trains them."""
-    for name, make_backbone in networks.items():
-        stage = f"{PRETRAIN}/{name}"
+    """Train networks on classification, each from scratch, as far as the recipe pre-trains them; workers share them."""
 
-        def is_needed(name: str = name, make_backbone: Callable[[], Network] = make_backbone) -> bool:
-            return not is_finished(run, name, make_backbone) and run.begins(f"{FINETUNE}/{name}")
+    def is_needed(name: str) -> bool:
+        return not is_finished(run, name, networks[name]) and run.begins(f"{FINETUNE}/{name}")
 
-        if is_pretrained(run.recipe, name) and not run.is_trained(stage, is_needed):
-            settings = run.recipe.pretrain
-            task, num_classes = run.classification(settings, "train")
-            run.train(run.classifier(make_backbone, num_classes), task, settings, stage)
+    def work(name: str) -> None:
+        settings = run.recipe.pretrain
+        task, num_classes = run.classification(settings, "train")
+        run.train(run.classifier(networks[name], num_classes), task, settings, f"{PRETRAIN}/{name}")
+
+    share(
+        [name for name in networks if is_pretrained(run.recipe, name)],
+        work,
+        is_done=lambda name: run.is_trained(f"{PRETRAIN}/{name}", lambda: is_needed(name)),
+        lock=lambda name: network_lock(run.directory, f"{PRETRAIN}-{name}"),
+        log=run.progress.log,
+    )
 
 
 def finetune_networks(
     run: Run, networks: Mapping[str, Callable[[], Network]], split: str = "the validation set"
 ) -> None:
     """Train networks on detection, on all training images; save them and evaluate them on the validation set, which
-    messages call the `split`."""
-    for name, make_backbone in networks.items():
-        stage = f"{FINETUNE}/{name}"
-        if not is_finished(run, name, make_backbone):
-            settings = run.recipe.finetune
-            detector = run.detector(make_backbone)
-            if run.begins(stage):
-                run.begin_network(name, detector)
-            task = run.detection(settings, run.data.train, detector.transform.settings)
-            run.train(detector, task, settings, stage)
-            if comm.is_main_process():
-                _save_weights(run, detector, _weights_folder(run, name))
-            evaluation = _evaluate(run, name, detector)
-            if comm.is_main_process():
-                _write_evaluation(run, name, detector, evaluation)
-        scores = run.read(EVALUATION, stage).scores
+    messages call the `split`. Workers share them."""
+
+    def work(name: str) -> None:
+        stage, settings = f"{FINETUNE}/{name}", run.recipe.finetune
+        detector = run.detector(networks[name])
+        if run.begins(stage):
+            run.begin_network(name, detector)
+        run.train(detector, run.detection(settings, run.data.train, detector.transform.settings), settings, stage)
+        if comm.is_main_process():
+            _save_weights(run, detector, _weights_folder(run, name))
+        evaluation = _evaluate(run, name, detector)
+        if comm.is_main_process():
+            _write_evaluation(run, name, detector, evaluation)
+
+    share(
+        list(networks),
+        work,
+        is_done=lambda name: is_finished(run, name, networks[name]),
+        lock=lambda name: network_lock(run.directory, f"{FINETUNE}-{name}"),
+        log=run.progress.log,
+    )
+    for name in networks:
+        scores = run.read(EVALUATION, f"{FINETUNE}/{name}").scores
         run.progress.log(f"  {name}: {headline(scores, run.recipe.search.metric)} on {split}")
 
 

@@ -20,6 +20,8 @@ and writes the run directory and broadcasts what the others need.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from itertools import groupby
 from pathlib import Path
 
 from detnas.config import Recipe
@@ -27,6 +29,7 @@ from detnas.config.beginnings import inherits
 from detnas.distributed import comm
 from detnas.run.context import Run
 from detnas.run.finals import finals_stage
+from detnas.run.local_workers import local_workers
 from detnas.run.names import network_names
 from detnas.run.networks import finetune_networks, pretrain_networks
 from detnas.run.opening import load_run, open_run, read_recipe
@@ -65,10 +68,12 @@ def run(
         if name not in STAGES:
             raise UserError(f"stages: {name!r} is unknown; {suggestion(name, STAGES)}")
     directory = run_directory(recipe, out)
+    wanted = [name for name in STAGES if stages is None or name in stages]
     with open_run(recipe, directory, Path(data) if data is not None else None, progress) as current:
-        for name in STAGES:
-            if stages is None or name in stages:
-                _run_stage(current, name)
+        for is_shared, names in groupby(wanted, SHARED.__contains__):
+            with local_workers(current) if is_shared else nullcontext():
+                for name in names:
+                    _run_stage(current, name)
     return directory
 
 
@@ -78,8 +83,7 @@ def run_directory(recipe: Recipe, out: str | Path | None = None) -> Path:
 
 
 def search_run(directory: Path, progress: Progress, join: bool = False, data: Path | None = None) -> None:
-    """Run the search and the finals alone, of the run in `directory`; with `join`, beside other processes that work
-    there.
+    """Run the search stage alone, of the run in `directory`; with `join`, beside other processes that work there.
 
     `data` is where its data set is now, if that was moved. Raises `UserError` if the directory holds no run, or its
     supernet is not trained.
@@ -87,7 +91,17 @@ def search_run(directory: Path, progress: Progress, join: bool = False, data: Pa
     recipe = load_run(directory)
     with open_run(recipe, directory, data, progress, hold="not at all" if join else "alone") as current:
         _run_stage(current, SEARCH)
-        _run_stage(current, FINALS)
+
+
+def join_run(directory: Path, progress: Progress, data: Path | None = None) -> None:
+    """Work beside others on the run in `directory`, whose supernet is trained, until its networks are.
+
+    `data` is as in `search_run`. Raises `UserError` if the directory holds no run, or its supernet is not trained.
+    """
+    recipe = load_run(directory)
+    with open_run(recipe, directory, data, progress, hold="not at all") as current:
+        for name in SHARED:
+            _run_stage(current, name)
 
 
 def _run_stage(run: Run, stage: str) -> None:
@@ -146,6 +160,8 @@ def report(run: Run) -> None:
         run.progress.log(f"Report: {write_page(run.directory, run.progress.log, run.data)}")
 
 
+SHARED = (SEARCH, FINALS, PRETRAIN, FINETUNE)
+"""The stages that workers share."""
 STAGES: dict[str, Callable[[Run], None]] = {
     SUPERNET_PRETRAIN: supernet_pretrain,
     SUPERNET_FINETUNE: supernet_finetune,
