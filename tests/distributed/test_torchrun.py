@@ -61,7 +61,7 @@ def test_search_and_evaluation_are_those_of_one_process(finished: Path, blocks: 
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert_same(outcome(copy), outcome(finished))
-    assert output.count("[3/6] search") == 1 and output.count("Report: ") == 1  # one process says it
+    assert output.count("[3/7] search") == 1 and output.count("Report: ") == 1  # one process says it
 
 
 def test_what_cannot_work_is_refused_once_in_one_line(blocks: Path, tmp_path: Path) -> None:

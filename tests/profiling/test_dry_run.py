@@ -197,6 +197,7 @@ def test_images_of_a_recipe() -> None:
         "supernet-pretrain": 20 * 4,
         "supernet-finetune": 20 * 2,
         "search": 6 * (2 * 2 + 5),
+        "finals": 0,
         "pretrain": 10 * 4,
         "finetune": 10 * 2,
         "evaluate": 8,

@@ -138,7 +138,7 @@ def test_progress_is_said_on_plain_lines(blocks: Path, tmp_path: Path, capsys: p
     pipeline.run(recipe, tmp_path / "run", blocks, progress=Progress(), stages=("supernet-pretrain",))
     said = capsys.readouterr().out
     assert "18 to train on, 6 search split, 8 validation; 3 categories" in said
-    assert "[1/6] supernet-pretrain" in said and "10/10, loss" in said and "\x1b" not in said
+    assert "[1/7] supernet-pretrain" in said and "10/10, loss" in said and "\x1b" not in said
 
 
 def test_the_images_of_the_splits_are_written_down(blocks: Path, tmp_path: Path) -> None:
