@@ -25,9 +25,9 @@ def test_run_does_everything_and_says_where_it_stands(blocks: Path, tmp_path: Pa
     words = ["--set", "search.evaluations=2", "--set", "finetune.steps=10", "--set", "baselines=[]"]
     said = shell("run", recipe, "--out", tmp_path / "run", "--data", blocks, *words)
     for place, stage in enumerate(
-        ("supernet-pretrain", "supernet-finetune", "search", "pretrain", "finetune"), start=1
+        ("supernet-pretrain", "supernet-finetune", "search", "finals", "pretrain", "finetune"), start=1
     ):
-        assert f"[{place}/6] {stage}" in said
+        assert f"[{place}/7] {stage}" in said
     assert f"Report: {tmp_path / 'run' / 'report.html'}" in said and "winner: mAP" in said
     assert [path.name for path in (tmp_path / "run/finetune").iterdir()] == ["winner"]
     assert load_recipe(tmp_path / "run/recipe.yaml").search.evaluations == 2
