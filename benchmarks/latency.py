@@ -23,7 +23,7 @@ DETECTORS = (
     "space.head_ops=[full,separable,skip]",
 )
 CASES: tuple[tuple[str, ...], ...] = (
-    ("own-data-scratch",),
+    ("own-data-scratch", "budget.of=backbone"),
     ("own-data-quick",),
     ("own-data", "space.name=small", *FROM_SCRATCH),
     ("own-data-quick", *DETECTORS, "space.resolutions=[192,256,320]"),

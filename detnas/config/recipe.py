@@ -62,7 +62,7 @@ class Recipe(Section):
     they are written here. Not to be set by hand."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` uses a GPU if there is one."""
-    workers: Literal["auto"] | Annotated[int, Field(gt=0, le=1024)] = "auto"
+    workers: Literal["auto"] | Annotated[int, Field(gt=0, le=1024)] = 1
     """Processes of one thread each that share the search and the trainings after it, where the device is a CPU. `auto`:
     as many as cores and memory allow. 1: all cores work on one network after the other."""
     data: DataSettings = DataSettings()

@@ -15,8 +15,8 @@ from detnas.exporting.onnx_model import missing
 from detnas.profiling.latency.around import DetectorAround
 from detnas.profiling.latency.backends import MAX_ROUNDS, MIN_ROUNDS, Backend, Eager, OnnxRuntime, describe_device
 from detnas.profiling.latency.check import NUM_ARCHITECTURES
-from detnas.profiling.latency.table import measure_table
-from detnas.spaces import Size
+from detnas.profiling.latency.table import measure_table, unbounded
+from detnas.spaces import BudgetSampler, Size
 from detnas.spaces.latency import write_latencies
 
 
@@ -67,7 +67,13 @@ def profile_latency(recipe: Recipe, out: Path) -> Iterator[str]:
         check = reduce(add, checks)
         file = out / f"latency-{'-'.join(names)}-{backend.name}.json"
         write_latencies(file, tables, corrections=[vars(one) for one in corrections], check=check.statistics())
-        yield f"{backend.name} on {describe_device(backend.device, backend.threads)}:"
+        extents = [
+            BudgetSampler(one.space if one else space, unbounded(table, one)).extent("latency")
+            for one, table in zip(around, tables, strict=True)
+        ]
+        least, most = min(low for low, _ in extents) / 1e3, max(high for _, high in extents) / 1e3
+        device_text = describe_device(backend.device, backend.threads)
+        yield f"{backend.name} on {device_text}: networks of {least:.3g} to {most:.3g} ms"
         yield from (f"  at {text}: {one.describe()}" for text, one in zip(texts, corrections, strict=True))
         yield from (f"  {line}" for line in check.describe())
         yield f"  {file}: to use it in a search: --set budget.latencies={file} --set budget.latency_max=MILLISECONDS"

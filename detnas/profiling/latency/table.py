@@ -72,7 +72,7 @@ def measure_table(
     pieces = _Pieces(space, images, backend, around)
     for is_measured in (False, True):
         pieces.run(is_measured)
-    selected = select_architectures(space, _budget(pieces.table(Correction()), around), checked)
+    selected = select_architectures(space, unbounded(pieces.table(Correction()), around), checked)
     fair = space.fair_draw(pieces.rng)
     backbones = [pieces.load_backbone(one) for one in fair]
     wholes = [*backbones, *(pieces.load_detector(one) for one in fair if around)]
@@ -93,12 +93,12 @@ def measure_table(
         factor = sum(medians[len(fair) : 2 * len(fair)]) / sums
     correction = Correction(excess_us, factor)
     table = pieces.table(correction)
-    sampler = BudgetSampler(space, _budget(table, around))
+    sampler = BudgetSampler(space, unbounded(table, around))
     predicted = np.array([sampler.cost(one).latency for one in selected], np.float64)
     return table, correction, LatencyCheck(selected, predicted, np.array(medians[-len(selected) :]))
 
 
-def _budget(table: LatencyTable, around: DetectorAround | None) -> Budget:
+def unbounded(table: LatencyTable, around: DetectorAround | None) -> Budget:
     """No bounds, with the latencies of a table."""
     if around is None:
         return Budget(latencies=table)
