@@ -32,6 +32,7 @@ Section = tuple[str, str, str, Callable[[Found], Paragraphs | str]]
 SECTIONS: tuple[Section, ...] = (
     ("Real images, from ImageNet weights", "own_data", "trials", real_sections.own_data),
     ("How to train from ImageNet weights", "transfer", "trials", real_sections.transfer),
+    ("What detectors of equal cost can be", "detector_choices", "trials", real_sections.detector_choices),
     ("How the supernet ranks networks on real images", "mobile_ranking", "data sets", real_sections.mobile_ranking),
     ("Which channels narrow blocks begin with", "seeding", "data sets", real_sections.seeding),
     ("How much architectures differ", "architectures", "networks", sections.benchmark),

@@ -74,6 +74,14 @@ def transfer(found: Found) -> Paragraphs:
     yield _by_way(found)
 
 
+def detector_choices(found: Found) -> Paragraphs:
+    yield (
+        "EfficientNet-Lite0 in detectors of several resolutions and heads, each trained from the ImageNet weights "
+        "themselves (`python -m research detector-choices`; MACs are those of the whole detector)."
+    )
+    yield _by_way(found)
+
+
 def seeding(found: Found) -> Paragraphs:
     yield (
         "How far the maps of EfficientNet-Lite0 move when blocks are halved, by the measure that chooses their "

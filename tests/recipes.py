@@ -17,6 +17,7 @@ name: complete
 seed: 3
 fitted_time: 600
 device: cpu
+workers: 2
 data:
   shapes: {train: 40, val: 10, size: 64, crops: 20, crop_size: 32, min_object: 6, max_objects: 3, clutter: 0.5, seed: 1}
   train: [annotations/a.json, annotations/c.json]

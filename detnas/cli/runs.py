@@ -127,9 +127,10 @@ def search(
 
 @app.command()
 def join(directory: RunDirectory, data: MovedData = None) -> None:
-    """Help a run on this machine, or on one that shares DIR, with its search and the trainings after it.
+    """Help a run with its search and the trainings after it.
 
-    Its supernet must be trained. With `workers: auto` in the recipe, `detnas run` starts such workers itself.
+    On the same machine, or on one that shares DIR. Its supernet must be trained. With `workers: auto` in the recipe,
+    `detnas run` starts such workers itself.
     """
     from detnas.distributed import comm
     from detnas.run.local_workers import end_with_parent

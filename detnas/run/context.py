@@ -22,7 +22,6 @@ from detnas.models.classifier import Classifier
 from detnas.models.create import Network
 from detnas.models.detectors.build import Detector, build_detector, set_resolution
 from detnas.models.ops.shuffle import Shuffle
-from detnas.models.pointwise import dilate_pointwise
 from detnas.models.supernet import Supernet, activate_path, extract_subnet
 from detnas.models.weight_sources.spec import WeightSource
 from detnas.run.baselines import baseline_builders
@@ -44,7 +43,6 @@ from detnas.utils.resource_errors import explain_out_of_memory
 from detnas.utils.seeds import derive_seed
 
 T = TypeVar("T")
-M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ class Run:
 
     def classifier(self, make_backbone: Callable[[], Backbone], num_classes: int) -> Classifier:
         torch.manual_seed(self.seed("classifier"))
-        return self._fast(Classifier(self._fresh(make_backbone), num_classes, self.recipe.pretraining.head_channels))
+        return Classifier(self._fresh(make_backbone), num_classes, self.recipe.pretraining.head_channels)
 
     def detector(self, make_backbone: Callable[[], Backbone], settings: DetectorSettings | None = None) -> Detector:
         """A new detector with fresh weights, by default with the recipe's settings at the resolution of its network."""
@@ -155,7 +153,7 @@ class Run:
         backbone = self._fresh(make_backbone)
         settings = settings or detector_settings(backbone, self.recipe)
         choices = self.space.head if isinstance(backbone, Supernet) else NO_CHOICE
-        return self._fast(build_detector(backbone, len(self.data.train.categories), settings, choices))
+        return build_detector(backbone, len(self.data.train.categories), settings, choices)
 
     def begin_supernet(self, detector: Detector) -> None:
         """Give a new detector around the supernet the weights with which its training on detection begins."""
@@ -214,11 +212,6 @@ class Run:
         classifier = self.classifier(self.supernet, num_classes)
         load_weights(classifier, self.supernet_directory / layout.SUPERNET_PRETRAIN)
         return classifier.to(self.device)
-
-    def _fast(self, model: M) -> M:
-        if self.device.type == "cpu":
-            dilate_pointwise(model)
-        return model
 
     def _fresh(self, make_backbone: Callable[[], Backbone]) -> Backbone:
         backbone = make_backbone()

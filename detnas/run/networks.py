@@ -76,6 +76,13 @@ def finetune_networks(
     """Train networks on detection, on all training images; save them and evaluate them on the validation set, which
     messages call the `split`. Workers share them."""
 
+    told: set[str] = set()
+
+    def tell(name: str) -> None:
+        scores = run.read(EVALUATION, f"{FINETUNE}/{name}").scores
+        run.progress.log(f"  {name}: {headline(scores, run.recipe.search.metric)} on {split}")
+        told.add(name)
+
     def work(name: str) -> None:
         stage, settings = f"{FINETUNE}/{name}", run.recipe.finetune
         detector = run.detector(networks[name])
@@ -87,6 +94,7 @@ def finetune_networks(
         evaluation = _evaluate(run, name, detector)
         if comm.is_main_process():
             _write_evaluation(run, name, detector, evaluation)
+        tell(name)
 
     share(
         list(networks),
@@ -96,8 +104,8 @@ def finetune_networks(
         log=run.progress.log,
     )
     for name in networks:
-        scores = run.read(EVALUATION, f"{FINETUNE}/{name}").scores
-        run.progress.log(f"  {name}: {headline(scores, run.recipe.search.metric)} on {split}")
+        if name not in told:
+            tell(name)
 
 
 def is_finished(run: Run, name: str, make_backbone: Callable[[], Network]) -> bool:

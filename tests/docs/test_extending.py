@@ -86,7 +86,7 @@ def test_other_commands_know_an_custom_block(custom_block: Path, shell: Shell, t
     assert "10 blocks of 3 ops" in shell("profile", "seconds.yaml", "--set", ops)
     said = shell("profile", "seconds.yaml", "--set", ops, "--latency")
     table = re.findall(r"budget\.latencies=(\S+)", said)[0]
-    assert json.loads(Path(table).read_text())["ops"] == ["shuffle3", "shuffle7", CUSTOM]
+    assert json.loads(Path(table).read_text())["tables"][0]["ops"] == ["shuffle3", "shuffle7", CUSTOM]
     shell("run", "seconds.yaml", "--set", ops, "--dry-run")
     run = tmp_path / "run"
     shutil.copytree(custom_block, run, ignore=shutil.ignore_patterns("search", "pretrain", "finetune"))
