@@ -119,7 +119,7 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("after", [1, 5, 21, 33, 40, 55])
+@pytest.mark.parametrize("after", [5, 33, 55])
 def test_killed_anywhere_it_ends_in_the_same_bytes(
     after: int, finished: Path, blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
