@@ -1,7 +1,6 @@
 """What the commands have in common: two options, the machine's description, and where results are written."""
 
 import json
-import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from detnas.distributed.device import device_name
 from detnas.utils.files import write_json
+from detnas.utils.posix import cores
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -25,7 +25,7 @@ def machine() -> dict[str, object]:
     """Processor, cores that this process may use, threads, GPU and versions."""
     return {
         "cpu": device_name(torch.device("cpu")),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "torch": str(torch.__version__),

@@ -77,6 +77,12 @@ class TrainingSettings(Section):
             raise ValueError(f"warmup {self.warmup} must be less than steps {self.steps}")
         return self
 
+    def scaled(self, factor: float) -> Self:
+        """These settings with `factor` times the steps, and at most so many times the warm-up."""
+        steps = max(1, round(factor * self.steps))
+        warmup = min(self.warmup, round(factor * self.warmup), steps - 1)
+        return self.model_copy(update={"steps": steps, "warmup": warmup})
+
 
 class SupernetTrainingSettings(TrainingSettings):
     """The settings of a supernet's training: those of a training, and how paths are sampled."""

@@ -51,7 +51,9 @@ def whole_model(detector: Detector) -> bytes:
     `labels` (n,) int64: those of `Detections`."""
     outputs = ["boxes", "scores", "labels"]
     axes = {"image": {0: "height", 1: "width"}} | {name: {0: "found"} for name in outputs}
-    return onnx_model(_Whole(detector), (_example(),), inputs=["image"], outputs=outputs, axes=axes)
+    traced = copy.deepcopy(detector)
+    traced.transform = _TracedTransform(detector.transform.settings)
+    return onnx_model(FromPixels(traced).eval(), (_example(),), inputs=["image"], outputs=outputs, axes=axes)
 
 
 def raw_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
@@ -77,16 +79,21 @@ def raw_detector(detector: Detector, info: DetectorInfo) -> DetectorModel:
     return DetectorModel({".onnx": data}, detect, takes_batches=part.stages == 1)
 
 
-class _Whole(nn.Module):
+class FromPixels(nn.Module):
+    """An image (height, width, 3) uint8 -> boxes, scores and labels from 0, by a detector."""
+
     def __init__(self, detector: Detector) -> None:
         super().__init__()
-        self.detector = copy.deepcopy(detector)
-        self.detector.transform = _TracedTransform(detector.transform.settings)
-        self.eval()
+        self.detector = detector
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (found,) = self.detector([image.permute(2, 0, 1).float() / 255])
+        (found,) = self.detector([as_detectors_take(image)])
         return found["boxes"], found["scores"], found["labels"] - first_label(self.detector)
+
+
+def as_detectors_take(image: Tensor) -> Tensor:
+    """(height, width, 3) uint8 -> (3, height, width) float in 0-1."""
+    return image.permute(2, 0, 1).float() / 255
 
 
 class _TracedTransform(ImageTransform):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from detnas.config import Recipe, load_recipe
+from detnas.config import Recipe, TrainingSettings, load_recipe
 from detnas.config.recipe import TRAININGS
 from detnas.profiling.dry_run import Row, dry_run
 from detnas.rundir.directory import find_stored_run
@@ -62,26 +62,21 @@ def _fitted_before(recipe: Recipe, directory: Path, seconds: float) -> Recipe:
             f"--time: {directory} holds a run that was {fitted}; give the command that it was begun with, or choose "
             "another --out"
         )
-    steps = {name: (getattr(known, name).steps, getattr(known, name).warmup) for name in TRAININGS}
-    return _changed(recipe, steps, known.search.evaluations).model_copy(update={"fitted_time": seconds})
+    trainings = {name: getattr(known, name) for name in TRAININGS}
+    return _changed(recipe, trainings, known.search.evaluations).model_copy(update={"fitted_time": seconds})
 
 
 def _scaled(recipe: Recipe, factor: float) -> Recipe:
     """`recipe` with `factor` times the steps of every training and the evaluations of the search."""
-    steps = {}
-    for name in TRAININGS:
-        settings = getattr(recipe, name)
-        scaled = max(1, round(factor * settings.steps))
-        steps[name] = scaled, min(settings.warmup, round(factor * settings.warmup), scaled - 1)
-    evaluations = max(recipe.search.population, round(factor * recipe.search.evaluations))
-    return _changed(recipe, steps, evaluations)
+    trainings = {name: getattr(recipe, name).scaled(factor) for name in TRAININGS}
+    return _changed(recipe, trainings, max(recipe.search.population, round(factor * recipe.search.evaluations)))
 
 
-def _changed(recipe: Recipe, steps: dict[str, tuple[int, int]], evaluations: int) -> Recipe:
-    """`recipe` with these steps and warm-ups of its trainings."""
+def _changed(recipe: Recipe, trainings: dict[str, TrainingSettings], evaluations: int) -> Recipe:
+    """`recipe` with the steps and warm-ups of these trainings."""
     changes: dict[str, Any] = {
-        name: getattr(recipe, name).model_copy(update={"steps": count, "warmup": warmup})
-        for name, (count, warmup) in steps.items()
+        name: getattr(recipe, name).model_copy(update={"steps": one.steps, "warmup": one.warmup})
+        for name, one in trainings.items()
     }
     changes["search"] = recipe.search.model_copy(update={"evaluations": evaluations})
     return recipe.model_copy(update=changes)

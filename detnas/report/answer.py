@@ -52,7 +52,7 @@ def answer(run: CollectedRun) -> str:
     if winner.map is None:
         return _answer_without_score(run)
     images = f"the {winner.images:,} validation images" if winner.images else "the validation images"
-    if run.finals and run.finals.winner == run.finals.incumbent:
+    if run.finals and run.finals.is_won_by_incumbent:
         name = name_of(run.finals.winner, run.recipe.search_space())
         return (
             f"Nothing better than {name} was found within this budget, and that is what is handed over. On {images} "

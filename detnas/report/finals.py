@@ -19,7 +19,7 @@ def describe(result: FinalsResult, space: SearchSpace) -> list[str]:
             f"{compared}; nothing that the search found was among the last",
         ]
     lead = f"is {result.lead:+.3f} {result.metric}, and above 0 with a certainty of {result.certainty:.0%}"
-    if result.winner == result.incumbent:
+    if result.is_won_by_incumbent:
         return [
             f"winner: {incumbent}, an incumbent: nothing better was found within this budget",
             f"{compared}; the lead of the best that the search found, {result.challenger}, {lead}, where "

@@ -125,8 +125,8 @@ def render(run: CollectedRun, examples: Sequence[Example] = ()) -> str:
 
 
 def _winner_description(run: CollectedRun) -> dict[str, str]:
-    is_incumbent = run.finals is not None and run.finals.winner == run.finals.incumbent
-    return {layout.WINNER: "what one would take without a search"} if is_incumbent else {}
+    won = run.finals is not None and run.finals.is_won_by_incumbent
+    return {layout.WINNER: "what one would take without a search"} if won else {}
 
 
 def _units(run: CollectedRun) -> str:

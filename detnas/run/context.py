@@ -122,17 +122,16 @@ class Run:
     def winner(self) -> Architecture:
         """The architecture that is handed over: that of the finals, or without them that of the search."""
         if self.recipe.finals:
-            return self._parsed(
-                self.read(layout.FINALS_RESULT, layout.FINALS).winner, layout.FINALS_RESULT, layout.FINALS
-            )
+            return self._parsed(self._finals().winner, layout.FINALS_RESULT, layout.FINALS)
         return self._parsed(self.read(layout.BEST, layout.SEARCH).architecture, layout.BEST, layout.SEARCH)
 
     def incumbent(self) -> Architecture | None:
         """The best incumbent of the finals, if there is one and it is not the winner."""
-        result = self.read(layout.FINALS_RESULT, layout.FINALS) if self.recipe.finals else None
-        if result is None or result.incumbent in (None, result.winner):
-            return None
-        return self._parsed(result.incumbent, layout.FINALS_RESULT, layout.FINALS)
+        beaten = self._finals().beaten_incumbent if self.recipe.finals else None
+        return self._parsed(beaten, layout.FINALS_RESULT, layout.FINALS) if beaten else None
+
+    def _finals(self) -> layout.FinalsResult:
+        return self.read(layout.FINALS_RESULT, layout.FINALS)
 
     def _parsed(self, text: str, file: RecordFile[Any], folder: str) -> Architecture:
         """An architecture of the space. Raises `UserError` if the text, which is from a file, is none."""

@@ -1,7 +1,7 @@
 """The finals: the best candidates and the best incumbents are trained standalone, and compared on the search split.
 
 Nobody trains on the search split here: networks are trained on the rest of the training images, as the supernet was.
-Each rung trains what is left of them anew, by the schedule of `finetune` with a fraction of its steps; the better half
+Each rung trains what is left of them again, by the schedule of `finetune` with a fraction of its steps; the better half
 goes on, and always the best incumbent (successive halving, Jamieson and Talwalkar, arXiv:1502.07943). A network of the
 search replaces the best incumbent only if it is better with the certainty that the recipe wants.
 
@@ -14,7 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from detnas.config.finals import survivors
 from detnas.distributed import comm
 from detnas.evaluation.metrics.bootstrap import paired_bootstrap
 from detnas.report.finals import describe
@@ -127,11 +129,9 @@ def _run_of(run: Run, rung: int, again: bool = False) -> Run:
     """A run whose networks are trained as on a rung: without the search split, on which they are then evaluated."""
     recipe, folder = run.recipe, run.directory / layout.FINALS
     assert recipe.finals
-    fraction = recipe.finals.rungs[rung]
-    steps = max(1, round(fraction * recipe.finetune.steps))
-    warmup = min(round(fraction * recipe.finetune.warmup), steps - 1)
-    finetune = recipe.finetune.model_copy(update={"steps": steps, "warmup": warmup})
-    changes = {"finetune": finetune} | ({"seed": derive_seed(recipe.seed, "again")} if again else {})
+    changes: dict[str, Any] = {"finetune": recipe.finetune.scaled(recipe.finals.rungs[rung])}
+    if again:
+        changes["seed"] = derive_seed(recipe.seed, "again")
     return replace(
         run,
         recipe=recipe.model_copy(update=changes),
@@ -167,7 +167,7 @@ def _score(rung: Run, entrant: Entrant) -> float:
 def _better_half(entrants: Sequence[Entrant]) -> list[Entrant]:
     """The better half, rounded up, at least two, and among them the best incumbent; of equals, the fitter."""
     ranked = sorted(entrants, key=lambda one: -one.score)
-    half = ranked[: max(2, -(-len(ranked) // 2))]
+    half = ranked[: survivors(len(ranked))]
     best = _best(ranked, is_incumbent=True)
     return half if best is None or best in half else [*half[:-1], best]
 

@@ -9,5 +9,4 @@ from detnas.rundir.layout import FINALS, FINALS_RESULT, INCUMBENT, WINNER
 def network_names(directory: Path, recipe: Recipe) -> list[str]:
     """The winner, the best incumbent if the finals are over and found another winner, and the baselines."""
     result = FINALS_RESULT.find_intact(directory / FINALS) if recipe.finals else None
-    has_incumbent = result is not None and result.incumbent not in (None, result.winner)
-    return [WINNER, *([INCUMBENT] if has_incumbent else []), *recipe.baselines]
+    return [WINNER, *([INCUMBENT] if result and result.beaten_incumbent else []), *recipe.baselines]

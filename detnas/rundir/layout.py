@@ -244,6 +244,15 @@ class FinalsResult(Record):
     """Of a training on each rung."""
     finalists: list[Finalist]
 
+    @property
+    def is_won_by_incumbent(self) -> bool:
+        return self.winner == self.incumbent
+
+    @property
+    def beaten_incumbent(self) -> str | None:
+        """The incumbent, if there is one and it is not the winner."""
+        return None if self.is_won_by_incumbent else self.incumbent
+
 
 class RecalibratedCandidate(Record):
     """A candidate's fitness in the search, and with BN statistics of other images, of half as many, and of none."""

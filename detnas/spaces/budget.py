@@ -7,11 +7,12 @@ half of its blocks, and sorting one half makes counting and drawing within a bou
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, pairwise
 from math import comb, factorial, inf, prod
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,6 +153,18 @@ class BudgetSampler:
         """The least and the most `cost` that a network of the space has, within the budget's bounds or not."""
         extents = [table.extent(cost) for table in self.tables.values()]
         return min(low for low, _ in extents), max(high for _, high in extents)
+
+    def intervals(self, cost: CostName, number: int) -> list["BudgetSampler"]:
+        """A sampler for each of `number` equal intervals of a cost within the budget, the cheapest first, as far as
+        they hold architectures."""
+        bounds, extent = getattr(self.budget, cost), self.extent(cost)
+        edges = np.linspace(max(bounds[0], extent[0]), min(bounds[1], extent[1]), number + 1).tolist()
+        samplers = []
+        for part in pairwise(edges):
+            changed: dict[str, Any] = {cost: part}
+            with suppress(UserError):
+                samplers.append(BudgetSampler(self.space, replace(self.budget, **changed)))
+        return samplers
 
     @property
     def bounded(self) -> list[CostName]:

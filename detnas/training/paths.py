@@ -1,11 +1,8 @@
 """The paths of a supernet that each training step trains, as a function of the seed and the step."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from itertools import pairwise
 from math import ceil
-from typing import Any
 
 import numpy as np
 
@@ -60,15 +57,7 @@ class PathSampler:
 def interval_samplers(sampler: BudgetSampler) -> list[BudgetSampler]:
     """A sampler for each of `INTERVALS` equal intervals of the costs within a budget, the cheapest first, as far as
     they hold paths. Of several bounded costs it is the first that is divided."""
-    cost, budget = sampler.bounded[0], sampler.budget
-    bounds, extent = getattr(budget, cost), sampler.extent(cost)
-    edges = np.linspace(max(bounds[0], extent[0]), min(bounds[1], extent[1]), INTERVALS + 1).tolist()
-    samplers = []
-    for low, high in pairwise(edges):
-        with suppress(UserError):
-            changed: dict[str, Any] = {cost: (low, high)}
-            samplers.append(BudgetSampler(sampler.space, replace(budget, **changed)))
-    return samplers
+    return sampler.intervals(sampler.bounded[0], INTERVALS)
 
 
 def bin_samplers(space: SearchSpace, edges: Sequence[float], size: int, field: str) -> list[BudgetSampler]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finals_runs import CHANGES, found
 from paths import ROOT
 from run_results import snapshot
 from shell import Shell
@@ -26,17 +27,6 @@ from detnas.utils.estimate import Estimate
 from detnas.utils.files import read_json, read_json_lines
 from detnas.utils.progress import Progress
 
-CHANGES: dict[str, Any] = {
-    "finals": {"challengers": 4, "incumbents": 2, "rungs": [0.5, 1.0]},
-    "search__evaluations": 12,
-    "search__population": 6,
-    "pretraining__source": "none",
-    "supernet_finetune": training(steps=8, checkpoint_every=4),
-    "finetune": training(steps=8, checkpoint_every=4),
-    "baselines": ["random"],
-}
-TRAINED = ("detector.safetensors", "finals/best.json", "search/candidates.jsonl")
-
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, blocks: Path) -> Path:
@@ -48,15 +38,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory, blocks: Path) -> Path:
 
 def result(run: Path) -> FinalsResult:
     return FINALS_RESULT.read(run / "finals")
-
-
-def found(run: Path) -> dict[str, Any]:
-    """All that a run finds out, without its times."""
-    rows = [{**row, "seconds": 0} for row in read_json_lines(run / "search" / "candidates.jsonl")]
-    files = [*run.glob("finals/**/detections.json"), *run.glob("finetune/*/detections.json")]
-    detections = {str(file.relative_to(run)): file.read_bytes() for file in files}
-    weights = (run / "detector.safetensors").read_bytes()
-    return {"rows": rows, "finals": read_json(run / "finals" / "best.json"), "weights": weights, **detections}
 
 
 def test_the_best_candidates_and_incumbents_take_part_and_the_better_half_goes_on(finished: Path) -> None:

@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import finals_runs
 import pytest
 import torch
+from finals_runs import found
 from paths import ROOT
 from run_results import command
-from small_recipe import small_recipe, training, write_recipe
-from test_finals import found
+from small_recipe import small_recipe, write_recipe
 
 import detnas.run.local_workers as local_workers
 import detnas.run.pipeline as pipeline
@@ -22,14 +23,10 @@ from detnas.run.local_workers import count_workers, one_thread
 from detnas.run.opening import open_run
 from detnas.utils.progress import Progress
 
-CHANGES: dict[str, Any] = {
+CHANGES: dict[str, Any] = finals_runs.CHANGES | {
     "finals": {"challengers": 3, "incumbents": 1, "rungs": [0.5, 1.0]},
     "search__evaluations": 8,
     "search__population": 4,
-    "pretraining__source": "none",
-    "supernet_finetune": training(steps=4, checkpoint_every=4),
-    "finetune": training(steps=4, checkpoint_every=4),
-    "baselines": ["random"],
 }
 
 

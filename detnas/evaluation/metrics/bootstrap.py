@@ -1,10 +1,9 @@
 """How sure a difference between two detectors is, by which images happen to be in the data set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detnas.evaluation.metrics.coco import coco_scores
 from detnas.evaluation.metrics.voc import voc_scores
@@ -26,51 +25,39 @@ def paired_bootstrap(
     are averaged. Both have the same images in a draw; half of the draws without a difference count as above.
     """
     every = [entry["id"] for entry in ground_truth["images"]]
-    value = _difference(ground_truth, first, second, metric, every)
+    annotations = _by_image(ground_truth["annotations"])
+    trainings = [[_by_image(rows) for rows in one] for one in (first, second)]
+
+    def difference(images: Sequence[int]) -> float:
+        truth = {
+            **ground_truth,
+            "images": [{"id": place} for place in range(len(images))],
+            "annotations": _drawn(annotations, images),
+        }
+        means = [np.mean([_score(truth, _drawn(rows, images), metric) for rows in one]) for one in trainings]
+        return float(means[0] - means[1])
+
     rng = np.random.default_rng(derive_seed(0, "paired bootstrap"))
-    drawn = rng.integers(len(every), size=(draws, len(every)))
-    found = [
-        _difference(ground_truth, first, second, metric, [every[place] for place in row]) for row in drawn.tolist()
-    ]
-    values: NDArray[np.float64] = np.array(found)
+    draws_of_images = rng.integers(len(every), size=(draws, len(every))).tolist()
+    values = np.array([difference([every[place] for place in row]) for row in draws_of_images])
     low, high = np.quantile(values, (0.025, 0.975)).tolist()
-    return Estimate(value, low, high), float((values > 0).mean() + (values == 0).mean() / 2)
+    certainty = float((values > 0).mean() + (values == 0).mean() / 2)
+    return Estimate(difference(every), low, high), certainty
 
 
-def _difference(
-    ground_truth: dict[str, Any], first: Sequence[Rows], second: Sequence[Rows], metric: str, images: Sequence[int]
-) -> float:
-    """Of two detectors on a list of images, in which one may occur several times."""
-    truth = _resampled(ground_truth, images)
-    means = [np.mean([_score(truth, _repeated(rows, images), metric) for rows in one]) for one in (first, second)]
-    return float(means[0] - means[1])
+def _by_image(rows: Rows) -> dict[int, Rows]:
+    found: dict[int, Rows] = {}
+    for row in rows:
+        found.setdefault(row["image_id"], []).append(row)
+    return found
+
+
+def _drawn(rows: dict[int, Rows], images: Sequence[int]) -> Rows:
+    """The rows of a list of images, in which one may occur several times; each has its place as its id."""
+    return [{**row, "image_id": place} for place, id in enumerate(images) for row in rows.get(id, ())]
 
 
 def _score(truth: dict[str, Any], results: Rows, metric: str) -> float:
     """0 where there is nothing to find, so that it is the same for both."""
     scores = voc_scores(truth, results) if metric.startswith("VOC") else coco_scores(truth, results)[0]
     return scores[metric] or 0.0
-
-
-def _resampled(ground_truth: dict[str, Any], images: Sequence[int]) -> dict[str, Any]:
-    """The images in this order, as images of their own."""
-    entries = {entry["id"]: entry for entry in ground_truth["images"]}
-    return {
-        **ground_truth,
-        "images": [{**entries[id], "id": place} for place, id in enumerate(images, start=1)],
-        "annotations": list(_repeated_rows(ground_truth["annotations"], images)),
-    }
-
-
-def _repeated(rows: Rows, images: Sequence[int]) -> Rows:
-    return list(_repeated_rows(rows, images))
-
-
-def _repeated_rows(rows: Rows, images: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """The rows of each of `images`, with its place from 1 as its id."""
-    of_image: dict[int, Rows] = {}
-    for row in rows:
-        of_image.setdefault(row["image_id"], []).append(row)
-    for place, id in enumerate(images, start=1):
-        for row in of_image.get(id, ()):
-            yield {**row, "image_id": place}

@@ -9,9 +9,12 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from detnas.config import DetectorSettings, Recipe
+from detnas.exporting.detectors import as_detectors_take
 from detnas.models.backbone import Backbone, Subnet
 from detnas.models.detectors.build import Detector, build_detector, find_spec
 from detnas.models.detectors.geometry import ImageTransform
+from detnas.models.detectors.prepared import prepare
+from detnas.search.evaluators.recalibration import recalibrate
 from detnas.spaces import Architecture, DetectorParts, SearchSpace, Size
 
 SHORTER_SIDE = 480
@@ -92,29 +95,16 @@ class DetectorAround:
 
     @property
     def _pixels(self) -> list[Tensor]:
-        return [_pixels(self.image)]
+        return [as_detectors_take(self.image)]
 
     def _build(self, architecture: Architecture, settings: DetectorSettings) -> Detector:
         torch.manual_seed(0)
         detector = build_detector(Subnet(self.space, architecture), self.recipe.classes, settings).eval()
-        _adapt_norms(detector, self._pixels)
+        # So that fresh weights neither let maps vanish nor grow beyond what numbers can be; of two images, since the
+        # smallest maps of one may be a single pixel.
+        (image,) = self._pixels
+        recalibrate(detector, [prepare(detector.transform, [image, image.flip(2)])])
         return detector
-
-
-def _adapt_norms(detector: Detector, images: list[Tensor]) -> None:
-    """Give the BN layers of backbone and pyramid the statistics of the images, so that fresh weights neither let maps
-    vanish nor grow beyond what numbers can be."""
-    batch, _ = detector.transform(images)
-    norms = [layer for layer in detector.backbone.modules() if isinstance(layer, nn.BatchNorm2d)]
-    usual = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 1.0
-    detector.backbone.train()
-    # Two images, since the smallest maps of one may be a single pixel.
-    detector.backbone(torch.cat([batch.tensors, batch.tensors.flip(3)]))
-    detector.backbone.eval()
-    for norm, momentum in zip(norms, usual, strict=True):
-        norm.momentum = momentum
 
 
 def _score_of(detector: Detector, settings: DetectorSettings, images: list[Tensor]) -> float:
@@ -129,18 +119,6 @@ def _score_of(detector: Detector, settings: DetectorSettings, images: list[Tenso
     return float(best[-2:].mean())
 
 
-class FromPixels(nn.Module):
-    """An image (height, width, 3) uint8 -> boxes, scores and labels, by a detector."""
-
-    def __init__(self, detector: Detector) -> None:
-        super().__init__()
-        self.detector = detector
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (found,) = self.detector([_pixels(image)])
-        return found["boxes"], found["scores"], found["labels"]
-
-
 class _Before(nn.Module):
     """Resizes, normalizes and pads an image."""
 
@@ -149,7 +127,7 @@ class _Before(nn.Module):
         self.transform = transform
 
     def forward(self, image: Tensor) -> Tensor:
-        batch, _ = self.transform([_pixels(image)])
+        batch, _ = self.transform([as_detectors_take(image)])
         pixels: Tensor = batch.tensors
         return pixels
 
@@ -190,8 +168,3 @@ class _Resized(ImageTransform):
 
     def forward(self, images: list[Tensor], targets: None = None) -> tuple[ImageList, None]:  # type: ignore[override]
         return self.batch, None
-
-
-def _pixels(image: Tensor) -> Tensor:
-    """(height, width, 3) uint8 -> (3, height, width) float in 0-1, as detectors take it."""
-    return image.permute(2, 0, 1).float() / 255

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from detnas.distributed.device import device_name
-from detnas.exporting.detectors import whole_model
+from detnas.exporting.detectors import FromPixels, whole_model
 from detnas.exporting.onnx_model import onnx_model
 from detnas.models.detectors.spec import Detector
-from detnas.profiling.latency.around import FromPixels
 from detnas.spaces.latency import BackendName
 
 MIN_ROUNDS, MAX_ROUNDS, MAX_SECONDS = 5, 51, 20

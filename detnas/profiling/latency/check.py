@@ -1,14 +1,12 @@
 """Compares the latencies of whole networks with the sums over their blocks in a table."""
 
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from detnas.evaluation.metrics.correlation import Values, kendall_tau, spearman_rho
 from detnas.spaces import Architecture, Budget, BudgetSampler, SearchSpace
-from detnas.utils.errors import UserError
 from detnas.utils.seeds import derive_seed
 
 NUM_ARCHITECTURES = 12
@@ -63,15 +61,9 @@ class LatencyCheck:
 def select_architectures(space: SearchSpace, budget: Budget, number: int) -> list[Architecture]:
     """Up to `number` architectures, one from each of as many equal intervals of the latencies by the tables of a budget
     without bounds. The space has at most one resolution."""
-    (costs,) = BudgetSampler(space, budget).tables.values()
-    edges = np.linspace(*costs.extent("latency"), number + 1).tolist()
     rng = np.random.default_rng(derive_seed(0, "latency check"))
     selected: list[Architecture] = []
-    for least, most in pairwise(edges):
-        try:
-            sampler = BudgetSampler(space, replace(budget, latency=(least, most)))
-        except UserError:
-            continue  # no architecture is in this interval
+    for sampler in BudgetSampler(space, budget).intervals("latency", number):
         if (architecture := sampler.sample(rng, frozenset(selected))) is not None:
             selected.append(architecture)
     return selected

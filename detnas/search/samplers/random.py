@@ -1,27 +1,21 @@
 """Random search."""
 
-from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
-from detnas.config import SearchSettings
 from detnas.search.samplers.base import History, Proposal, Sampler, SpaceExhausted
-from detnas.spaces import Architecture, BudgetSampler
+from detnas.spaces import Architecture
 from detnas.utils.seeds import derive_seed
 
 
 class RandomSampler(Sampler):
     """Draws each architecture uniformly within the budget; a function of the seed alone."""
 
-    def __init__(
-        self,
-        budget_sampler: BudgetSampler,
-        settings: SearchSettings,
-        seed: int,
-        incumbents: Sequence[Architecture] = (),
-    ) -> None:
-        super().__init__(budget_sampler, settings, seed, incumbents)
-        self._drawn = {one: Proposal(one, "incumbent") for one in self.incumbents}
+    @cached_property
+    def _drawn(self) -> dict[Architecture, Proposal]:
+        """What has been proposed so far, in its order."""
+        return {one: Proposal(one, "incumbent") for one in self.incumbents}
 
     def propose_new(self, history: History, index: int) -> Proposal:
         while len(self._drawn) <= index:

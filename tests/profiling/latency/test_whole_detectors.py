@@ -14,10 +14,11 @@ from small_recipe import small_recipe, write_recipe
 from torch import Tensor, nn
 
 from detnas.config import Recipe
+from detnas.exporting.detectors import FromPixels
 from detnas.models.backbone import Subnet
 from detnas.models.detectors.build import Detector, build_detector
 from detnas.profiling.latency import profile
-from detnas.profiling.latency.around import DetectorAround, FromPixels
+from detnas.profiling.latency.around import DetectorAround
 from detnas.profiling.latency.backends import Backend, Eager, OnnxRuntime, Runner
 from detnas.profiling.latency.table import measure_table
 from detnas.run.pipeline import run
